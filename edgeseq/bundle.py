@@ -1,0 +1,247 @@
+"""The bundle: the folder that export writes and the runtime loads. Its schema, and the checked reading of it."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from edgeseq import tables
+from edgeseq.errors import BundleError
+from edgeseq.types import Channel, StreamSpec
+
+SCHEMA = 1
+MANIFEST = "bundle.toml"
+SUMS = "SHA256SUMS"
+MAX_FILE_BYTES = 2 << 30
+
+
+class _Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Base of all tables in bundle.toml: nothing unknown is accepted."""
+
+
+class ChannelTable(_Table):
+    """A channel of the stream."""
+
+    name: str
+    unit: str = ""
+
+
+class StreamTable(_Table):
+    """The stream that the feature chain takes in. rate_hz is the nominal rate of samples."""
+
+    rate_hz: float
+    channels: list[ChannelTable]
+
+    def spec(self) -> StreamSpec:
+        """Return it as the StreamSpec that sources are checked against."""
+        return StreamSpec(tuple(Channel(c.name, c.unit) for c in self.channels), self.rate_hz)
+
+
+class Tensor(_Table):
+    """An input or output of a graph: its name there, its shape without the stream axis, its type."""
+
+    name: str
+    shape: list[int]
+    dtype: str = "float32"
+
+
+class StateTable(_Table):
+    """One state: its name, shape without the stream axis, value at reset (in real units) and when it is reset."""
+
+    name: str
+    shape: list[int]
+    initial: float = 0.0
+    reset: Literal["start", "gap"] = "start"
+
+
+class Graph(_Table):
+    """One step graph: `step`, or `encoder` and `decoder`."""
+
+    name: str
+    inputs: list[Tensor]
+    outputs: list[Tensor]
+    states: list[StateTable]
+    frames_per_step: int = 1
+    delay: int = 0
+    warm_up: int = 0
+    receptive_field: int | None = None
+    """In frames; absent where the memory has no end."""
+
+
+class StateTensors(_Table):
+    """How one state enters and leaves a model file. A quantized state is real = scale * (stored - zero_point)."""
+
+    name: str
+    input: str
+    output: str
+    dtype: str
+    scale: float | None = None
+    zero_point: int = 0
+
+
+class ModelFile(_Table):
+    """One model file: which graph and variant it holds, and which backends read it."""
+
+    path: str
+    graph: str
+    variant: str
+    format: Literal["onnx", "tflite", "npz"]
+    states: list[StateTensors]
+    weight_bytes: int = 0
+    integer_macs: int = 0
+    float_macs: int = 0
+    """Multiply-accumulates of one step, counted in the optimized graph of the file's own runtime."""
+
+
+class OutputTable(_Table):
+    """What the output means and how it becomes a score."""
+
+    kind: Literal["regression", "classes", "forecast", "reconstruction", "embedding"]
+    names: list[str]
+    unit: str = ""
+    lower_is_worse: bool = False
+
+
+class ParityTable(_Table):
+    """What export measured of one variant against the original, over free-running steps."""
+
+    variant: str
+    backend: str
+    steps: int
+    max_abs_err: float
+    rms_err: float
+    tolerance: float
+    passed: bool
+
+
+class Origin(_Table):
+    """Where the bundle came from."""
+
+    framework: str
+    source: str
+    sha256: str = ""
+    tools: dict[str, str] = {}
+    note: str = ""
+
+
+class Manifest(_Table):
+    """bundle.toml as a whole."""
+
+    schema: int
+    name: str
+    version: str
+    description: str = ""
+    stream: StreamTable
+    features: list[dict[str, Any]] = []
+    output: OutputTable
+    decider: dict[str, Any] | None = None
+    calibration: str = ""
+    """How the decider's thresholds were calibrated."""
+    graphs: list[Graph]
+    files: list[ModelFile]
+    defaults: dict[str, str]
+    """Backend -> the variant that `auto` takes on it; the first backend named is the bundle's own default."""
+    accuracy: dict[str, dict[str, float]] = {}
+    """Variant -> metric -> value on the task's test data."""
+    parity: list[ParityTable] = []
+    origin: Origin
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A bundle on disk whose sums have been checked. Nothing in it is executed or unpickled."""
+
+    path: Path
+    document: tables.Document
+    manifest: Manifest
+
+    @cached_property
+    def digest(self) -> str:
+        """The SHA-256 of SHA256SUMS: it names the bundle's whole content."""
+        return hashlib.sha256((self.path / SUMS).read_bytes()).hexdigest()
+
+    def graph(self, name: str = "step") -> Graph:
+        """Return a graph by name. Raises BundleError if the bundle has none of that name."""
+        for graph in self.manifest.graphs:
+            if graph.name == name:
+                return graph
+        raise BundleError(f"{self.path}: has no graph '{name}', only {_listed(g.name for g in self.manifest.graphs)}.")
+
+    def file(self, variant: str, file_format: str, graph: str = "step") -> ModelFile:
+        """Return the file of a variant in a format. Raises BundleError that lists what there is."""
+        for file in self.manifest.files:
+            if (file.graph, file.variant, file.format) == (graph, variant, file_format):
+                return file
+        there = _listed(f"{f.variant} ({f.format})" for f in self.manifest.files if f.graph == graph)
+        raise BundleError(f"{self.path}: has no {variant} variant as {file_format}; it holds {there}.")
+
+
+def read(path: Path) -> Bundle:
+    """Read and check a bundle. Raises BundleError naming the file that is missing, altered or wrong."""
+    if not path.is_dir():
+        what = "is not a folder" if path.exists() else "does not exist"
+        raise BundleError(f"{path}: {what}. A bundle is the folder that `edgeseq export` writes.")
+    check_sums(path)
+    document = tables.read(path / MANIFEST, BundleError)
+    found = document.table.get("schema")
+    if found != SCHEMA:
+        raise document.fail(f"this edgeseq reads schema {SCHEMA}, the bundle has {found!r}. Export it again.", "schema")
+    manifest = tables.convert(document, document.table, Manifest)
+    bundle = Bundle(path, document, manifest)
+    _check_references(bundle)
+    return bundle
+
+
+def check_sums(path: Path) -> None:
+    """Compare every file with SHA256SUMS. Raises BundleError for a difference, a missing or an unlisted file."""
+    sums = path / SUMS
+    if not sums.is_file():
+        raise BundleError(f"{path}: {SUMS} is missing, so nothing in this folder can be trusted. Export it again.")
+    listed: set[str] = set()
+    for number, line in enumerate(sums.read_text("utf-8", "replace").splitlines(), start=1):
+        digest, separator, name = line.partition("  ")
+        if not separator or len(digest) != hashlib.sha256().digest_size * 2 or Path(name).name != name:
+            raise BundleError(f"{sums}, line {number}: not of the form '<sha256>  <file name>'.")
+        listed.add(name)
+        if not (path / name).is_file() or (path / name).is_symlink():
+            raise BundleError(f"{path}: {name} is listed in {SUMS} but missing. Copy the bundle again, whole.")
+        if sha256(path / name) != digest:
+            raise BundleError(
+                f"{path}: {name} is not what was exported: its SHA-256 differs from {SUMS}. "
+                "It was altered or damaged on the way; copy the bundle again, whole."
+            )
+    if MANIFEST not in listed:
+        raise BundleError(f"{path}: {MANIFEST} is not listed in {SUMS}. Export it again.")
+
+
+def sha256(path: Path) -> str:
+    """Return a file's SHA-256 as hexadecimal digits."""
+    if path.stat().st_size > MAX_FILE_BYTES:
+        raise BundleError(f"{path}: larger than {MAX_FILE_BYTES >> 30} GiB.")
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _check_references(bundle: Bundle) -> None:
+    """Every file named must be listed, every graph and state known, every default present."""
+    manifest, document = bundle.manifest, bundle.document
+    listed = {line.partition("  ")[2] for line in (bundle.path / SUMS).read_text("utf-8").splitlines()}
+    for index, file in enumerate(manifest.files):
+        if file.path not in listed:
+            raise document.fail(f"'{file.path}' is not listed in {SUMS}.", "files", index, "path")
+        states = {state.name for state in bundle.graph(file.graph).states}
+        if {state.name for state in file.states} != states:
+            raise document.fail(f"its states are not those of the graph '{file.graph}'.", "files", index)
+    variants = {file.variant for file in manifest.files}
+    for backend, variant in manifest.defaults.items():
+        if variant not in variants:
+            raise document.fail(f"the bundle has no variant '{variant}'.", "defaults", backend)
+
+
+def _listed(words: Any) -> str:
+    return ", ".join(sorted(set(words))) or "nothing"

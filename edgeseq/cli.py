@@ -1,0 +1,85 @@
+"""The command line: finds the command's file, loads nothing else, and turns our errors into one paragraph."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from importlib.metadata import entry_points
+from types import ModuleType
+
+from edgeseq.errors import ConfigError, EdgeseqError
+
+DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+
+COMMANDS = {
+    "demo": "watch real machines wear out: bundled data, bundled model, embedded broker",
+    "run": "run a pipeline as a service: source, model, alerts",
+    "check": "validate a configuration without running it, and say what would happen",
+    "replay": "run the same pipeline over recorded data as fast as it goes",
+    "export": "turn a trained sequence model into a bundle (needs the extra 'export')",
+    "verify": "replay a bundle's golden frames here, on every variant and backend",
+    "inspect": "say what a bundle is",
+    "bench": "measure a bundle's latency on this device",
+}
+OVERVIEW = """\
+Runs trained sequence models one time step at a time on the device beside the machine.
+
+usage: edgeseq COMMAND [...]
+
+{commands}
+
+`edgeseq COMMAND --help` explains a command. Every command that reports takes --json.
+Exit status: 0 done, 1 failed, 2 usage or configuration.
+Start with: edgeseq demo"""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command and return the exit status."""
+    arguments = sys.argv[1:] if argv is None else argv
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        commands = "\n".join(f"  {name:<9} {text}" for name, text in COMMANDS.items())
+        print(OVERVIEW.format(commands=commands))  # noqa: T201 - the command's output
+        return DONE if arguments else USAGE
+    if arguments[0] == "--version":
+        from edgeseq import __version__
+
+        print(f"edgeseq {__version__}")  # noqa: T201 - the command's output
+        return DONE
+    # onnxruntime's wheels send telemetry unless this is set before they are imported.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    try:
+        command = _find(arguments[0])
+        parser = argparse.ArgumentParser(
+            prog=f"edgeseq {arguments[0]}", formatter_class=argparse.RawDescriptionHelpFormatter, description=command.HELP
+        )
+        command.arguments(parser)
+        return int(command.main(parser.parse_args(arguments[1:])))
+    except EdgeseqError as error:
+        print(f"edgeseq: {error}", file=sys.stderr)  # noqa: T201 - the user's error
+        return USAGE if isinstance(error, ConfigError) else FAILED
+    except KeyboardInterrupt:
+        print("edgeseq: interrupted", file=sys.stderr)  # noqa: T201 - the user's own doing
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader of our output went away (`edgeseq ... | head`): nothing is left to say or to flush.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+
+
+def _find(name: str) -> ModuleType:
+    """Import the command's module: HELP, arguments(parser) and main(args) -> exit status.
+
+    A command outside the runtime (export) announces itself as an entry point of the group edgeseq.commands.
+    """
+    if name not in COMMANDS:
+        from edgeseq.tables import suggest
+
+        raise ConfigError(f"there is no command '{name}'. {suggest(name, COMMANDS)}")
+    found = entry_points(group="edgeseq.commands", name=name)
+    return importlib.import_module(next(iter(found)).value if found else f"edgeseq.commands.{name}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,25 @@
+"""What can go wrong, by who must act. A message says what was wrong, where, and what to do."""
+
+
+class EdgeseqError(Exception):
+    """Base of all errors that are the user's to read: printed as one paragraph, without a traceback."""
+
+
+class ConfigError(EdgeseqError):
+    """A configuration file or a command's arguments: the person who wrote them must act."""
+
+
+class SourceError(EdgeseqError):
+    """The data that comes in, or the device it comes from."""
+
+
+class BundleError(EdgeseqError):
+    """A bundle that is damaged, incomplete or of another schema."""
+
+
+class ModelError(EdgeseqError):
+    """A model that cannot be loaded, or does not compute what it should on this device."""
+
+
+class SinkError(EdgeseqError):
+    """Where alerts go: a broker, a file, a database."""

@@ -1,0 +1,65 @@
+"""Finds a plug-in by its type: `rms` is the one public class of edgeseq/features/rms.py, or an entry point."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import inspect
+import pkgutil
+from importlib.metadata import entry_points
+from typing import Any
+
+from edgeseq import tables
+
+Kind = str
+"""One of: sources, features, deciders, sinks."""
+
+
+def known(kind: Kind) -> list[str]:
+    """Return the types there are of a kind, ours and registered ones."""
+    package = importlib.import_module(f"edgeseq.{kind}")
+    ours = [module.name for module in pkgutil.iter_modules(package.__path__) if not module.name.startswith("_")]
+    return sorted({*ours, *(entry.name for entry in entry_points(group=f"edgeseq.{kind}"))})
+
+
+def find(kind: Kind, name: str) -> type[Any]:
+    """Return the class for a type. Raises KeyError with a sentence that offers the nearest right one."""
+    if name.isidentifier() and not name.startswith("_") and importlib.util.find_spec(f"edgeseq.{kind}.{name}"):
+        module = importlib.import_module(f"edgeseq.{kind}.{name}")
+        return _only_class(module)
+    for entry in entry_points(group=f"edgeseq.{kind}", name=name):
+        return entry.load()  # type: ignore[no-any-return]
+    raise KeyError(f"there is no {kind.removesuffix('s')} of type '{name}'. {tables.suggest(name, known(kind))}")
+
+
+def create(document: tables.Document, kind: Kind, table: dict[str, Any], *keys: str | int) -> Any:
+    """Make the plug-in that `table` (standing at `keys` of the document) describes. Raises the document's error."""
+    cls, keyword = resolve(document, kind, table, *keys)
+    return cls(**keyword)
+
+
+def resolve(
+    document: tables.Document, kind: Kind, table: dict[str, Any], *keys: str | int
+) -> tuple[type[Any], dict[str, Any]]:
+    """Return the class and its checked keyword arguments without making it."""
+    name = table.get("type")
+    if not isinstance(name, str):
+        raise document.fail("the key 'type' is missing; it says which one this is.", *keys)
+    try:
+        cls = find(kind, name)
+    except KeyError as cause:
+        raise document.fail(str(cause.args[0]), *keys, "type") from None
+    parameters = {key: value for key, value in table.items() if key != "type"}
+    return cls, tables.keywords(document, parameters, cls, *keys)
+
+
+def _only_class(module: Any) -> type[Any]:
+    """Return the one public class that a plug-in's file defines."""
+    classes = [
+        member
+        for name, member in inspect.getmembers(module, inspect.isclass)
+        if member.__module__ == module.__name__ and not name.startswith("_")
+    ]
+    if len(classes) != 1:
+        raise TypeError(f"{module.__name__} must define exactly one public class, it defines {len(classes)}")
+    return classes[0]

@@ -1,0 +1,170 @@
+"""The words everything else is written in: plain data and protocols. Imports nothing of ours.
+
+Data flows one way:
+source -> Chunk -> features -> frame -> step model -> output -> decider -> Event -> sink
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Literal, Protocol, Self, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+Frames = NDArray[np.float32]
+TimesNs = NDArray[np.int64]
+State = dict[str, NDArray[np.generic]]
+
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """One measured quantity: its name in the data and its unit."""
+
+    name: str
+    unit: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class StreamSpec:
+    """What a stream carries: channels in order, rate in Hz, sample type."""
+
+    channels: tuple[Channel, ...]
+    rate_hz: float
+    dtype: str = "float32"
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The channels' names in order."""
+        return tuple(channel.name for channel in self.channels)
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Consecutive samples of one stream.
+
+    t_ns: int64[n], time of each sample. values: float32[n, channels]. gap: something was lost before this chunk.
+    stream: which of the source's streams (one machine of many); "" where there is one. last: the stream ends here.
+    """
+
+    t_ns: TimesNs
+    values: Frames
+    gap: bool = False
+    stream: str = ""
+    last: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """What the model said at one time step. values: float32[outputs]; warming: it still leans on padding."""
+
+    t_ns: int
+    stream: str
+    values: Frames
+    warming: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """What a decider says. One alert is raised, may be updated, and is cleared, under one `alert` name.
+
+    alert: stable name of the alert. sequence: 0 at raised, then 1, 2, ... severity: 1 warning, 2 critical.
+    score: the value that decided, in the output's unit. evidence: what else a reader needs to judge it.
+    """
+
+    kind: Literal["raised", "updated", "cleared"]
+    alert: str
+    sequence: int
+    stream: str
+    level: str
+    severity: int
+    score: float
+    t_ns: int
+    evidence: Mapping[str, float | str] = field(default_factory=dict)
+
+    @property
+    def event_id(self) -> str:
+        """Stable across restarts, so that a subscriber can drop duplicates."""
+        return f"{self.alert}-{self.sequence}"
+
+
+@runtime_checkable
+class Source(Protocol):
+    """Where samples come from. Iterating yields chunks until the data ends or `close` is called."""
+
+    spec: StreamSpec
+    dropped: Mapping[str, int]
+    """What was dropped or repaired, counted by reason."""
+
+    def __iter__(self) -> Iterator[Chunk]: ...
+
+    def close(self) -> None: ...
+
+
+@runtime_checkable
+class Feature(Protocol):
+    """One link of the feature chain: samples in, zero or more frames out, the same for any split of the input."""
+
+    def open(self, spec: StreamSpec) -> StreamSpec:
+        """Check the incoming spec and return the outgoing one. Raises ConfigError where they do not fit."""
+        ...
+
+    def push(self, t_ns: TimesNs, values: Frames) -> tuple[TimesNs, Frames]: ...
+
+    def reset(self) -> None: ...
+
+
+@runtime_checkable
+class StepModel(Protocol):
+    """A sequence model with its memory made explicit: one time step in, one out."""
+
+    backend: str
+    variant: str
+    frames_per_step: int
+    delay: int
+    warm_up: int
+    receptive_field: int | None
+
+    def reset(self) -> None: ...
+
+    def step(self, x: Frames, out: Frames | None = None) -> Frames: ...
+
+    def run(self, x: Frames) -> Frames: ...
+
+    def flush(self) -> Frames: ...
+
+    def get_state(self) -> State: ...
+
+    def set_state(self, state: State) -> None: ...
+
+    def fork(self) -> Self:
+        """Another step model on the same weights, with a state of its own, freshly reset."""
+        ...
+
+
+@runtime_checkable
+class Decider(Protocol):
+    """Turns the outputs of one stream into events."""
+
+    def update(self, output: Output) -> list[Event]: ...
+
+    @property
+    def level(self) -> str:
+        """The stream's present level: "ok" or the name of the alert level that stands."""
+        ...
+
+
+@runtime_checkable
+class Sink(Protocol):
+    """Where outputs and events go. `open` may raise SinkError; afterwards trouble is counted in `dropped`."""
+
+    dropped: Mapping[str, int]
+
+    def open(self) -> None: ...
+
+    def output(self, output: Output, level: str) -> None: ...
+
+    def event(self, event: Event) -> None: ...
+
+    def close(self) -> None: ...
