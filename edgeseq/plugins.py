@@ -10,6 +10,7 @@ from importlib.metadata import entry_points
 from typing import Any
 
 from edgeseq import tables
+from edgeseq.errors import ConfigError
 
 Kind = str
 """One of: sources, features, deciders, sinks."""
@@ -35,7 +36,10 @@ def find(kind: Kind, name: str) -> type[Any]:
 def create(document: tables.Document, kind: Kind, table: dict[str, Any], *keys: str | int) -> Any:
     """Make the plug-in that `table` (standing at `keys` of the document) describes. Raises the document's error."""
     cls, keyword = resolve(document, kind, table, *keys)
-    return cls(**keyword)
+    try:
+        return cls(**keyword)
+    except ConfigError as cause:
+        raise document.fail(str(cause), *keys) from cause
 
 
 def resolve(

@@ -76,8 +76,16 @@ def convert(document: Document, table: Any, to: type[T], *keys: str | int) -> T:
 def keywords(document: Document, table: dict[str, Any], target: type, *keys: str | int) -> dict[str, Any]:
     """Check `table` against the keyword-only parameters of a plug-in's class and return them converted.
 
-    A parameter without a default is required. Raises the document's error for unknown, missing or mistyped keys.
+    A parameter without a default is required; one annotated as Path is relative to the document's folder. Raises the
+    document's error for unknown, missing or mistyped keys.
     """
+    folder = document.path.parent
+
+    def path_in_folder(to: type, value: Any) -> Any:
+        if to is Path and isinstance(value, str) and value:
+            return folder / Path(value).expanduser()
+        raise TypeError(f"Expected a path as text, got {value!r}")
+
     hints = typing.get_type_hints(target.__init__, include_extras=True)
     parameters = {
         name: parameter
@@ -93,7 +101,7 @@ def keywords(document: Document, table: dict[str, Any], target: type, *keys: str
     converted = {}
     for name, value in table.items():
         try:
-            converted[name] = msgspec.convert(value, hints[name])
+            converted[name] = msgspec.convert(value, hints[name], dec_hook=path_in_folder)
         except msgspec.ValidationError as cause:
             message, inner = _split(str(cause))
             raise document.fail(f"{message[:1].lower()}{message[1:]}.", *keys, name, *inner) from None

@@ -89,6 +89,18 @@ class Event:
         return f"{self.alert}-{self.sequence}"
 
 
+@dataclass(frozen=True, slots=True)
+class About:
+    """Who speaks, told to every sink when it opens: device, pipeline, model, and what the output's values are."""
+
+    device: str
+    pipeline: str
+    model: str = ""
+    model_version: str = ""
+    names: tuple[str, ...] = ()
+    unit: str = ""
+
+
 @runtime_checkable
 class Source(Protocol):
     """Where samples come from. Iterating yields chunks until the data ends or `close` is called."""
@@ -99,7 +111,9 @@ class Source(Protocol):
 
     def __iter__(self) -> Iterator[Chunk]: ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """End the iteration from any thread, a wait for the next sample included."""
+        ...
 
 
 @runtime_checkable
@@ -147,7 +161,14 @@ class StepModel(Protocol):
 class Decider(Protocol):
     """Turns the outputs of one stream into events."""
 
+    ignored: Mapping[str, int]
+    """Outputs that decided nothing, counted by reason: "warming", "not_finite"."""
+
     def update(self, output: Output) -> list[Event]: ...
+
+    def gap(self) -> None:
+        """Start anew what was about to be decided, for outputs were lost here; a standing alert stands."""
+        ...
 
     @property
     def level(self) -> str:
@@ -161,10 +182,28 @@ class Sink(Protocol):
 
     dropped: Mapping[str, int]
 
-    def open(self) -> None: ...
+    def open(self, about: About) -> None: ...
 
     def output(self, output: Output, level: str) -> None: ...
 
     def event(self, event: Event) -> None: ...
 
-    def close(self) -> None: ...
+    def end(self, stream: str) -> None:
+        """Nothing more comes of this stream."""
+        ...
+
+    def close(self) -> None:
+        """Deliver what waits, within the sink's own limit, and count what could not be delivered."""
+        ...
+
+
+@runtime_checkable
+class Checkable(Protocol):
+    """A source or sink of which `edgeseq check` can say more than that its keys are right."""
+
+    def check(self) -> str:
+        """Look at what is there without starting anything, and say in a sentence what would happen.
+
+        Raises ConfigError, SourceError or SinkError where it could not work.
+        """
+        ...
