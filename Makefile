@@ -1,0 +1,68 @@
+# Everything happens in the project's own .venv; nothing outside this folder is touched, no root is needed.
+# The stamp files say which install .venv has had; they are older than pyproject.toml or constraints.txt when it is due.
+
+PYTHON ?= python3
+ARGS ?=
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+SHELL := /bin/sh
+
+.PHONY: help demo test check format constraints clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make demo         install the runtime (no PyTorch) and watch turbofan engines wear out; ARGS='--speed 4'"
+	@echo "make test         install everything, then check and run all tests; ARGS='-k export' for pytest"
+	@echo "make check        ruff, formatting and mypy only"
+	@echo "make format       let ruff format the code and fix what it can"
+	@echo "make constraints  pin the newest versions of everything but torch (constraints.txt)"
+	@echo "make clean        remove .venv, caches and builds"
+
+demo: $(VENV)/.demo
+	@$(BIN)/edgeseq demo $(ARGS)
+
+test: check
+	$(BIN)/python -m pytest $(ARGS)
+
+check: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/.dev
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+$(VENV)/.made:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  echo "edgeseq needs Python 3.11 or newer; '$(PYTHON)' is missing or older. Choose one: make PYTHON=python3.12" >&2; \
+	  exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	  echo "'$(PYTHON)' cannot make a virtual environment. On Debian: sudo apt-get install python3-venv" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.demo: $(VENV)/.made pyproject.toml constraints.txt
+	@echo "Installing the runtime into $(VENV) (once; about 100 MB) ..."
+	@$(PIP) --editable '.[demo]'
+	@touch $@
+
+# What the tests install contains what the demo installs, so both stamps are set.
+$(VENV)/.dev: $(VENV)/.made pyproject.toml constraints.txt
+	@echo "Installing the runtime, export and the test tools into $(VENV) (once; about 1.5 GB with PyTorch) ..."
+	@$(PIP) --editable '.[dev]'
+	@touch $(VENV)/.demo $@
+
+constraints:
+	rm -rf build/pins && $(PYTHON) -m venv build/pins
+	grep '^torch==' constraints.txt > build/pins/torch.txt
+	build/pins/bin/python -m pip install --quiet --constraint build/pins/torch.txt --editable '.[dev]'
+	{ grep '^#' constraints.txt; \
+	  build/pins/bin/python -m pip freeze --all --exclude pip --exclude edgeseq --exclude-editable | sed 's/+cpu$$//'; \
+	} > build/pins/new.txt
+	mv build/pins/new.txt constraints.txt
+	rm -rf build/pins
+
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info

@@ -1,0 +1,31 @@
+"""Under EDGESEQ_REQUIRE_DEBIAN=1 no test may skip for want of a Debian package: continuous integration installs them.
+
+A test that lacks one skips with a reason that holds the installing command, `apt-get install PACKAGE`.
+"""
+
+import os
+from collections.abc import Generator
+from typing import Any
+
+import pytest
+
+REQUIRED = os.environ.get("EDGESEQ_REQUIRE_DEBIAN") == "1"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Turn such a skip of a test into a failure."""
+    return _refuse((yield))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """Turn such a skip of a whole file into a failure."""
+    return _refuse((yield))
+
+
+def _refuse(report: Any) -> Any:
+    if REQUIRED and report.skipped and "apt-get install" in str(report.longrepr):
+        report.outcome = "failed"
+        report.longrepr = f"EDGESEQ_REQUIRE_DEBIAN=1 forbids this skip: {report.longrepr}"
+    return report
