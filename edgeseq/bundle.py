@@ -43,7 +43,7 @@ class StreamTable(_Table):
 
 
 class Tensor(_Table):
-    """An input or output of a graph: its name there, its shape without the stream axis, its type."""
+    """An input or output of a graph: its name, shape (batch and time, both 1, included) and type in the file."""
 
     name: str
     shape: list[int]
@@ -51,11 +51,14 @@ class Tensor(_Table):
 
 
 class StateTable(_Table):
-    """One state: its name, shape without the stream axis, value at reset (in real units) and when it is reset."""
+    """One state: its name, shape in the file, value at reset (in real units) and when it is reset.
+
+    initial: one value for all elements, or one an element in row-major order.
+    """
 
     name: str
     shape: list[int]
-    initial: float = 0.0
+    initial: float | list[float] = 0.0
     reset: Literal["start", "gap"] = "start"
 
 

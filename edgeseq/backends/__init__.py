@@ -1,0 +1,46 @@
+"""Loads a bundle's step model. One file a backend; its library is imported only when it is asked for."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+
+from edgeseq import bundle as bundles
+from edgeseq.errors import ModelError
+from edgeseq.tables import suggest
+from edgeseq.types import StepModel
+
+FORMATS = {"ort": "onnx"}
+"""Backend -> the format of the files that it reads."""
+
+
+def load(bundle: bundles.Bundle | Path | str, backend: str = "auto", variant: str = "auto") -> StepModel:
+    """Load a bundle's step model, freshly reset.
+
+    backend "auto" takes the bundle's own default, variant "auto" the one that bundle.toml names for the backend;
+    neither ever falls back to another in silence. Raises BundleError or ModelError.
+    """
+    opened = bundle if isinstance(bundle, bundles.Bundle) else bundles.read(Path(bundle))
+    defaults = opened.manifest.defaults
+    if backend == "auto":
+        backend = next(iter(defaults))
+    if backend not in FORMATS:
+        raise ModelError(f"there is no backend '{backend}'. {suggest(backend, FORMATS)}")
+    if variant == "auto":
+        if backend not in defaults:
+            raise ModelError(f"{opened.path}: bundle.toml names no default variant for '{backend}'; choose one.")
+        variant = defaults[backend]
+    file = opened.file(variant, FORMATS[backend])
+    module = importlib.import_module(f"edgeseq.backends.{backend}")
+    model: StepModel = module.open_step(opened.path / file.path, opened.graph(), file)
+    return model
+
+
+def choices(bundle: bundles.Bundle) -> list[tuple[str, str]]:
+    """Return every (backend, variant) that can be loaded from a bundle here, in the bundle's order."""
+    return [
+        (backend, file.variant)
+        for backend, file_format in FORMATS.items()
+        for file in bundle.manifest.files
+        if file.format == file_format
+    ]

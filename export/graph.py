@@ -1,0 +1,132 @@
+"""The graph under rewriting: an ONNX graph, where time runs in it, and the states it has been given."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from export.errors import ExportError
+
+# onnxruntime's wheels send telemetry unless this is set before they are imported.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+import onnxruntime as ort  # noqa: E402
+
+Array = NDArray[np.generic]
+
+
+@dataclass
+class State:
+    """One state of the step: where it enters and leaves the graph, and its value at reset."""
+
+    name: str
+    input: ir.Value
+    output: ir.Value
+    initial: NDArray[np.float32]
+
+
+@dataclass
+class StreamGraph:
+    """A sequence graph on its way to a step graph.
+
+    input: the frames, whose axis `time_axis` is time. time: time axis of every value that has one.
+    states: what the passes have made explicit. notes: what was inferred or decided, for the user to read.
+    """
+
+    model: ir.Model
+    time_axis: int
+    time: dict[ir.Value, int] = field(default_factory=dict)
+    states: list[State] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def graph(self) -> ir.Graph:
+        """The ONNX graph itself."""
+        return self.model.graph
+
+    @property
+    def input(self) -> ir.Value:
+        """The frames."""
+        return self.graph.inputs[0]
+
+    @property
+    def outputs(self) -> list[ir.Value]:
+        """What the model gives, without the states."""
+        leaving = {state.output for state in self.states}
+        return [value for value in self.graph.outputs if value not in leaving]
+
+    def new_name(self, base: str) -> str:
+        """Return `base`, or `base` with a number where the graph already has that name."""
+        taken = {value.name for node in self.graph for value in node.outputs}
+        taken |= {value.name for value in self.graph.inputs} | set(self.graph.initializers)
+        if base not in taken:
+            return base
+        return next(name for i in range(1, len(taken) + 2) if (name := f"{base}_{i}") not in taken)
+
+    def constant(self, base: str, array: Array) -> ir.Value:
+        """Add an initializer and return its value."""
+        name = self.new_name(base)
+        value = ir.Value(
+            name=name,
+            const_value=ir.tensor(array, name=name),
+            shape=ir.Shape(array.shape),
+            type=ir.TensorType(ir.DataType.from_numpy(array.dtype)),
+        )
+        self.graph.register_initializer(value)
+        return value
+
+
+def constant_of(value: ir.Value | None) -> Array | None:
+    """Return a value's constant content, or None where it depends on anything."""
+    if value is None or value.const_value is None:
+        return None
+    return value.const_value.numpy()
+
+
+def ints(node: ir.Node, name: str, default: tuple[int, ...] = ()) -> tuple[int, ...]:
+    """Return an INTS attribute."""
+    attribute = node.attributes.get(name)
+    return tuple(attribute.as_ints()) if attribute else default
+
+
+def integer(node: ir.Node, name: str, default: int) -> int:
+    """Return an INT attribute."""
+    attribute = node.attributes.get(name)
+    return attribute.as_int() if attribute else default
+
+
+def session(model: onnx.ModelProto, *, optimize: bool = True, threads: int = 1) -> ort.InferenceSession:
+    """Open a model on onnxruntime's CPU provider. Raises ExportError with onnxruntime's reason."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 4
+    if not optimize:
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    try:
+        return ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    except Exception as cause:
+        raise ExportError(f"onnxruntime does not accept the model: {first_line(cause)}") from cause
+
+
+def first_line(cause: BaseException) -> str:
+    """Return an exception's first line that says something."""
+    return next((line.strip() for line in str(cause).splitlines() if line.strip()), type(cause).__name__)
+
+
+def probe(model: ir.Model, feeds: Mapping[str, Array], values: Iterable[ir.Value]) -> dict[str, Array]:
+    """Run a model once, unoptimized, and return the named intermediate values (those that are tensors)."""
+    proto = ir.to_proto(model)
+    wanted = [value.name for value in values if value.name]
+    present = {output.name for output in proto.graph.output}
+    proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in wanted if name not in present)
+    runtime = session(proto, optimize=False)
+    try:
+        results = runtime.run(wanted, dict(feeds))
+    except Exception as cause:
+        raise ExportError(f"the model does not run: {first_line(cause)}") from cause
+    return {name: np.asarray(result) for name, result in zip(wanted, results, strict=True)}

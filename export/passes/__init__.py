@@ -1,0 +1,29 @@
+"""The streaming rewrite: one pass a file. This list, in order, is the whole of it.
+
+Each pass takes the StreamGraph and returns whether it changed anything; what it cannot handle it refuses by node.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from export.graph import StreamGraph
+from export.passes import clean, head, pointwise, recurrent, single_step, time_axis
+
+Pass = Callable[[StreamGraph], bool]
+
+REWRITE: tuple[Pass, ...] = (
+    clean.apply,
+    time_axis.apply,
+    recurrent.apply,
+    head.apply,
+    pointwise.apply,
+    single_step.apply,
+)
+
+
+def rewrite(stream: StreamGraph) -> StreamGraph:
+    """Turn a sequence graph into its step graph, in place. Raises ExportError naming the node that cannot stream."""
+    for apply in REWRITE:
+        apply(stream)
+    return stream

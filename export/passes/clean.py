@@ -1,0 +1,27 @@
+"""Bring the graph into one form, so that the passes behind it meet fewer of them.
+
+1. Functions are inlined, Constant nodes become initializers, Identity nodes go.
+2. Dropout outside training is an identity and goes, if nothing reads its mask.
+3. What nothing reads goes.
+"""
+
+from __future__ import annotations
+
+import onnx_ir.passes.common as common
+
+from export.graph import StreamGraph
+
+
+def apply(stream: StreamGraph) -> bool:
+    """Clean the graph in place."""
+    before = stream.graph.num_nodes()
+    model = common.InlinePass()(stream.model).model  # 1
+    common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)  # 1
+    for node in list(model.graph):  # 2
+        unread = all(not value.uses() and not value.is_graph_output() for value in node.outputs[1:])
+        if node.op_type == "Dropout" and node.inputs[0] is not None and unread:
+            node.outputs[0].replace_all_uses_with(node.inputs[0], replace_graph_outputs=True)
+    common.IdentityEliminationPass()(model)  # 1
+    common.RemoveUnusedNodesPass()(model)  # 3
+    stream.model = model
+    return model.graph.num_nodes() != before

@@ -1,0 +1,61 @@
+"""Where the time axis ends before the output: the model gives its last step's output only.
+
+1. The last state of a recurrent op, Gather at -1 and Slice from -1 along time all read the newest step; in a step
+   graph that is the only one, so they stay as they are.
+2. Any other end of the time axis (a mean, a sum, the first step) is refused by node.
+
+A model with such a head was usually trained from zero state on windows; what carrying the state on means for it is the
+user's decision, which is asked for before this pass.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+
+from export.errors import node_error
+from export.graph import StreamGraph, constant_of, integer
+from export.passes import recurrent
+
+
+def apply(stream: StreamGraph) -> bool:
+    """Check every place where the time axis ends. Changes nothing."""
+    for node in ending(stream):
+        if node.op_type in recurrent.OPS or _reads_last(stream, node):  # 1
+            continue
+        raise node_error(  # 2
+            str(node.name), node.op_type,
+            "it ends the time axis with something else than the last step, which is not streamed.",
+        )  # fmt: skip
+    return False
+
+
+def ending(stream: StreamGraph) -> list[ir.Node]:
+    """Return the nodes that take values with a time axis and give one without that the model goes on to read."""
+    states = {state.output for state in stream.states}
+    found = []
+    for node in stream.graph:
+        if not any(value in stream.time for value in node.inputs if value is not None) or node.op_type == "Shape":
+            continue
+        read = [v for v in node.outputs if v not in stream.time and (v.uses() or (v.is_graph_output() and v not in states))]
+        if read:
+            found.append(node)
+    return found
+
+
+def _reads_last(stream: StreamGraph, node: ir.Node) -> bool:
+    source = node.inputs[0]
+    axis = stream.time.get(source) if source is not None else None
+    if axis is None or source is None:
+        return False
+    rank = len(source.shape) if source.shape is not None else 0
+    if node.op_type == "Gather":
+        index = constant_of(node.inputs[1])
+        return index is not None and integer(node, "axis", 0) in (axis, axis - rank) and np.all(index == -1)
+    if node.op_type == "Slice":
+        starts, _, axes, steps = [constant_of(value) for value in [*node.inputs[1:], None, None]][:4]
+        if starts is None or axes is None:
+            return False
+        at = [i for i, a in enumerate(axes.tolist()) if a in (axis, axis - rank)]
+        return len(at) == 1 and starts.tolist()[at[0]] == -1 and (steps is None or steps.tolist()[at[0]] == 1)
+    return False
