@@ -91,7 +91,10 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class About:
-    """Who speaks, told to every sink when it opens: device, pipeline, model, and what the output's values are."""
+    """Who speaks, told to every sink when it opens: device, pipeline, model, and what the output's values are.
+
+    names, unit: of the output's values. score: the position of the value that the decider judges.
+    """
 
     device: str
     pipeline: str
@@ -99,6 +102,7 @@ class About:
     model_version: str = ""
     names: tuple[str, ...] = ()
     unit: str = ""
+    score: int = 0
 
 
 @runtime_checkable

@@ -1,0 +1,263 @@
+"""TOML -> a checked pipeline. Everything that can be wrong is found here, before a model or a port is opened.
+
+name = "turbofan"                 # the pipeline's name
+device = "press-4"                # default: this host's name
+max_streams = 1024                # default
+
+[source]
+type = "csv"                      # edgeseq/sources/csv.py; its parameters are the keys
+path = "data.csv"                 # relative to this file
+
+[model]
+bundle = "turbofan.bundle"        # brings the stream, the feature chain and a decider
+variant = "auto"
+backend = "auto"
+
+[decider]                         # default: the bundle's own
+type = "hysteresis"
+
+[[sinks]]                         # default: stdout
+type = "mqtt"
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import math
+import socket
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from edgeseq import backends, plugins, tables
+from edgeseq import bundle as bundles
+from edgeseq.bundle import Bundle
+from edgeseq.errors import BundleError, ConfigError
+from edgeseq.pipeline import MAX_STREAMS, Pipeline
+from edgeseq.types import About, Decider, Feature, Sink, Source, StreamSpec
+
+MAX_NAME = 200
+
+
+class _ModelTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """[model]."""
+
+    bundle: str
+    variant: str = "auto"
+    backend: str = "auto"
+
+
+class _Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The configuration as a whole."""
+
+    name: str
+    device: str = ""
+    source: dict[str, Any]
+    model: _ModelTable
+    decider: dict[str, Any] | None = None
+    sinks: list[dict[str, Any]] | None = None
+    max_streams: int = MAX_STREAMS
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """A checked configuration. Its source and sinks are made, but nothing is opened.
+
+    source_table, sink_tables, decider_table: the tables behind them, with what the bundle filled in. columns: which of
+    the source's channels the features take; frame: the spec of what the model takes.
+    """
+
+    document: tables.Document
+    about: About
+    bundle: Bundle
+    variant: str
+    backend: str
+    source: Source
+    sinks: Sequence[Sink]
+    source_table: Mapping[str, Any]
+    sink_tables: Sequence[Mapping[str, Any]]
+    decider_table: Mapping[str, Any] | None
+    decider_from_bundle: bool
+    columns: Sequence[int]
+    frame: StreamSpec
+    max_streams: int
+
+    def features(self) -> list[Feature]:
+        """Make one stream's feature chain, opened."""
+        return _open_features(self.bundle)[0]
+
+    def decider(self) -> Decider:
+        """Make one stream's decider. Raises ConfigError where there is none to make."""
+        if self.decider_table is None:
+            raise self.document.fail("there is no decider: neither here nor in the bundle.")
+        document, keys = (self.bundle.document if self.decider_from_bundle else self.document), ("decider",)
+        made: Decider = plugins.create(document, "deciders", dict(self.decider_table), *keys)
+        return made
+
+    def pipeline(self, *, sinks: Sequence[Sink] | None = None, also: Sequence[Sink] = ()) -> Pipeline:
+        """Load the model and put the pipeline together.
+
+        sinks: these instead of the configured ones. also: these beside them. Raises ModelError or BundleError.
+        """
+        model = backends.load(self.bundle, backend=self.backend, variant=self.variant)
+        states = self.bundle.graph().states
+        on_gap = {state.name for state in states if state.reset == "gap"}
+        return Pipeline(
+            source=self.source,
+            model=model,
+            sinks=[*(self.sinks if sinks is None else sinks), *also],
+            about=self.about,
+            features=self.features,
+            decider=self.decider if self.decider_table is not None else None,
+            gap_states=None if states and len(on_gap) == len(states) else on_gap,
+            columns=self.columns,
+            max_streams=self.max_streams,
+        )
+
+
+def load(path: Path | str, *, source: Mapping[str, Any] | None = None) -> Config:
+    """Read and check a configuration. source: keys that replace those of its [source] table.
+
+    A path in `source` is relative to the working directory, unlike those in the file. Raises ConfigError for the
+    configuration, BundleError for the bundle it names.
+    """
+    document = tables.read(Path(path))
+    table = tables.convert(document, document.table, _Table)
+    for key, name in (("name", table.name), ("device", table.device)):
+        if len(name) > MAX_NAME or (key in document.table and not name.strip()):
+            raise document.fail(f"must be 1 to {MAX_NAME} characters.", key)
+    if table.max_streams < 1:
+        raise document.fail("must be at least 1.", "max_streams")
+    bundle = _bundle(document, table.model)
+    manifest, wanted = bundle.manifest, bundle.manifest.stream.spec()
+    frame = _open_features(bundle)[1]
+    _check_frame(bundle, frame)
+
+    source_table = {**table.source, **(source or {})}
+    offered = {
+        "channels": [{"name": channel.name, "unit": channel.unit} for channel in wanted.channels],
+        "rate_hz": wanted.rate_hz,
+    }
+    source_table = _with_offered(document, "sources", source_table, offered, "source")
+    made_source: Source = plugins.create(document, "sources", source_table, "source")
+    sink_tables = [{"type": "stdout"}] if table.sinks is None else table.sinks
+    from_bundle = table.decider is None
+    decider_table = manifest.decider if from_bundle else table.decider
+    config = Config(
+        document=document,
+        about=About(
+            device=table.device or socket.gethostname() or "device",
+            pipeline=table.name,
+            model=manifest.name,
+            model_version=manifest.version,
+            names=tuple(manifest.output.names),
+            unit=manifest.output.unit,
+        ),
+        bundle=bundle,
+        variant=table.model.variant,
+        backend=table.model.backend,
+        source=made_source,
+        sinks=[plugins.create(document, "sinks", dict(sink), "sinks", i) for i, sink in enumerate(sink_tables)],
+        source_table=source_table,
+        sink_tables=sink_tables,
+        decider_table=decider_table,
+        decider_from_bundle=from_bundle,
+        columns=_columns(document, made_source.spec, wanted, bundle),
+        frame=frame,
+        max_streams=table.max_streams,
+    )
+    return config if decider_table is None else _with_score(config)
+
+
+def _bundle(document: tables.Document, model: _ModelTable) -> Bundle:
+    """Read the bundle and check that it has the variant asked for."""
+    path = document.path.parent / Path(model.bundle).expanduser()
+    if not path.exists():
+        raise document.fail(f"there is no bundle at {path}.", "model", "bundle")
+    bundle = bundles.read(path)
+    variants = {"auto", *(file.variant for file in bundle.manifest.files)}
+    known = {"auto", *backends.FORMATS}
+    if model.variant not in variants:
+        near = tables.suggest(model.variant, variants)
+        raise document.fail(f"the bundle has no variant '{model.variant}'. {near}", "model", "variant")
+    if model.backend not in known:
+        near = tables.suggest(model.backend, known)
+        raise document.fail(f"there is no backend '{model.backend}'. {near}", "model", "backend")
+    return bundle
+
+
+def _open_features(bundle: Bundle) -> tuple[list[Feature], StreamSpec]:
+    """Make a feature chain and open it, link by link; return it and the spec that comes out."""
+    spec = bundle.manifest.stream.spec()
+    chain: list[Feature] = []
+    for index, table in enumerate(bundle.manifest.features):
+        feature: Feature = plugins.create(bundle.document, "features", dict(table), "features", index)
+        try:
+            spec = feature.open(spec)
+        except ConfigError as cause:
+            raise bundle.document.fail(str(cause), "features", index) from cause
+        chain.append(feature)
+    return chain, spec
+
+
+def _check_frame(bundle: Bundle, frame: StreamSpec) -> None:
+    """Compare what the chain gives with what a one-graph, one-input model takes."""
+    graph = bundle.manifest.graphs[0]
+    if len(bundle.manifest.graphs) == 1 and len(graph.inputs) == 1 and len(graph.inputs[0].shape) == 1:
+        takes = graph.inputs[0].shape[-1]
+        if takes != len(frame.channels):
+            raise BundleError(
+                f"{bundle.path}: its feature chain gives {len(frame.channels)} values a frame, its model takes "
+                f"{takes}. Export it again."
+            )
+
+
+def _with_offered(
+    document: tables.Document, kind: str, table: dict[str, Any], offered: Mapping[str, Any], *keys: str | int
+) -> dict[str, Any]:
+    """Fill in what the bundle knows and the table leaves out, as far as the plug-in has such a parameter."""
+    name = table.get("type")
+    if not isinstance(name, str):
+        raise document.fail("the key 'type' is missing; it says which one this is.", *keys)
+    try:
+        parameters = inspect.signature(plugins.find(kind, name)).parameters
+    except KeyError as cause:
+        raise document.fail(str(cause.args[0]), *keys, "type") from None
+    return {**{key: value for key, value in offered.items() if key in parameters}, **table}
+
+
+def _columns(document: tables.Document, have: StreamSpec, wanted: StreamSpec, bundle: Bundle) -> list[int]:
+    """Return where in the source's channels each channel of the bundle stands."""
+    where = f"the bundle {bundle.path.name}"
+    columns = []
+    for channel in wanted.channels:
+        if channel.name not in have.names:
+            near = tables.suggest(channel.name, have.names)
+            raise document.fail(f"{where} needs a channel '{channel.name}', the source has none. {near}", "source")
+        index = have.names.index(channel.name)
+        unit = have.channels[index].unit
+        if unit and channel.unit and unit != channel.unit:
+            raise document.fail(
+                f"the channel '{channel.name}' is in {unit}, {where} was trained on {channel.unit}.", "source"
+            )
+        columns.append(index)
+    if not math.isclose(have.rate_hz, wanted.rate_hz, rel_tol=1e-6):
+        raise document.fail(
+            f"samples come at {have.rate_hz:g} Hz, {where} was trained at {wanted.rate_hz:g} Hz.", "source"
+        )
+    return columns
+
+
+def _with_score(config: Config) -> Config:
+    """Make the decider once, so that wrong thresholds are found now, and see that it looks at an output there is."""
+    score, names = getattr(config.decider(), "output", 0), config.about.names
+    if not 0 <= score < len(names):
+        raise config.document.fail(
+            f"output {score} does not exist: the model has {len(names)} ({', '.join(names)}), counted from 0.",
+            "decider",
+        )
+    return dataclasses.replace(config, about=dataclasses.replace(config.about, score=score))

@@ -1,0 +1,138 @@
+"""(x - mean) / std in float32, with statistics of the whole training set or of the operating regime of each sample."""
+
+from __future__ import annotations
+
+import difflib
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeseq.errors import ConfigError
+from edgeseq.types import Frames, StreamSpec, TimesNs
+
+
+class Standardize:
+    """Brings every channel to mean 0 and standard deviation 1, as it was in training.
+
+    channels: names of the channels that come out, in order; default: all that come in. What is not named, a regime
+    channel too, is dropped.
+    mean, std: one number a channel that comes out; with regimes, one such list a regime.
+    regime_channels: names of the channels that tell the operating regime (altitude, speed, load); none: one regime.
+    regime_centres: one list a regime, a number for each of regime_channels, in their units. A sample belongs to the
+    nearest centre: the least Euclidean distance after each difference is divided by regime_scale; of equals, the first.
+    regime_scale: a number for each of regime_channels, in its unit; default 1.
+    clip: values are held within +-clip standard deviations; default: not at all.
+
+    A NaN comes out as NaN in its own channel. A NaN in a regime channel makes the whole frame NaN: its regime is
+    unknown, and any statistics would be a guess.
+    """
+
+    def __init__(
+        self,
+        *,
+        mean: list[float] | list[list[float]],
+        std: list[float] | list[list[float]],
+        channels: list[str] | None = None,
+        regime_channels: list[str] | None = None,
+        regime_centres: list[list[float]] | None = None,
+        regime_scale: list[float] | None = None,
+        clip: float | None = None,
+    ) -> None:
+        self._channels = channels
+        self._regime_channels = regime_channels or []
+        self._mean = _matrix("mean", mean)
+        self._std = _matrix("std", std)
+        self._centres = _matrix("regime_centres", regime_centres) if regime_centres else None
+        self._scale = np.asarray(regime_scale or [1.0] * len(self._regime_channels), np.float32)
+        self._clip = None if clip is None else np.float32(clip)
+        self._picked: NDArray[np.intp] | None = None
+        self._regime_picked = np.empty(0, np.intp)
+        self._check()
+
+    @classmethod
+    def example(cls) -> dict[str, Any]:
+        """Return parameters for a stream of three channels a, b, c: two regimes told by c."""
+        return {
+            "channels": ["a", "b"],
+            "mean": [[0.5, -1.0], [2.0, 3.0]],
+            "std": [[1.0, 2.0], [0.5, 0.25]],
+            "regime_channels": ["c"],
+            "regime_centres": [[0.0], [10.0]],
+            "clip": 5.0,
+        }
+
+    def open(self, spec: StreamSpec) -> StreamSpec:
+        """Find the channels. Raises ConfigError if one is missing or the statistics are not one for each."""
+        names = list(spec.names) if self._channels is None else self._channels
+        if self._mean.shape[1] != len(names):
+            raise ConfigError(f"mean and std have {self._mean.shape[1]} numbers for {len(names)} channels.")
+        self._picked = _find(spec, names)
+        self._regime_picked = _find(spec, self._regime_channels)
+        return StreamSpec(tuple(spec.channels[place] for place in self._picked), spec.rate_hz)
+
+    def push(self, t_ns: TimesNs, values: Frames) -> tuple[TimesNs, Frames]:
+        """Return float32[n, channels out] for float32[n, channels in], at the same times; in standard deviations."""
+        if self._picked is None:
+            raise ConfigError("standardize: open comes before push.")
+        picked = values[:, self._picked]
+        if self._centres is None:
+            frames = (picked - self._mean[0]) / self._std[0]
+        else:
+            settings = values[:, self._regime_picked]
+            away = ((settings[:, None] - self._centres) / self._scale) ** 2
+            regime = away.sum(axis=2).argmin(axis=1)
+            frames = (picked - self._mean[regime]) / self._std[regime]
+            frames[np.isnan(settings).any(axis=1)] = np.nan
+        if self._clip is not None:
+            frames = np.clip(frames, -self._clip, self._clip)
+        return t_ns, frames
+
+    def reset(self) -> None:
+        """Nothing is remembered from sample to sample."""
+
+    def _check(self) -> None:
+        """Raise ConfigError where the parameters contradict each other."""
+        if self._mean.shape != self._std.shape:
+            raise ConfigError(f"mean is {_shape(self._mean)} and std {_shape(self._std)}; they must be alike.")
+        if not (self._std > 0).all():
+            raise ConfigError("std must be above 0 everywhere; a channel that never varied takes 1.")
+        if bool(self._regime_channels) != (self._centres is not None):
+            raise ConfigError("regime_channels and regime_centres come together, or not at all.")
+        regimes = 1 if self._centres is None else len(self._centres)
+        if len(self._mean) != regimes:
+            raise ConfigError(f"mean and std have {len(self._mean)} rows for {regimes} regimes.")
+        if self._centres is not None and self._centres.shape[1] != len(self._regime_channels):
+            raise ConfigError(
+                f"regime_centres have {self._centres.shape[1]} numbers for "
+                f"{len(self._regime_channels)} regime_channels."
+            )
+        if len(self._scale) != len(self._regime_channels) or not (self._scale > 0).all():
+            raise ConfigError("regime_scale must be one number above 0 for each of regime_channels.")
+        if self._clip is not None and not self._clip > 0:
+            raise ConfigError("clip must be above 0.")
+
+
+def _matrix(name: str, rows: list[float] | list[list[float]]) -> NDArray[np.float32]:
+    """Return float32[regimes, n]; a plain list is one regime."""
+    try:
+        matrix = np.atleast_2d(np.asarray(rows, np.float32))
+    except ValueError:
+        raise ConfigError(f"{name}: its lists are not equally long.") from None
+    if matrix.ndim > 2 or matrix.size == 0 or not np.isfinite(matrix).all():  # noqa: PLR2004 - a matrix
+        raise ConfigError(f"{name} must be finite numbers, one list or one a regime.")
+    return matrix
+
+
+def _find(spec: StreamSpec, names: list[str]) -> NDArray[np.intp]:
+    """Return the places of channels in the stream."""
+    for name in names:
+        if name not in spec.names:
+            near = difflib.get_close_matches(name, spec.names, n=1)
+            hint = f"Did you mean '{near[0]}'?" if near else f"It has {', '.join(spec.names)}."
+            raise ConfigError(f"the stream has no channel '{name}'. {hint}")
+    return np.asarray([spec.names.index(name) for name in names], np.intp)
+
+
+def _shape(matrix: NDArray[np.float32]) -> str:
+    return " x ".join(str(size) for size in matrix.shape)

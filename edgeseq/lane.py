@@ -1,0 +1,150 @@
+"""One stream's own feature chain, model state and decider: chunks in, outputs out."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, deque
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeseq.types import Chunk, Decider, Feature, Frames, Output, StepModel, TimesNs
+
+if TYPE_CHECKING:
+    from edgeseq.timing import Timing
+
+MAX_FRAMES_PER_CALL = 1024
+"""A longer run of frames is computed in several calls, so that a stop is heard and outputs do not pile up."""
+
+
+class Lane:
+    """What one stream passes through. The outputs are the same bit for bit however its chunks are split.
+
+    model: a step model of this stream's own, freshly reset. gap_states: names of the states that a gap resets; None
+    for all of them, which resets the model as a whole. columns: which of a chunk's columns the features take.
+
+    A frame that holds NaN or infinity never reaches the model, whose memory it would poison for good: it is dropped,
+    counted in `dropped["not_finite_frame"]`, and treated as a gap.
+    """
+
+    def __init__(
+        self,
+        stream: str,
+        *,
+        features: Sequence[Feature],
+        model: StepModel,
+        decider: Decider | None,
+        gap_states: frozenset[str] | None,
+        columns: Sequence[int] | None,
+        timing: Timing,
+    ) -> None:
+        self.stream = stream
+        self.decider = decider
+        self.frames = 0
+        self.dropped: Counter[str] = Counter()
+        self._features = features
+        self._model = model
+        self._gap_states = gap_states
+        self._initial = None if not gap_states else model.get_state()
+        self._columns = None if columns is None else np.asarray(columns, np.intp)
+        self._timing = timing
+        self._times: deque[int] = deque(maxlen=model.delay + model.frames_per_step)
+        self._restart()
+
+    @property
+    def level(self) -> str:
+        """The stream's present level."""
+        return self.decider.level if self.decider else "ok"
+
+    def push(self, chunk: Chunk) -> Iterator[Output]:
+        """Yield the outputs that a chunk completes."""
+        if chunk.gap:
+            for feature in self._features:
+                feature.reset()
+            yield from self._gap()
+        t_ns, values = chunk.t_ns, chunk.values
+        if self._columns is not None:
+            values = values[:, self._columns]
+        for feature in self._features:
+            t_ns, values = feature.push(t_ns, values)
+        self.frames += len(values)
+        finite: NDArray[np.bool_] = np.asarray(np.isfinite(values).all(axis=1))
+        start = 0
+        while start < len(values):
+            stop = min(start + MAX_FRAMES_PER_CALL, len(values))
+            if not finite[start]:
+                self.dropped["not_finite_frame"] += 1
+                yield from self._gap()
+                start += 1
+                continue
+            holes = np.flatnonzero(~finite[start:stop])
+            stop = start + int(holes[0]) if len(holes) else stop
+            yield from self._run(t_ns[start:stop], values[start:stop])
+            start = stop
+
+    def flush(self) -> list[Output]:
+        """Return the outputs that the model still owes: the last `delay` of them, as right padding gives them."""
+        if self._model.delay == 0 or self._seen == 0:
+            return []
+        return self._outputs(self._model.flush(), np.empty(0, np.int64))
+
+    def _run(self, t_ns: TimesNs, frames: Frames) -> list[Output]:
+        """Return the outputs of consecutive frames. A call over many steps counts each with the call's mean time."""
+        per_step, count = self._model.frames_per_step, len(frames)
+        steps = (self._seen + count) // per_step - self._seen // per_step
+        began = time.perf_counter_ns()
+        if count == 1 and per_step == 1:
+            rows = np.array(self._model.step(frames[0]), np.float32, ndmin=2)
+        else:
+            rows = self._model.run(frames)
+        took = time.perf_counter_ns() - began
+        if steps:
+            self._timing.record(took // steps, steps)
+        self._seen += count
+        outputs = self._outputs(rows, t_ns)
+        self._times.extend(t_ns.tolist())
+        return outputs
+
+    def _outputs(self, rows: Frames, t_ns: TimesNs) -> list[Output]:
+        """Return each row that exists, at the time of its last input frame less the delay.
+
+        t_ns: times of the newest frames; those before them stand in self._times.
+        """
+        outputs = []
+        for row in rows:
+            self._steps += 1
+            self._warm += 1
+            frame = self._steps * self._model.frames_per_step - 1 - self._model.delay
+            if frame >= 0:
+                # A flush may end in a group that the data did not fill: its output takes the last frame's time.
+                back = max(1, self._seen - frame)
+                when = t_ns[-back] if back <= len(t_ns) else self._times[len(t_ns) - back]
+                outputs.append(Output(int(when), self.stream, row, warming=self._warm <= self._model.warm_up))
+        return outputs
+
+    def _gap(self) -> Iterator[Output]:
+        """Reset what a gap resets: nothing, the named states, or the model as a whole.
+
+        A model that starts anew first gives the outputs it owes: for it, the sequence before the gap has ended.
+        """
+        if self._seen == 0:
+            return
+        if self._gap_states is None:
+            yield from self.flush()
+            self._model.reset()
+            self._restart()
+        elif self._initial is not None:
+            state = self._model.get_state()
+            self._model.set_state({**state, **{name: self._initial[name] for name in self._gap_states}})
+            self._warm = 0
+        if self.decider:
+            self.decider.gap()
+
+    def _restart(self) -> None:
+        """Count frames and steps from zero, as after the model's reset."""
+        self._seen = 0
+        self._steps = 0
+        self._warm = 0
+        self._times.clear()
