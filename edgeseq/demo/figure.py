@@ -1,0 +1,112 @@
+"""The report's figures as inline SVG: a stream's predicted curve against the truth, and the last outputs together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from html import escape
+
+from edgeseq.demo.scene import Scene
+from edgeseq.demo.watch import WORST, Track
+from edgeseq.demo.words import sentence
+
+WIDTH, HEIGHT = 360, 168
+LEFT, RIGHT, TOP, BOTTOM = 30, 8, 8, 22
+SIDE = 300
+MAX_POINTS = 400
+"""A longer curve is thinned to this many points: the figure has no more pixels."""
+KINDS = ("ok", "warning", "critical")
+
+
+def curve(track: Track, scene: Scene) -> str:
+    """Draw one stream: the truth dashed, the prediction over it, the time at each level shaded, alerts as dots."""
+    count = max(len(track.values), 2)
+    high = max([scene.cap, *(value for value in track.values if value == value)])  # noqa: PLR0124 - not NaN
+    plot_width, plot_height = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
+
+    def at(index: float, value: float) -> tuple[float, float]:
+        return LEFT + index / (count - 1) * plot_width, TOP + (1 - max(value, 0) / high) * plot_height
+
+    parts = [_grid(scene, high, count, at(0, 0)[1], plot_height)]
+    for first, last, severity in _spans(track):
+        x, width = at(first, 0)[0], at(last, 0)[0] - at(first, 0)[0]
+        parts.append(
+            f'<rect class="{KINDS[severity]}-area" x="{x:.1f}" y="{TOP}" width="{width:.1f}" height="{plot_height}"/>'
+        )
+    truth = track.truth(scene.cap)
+    if truth is not None:
+        parts.append(_line("truth", (at(i, value) for i, value in _thinned(truth.tolist()))))
+    parts.append(_line("predicted", (at(i, value) for i, value in _thinned(track.values))))
+    for news in track.news:
+        x, y = at(min(news.index, count - 1), news.event.score)
+        kind = "ok" if news.event.kind == "cleared" else KINDS[min(news.event.severity, WORST)]
+        words = escape(f"{sentence(scene, news.event)} ({scene.step} {news.index + 1})")
+        parts.append(f'<circle class="{kind}-dot" cx="{x:.1f}" cy="{y:.1f}" r="4.5"><title>{words}</title></circle>')
+    name = escape(f"{scene.thing} {track.stream}: predicted and true {scene.unit} left")
+    return f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{name}">{"".join(parts)}</svg>'
+
+
+def scatter(tracks: Iterable[Track], scene: Scene) -> str:
+    """Draw each stream's last prediction against the truth; a perfect one lies on the diagonal."""
+    known = [track for track in tracks if track.error is not None]
+    high = max([10.0, *(max(track.values[-1], track.true_last or 0) for track in known)]) * 1.12
+    size = SIDE - LEFT - BOTTOM
+
+    def at(x: float, y: float) -> tuple[float, float]:
+        return LEFT + max(x, 0) / high * size, SIDE - BOTTOM - max(y, 0) / high * size
+
+    parts = []
+    for tick in _ticks(high):
+        (x, y0), (x0, y) = at(tick, 0), at(0, tick)
+        parts.append(f'<line class="grid" x1="{x0:.1f}" y1="{y:.1f}" x2="{LEFT + size}" y2="{y:.1f}"/>')
+        parts.append(f'<text x="{LEFT - 5}" y="{y + 3:.1f}" text-anchor="end">{tick}</text>')
+        parts.append(f'<text x="{x:.1f}" y="{y0 + 14:.1f}" text-anchor="middle">{tick}</text>')
+    parts.append(_line("truth", (at(0, 0), at(high, high))))
+    for track in known:
+        x, y = at(track.true_last or 0, track.values[-1])
+        words = escape(f"{scene.thing} {track.stream}: predicted {track.values[-1]:.1f}, true {track.true_last:.0f}")
+        parts.append(f'<circle class="predicted-dot" cx="{x:.1f}" cy="{y:.1f}" r="4.5"><title>{words}</title></circle>')
+        parts.append(f'<text x="{x + 7:.1f}" y="{y + 3:.1f}">{escape(track.stream)}</text>')
+    return f'<svg viewBox="0 0 {SIDE} {SIDE}" role="img" aria-label="predicted against true">{"".join(parts)}</svg>'
+
+
+def _grid(scene: Scene, high: float, count: int, base: float, height: float) -> str:
+    """Draw the horizontal lines with their values, and the first and last step."""
+    parts = []
+    for tick in _ticks(high):
+        y = base - tick / high * height
+        parts.append(f'<line class="grid" x1="{LEFT}" y1="{y:.1f}" x2="{WIDTH - RIGHT}" y2="{y:.1f}"/>')
+        parts.append(f'<text x="{LEFT - 5}" y="{y + 3:.1f}" text-anchor="end">{tick}</text>')
+    parts.append(f'<text x="{LEFT}" y="{HEIGHT - 6}">{escape(scene.step)} 1</text>')
+    parts.append(f'<text x="{WIDTH - RIGHT}" y="{HEIGHT - 6}" text-anchor="end">{count}</text>')
+    return "".join(parts)
+
+
+def _ticks(high: float) -> range:
+    """Return three to six round values from 0."""
+    step = next(step for step in (5, 10, 25, 50, 100, 250, 500, 1000, 10**9) if high / step <= 5)  # noqa: PLR2004
+    return range(0, int(high) + 1, step)
+
+
+def _spans(track: Track) -> list[tuple[int, int, int]]:
+    """Return (first, last, severity) of each time that an alert stood."""
+    spans: list[tuple[int, int, int]] = []
+    for index, severity in enumerate(track.severities):
+        if spans and spans[-1][1] == index - 1 and spans[-1][2] == severity:
+            spans[-1] = (spans[-1][0], index, severity)
+        elif severity:
+            # A level that takes over from another begins where that one ends, without a seam.
+            first = spans[-1][1] if spans and spans[-1][1] == index - 1 else index
+            spans.append((first, index, severity))
+    return spans
+
+
+def _thinned(values: list[float]) -> list[tuple[int, float]]:
+    """Return (index, value) of at most MAX_POINTS values, the last one always among them."""
+    stride = -(-len(values) // MAX_POINTS) or 1
+    points = list(enumerate(values))
+    return [*points[:-1:stride], *points[-1:]]
+
+
+def _line(kind: str, points: Iterable[tuple[float, float]]) -> str:
+    drawn = " ".join(f"{x:.1f},{y:.1f}" for x, y in points if y == y)  # noqa: PLR0124 - not NaN
+    return f'<polyline class="{kind}" points="{drawn}"/>'

@@ -1,0 +1,37 @@
+"""The same as lines, where there is no terminal to draw on: pipes, log files, screen readers."""
+
+from __future__ import annotations
+
+from typing import TextIO
+
+from edgeseq.demo.scene import Scene
+from edgeseq.demo.watch import Watch
+from edgeseq.demo.words import sentence
+from edgeseq.types import Event
+
+TENTHS = 10
+
+
+class Plain:
+    """One line an alert, and one for every tenth of the frames."""
+
+    def __init__(self, out: TextIO, scene: Scene) -> None:
+        self._out = out
+        self._scene = scene
+        self._tenth = 0
+
+    def line(self, text: str) -> None:
+        """Write a line at once, also into a pipe."""
+        print(text, file=self._out, flush=True)
+
+    def changed(self, watch: Watch) -> None:
+        """Say how far it is."""
+        total = self._scene.frames
+        tenth = watch.frames * TENTHS // total if total else 0
+        if tenth > self._tenth:
+            self._tenth = tenth
+            self.line(f"{watch.frames:,} of {total:,} frames, {watch.raised} alerts, {watch.seconds:.1f} s")
+
+    def told(self, event: Event) -> None:
+        """Say what happened."""
+        self.line(f"  {sentence(self._scene, event)}")

@@ -1,0 +1,56 @@
+"""What a demo came to: the numbers of the summary, the same for people, for programs and for the report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from edgeseq.demo.scene import Scene
+from edgeseq.demo.words import microseconds
+
+
+@dataclass(frozen=True)
+class Result:
+    """A finished demo. sent: events that went to the broker; delivered: those that a subscriber there received.
+
+    step_us: p50, p99, mean and max of a model step in microseconds. rmse: at each stream's last frame, in the output's
+    unit; None where the truth is unknown.
+    """
+
+    demo: str
+    model: str
+    model_version: str
+    variant: str
+    backend: str
+    streams: int
+    frames: int
+    seconds: float
+    alerts: int
+    sent: int
+    delivered: int
+    dropped: Mapping[str, int]
+    step_us: Mapping[str, float | None]
+    rmse: float | None
+    report: str | None
+
+    def table(self) -> dict[str, Any]:
+        """Return it as plain data, for JSON."""
+        return asdict(self)
+
+    def rows(self, scene: Scene) -> list[tuple[str, str]]:
+        """Return it as pairs of words, for people."""
+        step = self.step_us
+        rows = [
+            (scene.things, f"{self.streams}"),
+            ("frames", f"{self.frames:,} in {self.seconds:.1f} s"),
+            ("model", f"{self.model} {self.model_version}, {self.variant} on {self.backend}"),
+            ("step", f"{microseconds(step['p50'])} median, {microseconds(step['p99'])} p99"),
+            ("alerts", f"{self.alerts} raised; {self.delivered} of {self.sent} messages arrived over MQTT"),
+        ]
+        if self.rmse is not None:
+            rows.append(("error", f"{self.rmse:.1f} {scene.unit} RMSE at the last {scene.step}, against the truth"))
+        rows.extend(("dropped", f"{count} × {reason}") for reason, count in self.dropped.items())
+        if self.report:
+            rows.append(("report", self.report))
+        return rows
