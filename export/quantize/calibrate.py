@@ -1,0 +1,70 @@
+"""Ranges of every tensor of a float Program, seen while the state runs freely over real frames."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from export.program import Program, float_step, initial_state
+
+SAMPLE_ROWS = 4096
+"""Rows kept of each tensor for choosing its range; minimum and maximum are over all rows."""
+SHRINK = np.linspace(1.0, 0.4, 31)
+"""Shares of the full range that are tried as the quantized range."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What calibration saw of one tensor: its extremes, and a sample of its values."""
+
+    low: float
+    high: float
+    sample: NDArray[np.float32]
+
+    def best_range(self, levels: int) -> tuple[float, float]:
+        """Return the range, with zero in it, whose `levels` steps give the least mean squared error.
+
+        Cutting rare extremes off buys finer steps for the rest (Banner et al., "Post training 4-bit quantization of
+        convolutional networks", NeurIPS 2019, section 3); the best cut is searched for instead of assumed.
+        """
+        low, high = min(self.low, 0.0), max(self.high, 0.0)
+        if low == high:
+            return 0.0, 1.0
+        errors = []
+        for share in SHRINK:
+            scale = (high - low) * share / (levels - 1)
+            zero = np.rint(-low * share / scale)
+            stored = np.clip(np.rint(self.sample / scale) + zero, 0, levels - 1)
+            errors.append(float(np.mean(np.square((stored - zero) * scale - self.sample))))
+        share = float(SHRINK[int(np.argmin(errors))])
+        return low * share, high * share
+
+
+def calibrate(program: Program, sequences: Sequence[NDArray[np.float32]], seed: int = 0) -> dict[str, Seen]:
+    """Run the Program over sequences of frames, float32[T, features] each from its state at reset; return what was seen.
+
+    Sequences run side by side, the shorter ones ending earlier, so that the state runs as freely as on a device.
+    """
+    order = sorted(sequences, key=len, reverse=True)
+    total = sum(len(sequence) for sequence in order)
+    rng = np.random.default_rng(seed)
+    state = initial_state(program, len(order))
+    extremes: dict[str, tuple[float, float]] = {}
+    rows: dict[str, list[NDArray[np.float32]]] = {}
+    for t in range(len(order[0])):
+        alive = sum(1 for sequence in order if len(sequence) > t)
+        x = np.stack([sequence[t] for sequence in order[:alive]])
+        values, state = float_step(program, x, {name: value[:alive] for name, value in state.items()})
+        keep = rng.random(alive) < SAMPLE_ROWS / total
+        for name, value in values.items():
+            low, high = extremes.get(name, (np.inf, -np.inf))
+            extremes[name] = (min(low, float(value.min())), max(high, float(value.max())))
+            if keep.any() and value.ndim > 1:
+                rows.setdefault(name, []).append(value[keep])
+    return {
+        name: Seen(low, high, np.concatenate(rows[name]) if name in rows else np.array([low, high], np.float32))
+        for name, (low, high) in extremes.items()
+    }

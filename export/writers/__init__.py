@@ -1,0 +1,1 @@
+"""Writes a step as files that other runtimes load: one file a format."""
