@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeseq import tables
 from edgeseq.errors import ConfigError
 from edgeseq.types import Frames, StreamSpec, TimesNs
 
@@ -128,9 +128,7 @@ def _find(spec: StreamSpec, names: list[str]) -> NDArray[np.intp]:
     """Return the places of channels in the stream."""
     for name in names:
         if name not in spec.names:
-            near = difflib.get_close_matches(name, spec.names, n=1)
-            hint = f"Did you mean '{near[0]}'?" if near else f"It has {', '.join(spec.names)}."
-            raise ConfigError(f"the stream has no channel '{name}'. {hint}")
+            raise ConfigError(f"the stream has no channel '{name}'. {tables.suggest(name, spec.names)}")
     return np.asarray([spec.names.index(name) for name in names], np.intp)
 
 

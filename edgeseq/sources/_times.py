@@ -1,0 +1,78 @@
+"""Times in files -> nanoseconds since the Unix epoch, exactly: no time passes through a float on its way from text."""
+
+from __future__ import annotations
+
+import math
+import re
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal, InvalidOperation
+from fractions import Fraction
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeseq.errors import ConfigError
+from edgeseq.types import TimesNs
+
+TimeFormat = Literal["s", "ms", "us", "ns", "iso"]
+"""The TOML key `time_format`: numbers in that unit, counted from `start`, or ISO 8601 text."""
+
+NS_PER = {"s": 1_000_000_000, "ms": 1_000_000, "us": 1_000, "ns": 1}
+MAX_NS = 2**63 - 1
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_FRACTION = re.compile(r"[.,](\d+)")
+
+
+def start_ns(start: str) -> int:
+    """Return the TOML key `start` in nanoseconds: ISO 8601, or "now". Raises ConfigError."""
+    if start == "now":
+        return (datetime.now(UTC) - _EPOCH) // timedelta(microseconds=1) * 1000
+    try:
+        return iso_ns(start)
+    except ValueError as cause:
+        raise ConfigError(f"start must be 'now' or ISO 8601, such as 2026-11-24T03:05:00Z: {cause}.") from cause
+
+
+def iso_ns(text: str) -> int:
+    """Return ISO 8601 text in nanoseconds, to its ninth decimal; without an offset it is UTC. Raises ValueError."""
+    found = _FRACTION.search(text)
+    whole = text if found is None else text[: found.start()] + text[found.end() :]
+    parsed = datetime.fromisoformat(whole.strip())
+    parsed = parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)
+    fraction = 0 if found is None else int(found.group(1)[:9].ljust(9, "0"))
+    return (parsed - _EPOCH) // timedelta(seconds=1) * 1_000_000_000 + fraction
+
+
+def number_ns(text: str, unit: str) -> int:
+    """Return a number in a unit ("s", "ms", "us", "ns") in whole nanoseconds, rounded. Raises ValueError."""
+    try:
+        number = Decimal(text.strip())
+        time_ns = round(number * NS_PER[unit]) if number.is_finite() and "_" not in text else MAX_NS + 1
+    except (InvalidOperation, ValueError, OverflowError):
+        time_ns = MAX_NS + 1
+    if abs(time_ns) > MAX_NS:
+        raise ValueError(f"{text!r} is not a time in {unit}")
+    return time_ns
+
+
+class Grid:
+    """Times of evenly spaced samples, without drift however long it runs: sample i at start + i / rate_hz."""
+
+    def __init__(self, rate_hz: float, start: int) -> None:
+        if not (rate_hz > 0 and math.isfinite(rate_hz)):
+            raise ConfigError(f"rate_hz must be above 0, not {rate_hz:g}.")
+        # The products below stay within int64 as long as numerator * denominator * 1e9 does.
+        most = int(min(1e6, max(1.0, math.sqrt(9e9 / rate_hz))))
+        self._rate = Fraction(rate_hz).limit_denominator(most)
+        if self._rate == 0:
+            raise ConfigError(f"rate_hz = {rate_hz:g} is slower than one sample in {most} seconds.")
+        self._start = start
+
+    def times(self, index: NDArray[np.int64]) -> TimesNs:
+        """Return int64[n] nanoseconds for sample numbers int64[n]."""
+        numerator, denominator = self._rate.numerator, self._rate.denominator
+        whole, rest = np.divmod(index, numerator)
+        span = 1_000_000_000 * denominator
+        times: TimesNs = self._start + whole * span + rest * span // numerator
+        return times
