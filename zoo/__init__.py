@@ -1,0 +1,1 @@
+"""Reference models: one folder each with recipe, bundle and numbers."""

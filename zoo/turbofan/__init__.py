@@ -1,0 +1,1 @@
+"""Remaining useful life of turbofan engines, one flight cycle at a time (NASA C-MAPSS)."""
