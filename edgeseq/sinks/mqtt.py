@@ -1,0 +1,287 @@
+"""Events and states to an MQTT broker."""
+
+from __future__ import annotations
+
+import logging
+import re
+import ssl
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any, Literal
+
+import paho.mqtt.client as paho
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
+
+from edgeseq.errors import ConfigError, SinkError
+from edgeseq.sinks import _payload, _topic
+from edgeseq.types import About, Event, Output
+
+PROTOCOLS = {"5": MQTTProtocolVersion.MQTTv5, "3.1.1": MQTTProtocolVersion.MQTTv311}
+QOS = 1
+MAX_PASSWORD = 65_535
+RECONNECT_S = (1, 60)
+"""Back-off after a lost connection: doubled from the first to the second."""
+
+log = logging.getLogger(__name__)
+
+
+class Mqtt:
+    """Publishes JSON at QoS 1 (payloads: edgeseq/sinks/_payload.py).
+
+    edgeseq/<device>/status                       retained: "online", "offline"; offline is also the last will
+    edgeseq/<device>/<pipeline>/<stream>/state    retained: the stream's level and latest output
+    edgeseq/<device>/<pipeline>/<stream>/event    each event
+
+    host, port: the broker. protocol: "5" or "3.1.1". username, password_file: the password is the file's first line.
+    tls: encrypt, and check the broker's certificate against the system's authorities, or ca_file, which implies tls.
+    state_interval_s: a stream's state is published at most this often; a change of level and the stream's end always.
+    connect_timeout_s: how long `open` tries; a broker that is not there then is a SinkError. One that is lost later is
+    sought again with back-off. Meanwhile events wait in a queue of `max_queued` in memory, states are replaced by
+    newer ones. drain_s: how long `close` waits for acknowledgements.
+
+    dropped: "queue_full" events that the queue refused; "refused" messages that the broker did; "not_acknowledged"
+    messages unconfirmed at close; "state_not_sent" streams whose latest state never went out.
+    """
+
+    def __init__(
+        self,
+        *,
+        host: str = "localhost",
+        port: int = 1883,
+        protocol: Literal["5", "3.1.1"] = "5",
+        username: str | None = None,
+        password_file: Path | None = None,
+        tls: bool = False,
+        ca_file: Path | None = None,
+        keepalive_s: int = 30,
+        state_interval_s: float = 1.0,
+        connect_timeout_s: float = 10.0,
+        drain_s: float = 5.0,
+        max_queued: int = 1000,
+    ) -> None:
+        if not re.fullmatch(r"[A-Za-z0-9_.:%-]+", host):
+            raise ConfigError(f"host must be a name or an address alone, not {host!r}; the port has a key of its own.")
+        if not 1 <= port <= 65_535:  # noqa: PLR2004 - TCP's
+            raise ConfigError(f"port must lie between 1 and 65535, not {port}.")
+        if protocol not in PROTOCOLS:
+            raise ConfigError(f"protocol must be one of {', '.join(PROTOCOLS)}, as text, not {protocol!r}.")
+        if password_file is not None and username is None:
+            raise ConfigError("password_file needs username.")
+        if min(keepalive_s, connect_timeout_s, max_queued) <= 0 or min(state_interval_s, drain_s) < 0:
+            raise ConfigError("keepalive_s, connect_timeout_s and max_queued must be above 0, other times at least 0.")
+        self.dropped: Counter[str] = Counter()
+        self._where = f"{host}:{port}"
+        self._host, self._port, self._protocol = host, port, protocol
+        self._username, self._password_file = username, password_file
+        self._tls, self._ca_file = tls or ca_file is not None, ca_file
+        self._keepalive_s, self._connect_timeout_s = keepalive_s, connect_timeout_s
+        self._state_interval_s, self._drain_s, self._max_queued = state_interval_s, drain_s, max_queued
+        self._about = About("", "")
+        self._client: paho.Client | None = None
+        self._refusal = ""
+        self._connected = False
+        # Guards connection and states, and is held while paho is called. The acknowledgements have a lock of their own,
+        # under which paho is never called: it holds its queue's lock when it reports one.
+        self._changed = threading.Condition(threading.RLock())
+        self._acknowledged = threading.Condition()
+        self._unconfirmed = 0
+        self._waiting: dict[str, bytes] = {}
+        self._last: dict[str, tuple[float, str]] = {}
+
+    @classmethod
+    def example(cls) -> dict[str, Any]:
+        """Return parameters for a broker on this machine."""
+        return {"host": "127.0.0.1", "port": 1883, "state_interval_s": 0.0}
+
+    def check(self) -> str:
+        """See that the files are there; the broker is not asked."""
+        self._password()
+        if self._ca_file is not None:
+            self._context()
+        return (
+            f"publishes to {self._where} with MQTT {self._protocol}{', encrypted,' if self._tls else ''} under "
+            f"{_topic.ROOT}/; the broker must be there within {self._connect_timeout_s:g} s of the start"
+        )
+
+    def open(self, about: About) -> None:
+        """Connect and say "online". Raises SinkError if that takes longer than connect_timeout_s or is refused."""
+        self._about = about
+        client = self._client = self._new_client()
+        try:
+            client.connect(self._host, self._port, self._keepalive_s)
+        except (OSError, ValueError) as cause:
+            self._client = None
+            raise SinkError(f"the MQTT broker at {self._where} cannot be reached: {cause}. {_ADVICE}") from cause
+        client.loop_start()
+        with self._changed:
+            self._changed.wait_for(lambda: self._connected or self._refusal, self._connect_timeout_s)
+            if self._connected:
+                return
+            reason = self._refusal or f"no answer to CONNECT within {self._connect_timeout_s:g} s"
+        client.disconnect()
+        client.loop_stop()
+        self._client = None
+        raise SinkError(f"the MQTT broker at {self._where} does not take us: {reason}. {_ADVICE}")
+
+    def output(self, output: Output, level: str) -> None:
+        """Remember the state, and publish it if it is due."""
+        payload = _payload.encode(_payload.state(self._about, output, level))
+        now = time.monotonic()
+        with self._changed:
+            self._waiting[output.stream] = payload
+            sent_at, sent_level = self._last.get(output.stream, (-float("inf"), ""))
+            if level != sent_level or now - sent_at >= self._state_interval_s:
+                self._publish_state(output.stream, now, level)
+
+    def event(self, event: Event) -> None:
+        """Publish an event, or queue it while the broker is away."""
+        topic = _topic.stream(self._about.device, self._about.pipeline, event.stream, "event")
+        if not self._publish(topic, _payload.encode(_payload.event(self._about, event)), retain=False):
+            self.dropped["queue_full"] += 1
+
+    def end(self, stream: str) -> None:
+        """Publish the stream's last state."""
+        with self._changed:
+            self._last.pop(stream, None)
+            self._publish_state(stream)
+
+    def close(self) -> None:
+        """Publish what waits, say "offline", wait for acknowledgements and leave. Counts what stays unconfirmed."""
+        client = self._client
+        if client is None:
+            return
+        deadline = time.monotonic() + self._drain_s
+        with self._changed:
+            # Broker away: it may come back within the limit; its return publishes the states.
+            self._changed.wait_for(lambda: self._connected, self._drain_s)
+            self._publish_states()
+        self._wait_for_acknowledgements(deadline)
+        if self._connected and self._publish_status("offline"):
+            self._wait_for_acknowledgements(deadline)
+        self.dropped["not_acknowledged"] += self._unconfirmed
+        self.dropped["state_not_sent"] += len(self._waiting)
+        client.disconnect()
+        client.loop_stop()
+        self._client = None
+
+    def _wait_for_acknowledgements(self, deadline: float) -> None:
+        with self._acknowledged:
+            self._acknowledged.wait_for(lambda: self._unconfirmed == 0, max(0.0, deadline - time.monotonic()))
+
+    def _new_client(self) -> paho.Client:
+        """Return a client, set up but not connected."""
+        client = paho.Client(
+            CallbackAPIVersion.VERSION2,
+            client_id=_topic.client_id(self._about.device, self._about.pipeline),
+            protocol=PROTOCOLS[self._protocol],
+        )
+        client.connect_timeout = self._connect_timeout_s
+        client.reconnect_delay_set(*RECONNECT_S)
+        client.max_queued_messages_set(self._max_queued)
+        if self._username is not None:
+            client.username_pw_set(self._username, self._password())
+        if self._tls:
+            client.tls_set_context(self._context())
+        client.will_set(_topic.status(self._about.device), self._status("offline", None), QOS, retain=True)
+        client.on_connect = self._on_connect
+        client.on_disconnect = self._on_disconnect
+        client.on_publish = self._on_publish
+        return client
+
+    def _password(self) -> str | None:
+        """Read the password, which is nowhere else kept or logged."""
+        if self._password_file is None:
+            return None
+        try:
+            with self._password_file.open(encoding="utf-8") as file:
+                password = file.readline(MAX_PASSWORD + 1).rstrip("\r\n")
+        except (OSError, UnicodeDecodeError) as cause:
+            reason = getattr(cause, "strerror", None) or "not UTF-8 text"
+            raise SinkError(f"the password file {self._password_file} cannot be read: {reason}.") from cause
+        if not password or len(password) > MAX_PASSWORD:
+            raise SinkError(f"the password file {self._password_file} holds no password on its first line.")
+        return password
+
+    def _context(self) -> ssl.SSLContext:
+        """Return the TLS context."""
+        try:
+            return ssl.create_default_context(cafile=self._ca_file)
+        except OSError as cause:
+            raise SinkError(f"the certificate file {self._ca_file} cannot be used: {cause}.") from cause
+
+    def _status(self, word: str, now_ns: int | None) -> bytes:
+        """Return the status payload. The last will is written before its time is known, so it has none."""
+        payload = {"schema": _payload.SCHEMA, "status": word, "device": self._about.device}
+        payload |= {"pipeline": self._about.pipeline, "model": self._about.model}
+        payload |= {"model_version": self._about.model_version}
+        return _payload.encode(
+            payload if now_ns is None else {**payload, "time": _payload.iso_utc(now_ns), "t_ns": now_ns}
+        )
+
+    def _publish_status(self, word: str) -> bool:
+        return self._publish(_topic.status(self._about.device), self._status(word, time.time_ns()), retain=True)
+
+    def _publish_state(self, stream: str, now: float | None = None, level: str = "") -> None:
+        """Publish a stream's waiting state unless the broker is away; it then waits, and newer ones replace it."""
+        if not self._connected or stream not in self._waiting:
+            return
+        topic = _topic.stream(self._about.device, self._about.pipeline, stream, "state")
+        if self._publish(topic, self._waiting[stream], retain=True):
+            del self._waiting[stream]
+            if now is not None:
+                self._last[stream] = (now, level)
+
+    def _publish_states(self) -> None:
+        for stream in list(self._waiting):
+            self._publish_state(stream)
+
+    def _publish(self, topic: str, payload: bytes, *, retain: bool) -> bool:
+        """Hand a message to paho, which sends it or queues it. Returns False if its queue is full."""
+        client = self._client
+        if client is None:
+            return False
+        with self._acknowledged:
+            self._unconfirmed += 1
+        info = client.publish(topic, payload, QOS, retain=retain)
+        if info.rc != MQTTErrorCode.MQTT_ERR_QUEUE_SIZE:
+            return True
+        with self._acknowledged:
+            self._unconfirmed -= 1
+        return False
+
+    def _on_connect(self, _client: paho.Client, _data: Any, _flags: Any, code: Any, _properties: Any) -> None:
+        """Say "online" and publish the states that waited; or keep the broker's reason for refusing."""
+        with self._changed:
+            self._connected = not code.is_failure
+            self._refusal = str(code) if code.is_failure else ""
+            if self._connected:
+                self._publish_status("online")
+                self._publish_states()
+            self._changed.notify_all()
+        if code.is_failure:
+            log.warning("the MQTT broker at %s refuses: %s", self._where, code)
+        else:
+            log.info("connected to the MQTT broker at %s", self._where)
+
+    def _on_disconnect(self, _client: paho.Client, _data: Any, _flags: Any, code: Any, _properties: Any) -> None:
+        """Hold states back until the broker is there again."""
+        with self._changed:
+            lost = self._connected
+            self._connected = False
+            self._changed.notify_all()
+        if lost and code.is_failure:
+            log.warning("lost the MQTT broker at %s (%s); trying again", self._where, code)
+
+    def _on_publish(self, _client: paho.Client, _data: Any, _mid: int, code: Any, _properties: Any) -> None:
+        """Count an acknowledgement."""
+        with self._acknowledged:
+            self._unconfirmed -= 1
+            if code.is_failure:
+                self.dropped["refused"] += 1
+                log.warning("the MQTT broker at %s refused a message: %s", self._where, code)
+            self._acknowledged.notify_all()
+
+
+_ADVICE = "Check host and port of the sink, user name and certificate, and that the broker runs."
