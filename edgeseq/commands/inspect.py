@@ -1,0 +1,136 @@
+"""`edgeseq inspect`: what a bundle is, in words and as a table."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from edgeseq.bundle import Bundle, Graph, ParityTable
+
+HELP = """\
+Says what a bundle is: what it takes in and gives out, what it remembers, which variants it holds, how accurate each
+is and where it came from. Every file is compared with SHA256SUMS first; no model is opened.
+
+  edgeseq inspect zoo/turbofan/bundle
+  edgeseq inspect BUNDLE --json"""
+
+HEADINGS = ("variant", "file", "format", "size KB", "integer MACs", "float MACs", "error", "tolerance")
+SHOWN_CHANNELS = 6
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="a folder that `edgeseq export` wrote")
+    parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
+
+
+def main(args: argparse.Namespace) -> int:
+    """Read, check and print."""
+    import msgspec
+
+    from edgeseq import bundle
+
+    opened = bundle.read(args.bundle)
+    if args.json:
+        sizes = {file.path: (opened.path / file.path).stat().st_size for file in opened.manifest.files}
+        manifest: dict[str, Any] = msgspec.to_builtins(opened.manifest)
+        document = {"bundle": str(opened.path), "digest": opened.digest, "bytes": sizes, "manifest": manifest}
+        print(json.dumps(document, indent=2))
+        return 0
+    print("\n".join(describe(opened)))
+    return 0
+
+
+def describe(opened: Bundle) -> list[str]:
+    """Return the description as lines."""
+    manifest = opened.manifest
+    lines = [f"{manifest.name} {manifest.version}", *([manifest.description] if manifest.description else []), ""]
+    facts = [("takes", _stream(opened)), ("features", _features(opened)), ("gives", _output(opened))]
+    for graph in manifest.graphs:
+        name = "model" if len(manifest.graphs) == 1 else graph.name
+        facts.extend([(name, _graph(graph)), ("memory", _memory(graph))])
+    if manifest.decider:
+        rest = ", ".join(f"{key} {value}" for key, value in manifest.decider.items() if key != "type")
+        facts.append(("decides", f"{manifest.decider.get('type')}: {rest}" if rest else str(manifest.decider["type"])))
+    for variant, metrics in manifest.accuracy.items():
+        measured = ", ".join(f"{name} {value:g}" for name, value in metrics.items())
+        facts.append(("accuracy", f"{variant}: {measured}"))
+    facts.append(("default", ", ".join(f"{variant} on {backend}" for backend, variant in manifest.defaults.items())))
+    facts.append(("from", _origin(opened)))
+    facts.append(("digest", opened.digest))
+    width = max(len(name) for name, _ in facts)
+    lines += [
+        f"  {name if not index or facts[index - 1][0] != name else '':<{width}}  {text}"
+        for index, (name, text) in enumerate(facts)
+    ]
+    return [*lines, "", _variants(opened)]
+
+
+def _stream(opened: Bundle) -> str:
+    stream = opened.manifest.stream
+    names = [f"{channel.name} [{channel.unit}]" if channel.unit else channel.name for channel in stream.channels]
+    more = f" and {len(names) - SHOWN_CHANNELS} more" if len(names) > SHOWN_CHANNELS else ""
+    return f"{len(names)} channel{'s' * (len(names) > 1)} at {stream.rate_hz:g} Hz: {', '.join(names[:SHOWN_CHANNELS])}{more}"
+
+
+def _features(opened: Bundle) -> str:
+    return (
+        " → ".join(str(table.get("type")) for table in opened.manifest.features) or "none: samples go in as they come"
+    )
+
+
+def _output(opened: Bundle) -> str:
+    output = opened.manifest.output
+    unit = f" in {output.unit}" if output.unit else ""
+    return f"{output.kind}: {', '.join(output.names)}{unit}{', low is bad' if output.lower_is_worse else ''}"
+
+
+def _graph(graph: Graph) -> str:
+    takes = ", ".join(f"{tensor.name} {tensor.dtype}{tensor.shape}" for tensor in graph.inputs)
+    gives = ", ".join(f"{tensor.name} {tensor.dtype}{tensor.shape}" for tensor in graph.outputs)
+    frames = f", {graph.frames_per_step} frames a step" if graph.frames_per_step > 1 else ""
+    return f"{takes} → {gives}{frames}, delay {graph.delay}, warm-up {graph.warm_up} steps"
+
+
+def _memory(graph: Graph) -> str:
+    if not graph.states:
+        return "none"
+    field = "without end" if graph.receptive_field is None else f"of {graph.receptive_field} frames"
+    return f"{field}; state " + ", ".join(f"{state.name} {state.shape}" for state in graph.states)
+
+
+def _origin(opened: Bundle) -> str:
+    origin = opened.manifest.origin
+    tools = ", ".join(f"{name} {version}" for name, version in origin.tools.items())
+    return "; ".join(filter(None, [f"{origin.framework}, {origin.source}", tools, origin.note]))
+
+
+def _variants(opened: Bundle) -> str:
+    """Return the table of files, with what export measured of each variant where it came nearest to its tolerance."""
+    from edgeseq.text import number, table
+
+    rows = []
+    for file in opened.manifest.files:
+        measured = [entry for entry in opened.manifest.parity if entry.variant == file.variant]
+        worst = max(measured, key=lambda entry: _error(entry) / entry.tolerance, default=None)
+        rows.append(
+            [
+                file.variant,
+                file.path,
+                file.format,
+                number((opened.path / file.path).stat().st_size / 1024),
+                f"{file.integer_macs:,}",
+                f"{file.float_macs:,}",
+                "–" if worst is None else f"{_error(worst):.2g} {worst.metric}",
+                "–" if worst is None else f"{worst.tolerance:.2g}",
+            ]
+        )
+    return table(HEADINGS, rows, left=3)
+
+
+def _error(entry: ParityTable) -> float:
+    """Return the error that the entry's tolerance is for."""
+    return entry.max_abs_err if entry.metric == "max" else entry.rms_err

@@ -1,0 +1,75 @@
+"""A bundle small enough to read: one leaky average per stream, as float ONNX, written by hand."""
+
+import hashlib
+from pathlib import Path
+
+import onnx
+import tomli_w
+from onnx import TensorProto, helper
+
+
+def write(path: Path, leak: float = 0.5) -> Path:
+    """Write a bundle whose model is h = leak * h + (1 - leak) * x over one channel, y = h."""
+    path.mkdir(parents=True)
+    onnx.save(_graph(leak), path / "step.float32.onnx")
+    manifest = {
+        "schema": 1,
+        "name": "leaky-average",
+        "version": "1.0.0",
+        "description": "A leaky average of one channel.",
+        "stream": {"rate_hz": 1.0, "channels": [{"name": "life", "unit": "cycles"}]},
+        "output": {"kind": "regression", "names": ["rul"], "unit": "cycles", "lower_is_worse": True},
+        "decider": {"type": "hysteresis", "direction": "below", "warning": 40.0, "critical": 15.0},
+        "graphs": [
+            {
+                "name": "step",
+                "inputs": [{"name": "x", "shape": [1]}],
+                "outputs": [{"name": "y", "shape": [1]}],
+                "states": [{"name": "h", "shape": [1]}],
+            }
+        ],
+        "files": [
+            {
+                "path": "step.float32.onnx",
+                "graph": "step",
+                "variant": "float32",
+                "format": "onnx",
+                "states": [{"name": "h", "input": "h", "output": "h_next", "dtype": "float32"}],
+                "float_macs": 2,
+            }
+        ],
+        "defaults": {"ort": "float32"},
+        "parity": [
+            {
+                "variant": "float32",
+                "backend": "ort",
+                "steps": 10000,
+                "max_abs_err": 1e-7,
+                "rms_err": 1e-8,
+                "metric": "max",
+                "tolerance": 1e-5,
+                "passed": True,
+            }
+        ],
+        "origin": {"framework": "none", "source": "tests/tiny_bundle.py"},
+    }
+    (path / "bundle.toml").write_bytes(tomli_w.dumps(manifest).encode())
+    names = sorted(file.name for file in path.iterdir())
+    sums = "".join(f"{hashlib.sha256((path / name).read_bytes()).hexdigest()}  {name}\n" for name in names)
+    (path / "SHA256SUMS").write_text(sums, encoding="utf-8")
+    return path
+
+
+def _graph(leak: float) -> onnx.ModelProto:
+    def value(name: str) -> onnx.ValueInfoProto:
+        return helper.make_tensor_value_info(name, TensorProto.FLOAT, [1])
+
+    constants = [helper.make_tensor(name, TensorProto.FLOAT, [1], [of]) for name, of in (("a", leak), ("b", 1 - leak))]
+    nodes = [
+        helper.make_node("Mul", ["h", "a"], ["kept"]),
+        helper.make_node("Mul", ["x", "b"], ["new"]),
+        helper.make_node("Add", ["kept", "new"], ["h_next"]),
+        helper.make_node("Identity", ["h_next"], ["y"]),
+    ]
+    graph = helper.make_graph(nodes, "step", [value("x"), value("h")], [value("y"), value("h_next")], constants)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
