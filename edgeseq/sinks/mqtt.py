@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import re
 import ssl
 import threading
@@ -23,6 +24,9 @@ QOS = 1
 MAX_PASSWORD = 65_535
 RECONNECT_S = (1, 60)
 """Back-off after a lost connection: doubled from the first to the second."""
+
+STATES_IN_FLIGHT = 20
+"""With this many messages unconfirmed, states wait (and are replaced by newer ones), so that events find room."""
 
 log = logging.getLogger(__name__)
 
@@ -87,7 +91,9 @@ class Mqtt:
         self._changed = threading.Condition(threading.RLock())
         self._acknowledged = threading.Condition()
         self._unconfirmed = 0
+        # Each stream's state not yet published; which of them are due; when the last one was, and its level.
         self._waiting: dict[str, bytes] = {}
+        self._due: dict[str, str] = {}
         self._last: dict[str, tuple[float, str]] = {}
 
     @classmethod
@@ -128,12 +134,12 @@ class Mqtt:
     def output(self, output: Output, level: str) -> None:
         """Remember the state, and publish it if it is due."""
         payload = _payload.encode(_payload.state(self._about, output, level))
-        now = time.monotonic()
         with self._changed:
             self._waiting[output.stream] = payload
-            sent_at, sent_level = self._last.get(output.stream, (-float("inf"), ""))
-            if level != sent_level or now - sent_at >= self._state_interval_s:
-                self._publish_state(output.stream, now, level)
+            sent_at, sent_level = self._last.get(output.stream, (-math.inf, ""))
+            if level != sent_level or time.monotonic() - sent_at >= self._state_interval_s:
+                self._due[output.stream] = level
+            self._publish_states()
 
     def event(self, event: Event) -> None:
         """Publish an event, or queue it while the broker is away."""
@@ -144,8 +150,9 @@ class Mqtt:
     def end(self, stream: str) -> None:
         """Publish the stream's last state."""
         with self._changed:
+            self._due.update({stream: ""} if stream in self._waiting else {})
+            self._publish_states()
             self._last.pop(stream, None)
-            self._publish_state(stream)
 
     def close(self) -> None:
         """Publish what waits, say "offline", wait for acknowledgements and leave. Counts what stays unconfirmed."""
@@ -154,9 +161,12 @@ class Mqtt:
             return
         deadline = time.monotonic() + self._drain_s
         with self._changed:
-            # Broker away: it may come back within the limit; its return publishes the states.
+            # Broker away: it may come back within the limit.
             self._changed.wait_for(lambda: self._connected, self._drain_s)
+            self._due.update(dict.fromkeys(self._waiting, ""))
+        while self._due and self._connected and time.monotonic() < deadline:
             self._publish_states()
+            self._wait_for_acknowledgements(deadline)
         self._wait_for_acknowledgements(deadline)
         if self._connected and self._publish_status("offline"):
             self._wait_for_acknowledgements(deadline)
@@ -223,19 +233,16 @@ class Mqtt:
     def _publish_status(self, word: str) -> bool:
         return self._publish(_topic.status(self._about.device), self._status(word, time.time_ns()), retain=True)
 
-    def _publish_state(self, stream: str, now: float | None = None, level: str = "") -> None:
-        """Publish a stream's waiting state unless the broker is away; it then waits, and newer ones replace it."""
-        if not self._connected or stream not in self._waiting:
-            return
-        topic = _topic.stream(self._about.device, self._about.pipeline, stream, "state")
-        if self._publish(topic, self._waiting[stream], retain=True):
-            del self._waiting[stream]
-            if now is not None:
-                self._last[stream] = (now, level)
-
     def _publish_states(self) -> None:
-        for stream in list(self._waiting):
-            self._publish_state(stream)
+        """Publish the states that are due, as far as the broker keeps up; the others wait."""
+        with self._changed:
+            for stream, level in list(self._due.items()):
+                if not self._connected or self._unconfirmed >= STATES_IN_FLIGHT:
+                    return
+                topic = _topic.stream(self._about.device, self._about.pipeline, stream, "state")
+                if self._publish(topic, self._waiting[stream], retain=True):
+                    del self._waiting[stream], self._due[stream]
+                    self._last[stream] = (time.monotonic(), level)
 
     def _publish(self, topic: str, payload: bytes, *, retain: bool) -> bool:
         """Hand a message to paho, which sends it or queues it. Returns False if its queue is full."""
