@@ -17,6 +17,9 @@ from edgeseq.types import Channel, StreamSpec
 SCHEMA = 1
 MANIFEST = "bundle.toml"
 SUMS = "SHA256SUMS"
+GOLDENS = "parity.npz"
+"""Golden frames [T, features]; `at`: the steps whose outputs are known; the original's `outputs` there, in float64; for
+each quantized variant V the reference's stored integers `V.integers` with `V.scale` and `V.zero_point`."""
 MAX_FILE_BYTES = 2 << 30
 
 
@@ -111,13 +114,17 @@ class OutputTable(_Table):
 
 
 class ParityTable(_Table):
-    """What export measured of one variant against the original, over free-running steps."""
+    """What export measured of one variant against the original, over free-running steps.
+
+    metric: which of the two errors the tolerance is for: the greatest for float variants, the rms for quantized ones.
+    """
 
     variant: str
     backend: str
     steps: int
     max_abs_err: float
     rms_err: float
+    metric: Literal["max", "rms"]
     tolerance: float
     passed: bool
 
@@ -132,7 +139,7 @@ class Origin(_Table):
     note: str = ""
 
 
-class Manifest(_Table):
+class Manifest(_Table, kw_only=True):
     """bundle.toml as a whole."""
 
     schema: int

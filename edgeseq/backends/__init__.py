@@ -31,8 +31,12 @@ def load(bundle: bundles.Bundle | Path | str, backend: str = "auto", variant: st
             raise ModelError(f"{opened.path}: bundle.toml names no default variant for '{backend}'; choose one.")
         variant = defaults[backend]
     file = opened.file(variant, FORMATS[backend])
-    module = importlib.import_module(f"edgeseq.backends.{backend}")
-    model: StepModel = module.open_step(opened.path / file.path, opened.graph(), file)
+    return open_file(opened.path / file.path, backend, opened.graph(), file)
+
+
+def open_file(path: Path, backend: str, graph: bundles.Graph, file: bundles.ModelFile) -> StepModel:
+    """Open one model file of a bundle, described by its graph and file tables, on a backend."""
+    model: StepModel = importlib.import_module(f"edgeseq.backends.{backend}").open_step(path, graph, file)
     return model
 
 

@@ -1,0 +1,50 @@
+"""`edgeseq verify`: does the bundle compute here what it computed where it was exported?"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from edgeseq import bundle as bundles
+from edgeseq import verify
+
+HELP = """\
+Replays a bundle's golden frames on this device, on every variant and backend, and compares the outputs with those of
+the model as it was trained. A variant passes if its error stays within the tolerance that the export derived.
+
+examples:
+  edgeseq verify zoo/turbofan/bundle
+  edgeseq verify my-bundle --json"""
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument("bundle", type=Path, help="the folder that `edgeseq export` wrote")
+    parser.add_argument("--json", action="store_true", help="one JSON document instead of the table")
+
+
+def main(args: argparse.Namespace) -> int:
+    """Verify; exit status 1 if any variant fails."""
+    opened = bundles.read(args.bundle)
+    verdicts = verify.verify(opened)
+    if args.json:
+        print(json.dumps({"bundle": str(args.bundle), "variants": [asdict(verdict) for verdict in verdicts]}, indent=2))
+    else:
+        _show(opened, verdicts)
+    return 0 if all(verdict.passed for verdict in verdicts) else 1
+
+
+def _show(opened: bundles.Bundle, verdicts: list[verify.Verdict]) -> None:
+    from rich.console import Console  # noqa: PLC0415 - only the table needs it
+    from rich.table import Table  # noqa: PLC0415
+
+    table = Table(title=f"{opened.manifest.name} {opened.manifest.version}", title_justify="left")
+    for column in ("variant", "backend", "steps", "greatest error", "rms error", "tolerance", "verdict"):
+        table.add_column(column, justify="left" if column in ("variant", "backend", "verdict") else "right")
+    for v in verdicts:
+        word = "[green]passed[/green]" if v.passed else "[bold red]FAILED[/bold red]"
+        tolerance = f"{v.metric} {v.tolerance:.3g}"
+        table.add_row(v.variant, v.backend, f"{v.steps:,}", f"{v.max_abs_err:.3g}", f"{v.rms_err:.3g}", tolerance, word)
+    Console().print(table)

@@ -1,0 +1,38 @@
+"""What a model file cannot say of itself: its name, its stream and features, what its output means, when to alert."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from edgeseq import tables
+from edgeseq.bundle import ChannelTable, OutputTable, StreamTable
+
+
+class About(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """The tables that export takes over into bundle.toml, under the same names. Everything has a plain default."""
+
+    name: str = ""
+    version: str = "0.1.0"
+    description: str = ""
+    stream: StreamTable | None = None
+    features: list[dict[str, Any]] = []
+    output: OutputTable | None = None
+    decider: dict[str, Any] | None = None
+    calibration: str = ""
+
+    def stream_for(self, features: int) -> StreamTable:
+        """Return the stream given, or one of so many unnamed channels at 1 Hz."""
+        return self.stream or StreamTable(rate_hz=1.0, channels=[ChannelTable(name=f"x{i}") for i in range(features)])
+
+    def output_for(self, outputs: int) -> OutputTable:
+        """Return the output given, or a plain regression of so many values."""
+        return self.output or OutputTable(kind="regression", names=[f"y{i}" for i in range(outputs)])
+
+
+def read(path: Path) -> About:
+    """Read an --about file. Raises ConfigError naming line and key."""
+    document = tables.read(path)
+    return tables.convert(document, document.table, About)

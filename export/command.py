@@ -1,0 +1,104 @@
+"""`edgeseq export`: a trained sequence model in, a bundle out."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from edgeseq.bundle import Bundle
+
+HELP = """\
+Turns a trained sequence model into a stateful one-step model, quantizes it, and proves that it still computes the same
+before anything is written.
+
+SOURCE is a .onnx file, or FILE.py:FUNCTION, a function without arguments that returns (module, example): a PyTorch
+module and one example input, [batch, time, features].
+
+examples:
+  edgeseq export model.py:trained --output my-bundle --calibration frames.npz
+  edgeseq export model.onnx --output my-bundle --variants float32 --time-axis 1
+  edgeseq export model.onnx --output my-bundle --about about.toml --json
+
+about.toml says what the model file cannot: name, version, [stream] with its channels, [[features]], [output] and
+[decider], as they will stand in bundle.toml."""
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument("source", metavar="SOURCE", help=".onnx file, or file.py:function")
+    parser.add_argument("--output", type=Path, required=True, metavar="BUNDLE", help="folder to write")
+    parser.add_argument(
+        "--variants", default="float32,int8,w8a16", metavar="LIST", help="comma-separated (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--calibration", type=Path, metavar="FILE",
+        help="real frames as the model takes them: .npy or .csv (one sequence), .npz (one a member)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--state", choices=["carry"], help="what to do with a model that gives its last step's output only"
+    )
+    parser.add_argument("--input", metavar="NAME", help="the input that carries the frames")
+    parser.add_argument("--time-axis", type=int, metavar="AXIS", help="the input's axis along which time runs")
+    parser.add_argument("--about", type=Path, metavar="FILE", help="TOML with name, stream, features, output, decider")
+    parser.add_argument("--default", metavar="VARIANT", help="the variant that `auto` loads (default: int8)")
+    parser.add_argument("--json", action="store_true", help="one JSON document instead of the table")
+
+
+def main(args: argparse.Namespace) -> int:
+    """Export; exit status 1 if the model cannot be exported."""
+    from export import export  # noqa: PLC0415 - `edgeseq export --help` stays quick
+
+    from rich.console import Console  # noqa: PLC0415
+
+    console = Console(stderr=True)
+    options = {
+        "calibration": args.calibration, "variants": [word.strip() for word in args.variants.split(",") if word.strip()],
+        "state": args.state, "input": args.input, "time_axis": args.time_axis, "about": args.about,
+        "default": args.default,
+    }  # fmt: skip
+    if args.json or not sys.stderr.isatty():
+        bundle = export(args.source, args.output, **options)
+    else:
+        with console.status("starting") as status:
+            bundle = export(args.source, args.output, **options, progress=status.update)
+    if args.json:
+        print(json.dumps(document(bundle), indent=2))
+    else:
+        show(bundle)
+    return 0
+
+
+def document(bundle: Bundle) -> dict[str, object]:
+    """Return the command's JSON document."""
+    import msgspec  # noqa: PLC0415 - only here
+
+    entries = [msgspec.to_builtins(entry) for entry in bundle.manifest.parity]
+    return {"bundle": str(bundle.path), "variants": entries}
+
+
+def show(bundle: Bundle) -> None:
+    """Print what was exported as a table."""
+    from rich.console import Console  # noqa: PLC0415 - only the table needs it
+    from rich.table import Table  # noqa: PLC0415
+
+    manifest, console = bundle.manifest, Console()
+    graph = manifest.graphs[0]
+    table = Table(title=f"{manifest.name} {manifest.version}", title_justify="left")
+    columns = ("variant", "weights", "integer MACs", "float MACs", "steps", "greatest error", "rms error", "tolerance")
+    for column in columns:
+        table.add_column(column, justify="left" if column == "variant" else "right")
+    files = {file.variant: file for file in manifest.files}
+    for entry in manifest.parity:
+        file = files[entry.variant]
+        table.add_row(
+            entry.variant, f"{file.weight_bytes / 1024:.1f} KiB", f"{file.integer_macs:,}", f"{file.float_macs:,}",
+            f"{entry.steps:,}", f"{entry.max_abs_err:.3g}", f"{entry.rms_err:.3g}", f"{entry.metric} {entry.tolerance:.3g}",
+        )  # fmt: skip
+    console.print(table)
+    states = ", ".join(state.name for state in graph.states)
+    console.print(f"states: {states}; delay {graph.delay}, warm-up {graph.warm_up}, frames a step {graph.frames_per_step}")
+    console.print(f"written to {bundle.path}; the whole account is in {bundle.path / 'report.md'}")

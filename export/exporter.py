@@ -1,0 +1,201 @@
+"""The whole export in order: frontend → passes → variants → parity → files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from collections.abc import Sequence as Items
+from importlib.metadata import version as version_of
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from edgeseq import backends, verify
+from edgeseq import bundle as bundles
+from edgeseq.bundle import Manifest, Origin
+from edgeseq.tables import suggest
+from edgeseq.types import StepModel
+from export import about as abouts
+from export import frames, parity, passes, report
+from export.about import About
+from export.errors import ExportError
+from export.frontends import Sequence, load
+from export.graph import StreamGraph
+from export.quantize.reference import Interpreter
+from export.variants import KNOWN, Maker, Variant
+from export.writers import bundle as writer
+
+if TYPE_CHECKING:
+    import torch
+
+Progress = Callable[[str], None]
+Evaluate = Callable[[StepModel], Mapping[str, float]]
+Frames = NDArray[np.float32]
+GOLDEN_STEPS = 1000
+
+
+def export(
+    source: str | tuple[torch.nn.Module, torch.Tensor],
+    output: str | Path,
+    *,
+    calibration: str | Path | Items[Frames] | None = None,
+    variants: Items[str] = KNOWN,
+    state: Literal["carry"] | None = None,
+    input: str | None = None,  # noqa: A002 - the command's option of that name
+    time_axis: int | None = None,
+    about: About | str | Path | None = None,
+    default: str | None = None,
+    evaluate: Evaluate | None = None,
+    progress: Progress = lambda _: None,
+) -> bundles.Bundle:
+    """Export a sequence model to a bundle and return it, read back and verified.
+
+    source: a .onnx file, `module.py:function` giving (module, example), or that pair itself. calibration: frames
+    float32[T, features], one array a sequence, or a file of them; without it seeded normal frames stand in, which
+    fits standardized features only. default: the variant that `auto` loads (int8 where there is one). evaluate: gives
+    a variant's accuracy on the task, for bundle.toml. Raises ExportError naming the node that cannot stream, or the
+    variant that misses its tolerance; nothing is left at `output` then.
+    """
+    _check_variants(variants, default)
+    described = about if isinstance(about, About) else abouts.read(Path(about)) if about is not None else About()
+    progress("reading the model")
+    sequence = _load(source, input, time_axis)
+    cases, notes = _calibration(calibration, sequence)
+    progress("rewriting it to a step")
+    stream = StreamGraph(ir.from_proto(sequence.model), sequence.time_axis)
+    passes.rewrite(stream)
+    _check_choice(sequence, state, notes)
+    maker = Maker(stream, cases)
+    progress("running the original in float64")
+    known = parity.truths(sequence, cases)
+    with writer.folder(Path(output)) as folder:
+        made = []
+        for name in variants:
+            progress(f"making {name}")
+            made.append(maker.make(name))
+            onnx.save(made[-1].model, str(folder / made[-1].file.path))
+        graph = maker.graph()
+        golden = parity.truth(sequence, known[0].frames[:GOLDEN_STEPS])
+        writer.goldens(folder, _goldens(golden, made))
+        entries, drifts, accuracy = [], [], {}
+        for variant in made:
+            progress(f"proving {variant.name}")
+            # Opened from its file and its description, just as a device opens it.
+            model = backends.open_file(folder / variant.file.path, "ort", graph, variant.file)
+            entry, drift = parity.measure(model, known)
+            if not entry.passed:
+                raise ExportError(_missed(entry))
+            entries.append(entry)
+            drifts.append(drift)
+            if evaluate is not None:
+                model.reset()
+                accuracy[variant.name] = {key: float(value) for key, value in evaluate(model).items()}
+        manifest = Manifest(
+            schema=bundles.SCHEMA,
+            name=described.name or Path(output).name,
+            version=described.version,
+            description=described.description,
+            stream=described.stream_for(sequence.features),
+            features=described.features,
+            output=described.output_for(golden.outputs.shape[1]),
+            decider=described.decider,
+            calibration=described.calibration,
+            graphs=[graph],
+            files=[variant.file for variant in made],
+            defaults={"ort": default or ("int8" if "int8" in variants else variants[0])},
+            accuracy=accuracy,
+            parity=entries,
+            origin=_origin(sequence, notes),
+        )
+        programs = {variant.name: variant.program for variant in made if variant.program is not None}
+        text = report.markdown(manifest, drifts, programs, [*sequence.notes, *stream.notes, *notes])
+        (folder / "report.md").write_text(text, "utf-8")
+        writer.manifest(folder, manifest)
+        writer.sums(folder)
+        failed = [verdict for verdict in verify.verify(bundles.read(folder)) if not verdict.passed]
+        if failed:
+            raise ExportError(f"the goldens of {failed[0].variant} fail on {failed[0].backend}: {failed[0]}.")
+    return bundles.read(Path(output))
+
+
+def _check_variants(variants: Items[str], default: str | None) -> None:
+    if not variants:
+        raise ExportError("no variant was asked for.")
+    for name in variants:
+        if name not in KNOWN:
+            raise ExportError(f"there is no variant '{name}'. {suggest(name, KNOWN)}")
+    if default is not None and default not in variants:
+        raise ExportError(f"the default variant '{default}' is not among those exported ({', '.join(variants)}).")
+
+
+def _load(source: str | tuple[torch.nn.Module, torch.Tensor], input_name: str | None, axis: int | None) -> Sequence:
+    if isinstance(source, str):
+        return load(source, input_name=input_name, time_axis=axis)
+    from export.frontends import torch as frontend  # noqa: PLC0415 - PyTorch loads only for PyTorch sources
+
+    module, example = source
+    return frontend.from_module(module, example, type(module).__name__, "", time_axis=axis)
+
+
+def _calibration(given: str | Path | Items[Frames] | None, sequence: Sequence) -> tuple[list[Frames], list[str]]:
+    """Return the calibration sequences, checked, and what must be said of them."""
+    if given is None:
+        note = "no calibration frames were given: seeded normal noise stood in, which fits standardized features only"
+        return frames.noise(sequence.features), [note]
+    if isinstance(given, str | Path):
+        cases = frames.checked(frames.read(Path(given)), sequence.features, str(given))
+    else:
+        cases = frames.checked(list(given), sequence.features, "calibration")
+    total = sum(map(len, cases))
+    return cases, [f"calibrated on {total:,} frames in {len(cases)} sequences"]
+
+
+def _check_choice(sequence: Sequence, state: str | None, notes: list[str]) -> None:
+    """A model that gives its last step only is another function when its state is carried on: the user must say so."""
+    if sequence.time_of_output is not None:
+        return
+    if state != "carry":
+        raise ExportError(
+            f"{sequence.origin}: gives the output of its last step only, so it was probably trained on windows, each "
+            "from a zero state. With its state carried on from step to step it is not the function as trained. "
+            "If that is what you want, say so with --state carry."
+        )
+    notes.append("state carried on for ever; the model gives its last step only, so this is not the function as trained")
+
+
+def _goldens(golden: parity.Truth, made: Items[Variant]) -> dict[str, NDArray[np.generic]]:
+    """Return parity.npz's arrays: frames, the original's outputs, and each quantized variant's reference integers."""
+    arrays: dict[str, NDArray[np.generic]] = {"frames": golden.frames, "at": golden.at, "outputs": golden.outputs}
+    for variant in made:
+        if variant.program is None:
+            continue
+        interpreter = Interpreter(variant.program)
+        stored = next(op.inputs[0] for op in variant.program.ops if op.output == variant.program.output)
+        kind = variant.program.types[stored]
+        rows = []
+        for frame in golden.frames:
+            interpreter.step(frame[None])
+            rows.append(interpreter.values[stored][0])
+        arrays[f"{variant.name}.integers"] = np.array(rows).astype(kind.dtype)
+        arrays[f"{variant.name}.scale"] = np.array(kind.scale, np.float64)
+        arrays[f"{variant.name}.zero_point"] = np.array(kind.zero_point, np.int64)
+    return arrays
+
+
+def _origin(sequence: Sequence, notes: Items[str]) -> Origin:
+    tools = {name: version_of(name) for name in ("edgeseq", "onnx", "onnxruntime", "numpy")}
+    return Origin(
+        framework=sequence.framework, source=sequence.origin, sha256=sequence.sha256, tools=tools, note="; ".join(notes)
+    )
+
+
+def _missed(entry: bundles.ParityTable) -> str:
+    error = entry.rms_err if entry.metric == "rms" else entry.max_abs_err
+    return (
+        f"{entry.variant} on {entry.backend} misses its tolerance: {entry.metric} error {error:.3g} over "
+        f"{entry.steps:,} steps, {entry.tolerance:.3g} allowed. Nothing was written. Calibrate with more of the real "
+        "frames, or leave the variant out with --variants."
+    )

@@ -1,0 +1,82 @@
+"""Calibration frames from files: float32[T, features], one array a sequence."""
+
+from __future__ import annotations
+
+import csv
+import zipfile
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from export.errors import ExportError
+
+NOISE_SEQUENCES, NOISE_STEPS = 8, 512
+
+
+def read(path: Path) -> list[NDArray[np.float32]]:
+    """Read .npy (one sequence), .npz (one sequence an array, in the order of their names) or .csv (one sequence).
+
+    Raises ExportError for a file that is none of these, or holds something else than finite numbers.
+    """
+    if not path.is_file():
+        raise ExportError(f"{path}: there is no such calibration file.")
+    readers = {".npy": _npy, ".npz": _npz, ".csv": _csv}
+    if path.suffix not in readers:
+        raise ExportError(f"{path}: calibration frames come as .npy, .npz or .csv.")
+    return readers[path.suffix](path)
+
+
+def checked(sequences: list[NDArray[np.float32]], features: int, origin: str) -> list[NDArray[np.float32]]:
+    """Return the sequences that hold anything, as float32[T, features]. Raises ExportError."""
+    result = []
+    for index, sequence in enumerate(sequences):
+        if sequence.ndim != 2 or sequence.shape[1] != features:  # noqa: PLR2004 - a matrix
+            raise ExportError(
+                f"{origin}: sequence {index} has the shape {sequence.shape}; the model takes {features} numbers a frame, "
+                f"so (T, {features}) is expected."
+            )
+        if not np.isfinite(sequence).all():
+            row = int(np.argwhere(~np.isfinite(sequence))[0, 0])
+            raise ExportError(f"{origin}: sequence {index}, frame {row} holds NaN or infinity.")
+        if len(sequence):
+            result.append(np.ascontiguousarray(sequence, np.float32))
+    if not result:
+        raise ExportError(f"{origin}: holds no frames.")
+    return result
+
+
+def noise(features: int, seed: int = 0) -> list[NDArray[np.float32]]:
+    """Return seeded normal frames: what standardized features look like, where no real frames were given."""
+    rng = np.random.default_rng(seed)
+    return [rng.normal(size=(NOISE_STEPS, features)).astype(np.float32) for _ in range(NOISE_SEQUENCES)]
+
+
+def _npy(path: Path) -> list[NDArray[np.float32]]:
+    try:
+        return [np.load(path, allow_pickle=False).astype(np.float32)]
+    except (ValueError, OSError) as cause:
+        raise ExportError(f"{path}: is no NumPy array of numbers ({cause}).") from cause
+
+
+def _npz(path: Path) -> list[NDArray[np.float32]]:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return [file[name].astype(np.float32) for name in sorted(file.files)]
+    except (ValueError, OSError, zipfile.BadZipFile) as cause:
+        raise ExportError(f"{path}: is no archive of NumPy arrays of numbers ({cause}).") from cause
+
+
+def _csv(path: Path) -> list[NDArray[np.float32]]:
+    """Read rows of numbers; a first row that holds none is a header."""
+    rows: list[list[float]] = []
+    with path.open(newline="", encoding="utf-8", errors="replace") as file:
+        for number, cells in enumerate(csv.reader(file), start=1):
+            try:
+                rows.append([float(cell) for cell in cells])
+            except ValueError:
+                if number > 1:
+                    raise ExportError(f"{path}, line {number}: {cells} are not all numbers.") from None
+            if rows and len(rows[-1]) != len(rows[0]):
+                raise ExportError(f"{path}, line {number}: has {len(cells)} numbers, the lines above {len(rows[0])}.")
+    return [np.array(rows, np.float32).reshape(len(rows), -1)]

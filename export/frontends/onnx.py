@@ -1,0 +1,197 @@
+"""ONNX files: checked, their time axis inferred, external data only from the model's own folder."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
+
+from export.errors import ExportError
+from export.frontends.sequence import Sequence
+from export.graph import first_line, session
+
+MIN_OPSET = 13
+MAX_BYTES = 2 << 30
+TIME_WORDS = ("time", "seq", "step", "frame", "length", "t")
+BATCH_WORDS = ("batch", "n", "b")
+
+
+def load(path: Path, *, input_name: str | None, time_axis: int | None) -> Sequence:
+    """Load an ONNX sequence model. Raises ExportError saying what is wrong with it."""
+    model = read(path)
+    notes: list[str] = []
+    chosen = _choose_input(path, model, input_name)
+    dims = _dims(path, chosen)
+    axis = _choose_axis(path, chosen, dims, time_axis, notes)
+    shape = tuple(-1 if i == axis else dim if isinstance(dim, int) else 1 for i, dim in enumerate(dims))
+    _fix_shape(model, chosen.name, shape)
+    name = chosen.name
+    runtime = session(model)
+    evaluator = ReferenceEvaluator(doubled(model))
+
+    def single(x: NDArray[np.floating]) -> NDArray[np.floating]:
+        return np.asarray(runtime.run(None, {name: x.astype(np.float32)})[0])
+
+    def double(x: NDArray[np.floating]) -> NDArray[np.floating]:
+        return np.asarray(evaluator.run(None, {name: x.astype(np.float64)})[0])
+
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    return Sequence(model, name, axis, shape, single, double, "ONNX", path.name, digest, notes=notes)
+
+
+def read(path: Path) -> onnx.ModelProto:
+    """Read and check an ONNX file. Raises ExportError."""
+    if not path.is_file():
+        raise ExportError(f"{path}: there is no such file.")
+    if path.stat().st_size > MAX_BYTES:
+        raise ExportError(f"{path}: larger than {MAX_BYTES >> 30} GiB.")
+    try:
+        model = onnx.load(path, load_external_data=False)
+    except Exception as cause:
+        raise ExportError(f"{path}: is no ONNX model ({first_line(cause)}).") from cause
+    _check_external(path, model)
+    try:
+        onnx.load_external_data_for_model(model, str(path.parent))
+        onnx.checker.check_model(model)
+    except Exception as cause:
+        raise ExportError(f"{path}: is not a valid ONNX model: {first_line(cause)}") from cause
+    opset = max((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), default=0)
+    if opset < MIN_OPSET:
+        raise ExportError(
+            f"{path}: has opset {opset}; opset {MIN_OPSET} or later is needed. "
+            f"Convert it with onnx.version_converter.convert_version(model, {MIN_OPSET})."
+        )
+    if not model.graph.output:
+        raise ExportError(f"{path}: its graph has no output.")
+    return model
+
+
+def doubled(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return the model with all its float32 weights, inputs, constants and casts in float64."""
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    _double_graph(copy.graph)
+    return copy
+
+
+def _double_graph(graph: onnx.GraphProto) -> None:
+    for tensor in graph.initializer:
+        _double_tensor(tensor)
+    for value in [*graph.input, *graph.output, *graph.value_info]:
+        if value.type.tensor_type.elem_type == TensorProto.FLOAT:
+            value.type.tensor_type.elem_type = TensorProto.DOUBLE
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.HasField("t"):
+                _double_tensor(attribute.t)
+            if attribute.HasField("g"):
+                _double_graph(attribute.g)
+            if node.op_type == "Cast" and attribute.name == "to" and attribute.i == TensorProto.FLOAT:
+                attribute.i = TensorProto.DOUBLE
+        if node.op_type == "ConstantOfShape" and not node.attribute:
+            zero = numpy_helper.from_array(np.zeros(1, np.float64))
+            node.attribute.append(helper.make_attribute("value", zero))
+
+
+def _double_tensor(tensor: onnx.TensorProto) -> None:
+    if tensor.data_type == TensorProto.FLOAT:
+        tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float64), tensor.name))
+
+
+def _check_external(path: Path, model: onnx.ModelProto) -> None:
+    """External data may lie only inside the model's folder, and not behind a link."""
+    for tensor in model.graph.initializer:
+        for entry in tensor.external_data:
+            if entry.key != "location":
+                continue
+            location = PurePosixPath(entry.value)
+            file = path.parent / location
+            outside = location.is_absolute() or ".." in location.parts
+            linked = any(part.is_symlink() for part in (file, *file.parents) if part.is_relative_to(path.parent))
+            if outside or (linked and file != path.parent):
+                raise ExportError(
+                    f"{path}: the weights of '{tensor.name}' lie at '{entry.value}', outside the model's folder or "
+                    "behind a link. They are not read; put the file beside the model."
+                )
+            if not file.is_file():
+                raise ExportError(f"{path}: the weights of '{tensor.name}' are missing at '{entry.value}'.")
+
+
+def _choose_input(path: Path, model: onnx.ModelProto, name: str | None) -> onnx.ValueInfoProto:
+    weights = {tensor.name for tensor in model.graph.initializer}
+    inputs = [value for value in model.graph.input if value.name not in weights]
+    names = ", ".join(f"'{value.name}'" for value in inputs) or "none"
+    if name is not None:
+        inputs = [value for value in inputs if value.name == name]
+        if not inputs:
+            raise ExportError(f"{path}: has no input '{name}'; its inputs: {names}.")
+    if len(inputs) != 1:
+        raise ExportError(f"{path}: one input of frames is expected; this model has {names}.")
+    if inputs[0].type.tensor_type.elem_type != TensorProto.FLOAT:
+        raise ExportError(f"{path}: the input '{inputs[0].name}' is not float32.")
+    return inputs[0]
+
+
+def _dims(path: Path, value: onnx.ValueInfoProto) -> list[int | str]:
+    dims: list[int | str] = [
+        dim.dim_value if dim.HasField("dim_value") else dim.dim_param for dim in value.type.tensor_type.shape.dim
+    ]
+    if len(dims) not in (2, 3):
+        raise ExportError(
+            f"{path}: the input '{value.name}' has the shape {dims}; [batch, time, features], [time, batch, features] "
+            "or [time, features] is expected."
+        )
+    if not isinstance(dims[-1], int):
+        raise ExportError(f"{path}: the number of features of '{value.name}' is not fixed (shape {dims}).")
+    return dims
+
+
+def _choose_axis(
+    path: Path, value: onnx.ValueInfoProto, dims: list[int | str], given: int | None, notes: list[str]
+) -> int:
+    """Infer the time axis: the one given, else the one free axis, else by the axes' names, else batch first."""
+    free = [axis for axis, dim in enumerate(dims[:-1]) if not isinstance(dim, int)]
+    if given is not None:
+        axis = given % len(dims)
+    elif len(dims) == 2:  # noqa: PLR2004 - [time, features]
+        axis = 0
+    elif len(free) == 1 and not _named(dims[free[0]], BATCH_WORDS):
+        axis = free[0]
+    else:
+        named = [axis for axis in free if _named(dims[axis], TIME_WORDS)]
+        batch = [axis for axis in free if _named(dims[axis], BATCH_WORDS)]
+        axis = named[0] if len(named) == 1 else 1 - batch[0] if len(batch) == 1 else 1
+        if given is None:
+            notes.append(f"time was taken to be axis {axis} of '{value.name}' {dims}; --time-axis says otherwise")
+    if isinstance(dims[axis], int):
+        raise ExportError(
+            f"{path}: the time axis (axis {axis} of '{value.name}', shape {dims}) is fixed at {dims[axis]} steps. "
+            "Export the model again with a dynamic time axis, or name the axis with --time-axis."
+        )
+    return axis
+
+
+def _named(dim: int | str, words: tuple[str, ...]) -> bool:
+    text = str(dim).lower()
+    return text in words or any(word in text for word in words if len(word) > 1)
+
+
+def _fix_shape(model: onnx.ModelProto, name: str, shape: tuple[int, ...]) -> None:
+    """Set batch to 1 and name the time axis, in place."""
+    value = next(value for value in model.graph.input if value.name == name)
+    for dim, size in zip(value.type.tensor_type.shape.dim, shape, strict=True):
+        if size == -1:
+            dim.dim_param = "time"
+        else:
+            dim.dim_value = size
+    # Shapes noted for another batch size would now contradict the input's.
+    del model.graph.value_info[:]
+    for output in model.graph.output:
+        for dim in output.type.tensor_type.shape.dim:
+            if not dim.HasField("dim_value"):
+                dim.Clear()

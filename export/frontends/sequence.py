@@ -1,0 +1,70 @@
+"""A sequence model as every frontend delivers it: an ONNX graph, and the original to be held against."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from export.errors import ExportError
+
+Run = Callable[[NDArray[np.floating]], NDArray[np.floating]]
+PROOF_LENGTHS = (3, 17, 64)
+
+
+@dataclass
+class Sequence:
+    """A trained sequence model.
+
+    model: ONNX graph over [.., time, ..], batch 1, time free. shape: the input's, with -1 on the time axis.
+    single: the original in float32. double: the original in float64. Both take the input with its time axis and give
+    the output as it comes. example: the input the user showed, if any.
+    """
+
+    model: onnx.ModelProto
+    input: str
+    time_axis: int
+    shape: tuple[int, ...]
+    single: Run
+    double: Run
+    framework: str
+    origin: str
+    sha256: str
+    example: NDArray[np.float32] | None = None
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def features(self) -> int:
+        """Numbers in one frame."""
+        return -int(np.prod(self.shape))
+
+    def to_input(self, frames: NDArray[np.floating]) -> NDArray[np.floating]:
+        """Bring frames [T, features] into the shape that the model takes."""
+        rest = [dim for axis, dim in enumerate(self.shape) if axis != self.time_axis]
+        return np.moveaxis(frames.reshape(len(frames), *rest), 0, self.time_axis)
+
+    def outputs(self, frames: NDArray[np.floating], run: Run) -> NDArray[np.floating]:
+        """Run the original over frames [T, features]; return [T, outputs], or [1, outputs] for a last-step model."""
+        y = np.asarray(run(self.to_input(frames)))
+        if self.time_of_output is None:
+            return y.reshape(1, -1)
+        return np.moveaxis(y, self.time_of_output, 0).reshape(len(frames), -1)
+
+    @property
+    def time_of_output(self) -> int | None:
+        """The output's time axis, found by running the original at two lengths; None where it gives one step only."""
+        if not hasattr(self, "_time_of_output"):
+            short, long = (np.asarray(self.single(self.noise(length))).shape for length in PROOF_LENGTHS[:2])
+            grown = [axis for axis, (a, b) in enumerate(zip(short, long, strict=True)) if a != b]
+            if len(grown) > 1 or (grown and (short[grown[0]], long[grown[0]]) != PROOF_LENGTHS[:2]):
+                raise ExportError(f"the output changes from {short} to {long} as the input grows from 3 to 17 steps.")
+            self._time_of_output = grown[0] if grown else None
+        return self._time_of_output
+
+    def noise(self, length: int, seed: int = 0) -> NDArray[np.float32]:
+        """Return seeded normal input of a length."""
+        shape = [length if axis == self.time_axis else dim for axis, dim in enumerate(self.shape)]
+        return np.random.default_rng(seed).normal(size=shape).astype(np.float32)

@@ -1,0 +1,158 @@
+"""PyTorch modules: exported to ONNX with a time axis that is truly free, proven by running three lengths.
+
+PyTorch's two exporters each freeze the time axis of what the other handles (the newer one that of recurrent layers, the
+older one that of attention), without a word. So the likelier one is tried first, and an export counts only once it has
+equalled the module at several lengths.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import hashlib
+import importlib.util
+import io
+import sys
+import tempfile
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from export.errors import ExportError
+from export.frontends.onnx import read
+from export.frontends.sequence import PROOF_LENGTHS, Sequence
+from export.graph import first_line, session
+
+OPSET = 17
+
+
+def load(path: Path, function: str, *, time_axis: int | None) -> Sequence:
+    """Call `function` of the file, which gives (module, example), and export the module. Raises ExportError."""
+    module, example = _call(path, function)
+    return from_module(module, example, f"{path.name}:{function}", _sha256(path), time_axis=time_axis)
+
+
+def from_module(
+    module: torch.nn.Module, example: torch.Tensor, origin: str, sha256: str, *, time_axis: int | None = None
+) -> Sequence:
+    """Export a PyTorch module. example: one input, [batch, time, features] unless time_axis says otherwise."""
+    module = module.eval()
+    axis = (1 if example.ndim > 2 else 0) if time_axis is None else time_axis % example.ndim  # noqa: PLR2004
+    shape = tuple(-1 if i == axis else 1 if i != example.ndim - 1 else size for i, size in enumerate(example.shape))
+    twin = _double(module)
+
+    def single(x: NDArray[np.floating]) -> NDArray[np.floating]:
+        with torch.no_grad():
+            return np.asarray(_one(module(torch.from_numpy(x.astype(np.float32)))).numpy())
+
+    def double(x: NDArray[np.floating]) -> NDArray[np.floating]:
+        with torch.no_grad():
+            return np.asarray(_one(twin(torch.from_numpy(x.astype(np.float64)))).numpy())
+
+    recurrent = any(isinstance(part, torch.nn.RNNBase) for part in module.modules())
+    reasons = []
+    for dynamo in (False, True) if recurrent else (True, False):
+        try:
+            model = _export(module, shape, axis, dynamo=dynamo)
+        except Exception as cause:  # noqa: BLE001 - the exporter raises whatever it likes; the reason is told
+            reasons.append(f"dynamo={dynamo}: {first_line(cause)}")
+            continue
+        name = model.graph.input[0].name
+        sequence = Sequence(model, name, axis, shape, single, double, "PyTorch", origin, sha256)
+        reason = _differs(sequence)
+        if reason is None:
+            sequence.notes.append(f"exported by torch.onnx with dynamo={dynamo}, equal at {PROOF_LENGTHS} steps")
+            if tuple(example.shape[:axis]) == (1,) * axis:
+                sequence.example = example.detach().numpy().astype(np.float32)
+            return sequence
+        reasons.append(f"dynamo={dynamo}: {reason}")
+    raise ExportError(f"{origin}: PyTorch could not export it with a free time axis ({'; '.join(reasons)}).")
+
+
+def _differs(sequence: Sequence) -> str | None:
+    """Run the export beside the module at several lengths; return how they differ, or None."""
+    runtime = session(sequence.model)
+    for length in PROOF_LENGTHS:
+        x = sequence.noise(length)
+        expected = sequence.single(x)
+        try:
+            given = runtime.run(None, {sequence.input: x})[0]
+        except Exception as cause:  # noqa: BLE001 - a frozen time axis shows as any kind of failure
+            return f"the export does not run at {length} steps ({first_line(cause)})"
+        # Float32 sums taken in another order differ in their last bits; a frozen or wrong export differs grossly.
+        if given.shape != expected.shape or not np.allclose(given, expected, rtol=1e-3, atol=1e-4):
+            return f"the export differs from the module at {length} steps"
+    return None
+
+
+def _export(module: torch.nn.Module, shape: tuple[int, ...], axis: int, *, dynamo: bool) -> Any:
+    sample = torch.randn([PROOF_LENGTHS[1] if size == -1 else size for size in shape])
+    options: dict[str, Any] = {"input_names": ["frames"], "opset_version": OPSET, "dynamo": dynamo}
+    if dynamo:
+        options["dynamic_shapes"] = ({axis: torch.export.Dim("time", min=2, max=1 << 20)},)
+        options["opset_version"] = 18
+    else:
+        options["dynamic_axes"] = {"frames": {axis: "time"}}
+    with tempfile.TemporaryDirectory() as folder, _quiet():
+        file = Path(folder) / "sequence.onnx"
+        torch.onnx.export(module, (sample,), str(file), **options)
+        model = read(file)
+    # A module that gives (output, state) streams its output; the states are made explicit by the rewrite.
+    del model.graph.output[1:]
+    return model
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """The exporters print progress and warnings of their own; what matters of it is proven afterwards."""
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _call(path: Path, function: str) -> tuple[torch.nn.Module, torch.Tensor]:
+    if not path.is_file():
+        raise ExportError(f"{path}: there is no such file.")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None:
+        raise ExportError(f"{path}: is no Python file.")
+    code = importlib.util.module_from_spec(spec)
+    sys.path.insert(0, str(path.parent.resolve()))
+    try:
+        spec.loader.exec_module(code)
+        if not callable(getattr(code, function, None)):
+            raise ExportError(f"{path}: has no function '{function}'.")
+        result = getattr(code, function)()
+    except ExportError:
+        raise
+    except Exception as cause:
+        raise ExportError(f"{path}: {function}() failed: {type(cause).__name__}: {first_line(cause)}") from cause
+    finally:
+        sys.path.remove(str(path.parent.resolve()))
+    if not (isinstance(result, tuple) and len(result) == 2 and isinstance(result[0], torch.nn.Module)):  # noqa: PLR2004
+        raise ExportError(f"{path}: {function}() must return (module, example).")
+    module, example = result
+    if isinstance(example, tuple) and len(example) == 1:
+        example = example[0]
+    if not isinstance(example, torch.Tensor) or example.ndim not in (2, 3):
+        raise ExportError(f"{path}: {function}()'s example must be one tensor, [batch, time, features].")
+    return module, example
+
+
+def _one(output: Any) -> torch.Tensor:
+    """A module may give (output, state); the output is what streams."""
+    return output[0] if isinstance(output, tuple) else output  # type: ignore[no-any-return]
+
+
+def _double(module: torch.nn.Module) -> torch.nn.Module:
+    """Return a float64 twin of the module. deepcopy keeps what state_dict would not: plain tensors as attributes."""
+    return copy.deepcopy(module).double()
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,0 +1,107 @@
+"""Makes the variants of a step: each a model file with its states, its multiply-accumulates, its reference."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from edgeseq.bundle import Graph, ModelFile, StateTable, StateTensors, Tensor
+from export import macs
+from export.graph import StreamGraph
+from export.lower import Lowering
+from export.program import Program
+from export.quantize.calibrate import Seen, calibrate
+from export.quantize.integers import VARIANTS, quantize
+from export.writers import onnx as writer
+
+KNOWN = ("float32", *VARIANTS)
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One variant, ready to be written. program: the integers decided; None for float32."""
+
+    name: str
+    model: onnx.ModelProto
+    file: ModelFile
+    program: Program | None
+
+
+class Maker:
+    """Makes variants of one step graph; calibration runs once, when the first quantized one is asked for."""
+
+    def __init__(self, stream: StreamGraph, frames: Sequence[NDArray[np.float32]]) -> None:
+        self._stream, self._frames = stream, frames
+        self._program: Program | None = None
+        self._seen: Mapping[str, Seen] = {}
+
+    def make(self, name: str) -> Variant:
+        """Return a variant by name. Raises ExportError where it cannot be made."""
+        if name == "float32":
+            model = writer.float_step(self._stream)
+            return Variant(name, model, self._file(name, model, None), None)
+        if self._program is None:
+            self._program = Lowering(self._stream).lower()
+            self._seen = calibrate(self._program, self._frames)
+        program = quantize(self._program, self._seen, name)
+        output = self._stream.outputs[0]
+        shapes = {str(value.name): _shape(value.shape) for value in (self._stream.input, output)}
+        shapes |= {state.name: state.initial.shape for state in self._stream.states}
+        model = writer.quantized_step(program, shapes, str(output.name))
+        return Variant(name, model, self._file(name, model, program), program)
+
+    def graph(self) -> Graph:
+        """Return the step graph's description for bundle.toml."""
+        stream = self._stream
+        return Graph(
+            name="step",
+            inputs=[Tensor(name=str(stream.input.name), shape=list(_shape(stream.input.shape)))],
+            outputs=[Tensor(name=str(value.name), shape=list(_shape(value.shape))) for value in stream.outputs],
+            states=[
+                StateTable(name=s.name, shape=list(s.initial.shape), initial=_initial(s.initial)) for s in stream.states
+            ],
+        )
+
+    def _file(self, name: str, model: onnx.ModelProto, program: Program | None) -> ModelFile:
+        counted = macs.count(model)
+        return ModelFile(
+            path=f"step.{name}.onnx", graph="step", variant=name, format="onnx", weight_bytes=_weight_bytes(model),
+            integer_macs=counted.integer, float_macs=counted.floating, states=self._states(program),
+        )  # fmt: skip
+
+    def _states(self, program: Program | None) -> list[StateTensors]:
+        if program is None:
+            return [
+                StateTensors(name=s.name, input=str(s.input.name), output=str(s.output.name), dtype="float32")
+                for s in self._stream.states
+            ]
+        result = []
+        for state in program.states:
+            kind = program.types[state.input]
+            dtype, zero = writer.stored(kind)
+            result.append(
+                StateTensors(
+                    name=state.name, input=f"{state.name}.in", output=f"{state.name}.out",
+                    dtype=np.dtype(dtype).name, scale=kind.scale, zero_point=zero,
+                )
+            )  # fmt: skip
+        return result
+
+
+def _weight_bytes(model: onnx.ModelProto) -> int:
+    """Bytes of all stored numbers, without the scalars and shapes that only describe them."""
+    arrays = [onnx.numpy_helper.to_array(tensor) for tensor in model.graph.initializer]
+    return sum(array.nbytes for array in arrays if array.size > 1 and array.dtype != np.int64)
+
+
+def _initial(array: NDArray[np.float32]) -> float | list[float]:
+    flat = array.reshape(-1)
+    return float(flat[0]) if np.all(flat == flat[0]) else [float(value) for value in flat]
+
+
+def _shape(shape: object) -> tuple[int, ...]:
+    return tuple(int(dim) for dim in shape)  # type: ignore[attr-defined] - an onnx_ir.Shape, fixed by single_step
