@@ -73,7 +73,7 @@ def convert(document: Document, table: Any, to: type[T], *keys: str | int) -> T:
         raise document.fail(f"{message[:1].lower()}{message[1:]}.", *keys, *inner) from None
 
 
-def keywords(document: Document, table: dict[str, Any], target: type, *keys: str | int) -> dict[str, Any]:
+def keywords(document: Document, table: dict[str, Any], target: type[Any], *keys: str | int) -> dict[str, Any]:
     """Check `table` against the keyword-only parameters of a plug-in's class and return them converted.
 
     A parameter without a default is required; one annotated as Path is relative to the document's folder. Raises the
@@ -86,7 +86,7 @@ def keywords(document: Document, table: dict[str, Any], target: type, *keys: str
             return folder / Path(value).expanduser()
         raise TypeError(f"Expected a path as text, got {value!r}")
 
-    hints = typing.get_type_hints(target.__init__, include_extras=True)
+    hints = typing.get_type_hints(inspect.getattr_static(target, "__init__"), include_extras=True)
     parameters = {
         name: parameter
         for name, parameter in inspect.signature(target).parameters.items()

@@ -109,9 +109,15 @@ class About:
 class Source(Protocol):
     """Where samples come from. Iterating yields chunks until the data ends or `close` is called."""
 
-    spec: StreamSpec
-    dropped: Mapping[str, int]
-    """What was dropped or repaired, counted by reason."""
+    @property
+    def spec(self) -> StreamSpec:
+        """What the chunks carry."""
+        ...
+
+    @property
+    def dropped(self) -> Mapping[str, int]:
+        """What was dropped or repaired, counted by reason."""
+        ...
 
     def __iter__(self) -> Iterator[Chunk]: ...
 
@@ -165,8 +171,10 @@ class StepModel(Protocol):
 class Decider(Protocol):
     """Turns the outputs of one stream into events."""
 
-    ignored: Mapping[str, int]
-    """Outputs that decided nothing, counted by reason: "warming", "not_finite"."""
+    @property
+    def ignored(self) -> Mapping[str, int]:
+        """Outputs that decided nothing, counted by reason: "warming", "not_finite"."""
+        ...
 
     def update(self, output: Output) -> list[Event]: ...
 
@@ -184,7 +192,10 @@ class Decider(Protocol):
 class Sink(Protocol):
     """Where outputs and events go. `open` may raise SinkError; afterwards trouble is counted in `dropped`."""
 
-    dropped: Mapping[str, int]
+    @property
+    def dropped(self) -> Mapping[str, int]:
+        """What was not delivered, counted by reason."""
+        ...
 
     def open(self, about: About) -> None: ...
 

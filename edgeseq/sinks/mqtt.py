@@ -91,7 +91,8 @@ class Mqtt:
         self._changed = threading.Condition(threading.RLock())
         self._acknowledged = threading.Condition()
         self._unconfirmed = 0
-        # Each stream's state not yet published; which of them are due; when the last one was, and its level.
+        # Each stream's state not yet published; which of them are due, at which level ("": the stream has ended); when
+        # the last one was published, and its level.
         self._waiting: dict[str, bytes] = {}
         self._due: dict[str, str] = {}
         self._last: dict[str, tuple[float, str]] = {}
@@ -242,7 +243,8 @@ class Mqtt:
                 topic = _topic.stream(self._about.device, self._about.pipeline, stream, "state")
                 if self._publish(topic, self._waiting[stream], retain=True):
                     del self._waiting[stream], self._due[stream]
-                    self._last[stream] = (time.monotonic(), level)
+                    if level:
+                        self._last[stream] = (time.monotonic(), level)
 
     def _publish(self, topic: str, payload: bytes, *, retain: bool) -> bool:
         """Hand a message to paho, which sends it or queues it. Returns False if its queue is full."""

@@ -1,0 +1,62 @@
+"""What run and replay share: logs to stderr, a stop on SIGTERM, the summary in words."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from edgeseq.text import number
+
+if TYPE_CHECKING:
+    from edgeseq.pipeline import Pipeline, Summary
+
+
+def log_to_stderr(*, verbose: bool) -> None:
+    """Send logs to stderr, one line each; stdout is for results alone."""
+    form = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO if verbose else logging.WARNING, format=form)
+
+
+@contextmanager
+def stopped_by_signals(pipeline: Pipeline) -> Iterator[None]:
+    """Let the first SIGINT or SIGTERM end the pipeline in good order; a second one acts as it always did."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+        logging.getLogger(__name__).info("%s: finishing what was read", signal.Signals(number).name)
+        # The handler runs between two instructions of the main thread, which may hold the very lock that stop takes.
+        threading.Thread(target=pipeline.stop, daemon=True).start()
+
+    for each in before:
+        signal.signal(each, stop)
+    try:
+        yield
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+
+def words(summary: Summary) -> str:
+    """Return the summary in words."""
+    counts = {what: getattr(summary, what) for what in ("streams", "samples", "frames", "outputs", "gaps")}
+    ended = "stopped" if summary.stopped else "done"
+    lines = [
+        f"{summary.pipeline} on {summary.device}: {ended} after {summary.seconds:,.1f} s",
+        "  " + ", ".join(f"{count:,} {what}" for what, count in counts.items()),
+        "  events: " + (", ".join(f"{count:,} {kind}" for kind, count in sorted(summary.events.items())) or "none"),
+        "  streams by level: " + (", ".join(f"{count:,} {name}" for name, count in summary.levels.items()) or "none"),
+    ]
+    if summary.steps:
+        p50, p99 = number(summary.step_us["p50"]), number(summary.step_us["p99"])
+        lines.append(f"  a step: median {p50} µs, 99th percentile {p99} µs, mean {number(summary.step_us['mean'])} µs")
+    if summary.dropped:
+        lines.append("  dropped: " + ", ".join(f"{count:,} {reason}" for reason, count in summary.dropped.items()))
+    return "\n".join(lines)

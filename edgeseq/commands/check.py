@@ -1,0 +1,80 @@
+"""`edgeseq check`: whether a configuration would work, and what it would do."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from edgeseq.config import Config
+
+HELP = """\
+Checks everything about a configuration that can be checked without running it, and says what it would do: the keys and
+types of every table, the bundle's checksums, that the model opens, that the source has every channel the model was
+trained on, the thresholds, the files that are named. The data are not read through, a broker is not asked.
+
+  edgeseq check pipeline.toml
+  edgeseq check pipeline.toml --json
+
+Exit status: 0 it would run, 1 something it needs is not right, 2 the configuration is not right."""
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.add_argument("config", type=Path, metavar="CONFIG", help="the pipeline's TOML file")
+    parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
+
+
+def main(args: argparse.Namespace) -> int:
+    """Check and say."""
+    from edgeseq import config as configs
+
+    config = configs.load(args.config)
+    would = describe(config)
+    if args.json:
+        about = config.about
+        document = {
+            "config": str(args.config),
+            "ok": True,
+            "pipeline": about.pipeline,
+            "device": about.device,
+            "bundle": {"name": about.model, "version": about.model_version, "digest": config.bundle.digest},
+            "would": would,
+        }
+        print(json.dumps(document, indent=2))
+    else:
+        print(f"{args.config} is right. The pipeline '{config.about.pipeline}' on '{config.about.device}':")
+        print("\n".join(f"  {sentence}." for sentence in would))
+    return 0
+
+
+def describe(config: Config) -> list[str]:
+    """Return what the pipeline would do, a sentence each. Raises what would keep it from running."""
+    from edgeseq.types import Checkable
+
+    source_type = config.source_table["type"]
+    source = config.source.check() if isinstance(config.source, Checkable) else f"reads from '{source_type}'"
+    pipeline = config.pipeline()
+    manifest = config.bundle.manifest
+    chain = ", ".join(str(table["type"]) for table in manifest.features) or "as they are"
+    model = f"{manifest.name} {manifest.version} ({pipeline.model.variant} on {pipeline.model.backend})"
+    would = [
+        source,
+        f"passes the samples on {chain}, {len(config.frame.channels)} values a frame",
+        f"steps {model}, whose checksums agree, for up to {config.max_streams} streams at once",
+    ]
+    if config.decider_table is None:
+        would.append("decides nothing: neither the configuration nor the bundle has a decider")
+    else:
+        keys = ", ".join(f"{key} = {value}" for key, value in config.decider_table.items() if key != "type")
+        name, unit = config.about.names[config.about.score], config.about.unit
+        whose = "the bundle's own" if config.decider_from_bundle else "the configured"
+        would.append(
+            f"judges {name}{f' in {unit}' if unit else ''} by {whose} {config.decider_table['type']}"
+            + (f" ({keys})" if keys else "")
+        )
+    for sink, table in zip(config.sinks, config.sink_tables, strict=True):
+        would.append(sink.check() if isinstance(sink, Checkable) else f"writes to {table['type']}")
+    return would
