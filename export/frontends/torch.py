@@ -92,7 +92,7 @@ def _differs(sequence: Sequence) -> str | None:
 
 def _export(module: torch.nn.Module, shape: tuple[int, ...], axis: int, *, dynamo: bool) -> Any:
     sample = torch.randn([PROOF_LENGTHS[1] if size == -1 else size for size in shape])
-    options: dict[str, Any] = {"input_names": ["frames"], "opset_version": OPSET, "dynamo": dynamo}
+    options: dict[str, Any] = {"input_names": ["frames"], "output_names": ["output"], "opset_version": OPSET, "dynamo": dynamo}
     if dynamo:
         options["dynamic_shapes"] = ({axis: torch.export.Dim("time", min=2, max=1 << 20)},)
         options["opset_version"] = 18

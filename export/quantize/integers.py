@@ -2,7 +2,7 @@
 
 The scheme, for `operand` = int8 (variant int8) or int16 (variant w8a16):
 1. Weights are int8, symmetric, one scale an output row. Biases are int32 (int64 for int16 operands) at
-   input scale x row scale.
+   input scale x row scale. Weights are rounded so that the products come out nearest (see rounding.py).
 2. What a linear op reads and writes is `operand`: int8 with a zero point, its range chosen by least squared error;
    int16 symmetric, over the full range seen.
 3. Elementwise ops compute on int16, symmetric: states, gates and their sums would lose slow changes in 8 bits.
@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from export.program import Op, Program, ProgramState, Type
 from export.quantize.calibrate import Seen
+from export.quantize.rounding import round_weights
 
 UNIT = Type("int16", 2.0**-15)
 GATE_INPUT = Type("int16", 2.0**-12)
@@ -87,9 +88,10 @@ class _Quantizer:
         # A row of tiny weights under a great bias takes the scale at which the bias still fits its integer.
         least = np.maximum(np.abs(bias) / (entering.scale * BIAS_LIMIT), np.finfo(np.float32).tiny)
         scale = np.maximum(greatest / 127, least).astype(np.float32).astype(np.float64)  # 1
-        stored = np.clip(np.rint(weight / scale[:, None]), -127, 127).astype(np.int8)
+        inputs = self.seen[op.inputs[0]].sample.astype(np.float64)
+        stored, lost = round_weights(weight, scale, inputs, _as_stored(inputs, entering))
         wide: type[np.signedinteger] = np.int32 if self.operand == "int8" else np.int64
-        offset = np.rint(bias / (scale * entering.scale)).astype(wide)
+        offset = np.rint((bias + lost) / (scale * entering.scale)).astype(wide)
         arrays = {"weight": stored, "scale": scale, "bias": offset}
         self._emit("linear", op.output, leaving, (x,), op.node, op.ints, arrays)
 
@@ -171,6 +173,12 @@ class _Quantizer:
         if stored is not None:
             self._place(source, stored, name)
         return name
+
+
+def _as_stored(values: NDArray[np.float64], kind: Type) -> NDArray[np.float64]:
+    """Return real values as they are after storing them under a type."""
+    stored = np.clip(np.rint(values / kind.scale) + kind.zero_point, *kind.limits)
+    return np.asarray((stored - kind.zero_point) * kind.scale)
 
 
 def _fuse_relu(program: Program) -> Program:
