@@ -19,13 +19,21 @@ def write(path: Path, leak: float = 0.5) -> Path:
         "description": "A leaky average of one channel.",
         "stream": {"rate_hz": 1.0, "channels": [{"name": "life", "unit": "cycles"}]},
         "output": {"kind": "regression", "names": ["rul"], "unit": "cycles", "lower_is_worse": True},
-        "decider": {"type": "hysteresis", "direction": "below", "warning": 40.0, "critical": 15.0},
+        "decider": {
+            "type": "hysteresis",
+            "direction": "below",
+            "warning": 40.0,
+            "critical": 15.0,
+            "warning_clear": 50.0,
+            "critical_clear": 25.0,
+        },
         "graphs": [
             {
                 "name": "step",
                 "inputs": [{"name": "x", "shape": [1]}],
                 "outputs": [{"name": "y", "shape": [1]}],
                 "states": [{"name": "h", "shape": [1]}],
+                "warm_up": 8,
             }
         ],
         "files": [

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TextIO
 
+from edgeseq.demo.result import Result
 from edgeseq.demo.scene import Scene
+from edgeseq.demo.stage import Latency
 from edgeseq.demo.watch import Watch
 from edgeseq.demo.words import sentence
 from edgeseq.types import Event
@@ -20,18 +22,30 @@ class Plain:
         self._scene = scene
         self._tenth = 0
 
-    def line(self, text: str) -> None:
-        """Write a line at once, also into a pipe."""
-        print(text, file=self._out, flush=True)
+    def opened(self, watch: Watch, listen: str, _latency: Latency) -> None:
+        """Say what comes, and how anyone can listen in."""
+        self._watch = watch
+        scene = self._scene
+        self._line(f"{scene.title}: {len(scene.tracks)} {scene.things}, {scene.frames:,} frames")
+        self._line(f"listen in with any MQTT client: {listen}")
 
-    def changed(self, watch: Watch) -> None:
+    def changed(self) -> None:
         """Say how far it is."""
-        total = self._scene.frames
+        watch, total = self._watch, self._scene.frames
         tenth = watch.frames * TENTHS // total if total else 0
         if tenth > self._tenth:
             self._tenth = tenth
-            self.line(f"{watch.frames:,} of {total:,} frames, {watch.raised} alerts, {watch.seconds:.1f} s")
+            self._line(f"{watch.frames:,} of {total:,} frames, {watch.raised} alerts, {watch.seconds:.1f} s")
 
     def told(self, event: Event) -> None:
         """Say what happened."""
-        self.line(f"  {sentence(self._scene, event)}")
+        self._line(f"  {sentence(self._scene, event)}")
+
+    def ended(self, result: Result) -> None:
+        """Say what it came to."""
+        for name, text in result.rows(self._scene):
+            self._line(f"{name:>8}  {text}")
+
+    def _line(self, text: str) -> None:
+        """Write a line at once, also into a pipe."""
+        print(text, file=self._out, flush=True)

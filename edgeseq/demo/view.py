@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -16,17 +15,18 @@ from rich.table import Table
 from rich.text import Text
 
 from edgeseq.demo.chart import area
+from edgeseq.demo.result import Result
 from edgeseq.demo.scene import Scene
+from edgeseq.demo.stage import Latency
 from edgeseq.demo.watch import Track, Watch
 from edgeseq.demo.words import microseconds, sentence
+from edgeseq.types import Event
 
 REDRAW_S = 0.08
 COLOURS = ("green", "yellow", "red")
 """By severity: ok, warning, critical."""
 MARKS = ("●", "▲", "■")
 """The same without colour."""
-Latency = Callable[[], tuple[float | None, float | None]]
-"""Gives the median and the 99th percentile of a step so far, in microseconds."""
 FIXED_ROWS = 8
 """Title, blank, heading and its rule, the alerts' frame, two lines at the foot."""
 MIN_ALERTS = 4
@@ -54,19 +54,16 @@ class Curve:
 
 
 class View:
-    """Draws between frames, from the pipeline's own thread, so that no step is disturbed by a drawing thread."""
+    """Takes over the terminal while the demo runs; afterwards the last curves and the summary stay in it."""
 
-    def __init__(self, console: Console, scene: Scene, listen: str, latency: Latency) -> None:
+    def __init__(self, console: Console, scene: Scene) -> None:
         self._console = console
         self._scene = scene
-        self._listen = listen
-        self._latency = latency
         self._drawn = 0.0
         self._live = Live(console=console, screen=True, auto_refresh=False)
 
     def __enter__(self) -> Self:
-        """Take over the terminal."""
-        self._live.start()
+        """Wait: the terminal is taken over when the pipeline starts."""
         return self
 
     def __exit__(
@@ -75,12 +72,30 @@ class View:
         """Give the terminal back as it was."""
         self._live.stop()
 
-    def changed(self, watch: Watch) -> None:
+    def opened(self, watch: Watch, listen: str, latency: Latency) -> None:
+        """Take over the terminal."""
+        self._watch, self._listen, self._latency = watch, listen, latency
+        self._live.start()
+
+    def changed(self) -> None:
         """Redraw if the last picture is old enough."""
         now = time.perf_counter()
         if now - self._drawn >= REDRAW_S:
             self._drawn = now
-            self._live.update(self.picture(watch, self._console.height), refresh=True)
+            self._live.update(self.picture(self._watch, self._console.height), refresh=True)
+
+    def told(self, _event: Event) -> None:
+        """Leave it to the next picture."""
+
+    def ended(self, result: Result) -> None:
+        """Print the last curves and what it came to."""
+        rows = Table.grid(padding=(0, 2))
+        rows.add_column(justify="right", style="dim")
+        rows.add_column(overflow="fold")
+        for name, text in result.rows(self._scene):
+            rows.add_row(f" {name}", text)
+        tracks = list(self._watch.tracks.values())
+        self._console.print(self._head(self._watch), "", self._curves(tracks, 1, hidden=0), "", rows, sep="\n")
 
     def picture(self, watch: Watch, height: int) -> RenderableType:
         """Return the whole screen, `height` rows high at most."""

@@ -73,7 +73,7 @@ class Watch:
         self.sent: set[str] = set()
         """The ids of all events, those that changed no level included."""
         self.frames = 0
-        self.dropped: dict[str, int] = {}
+        self.dropped: Mapping[str, int] = {}
         self.started = time.perf_counter()
         self._changed = changed
         self._told = told

@@ -1,0 +1,57 @@
+"""A demo small enough for a test: machines whose one channel is their remaining life with noise on it."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import tiny_bundle
+
+MACHINES = {"7": (60, 8), "<b>9": (45, 30), "11": (80, 60)}
+"""Stream -> frames, true life at the last of them. One name is what HTML must escape."""
+CAP = 125
+
+
+def write(zoo: Path) -> Path:
+    """Write the demo `tiny` into a zoo folder and return that."""
+    folder = zoo / "tiny"
+    tiny_bundle.write(folder / "bundle")
+    noise = np.random.default_rng(7)
+    with (folder / "data.csv").open("w", newline="", encoding="utf-8") as file:
+        rows = csv.writer(file)
+        rows.writerow(["unit", "life"])
+        for unit, (frames, life) in MACHINES.items():
+            rows.writerows(
+                [unit, f"{min(CAP, life + frames - 1 - i) + noise.normal(0, 1.5):.2f}"] for i in range(frames)
+            )
+    with (folder / "truth.csv").open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([["stream", "frames", "rul"], *([u, n, r] for u, (n, r) in MACHINES.items())])
+    (folder / "pipeline.toml").write_text(
+        """
+name = "tiny"
+device = "bench"
+[source]
+type = "csv"
+path = "data.csv"
+stream_column = "unit"
+interleave = true
+[model]
+bundle = "bundle"
+[[sinks]]
+type = "mqtt"
+"""
+    )
+    (folder / "demo.toml").write_text(
+        f"""
+title = "Tiny machines wear out"
+about = "Made up."
+source = "Nobody's."
+pipeline = "pipeline.toml"
+truth = "truth.csv"
+thing = "machine"
+things = "machines"
+step = "cycle"
+unit = "cycles"
+cap = {CAP}
+"""
+    )
+    return zoo
