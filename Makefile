@@ -20,7 +20,7 @@ help:
 	@echo "make clean        remove .venv, caches and builds"
 
 demo: $(VENV)/.demo
-	@$(BIN)/edgeseq demo $(ARGS)
+	@$(BIN)/edgeseq demo --report out/demo.html $(ARGS)
 
 test: check
 	$(BIN)/python -m pytest $(ARGS)

@@ -7,15 +7,15 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from edgeseq.demo.scene import Scene
-from edgeseq.demo.words import microseconds
+from edgeseq.demo.words import microseconds, step
 
 
 @dataclass(frozen=True)
 class Result:
     """A finished demo. sent: events that went to the broker; delivered: those that a subscriber there received.
 
-    step_us: p50, p99, mean and max of a model step in microseconds. rmse: at each stream's last frame, in the output's
-    unit; None where the truth is unknown.
+    step_us: p50 to p99, mean and max of a model step in microseconds. rmse: at each stream's last frame, in the
+    output's unit; None where the truth is unknown.
     """
 
     demo: str
@@ -40,17 +40,18 @@ class Result:
 
     def rows(self, scene: Scene) -> list[tuple[str, str]]:
         """Return it as pairs of words, for people."""
-        step = self.step_us
         rows = [
             (scene.things, f"{self.streams}"),
             ("frames", f"{self.frames:,} in {self.seconds:.1f} s"),
             ("model", f"{self.model} {self.model_version}, {self.variant} on {self.backend}"),
-            ("step", f"{microseconds(step['p50'])} median, {microseconds(step['p99'])} p99"),
+            ("step", f"{step(self.step_us)}, mean {microseconds(self.step_us['mean'])}"),
             ("alerts", f"{self.alerts} raised; {self.delivered} of {self.sent} messages arrived over MQTT"),
         ]
         if self.rmse is not None:
             rows.append(("error", f"{self.rmse:.1f} {scene.unit} RMSE at the last {scene.step}, against the truth"))
-        rows.extend(("dropped", f"{count} × {reason}") for reason, count in self.dropped.items())
+        # Outputs of the warm-up decide nothing; that is as it should be, and no loss.
+        lost = {reason: count for reason, count in self.dropped.items() if reason != "decider.warming"}
+        rows.extend(("dropped", f"{count} × {reason}") for reason, count in lost.items())
         if self.report:
             rows.append(("report", self.report))
         return rows

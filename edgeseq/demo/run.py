@@ -18,6 +18,7 @@ from edgeseq.demo.result import Result
 from edgeseq.demo.scene import Scene
 from edgeseq.demo.stage import Stage
 from edgeseq.demo.watch import Watch
+from edgeseq.demo.words import PERCENTILES, microseconds, step
 from edgeseq.errors import ConfigError
 from edgeseq.pipeline import Pipeline
 from edgeseq.types import Sink
@@ -40,7 +41,7 @@ def run(scene: Scene, stage: Stage, *, speed: float | None, port: int | None, re
         watch = Watch(scene.tracks, stage.changed, stage.told)
         pipeline = config.pipeline(sinks=_sinks(config, broker.port), also=[watch])
         listen = f"mosquitto_sub -h {HOST} -p {broker.port} -t '{TOPICS}' -v"
-        stage.opened(watch, listen, lambda: (pipeline.timing.percentile_us(50), pipeline.timing.percentile_us(99)))
+        stage.opened(watch, listen, lambda: step(_step_us(pipeline)))
         summary = pipeline.run()
         delivered = listener.delivered(watch.sent, DELIVERY_S)
     result = Result(
@@ -56,7 +57,7 @@ def run(scene: Scene, stage: Stage, *, speed: float | None, port: int | None, re
         sent=len(watch.sent),
         delivered=delivered,
         dropped=summary.dropped,
-        step_us=summary.step_us,
+        step_us=_step_us(pipeline),
         rmse=watch.rmse,
         report=str(report),
     )
@@ -95,15 +96,22 @@ def _sinks(config: Config, port: int) -> list[Sink]:
     return sinks
 
 
+def _step_us(pipeline: Pipeline) -> dict[str, float | None]:
+    """Return the step's percentiles, mean and longest so far, in microseconds."""
+    timing = pipeline.timing
+    percentiles = {f"p{percent}": timing.percentile_us(percent) for percent in PERCENTILES}
+    return {**percentiles, "mean": timing.mean_us, "max": timing.max_ns / 1000 if timing.count else None}
+
+
 def _facts(scene: Scene, config: Config, pipeline: Pipeline) -> list[tuple[str, str]]:
     """Return how the numbers came about, as pairs of words."""
     manifest, model = config.bundle.manifest, pipeline.model
-    steps = pipeline.timing
+    step_us = _step_us(pipeline)
     return [
         ("data", scene.source),
         ("model", f"{manifest.name} {manifest.version}, {model.variant} on {model.backend}, one thread"),
         ("bundle", f"sha256 {config.bundle.digest}"),
-        ("step time", f"{steps.count:,} steps, mean {steps.mean_us or 0:.1f} µs, longest {steps.max_ns / 1000:.0f} µs"),
+        ("step time", f"{step(step_us)}, mean {microseconds(step_us['mean'])}, longest {microseconds(step_us['max'])}"),
         ("device", f"{bench.cpu()}, {platform.machine()}, {platform.system()}, Python {platform.python_version()}"),
         ("made", f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC by edgeseq {edgeseq.__version__}"),
     ]

@@ -8,8 +8,8 @@ from typing import Protocol
 from edgeseq.demo.watch import Watch
 from edgeseq.types import Event
 
-Latency = Callable[[], tuple[float | None, float | None]]
-"""Gives the median and the 99th percentile of a step so far, in microseconds."""
+Latency = Callable[[], str]
+"""Says how long a step has taken so far."""
 
 
 class Stage(Protocol):

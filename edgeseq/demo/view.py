@@ -19,7 +19,7 @@ from edgeseq.demo.result import Result
 from edgeseq.demo.scene import Scene
 from edgeseq.demo.stage import Latency
 from edgeseq.demo.watch import Track, Watch
-from edgeseq.demo.words import microseconds, sentence
+from edgeseq.demo.words import sentence
 from edgeseq.types import Event
 
 REDRAW_S = 0.08
@@ -164,7 +164,6 @@ class View:
         return Panel(text, title="alerts", title_align="left", box=box.ROUNDED, height=rows + 2, border_style="dim")
 
     def _foot(self, watch: Watch) -> RenderableType:
-        median, tail = self._latency()
         seconds = max(watch.seconds, 1e-9)
         total = self._scene.frames
         row = Table.grid(expand=True, padding=(0, 2))
@@ -175,7 +174,7 @@ class View:
             Text(f" {bar(watch.frames, total, 16)}", "cyan"),
             Text(f"{watch.frames:,} of {total:,} frames" if total else f"{watch.frames:,} frames"),
             Text(f"{watch.frames / seconds:,.0f}/s"),
-            Text(f"step {microseconds(median)}, p99 {microseconds(tail)} "),
+            Text(f"step {self._latency()} "),
         )
         return Group(row, Text(f" listen in:  {self._listen}", "dim", no_wrap=True, overflow="ellipsis"))
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from edgeseq.demo.scene import Scene
 from edgeseq.types import Event
+
+PERCENTILES = (50, 90, 95, 99)
 
 
 def sentence(scene: Scene, event: Event) -> str:
@@ -29,3 +33,12 @@ def signed(value: float | None) -> str:
     if value is None:
         return "–"
     return f"{'−' if round(value) < 0 else '+'}{abs(round(value))}"
+
+
+def step(step_us: Mapping[str, float | None]) -> str:
+    """Return what a step takes: its median, and the highest percentile that rests on enough steps."""
+    known = [percent for percent in PERCENTILES if step_us.get(f"p{percent}") is not None]
+    if not known:
+        return "–"
+    tail = f", p{known[-1]} {microseconds(step_us[f'p{known[-1]}'])}" if len(known) > 1 else ""
+    return f"{microseconds(step_us['p50'])}{tail}"
