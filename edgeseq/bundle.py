@@ -27,14 +27,14 @@ class _Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Base of all tables in bundle.toml: nothing unknown is accepted."""
 
 
-class ChannelTable(_Table):
+class ChannelTable(_Table, frozen=True):
     """A channel of the stream."""
 
     name: str
     unit: str = ""
 
 
-class StreamTable(_Table):
+class StreamTable(_Table, frozen=True):
     """The stream that the feature chain takes in. rate_hz is the nominal rate of samples."""
 
     rate_hz: float
@@ -45,7 +45,7 @@ class StreamTable(_Table):
         return StreamSpec(tuple(Channel(c.name, c.unit) for c in self.channels), self.rate_hz)
 
 
-class Tensor(_Table):
+class Tensor(_Table, frozen=True):
     """An input or output of a graph: its name, shape (batch and time, both 1, included) and type in the file."""
 
     name: str
@@ -53,7 +53,7 @@ class Tensor(_Table):
     dtype: str = "float32"
 
 
-class StateTable(_Table):
+class StateTable(_Table, frozen=True):
     """One state: its name, shape in the file, value at reset (in real units) and when it is reset.
 
     initial: one value for all elements, or one an element in row-major order.
@@ -65,7 +65,7 @@ class StateTable(_Table):
     reset: Literal["start", "gap"] = "start"
 
 
-class Graph(_Table):
+class Graph(_Table, frozen=True):
     """One step graph: `step`, or `encoder` and `decoder`."""
 
     name: str
@@ -79,7 +79,7 @@ class Graph(_Table):
     """In frames; absent where the memory has no end."""
 
 
-class StateTensors(_Table):
+class StateTensors(_Table, frozen=True):
     """How one state enters and leaves a model file. A quantized state is real = scale * (stored - zero_point)."""
 
     name: str
@@ -90,7 +90,7 @@ class StateTensors(_Table):
     zero_point: int = 0
 
 
-class ModelFile(_Table):
+class ModelFile(_Table, frozen=True):
     """One model file: which graph and variant it holds, and which backends read it."""
 
     path: str
@@ -104,7 +104,7 @@ class ModelFile(_Table):
     """Multiply-accumulates of one step, counted in the optimized graph of the file's own runtime."""
 
 
-class OutputTable(_Table):
+class OutputTable(_Table, frozen=True):
     """What the output means and how it becomes a score."""
 
     kind: Literal["regression", "classes", "forecast", "reconstruction", "embedding"]
@@ -113,7 +113,7 @@ class OutputTable(_Table):
     lower_is_worse: bool = False
 
 
-class ParityTable(_Table):
+class ParityTable(_Table, frozen=True):
     """What export measured of one variant against the original, over free-running steps.
 
     metric: which of the two errors the tolerance is for: the greatest for float variants, the rms for quantized ones.
@@ -129,7 +129,7 @@ class ParityTable(_Table):
     passed: bool
 
 
-class Origin(_Table):
+class Origin(_Table, frozen=True):
     """Where the bundle came from."""
 
     framework: str
@@ -139,7 +139,7 @@ class Origin(_Table):
     note: str = ""
 
 
-class Manifest(_Table, kw_only=True):
+class Manifest(_Table, frozen=True, kw_only=True):
     """bundle.toml as a whole."""
 
     schema: int

@@ -52,7 +52,9 @@ def main(argv: list[str] | None = None) -> int:
     try:
         command = _find(arguments[0])
         parser = argparse.ArgumentParser(
-            prog=f"edgeseq {arguments[0]}", formatter_class=argparse.RawDescriptionHelpFormatter, description=command.HELP
+            prog=f"edgeseq {arguments[0]}",
+            description=command.HELP,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         command.arguments(parser)
         return int(command.main(parser.parse_args(arguments[1:])))

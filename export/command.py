@@ -50,13 +50,14 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Export; exit status 1 if the model cannot be exported."""
-    from export import export  # noqa: PLC0415 - `edgeseq export --help` stays quick
-
     from rich.console import Console  # noqa: PLC0415
 
+    from export import export  # noqa: PLC0415 - `edgeseq export --help` stays quick
+
     console = Console(stderr=True)
+    variants = [word.strip() for word in args.variants.split(",") if word.strip()]
     options = {
-        "calibration": args.calibration, "variants": [word.strip() for word in args.variants.split(",") if word.strip()],
+        "calibration": args.calibration, "variants": variants,
         "state": args.state, "input": args.input, "time_axis": args.time_axis, "about": args.about,
         "default": args.default,
     }  # fmt: skip
@@ -66,7 +67,7 @@ def main(args: argparse.Namespace) -> int:
         with console.status("starting") as status:
             bundle = export(args.source, args.output, **options, progress=status.update)
     if args.json:
-        print(json.dumps(document(bundle), indent=2))
+        print(json.dumps(document(bundle), indent=2))  # noqa: T201 - the command's output
     else:
         show(bundle)
     return 0
@@ -88,17 +89,24 @@ def show(bundle: Bundle) -> None:
     manifest, console = bundle.manifest, Console()
     graph = manifest.graphs[0]
     table = Table(title=f"{manifest.name} {manifest.version}", title_justify="left")
-    columns = ("variant", "weights", "integer MACs", "float MACs", "steps", "greatest error", "rms error", "tolerance")
-    for column in columns:
+    for column in ("variant", "weights", "MACs", "of them integer", "max error", "rms error", "tolerance"):
         table.add_column(column, justify="left" if column == "variant" else "right")
     files = {file.variant: file for file in manifest.files}
     for entry in manifest.parity:
         file = files[entry.variant]
+        macs = file.integer_macs + file.float_macs
         table.add_row(
-            entry.variant, f"{file.weight_bytes / 1024:.1f} KiB", f"{file.integer_macs:,}", f"{file.float_macs:,}",
-            f"{entry.steps:,}", f"{entry.max_abs_err:.3g}", f"{entry.rms_err:.3g}", f"{entry.metric} {entry.tolerance:.3g}",
-        )  # fmt: skip
+            entry.variant,
+            f"{file.weight_bytes / 1024:.1f} KiB",
+            f"{macs:,}",
+            f"{100 * file.integer_macs / max(macs, 1):.0f} %",
+            f"{entry.max_abs_err:.2g}",
+            f"{entry.rms_err:.2g}",
+            f"{entry.metric} {entry.tolerance:.2g}",
+        )
     console.print(table)
     states = ", ".join(state.name for state in graph.states)
-    console.print(f"states: {states}; delay {graph.delay}, warm-up {graph.warm_up}, frames a step {graph.frames_per_step}")
+    console.print(
+        f"states: {states}; delay {graph.delay}, warm-up {graph.warm_up}, frames a step {graph.frames_per_step}"
+    )
     console.print(f"written to {bundle.path}; the whole account is in {bundle.path / 'report.md'}")

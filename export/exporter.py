@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from collections.abc import Sequence as Items
 from importlib.metadata import version as version_of
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import onnx
@@ -154,7 +154,7 @@ def _calibration(given: str | Path | Items[Frames] | None, sequence: Sequence) -
 
 
 def _check_choice(sequence: Sequence, state: str | None, notes: list[str]) -> None:
-    """A model that gives its last step only is another function when its state is carried on: the user must say so."""
+    """Ask for a choice: a model of last steps only is another function when its state is carried on."""
     if sequence.time_of_output is not None:
         return
     if state != "carry":
@@ -163,12 +163,14 @@ def _check_choice(sequence: Sequence, state: str | None, notes: list[str]) -> No
             "from a zero state. With its state carried on from step to step it is not the function as trained. "
             "If that is what you want, say so with --state carry."
         )
-    notes.append("state carried on for ever; the model gives its last step only, so this is not the function as trained")
+    notes.append(
+        "state carried on for ever; the model gives its last step only, so this is not the function as trained"
+    )
 
 
-def _goldens(golden: parity.Truth, made: Items[Variant]) -> dict[str, NDArray[np.generic]]:
+def _goldens(golden: parity.Truth, made: Items[Variant]) -> dict[str, NDArray[Any]]:
     """Return parity.npz's arrays: frames, the original's outputs, and each quantized variant's reference integers."""
-    arrays: dict[str, NDArray[np.generic]] = {"frames": golden.frames, "at": golden.at, "outputs": golden.outputs}
+    arrays: dict[str, NDArray[Any]] = {"frames": golden.frames, "at": golden.at, "outputs": golden.outputs}
     for variant in made:
         if variant.program is None:
             continue

@@ -33,8 +33,8 @@ def checked(sequences: list[NDArray[np.float32]], features: int, origin: str) ->
     for index, sequence in enumerate(sequences):
         if sequence.ndim != 2 or sequence.shape[1] != features:  # noqa: PLR2004 - a matrix
             raise ExportError(
-                f"{origin}: sequence {index} has the shape {sequence.shape}; the model takes {features} numbers a frame, "
-                f"so (T, {features}) is expected."
+                f"{origin}: sequence {index} has the shape {sequence.shape}; the model takes {features} numbers a "
+                f"frame, so (T, {features}) is expected."
             )
         if not np.isfinite(sequence).all():
             row = int(np.argwhere(~np.isfinite(sequence))[0, 0])

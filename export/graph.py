@@ -15,7 +15,7 @@ from export.errors import ExportError
 
 # onnxruntime's wheels send telemetry unless this is set before they are imported.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-import onnxruntime as ort  # noqa: E402
+import onnxruntime as ort
 
 Array = NDArray[np.generic]
 
@@ -86,6 +86,11 @@ def constant_of(value: ir.Value | None) -> Array | None:
     if value is None or value.const_value is None:
         return None
     return value.const_value.numpy()
+
+
+def sizes(value: ir.Value | None) -> list[int]:
+    """Return a value's shape, 1 standing for what is not fixed (batch, time)."""
+    return [dim if isinstance(dim, int) else 1 for dim in (value.shape if value is not None else None) or ()]
 
 
 def ints(node: ir.Node, name: str, default: tuple[int, ...] = ()) -> tuple[int, ...]:

@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 import numpy as np
@@ -16,7 +17,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from export.errors import ExportError, node_error
-from export.graph import StreamGraph, constant_of, integer, ints
+from export.graph import StreamGraph, constant_of, integer, ints, sizes
 from export.program import Op, Program, ProgramState
 
 VIEWS = {"Reshape", "Squeeze", "Unsqueeze", "Flatten", "Identity", "Transpose"}
@@ -74,8 +75,8 @@ class Lowering:
     def _view(self, node: ir.Node) -> None:
         value = node.inputs[0]
         if node.op_type == "Transpose" and value is not None:
-            order = ints(node, "perm") or tuple(reversed(range(len(_dims(value)))))
-            wide = [axis for axis in order if _dims(value)[axis] != 1]
+            order = ints(node, "perm") or tuple(reversed(range(len(sizes(value)))))
+            wide = [axis for axis in order if sizes(value)[axis] != 1]
             if wide != sorted(wide):
                 raise node_error(str(node.name), node.op_type, "it reorders features, which has no integer form yet.")
         self.names[node.outputs[0]] = self._read(node, 0)  # 3
@@ -83,7 +84,9 @@ class Lowering:
     def _product(self, node: ir.Node) -> None:
         weight = constant_of(node.inputs[1])
         if weight is None or weight.ndim != 2:  # noqa: PLR2004 - a matrix
-            raise node_error(str(node.name), node.op_type, "its weights are not a constant matrix; export float32 alone.")
+            raise node_error(
+                str(node.name), node.op_type, "its weights are not a constant matrix; export float32 alone."
+            )
         if node.op_type == "MatMul" or not integer(node, "transB", 0):
             weight = weight.T
         alpha, beta = (node.attributes[k].as_float() if k in node.attributes else 1.0 for k in ("alpha", "beta"))
@@ -92,15 +95,15 @@ class Lowering:
             given = constant_of(node.inputs[2])
             if given is None:
                 raise node_error(str(node.name), node.op_type, "its bias is not a constant; export float32 alone.")
-            bias = bias + beta * np.broadcast_to(given, (1, len(weight))).reshape(-1)
-        self._set(node, self.linear(str(node.name), self._read(node, 0), alpha * weight, bias))  # 1
+            bias = bias + beta * np.broadcast_to(given, (1, len(weight))).reshape(-1).astype(np.float32)
+        self._set(node, self.linear(str(node.name), self._read(node, 0), alpha * weight.astype(np.float32), bias))  # 1
 
     def _binary(self, node: ir.Node) -> None:
         constants = [constant_of(value) for value in node.inputs]
         size = _size(node.outputs[0])
         known = next((c for c in constants if c is not None), None)
         if known is not None:
-            spread = np.broadcast_to(known, _dims(node.outputs[0])).reshape(-1).astype(np.float32)
+            spread = np.broadcast_to(known, sizes(node.outputs[0])).reshape(-1).astype(np.float32)
             data = self._read(node, 0 if constants[0] is None else 1)
             if self._fold(node, data, spread, constant_first=constants[0] is not None):  # 1
                 return
@@ -138,7 +141,7 @@ class Lowering:
     def _part(self, node: ir.Node) -> None:
         source = self._read(node, 0)
         if node.op_type == "Slice":
-            starts, stops, axes, steps = ((constant_of(v) for v in [*node.inputs[1:], None, None][:4]))
+            starts, stops, axes, steps = (constant_of(v) for v in [*node.inputs[1:], None, None][:4])
             one = starts is not None and stops is not None and axes is not None and len(starts) == 1
             if not one or (steps is not None and steps.tolist() != [1]):
                 raise node_error(str(node.name), "Slice", "it is no plain cut along one axis; export float32 alone.")
@@ -149,12 +152,12 @@ class Lowering:
         else:
             self._along_features(node, node.inputs[0], integer(node, "axis", 0))
             edges = np.cumsum([0, *(_size(output) for output in node.outputs)]).tolist()
-            bounds = list(zip(edges[:-1], edges[1:], strict=True))
+            bounds = list(itertools.pairwise(edges))
         for output, (start, stop) in zip(node.outputs, bounds, strict=True):
             self.names[output] = self.cut(str(output.name), source, start, stop)  # 4
 
     def _along_features(self, node: ir.Node, value: ir.Value | None, axis: int) -> int:
-        dims = _dims(value) if value is not None else []
+        dims = sizes(value)
         others = [dim for position, dim in enumerate(dims) if position != axis % len(dims)]
         if any(dim != 1 for dim in others):
             raise node_error(str(node.name), node.op_type, "it does not work along the features; export float32 alone.")
@@ -208,7 +211,9 @@ def _rnn(low: Lowering, node: ir.Node) -> None:
     x, h, (weight, recurrence, wb, rb) = low.cell_inputs(node, 1)
     name = str(node.name)
     relu = "activations" in node.attributes and list(node.attributes["activations"].as_strings()) == ["Relu"]
-    total = low.emit("add", f"{name}.sum", low.linear(f"{name}.x", x, weight, wb), low.linear(f"{name}.h", h, recurrence, rb))
+    total = low.emit(
+        "add", f"{name}.sum", low.linear(f"{name}.x", x, weight, wb), low.linear(f"{name}.h", h, recurrence, rb)
+    )
     low.cell_outputs(node, low.emit("relu" if relu else "tanh", f"{name}.out", total))
 
 
@@ -257,9 +262,5 @@ def _lstm(low: Lowering, node: ir.Node) -> None:
 CELLS: dict[str, Callable[[Lowering, ir.Node], None]] = {"RNN": _rnn, "GRU": _gru, "LSTM": _lstm}
 
 
-def _dims(value: ir.Value) -> list[int]:
-    return [int(dim) for dim in value.shape or ()]  # type: ignore[arg-type] - single_step has fixed every shape
-
-
 def _size(value: ir.Value) -> int:
-    return int(np.prod(_dims(value), dtype=np.int64))
+    return int(np.prod(sizes(value), dtype=np.int64))

@@ -46,7 +46,9 @@ def count(model: onnx.ModelProto) -> Macs:
         weights = [sizes[name] for name in node.input if len(sizes.get(name, ())) > 1]
         if not weights:
             raise ExportError(f"node '{node.name}' ({node.op_type}): its weights are not in the optimized graph.")
-        pick: Callable[..., list[tuple[int, ...]]] = (lambda w: w[:2]) if node.op_type in ("GRU", "LSTM", "RNN") else (lambda w: w[:1])
+        pick: Callable[..., list[tuple[int, ...]]] = (
+            (lambda w: w[:2]) if node.op_type in ("GRU", "LSTM", "RNN") else (lambda w: w[:1])
+        )
         totals[kind] += sum(int(np.prod(shape)) for shape in pick(weights))
     return Macs(totals["integer"], totals["float"], tuple(sorted(seen)))
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,7 +47,7 @@ class Op:
     inputs: tuple[str, ...] = ()
     node: str = ""
     ints: Mapping[str, int] = field(default_factory=dict)
-    arrays: Mapping[str, NDArray[np.generic]] = field(default_factory=dict)
+    arrays: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def sigmoid(x: Vector) -> Vector:
 
 def _linear(op: Op, x: Vector) -> Vector:
     y = x @ op.arrays["weight"].T + op.arrays["bias"]
-    return np.maximum(y, 0) if op.ints.get("relu") else y
+    return np.asarray(np.maximum(y, 0) if op.ints.get("relu") else y)
 
 
 FLOAT: Mapping[str, Callable[..., Vector]] = {

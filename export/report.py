@@ -37,10 +37,18 @@ def markdown(manifest: Manifest, drifts: Items[Drift], programs: dict[str, Progr
     files = {file.variant: file for file in manifest.files}
     for entry in manifest.parity:
         file = files[entry.variant]
-        lines.append(
-            f"| {entry.variant} | {entry.backend} | {file.weight_bytes:,} B | {file.integer_macs:,} | {file.float_macs:,} | "
-            f"{entry.steps:,} | {entry.max_abs_err:.3g} | {entry.rms_err:.3g} | {entry.metric} {entry.tolerance:.3g} |"
+        cells = (
+            entry.variant,
+            entry.backend,
+            f"{file.weight_bytes:,} B",
+            f"{file.integer_macs:,}",
+            f"{file.float_macs:,}",
+            f"{entry.steps:,}",
+            f"{entry.max_abs_err:.3g}",
+            f"{entry.rms_err:.3g}",
+            f"{entry.metric} {entry.tolerance:.3g}",
         )
+        lines.append(f"| {' | '.join(cells)} |")
     lines += ["", "MACs are multiply-accumulates of one step, counted in onnxruntime's own optimized graph.", ""]
     lines += _drift(drifts)
     if manifest.accuracy:
@@ -82,12 +90,19 @@ def _accuracy(manifest: Manifest) -> list[str]:
 
 def _precision(variant: str, program: Program) -> list[str]:
     """Say how each tensor of a quantized variant is stored."""
-    lines = [f"## How {variant} is stored", "", "| tensor | op | size | type | scale | zero point |", "|---|---|--:|---|--:|--:|"]
+    lines = [
+        f"## How {variant} is stored",
+        "",
+        "| tensor | op | size | type | scale | zero point |",
+        "|---|---|--:|---|--:|--:|",
+    ]
     for op in program.ops:
         kind = program.types.get(op.output)
         if kind is not None:
             size = program.sizes[op.output]
-            lines.append(f"| `{op.output}` | {op.kind} | {size} | {kind.dtype} | {kind.scale:.4g} | {kind.zero_point} |")
+            lines.append(
+                f"| `{op.output}` | {op.kind} | {size} | {kind.dtype} | {kind.scale:.4g} | {kind.zero_point} |"
+            )
     return [*lines, ""]
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from edgeseq.bundle import Graph, ModelFile, StateTable, StateTensors, Tensor
 from export import macs
-from export.graph import StreamGraph
+from export.graph import StreamGraph, sizes
 from export.lower import Lowering
 from export.program import Program
 from export.quantize.calibrate import Seen, calibrate
@@ -49,7 +49,7 @@ class Maker:
             self._seen = calibrate(self._program, self._frames)
         program = quantize(self._program, self._seen, name)
         output = self._stream.outputs[0]
-        shapes = {str(value.name): _shape(value.shape) for value in (self._stream.input, output)}
+        shapes = {str(value.name): tuple(sizes(value)) for value in (self._stream.input, output)}
         shapes |= {state.name: state.initial.shape for state in self._stream.states}
         model = writer.quantized_step(program, shapes, str(output.name))
         return Variant(name, model, self._file(name, model, program), program)
@@ -59,8 +59,8 @@ class Maker:
         stream = self._stream
         return Graph(
             name="step",
-            inputs=[Tensor(name=str(stream.input.name), shape=list(_shape(stream.input.shape)))],
-            outputs=[Tensor(name=str(value.name), shape=list(_shape(value.shape))) for value in stream.outputs],
+            inputs=[Tensor(name=str(stream.input.name), shape=sizes(stream.input))],
+            outputs=[Tensor(name=str(value.name), shape=sizes(value)) for value in stream.outputs],
             states=[
                 StateTable(name=s.name, shape=list(s.initial.shape), initial=_initial(s.initial)) for s in stream.states
             ],
@@ -101,7 +101,3 @@ def _weight_bytes(model: onnx.ModelProto) -> int:
 def _initial(array: NDArray[np.float32]) -> float | list[float]:
     flat = array.reshape(-1)
     return float(flat[0]) if np.all(flat == flat[0]) else [float(value) for value in flat]
-
-
-def _shape(shape: object) -> tuple[int, ...]:
-    return tuple(int(dim) for dim in shape)  # type: ignore[attr-defined] - an onnx_ir.Shape, fixed by single_step

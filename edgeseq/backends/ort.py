@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 # onnxruntime's wheels send telemetry unless this is set before they are imported.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-import onnxruntime as ort  # noqa: E402
+import onnxruntime as ort
 
 
 class OrtStep:
@@ -60,7 +60,7 @@ class OrtStep:
         feeds[self._input] = np.asarray(x, np.float32).reshape(self._input_shape)
         y, *self._state = self._session.run(self._fetch, feeds)
         if out is None:
-            return y.reshape(self.outputs)
+            return np.asarray(y.reshape(self.outputs))
         out[:] = y.reshape(self.outputs)
         return out
 

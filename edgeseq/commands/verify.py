@@ -37,14 +37,14 @@ def main(args: argparse.Namespace) -> int:
 
 
 def _show(opened: bundles.Bundle, verdicts: list[verify.Verdict]) -> None:
-    from rich.console import Console  # noqa: PLC0415 - only the table needs it
-    from rich.table import Table  # noqa: PLC0415
+    from rich.console import Console
+    from rich.table import Table
 
     table = Table(title=f"{opened.manifest.name} {opened.manifest.version}", title_justify="left")
-    for column in ("variant", "backend", "steps", "greatest error", "rms error", "tolerance", "verdict"):
+    for column in ("variant", "backend", "steps", "max error", "rms error", "tolerance", "verdict"):
         table.add_column(column, justify="left" if column in ("variant", "backend", "verdict") else "right")
     for v in verdicts:
         word = "[green]passed[/green]" if v.passed else "[bold red]FAILED[/bold red]"
-        tolerance = f"{v.metric} {v.tolerance:.3g}"
-        table.add_row(v.variant, v.backend, f"{v.steps:,}", f"{v.max_abs_err:.3g}", f"{v.rms_err:.3g}", tolerance, word)
+        tolerance = f"{v.metric} {v.tolerance:.2g}"
+        table.add_row(v.variant, v.backend, f"{v.steps:,}", f"{v.max_abs_err:.2g}", f"{v.rms_err:.2g}", tolerance, word)
     Console().print(table)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 import onnx
@@ -38,10 +39,14 @@ def load(path: Path, *, input_name: str | None, time_axis: int | None) -> Sequen
         return np.asarray(runtime.run(None, {name: x.astype(np.float32)})[0])
 
     def double(x: NDArray[np.floating]) -> NDArray[np.floating]:
-        return np.asarray(evaluator.run(None, {name: x.astype(np.float64)})[0])
+        return np.asarray(_first(evaluator.run(None, {name: x.astype(np.float64)})))
 
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     return Sequence(model, name, axis, shape, single, double, "ONNX", path.name, digest, notes=notes)
+
+
+def _first(outputs: Any) -> Any:
+    return outputs[0]
 
 
 def read(path: Path) -> onnx.ModelProto:
@@ -134,7 +139,8 @@ def _choose_input(path: Path, model: onnx.ModelProto, name: str | None) -> onnx.
         raise ExportError(f"{path}: one input of frames is expected; this model has {names}.")
     if inputs[0].type.tensor_type.elem_type != TensorProto.FLOAT:
         raise ExportError(f"{path}: the input '{inputs[0].name}' is not float32.")
-    return inputs[0]
+    chosen: onnx.ValueInfoProto = inputs[0]
+    return chosen
 
 
 def _dims(path: Path, value: onnx.ValueInfoProto) -> list[int | str]:

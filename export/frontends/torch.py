@@ -92,7 +92,12 @@ def _differs(sequence: Sequence) -> str | None:
 
 def _export(module: torch.nn.Module, shape: tuple[int, ...], axis: int, *, dynamo: bool) -> Any:
     sample = torch.randn([PROOF_LENGTHS[1] if size == -1 else size for size in shape])
-    options: dict[str, Any] = {"input_names": ["frames"], "output_names": ["output"], "opset_version": OPSET, "dynamo": dynamo}
+    options: dict[str, Any] = {
+        "input_names": ["frames"],
+        "output_names": ["output"],
+        "opset_version": OPSET,
+        "dynamo": dynamo,
+    }
     if dynamo:
         options["dynamic_shapes"] = ({axis: torch.export.Dim("time", min=2, max=1 << 20)},)
         options["opset_version"] = 18
@@ -109,8 +114,12 @@ def _export(module: torch.nn.Module, shape: tuple[int, ...], axis: int, *, dynam
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """The exporters print progress and warnings of their own; what matters of it is proven afterwards."""
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+    """Keep the exporters' own progress and warnings quiet; what matters of it is proven afterwards."""
+    with (
+        warnings.catch_warnings(),
+        contextlib.redirect_stdout(io.StringIO()),
+        contextlib.redirect_stderr(io.StringIO()),
+    ):
         warnings.simplefilter("ignore")
         yield
 
@@ -125,15 +134,13 @@ def _call(path: Path, function: str) -> tuple[torch.nn.Module, torch.Tensor]:
     sys.path.insert(0, str(path.parent.resolve()))
     try:
         spec.loader.exec_module(code)
-        if not callable(getattr(code, function, None)):
-            raise ExportError(f"{path}: has no function '{function}'.")
-        result = getattr(code, function)()
-    except ExportError:
-        raise
+        result = getattr(code, function)() if callable(getattr(code, function, None)) else None
     except Exception as cause:
         raise ExportError(f"{path}: {function}() failed: {type(cause).__name__}: {first_line(cause)}") from cause
     finally:
         sys.path.remove(str(path.parent.resolve()))
+    if result is None:
+        raise ExportError(f"{path}: has no function '{function}' that returns (module, example).")
     if not (isinstance(result, tuple) and len(result) == 2 and isinstance(result[0], torch.nn.Module)):  # noqa: PLR2004
         raise ExportError(f"{path}: {function}() must return (module, example).")
     module, example = result
@@ -145,7 +152,7 @@ def _call(path: Path, function: str) -> tuple[torch.nn.Module, torch.Tensor]:
 
 
 def _one(output: Any) -> torch.Tensor:
-    """A module may give (output, state); the output is what streams."""
+    """Return the output of a module that gives (output, state)."""
     return output[0] if isinstance(output, tuple) else output  # type: ignore[no-any-return]
 
 

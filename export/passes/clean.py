@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-import onnx_ir.passes.common as common
+from onnx_ir.passes import common
 
 from export.graph import StreamGraph
 

@@ -37,7 +37,9 @@ def ending(stream: StreamGraph) -> list[ir.Node]:
     for node in stream.graph:
         if not any(value in stream.time for value in node.inputs if value is not None) or node.op_type == "Shape":
             continue
-        read = [v for v in node.outputs if v not in stream.time and (v.uses() or (v.is_graph_output() and v not in states))]
+        read = [
+            v for v in node.outputs if v not in stream.time and (v.uses() or (v.is_graph_output() and v not in states))
+        ]
         if read:
             found.append(node)
     return found
@@ -51,7 +53,7 @@ def _reads_last(stream: StreamGraph, node: ir.Node) -> bool:
     rank = len(source.shape) if source.shape is not None else 0
     if node.op_type == "Gather":
         index = constant_of(node.inputs[1])
-        return index is not None and integer(node, "axis", 0) in (axis, axis - rank) and np.all(index == -1)
+        return index is not None and integer(node, "axis", 0) in (axis, axis - rank) and bool(np.all(index == -1))
     if node.op_type == "Slice":
         starts, _, axes, steps = [constant_of(value) for value in [*node.inputs[1:], None, None]][:4]
         if starts is None or axes is None:

@@ -14,7 +14,7 @@ import math
 import onnx_ir as ir
 
 from export.errors import node_error
-from export.graph import StreamGraph, constant_of, integer, ints
+from export.graph import StreamGraph, constant_of, integer, ints, sizes
 from export.passes import head, recurrent
 
 ELEMENTWISE = set(
@@ -39,7 +39,7 @@ def apply(stream: StreamGraph) -> bool:
     return False
 
 
-def _mixes(stream: StreamGraph, node: ir.Node) -> str | None:
+def _mixes(stream: StreamGraph, node: ir.Node) -> str | None:  # noqa: PLR0911 - a table of cases
     """Return why a node mixes time, or None if it does not."""
     if node.domain not in ("", "ai.onnx"):
         return f"ops of the domain '{node.domain}' are not known here."
@@ -103,7 +103,7 @@ def _moving(stream: StreamGraph, node: ir.Node) -> str | None:
         order = ints(node, "perm") or tuple(reversed(range(_rank(value))))
         return None if order[stream.time[output]] == axis else "it reorders time."
     # Row-major order: time stays in order if as many elements stand before its axis as did.
-    before, after = _sizes(value)[:axis], _sizes(output)[: stream.time[output]]
+    before, after = sizes(value)[:axis], sizes(output)[: stream.time[output]]
     return None if math.prod(before) == math.prod(after) else "it reorders time."
 
 
@@ -113,7 +113,3 @@ def _first(stream: StreamGraph, node: ir.Node) -> tuple[ir.Value, int]:
 
 def _rank(value: ir.Value) -> int:
     return len(value.shape) if value.shape is not None else 0
-
-
-def _sizes(value: ir.Value) -> list[int]:
-    return [dim if isinstance(dim, int) else 1 for dim in value.shape or ()]

@@ -12,7 +12,7 @@ import numpy as np
 import onnx_ir as ir
 
 from export.errors import node_error
-from export.graph import State, StreamGraph, constant_of, integer
+from export.graph import State, StreamGraph, constant_of, integer, sizes
 
 OPS = {"RNN": ("h",), "GRU": ("h",), "LSTM": ("h", "c")}
 GATES = {"RNN": 1, "GRU": 3, "LSTM": 4}
@@ -88,7 +88,7 @@ def _add_state(stream: StreamGraph, node: ir.Node, name: str, position: int) -> 
 
 def _hidden_size(node: ir.Node, position: int) -> int:
     recurrence = node.inputs[2]
-    shape = recurrence.shape if recurrence is not None else None
-    if shape is None:
+    shape = sizes(recurrence)
+    if not shape:
         raise node_error(str(node.name), node.op_type, "its weights have no known shape.")
-    return int(shape[2]) if position == 0 else int(shape[1]) // GATES[node.op_type]
+    return shape[2] if position == 0 else shape[1] // GATES[node.op_type]

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 import onnx_ir as ir
+from onnx_ir.passes import common
 
-from export.graph import Array, StreamGraph, probe
+from export.graph import Array, StreamGraph, probe, sizes
 from export.passes import time_axis
 
 
 def apply(stream: StreamGraph) -> bool:
     """Set one time step, fold what depends on no data, and write down every value's shape and type."""
-    shape = [dim if isinstance(dim, int) else 1 for dim in stream.input.shape or ()]
+    shape = sizes(stream.input)
     shape[stream.time_axis] = 1
     stream.input.shape = ir.Shape(shape)
     values = [v for node in stream.graph for v in node.outputs if v.name and (v.uses() or v.is_graph_output())]
@@ -23,13 +24,12 @@ def apply(stream: StreamGraph) -> bool:
             value.replace_all_uses_with(stream.constant(f"{value.name}_folded", array))
         value.shape = ir.Shape(array.shape)
         value.type = ir.TensorType(ir.DataType.from_numpy(array.dtype))
-    ir.passes.common.RemoveUnusedNodesPass()(stream.model)
+    common.RemoveUnusedNodesPass()(stream.model)
     return True
 
 
 def feeds(stream: StreamGraph) -> dict[str, Array]:
     """Return inputs for one step: zero frames and the states at reset."""
-    shape = [int(dim) for dim in stream.input.shape or ()]
-    step: dict[str, Array] = {str(stream.input.name): np.zeros(shape, np.float32)}
+    step: dict[str, Array] = {str(stream.input.name): np.zeros(sizes(stream.input), np.float32)}
     step.update({str(state.input.name): state.initial for state in stream.states})
     return step

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import numpy as np
 import onnx_ir as ir
+from onnx_ir.passes import common
 
 from export.errors import ExportError, node_error
 from export.graph import Array, StreamGraph, probe
@@ -42,7 +43,7 @@ def apply(stream: StreamGraph) -> bool:
             changed |= _fold(stream, value, short[name])  # 1
         else:
             _check_shape_only(value)  # 3
-    ir.passes.common.RemoveUnusedNodesPass()(stream.model)
+    common.RemoveUnusedNodesPass()(stream.model)
     if not any(output in stream.time for output in stream.graph.outputs) and stream.graph.outputs:
         stream.notes.append("the output has no time axis: the model gives its last step's output only")
     return changed

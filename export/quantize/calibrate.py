@@ -44,7 +44,7 @@ class Seen:
 
 
 def calibrate(program: Program, sequences: Sequence[NDArray[np.float32]], seed: int = 0) -> dict[str, Seen]:
-    """Run the Program over sequences of frames, float32[T, features] each from its state at reset; return what was seen.
+    """Run the Program over sequences of frames, float32[T, features], each from its reset; return what was seen.
 
     Sequences run side by side, the shorter ones ending earlier, so that the state runs as freely as on a device.
     """

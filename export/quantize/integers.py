@@ -18,7 +18,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -103,7 +103,7 @@ class _Quantizer:
     def _operand(self, name: str) -> Type:
         """2: the type under which linear ops read or write a tensor."""
         if self.operand == "int16":
-            return self._elementwise(name) if name in self.homes and self.homes[name] else self._symmetric(name)
+            return self._elementwise(name)
         low, high = self.seen[name].best_range(256)
         scale = float(np.float32((high - low) / 255))
         return Type("int8", scale, int(np.clip(round(-128 - low / scale), -128, 127)))
@@ -164,7 +164,7 @@ class _Quantizer:
         inputs: tuple[str, ...],
         node: str,
         ints: Mapping[str, int] | None = None,
-        arrays: Mapping[str, NDArray[np.generic]] | None = None,
+        arrays: Mapping[str, NDArray[Any]] | None = None,
         home: str | None = None,
     ) -> str:
         name = self.target.new_name(output)

@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from functools import cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,7 +67,7 @@ class Interpreter:
     def __init__(self, program: Program, streams: int = 1) -> None:
         self.program = program
         self.streams = streams
-        self.values: dict[str, NDArray[np.generic]] = {}
+        self.values: dict[str, NDArray[Any]] = {}
         self.state: dict[str, Integers] = {}
         self._plans = [_PLANS[op.kind](op, program) for op in program.ops]
         self.reset()
@@ -80,13 +81,13 @@ class Interpreter:
 
     def step(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
         """Take one frame of every stream."""
-        values: dict[str, NDArray[np.generic]] = {self.program.input: x}
+        values: dict[str, NDArray[Any]] = {self.program.input: x}
         for entry in self.program.states:
             values[entry.input] = self.state[entry.name]
         for op, plan in zip(self.program.ops, self._plans, strict=True):
             values[op.output] = plan(*(values[name] for name in op.inputs))
         for entry in self.program.states:
-            self.state[entry.name] = values[entry.output]  # type: ignore[assignment] - a state is integers
+            self.state[entry.name] = values[entry.output]
         self.values = values
         return values[self.program.output].astype(np.float32)
 
@@ -96,7 +97,7 @@ class Interpreter:
         return np.stack(rows) if rows else np.empty((0, self.program.sizes[self.program.output]), np.float32)
 
 
-Plan = Callable[..., NDArray[np.generic]]
+Plan = Callable[..., NDArray[Any]]
 
 
 def _linear(op: Op, program: Program) -> Plan:

@@ -1,7 +1,7 @@
 """Rounds a matrix of weights to integers so that its products, not its entries, come out nearest.
 
-Rounding each weight by itself leaves errors that add up over correlated inputs. Here the weights are rounded a column at
-a time and each column's error is taken up by the columns still to come, weighted by how the inputs go together.
+Rounding each weight by itself leaves errors that add up over correlated inputs. Here the weights are rounded a column
+at a time and each column's error is taken up by the columns still to come, weighted by how the inputs go together.
 
 Source: Frantar et al., "GPTQ: accurate post-training quantization for generative pre-trained transformers", ICLR 2023,
 algorithm 1; the mean error that remains goes into the bias (Nagel et al., "Data-free quantization through weight

@@ -162,7 +162,9 @@ def _constant(writer: _Writer, op: Op) -> None:
 
 def _slice(writer: _Writer, op: Op) -> None:
     bounds = [writer.constant(f"at.{op.ints[key]}", np.array([op.ints[key]], np.int64)) for key in ("start", "stop")]
-    writer.node("Slice", [f"{op.inputs[0]}.stored", *bounds, writer.constant("at.1", np.array([1]))], f"{op.output}.stored")
+    writer.node(
+        "Slice", [f"{op.inputs[0]}.stored", *bounds, writer.constant("at.1", np.array([1]))], f"{op.output}.stored"
+    )
 
 
 def _concat(writer: _Writer, op: Op) -> None:
