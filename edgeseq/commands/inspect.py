@@ -73,7 +73,8 @@ def _stream(opened: Bundle) -> str:
     stream = opened.manifest.stream
     names = [f"{channel.name} [{channel.unit}]" if channel.unit else channel.name for channel in stream.channels]
     more = f" and {len(names) - SHOWN_CHANNELS} more" if len(names) > SHOWN_CHANNELS else ""
-    return f"{len(names)} channel{'s' * (len(names) > 1)} at {stream.rate_hz:g} Hz: {', '.join(names[:SHOWN_CHANNELS])}{more}"
+    channels = f"{len(names)} channel{'s' * (len(names) > 1)}"
+    return f"{channels} at {stream.rate_hz:g} Hz: {', '.join(names[:SHOWN_CHANNELS])}{more}"
 
 
 def _features(opened: Bundle) -> str:
