@@ -64,11 +64,15 @@ class Lane:
             for feature in self._features:
                 feature.reset()
             yield from self._gap()
+        if len(chunk.t_ns) == 0:
+            return
         t_ns, values = chunk.t_ns, chunk.values
         if self._columns is not None:
             values = values[:, self._columns]
         for feature in self._features:
             t_ns, values = feature.push(t_ns, values)
+            if len(t_ns) == 0:
+                return
         self.frames += len(values)
         finite: NDArray[np.bool_] = np.asarray(np.isfinite(values).all(axis=1))
         start = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -31,8 +32,8 @@ class Standardize:
     def __init__(
         self,
         *,
-        mean: list[float] | list[list[float]],
-        std: list[float] | list[list[float]],
+        mean: list[float | list[float]],
+        std: list[float | list[float]],
         channels: list[str] | None = None,
         regime_channels: list[str] | None = None,
         regime_centres: list[list[float]] | None = None,
@@ -113,7 +114,9 @@ class Standardize:
             raise ConfigError("clip must be above 0.")
 
 
-def _matrix(name: str, rows: list[float] | list[list[float]]) -> NDArray[np.float32]:
+def _matrix(
+    name: str, rows: Sequence[float] | Sequence[list[float]] | Sequence[float | list[float]]
+) -> NDArray[np.float32]:
     """Return float32[regimes, n]; a plain list is one regime."""
     try:
         matrix = np.atleast_2d(np.asarray(rows, np.float32))
