@@ -88,7 +88,7 @@ class Watch:
         """Keep one output of the model with the level that stands after it."""
         track = self._track(output.stream)
         track.level, track.severity = level, self._severity.get(level, OK)
-        track.values.append(float(output.values[0]))
+        track.values.append(float(output.values[self.about.score]))
         track.severities.append(track.severity)
         track.warm += output.warming
         self.frames += 1
