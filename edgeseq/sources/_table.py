@@ -242,17 +242,22 @@ class TableSource:
                 if only is not None and key not in only:
                     continue
                 stream = known.get(key)
-                if stream is None or stream.left == 0:
-                    raise SourceError(f"{self._reader.path} changed while it was read; read it when it is complete.")
+                if stream is None or (counts is not None and stream.left < stop - start):
+                    raise self._changed()
                 stream.left -= stop - start
                 rows = self._repair(stream, batch, start, stop)
                 if stream.left == 0:
                     known[key] = _Stream(0)
                 if len(rows.t_ns) or stream.left == 0:
                     yield key, rows, stream.left == 0
+        if any(stream.left > 0 for stream in known.values()):
+            raise self._changed()
         if counts is None:
             empty = np.empty((0, len(self.spec.channels)), np.float32)
             yield "", _Rows(np.empty(0, np.int64), empty, np.empty(0, np.bool_)), True
+
+    def _changed(self) -> SourceError:
+        return SourceError(f"{self._reader.path} changed while it was read; read it when it is complete.")
 
     def _repair(self, stream: _Stream, batch: Batch, start: int, stop: int) -> _Rows:
         """Date the rows, find gaps in time, and apply the policy for missing values."""

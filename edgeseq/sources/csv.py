@@ -136,12 +136,13 @@ class _CsvReader:
             )
 
     def _rows(self) -> Iterator[tuple[int, list[str]]]:
-        """Yield (line number, cells): first the header, then every row that is not blank, of the header's length."""
+        """Yield (line number, cells): first the header, then the rows, each as long; a blank line is none."""
         try:
             with self.path.open(encoding="utf-8-sig", newline="") as file:
                 rows = self._split(file)
+                blank: list[int] = []
                 if self._header is None:
-                    number, header = next(rows, (0, []))
+                    number, header = next((row for row in rows if any(cell.strip() for cell in row[1])), (0, []))
                     if not header:
                         raise SourceError(f"{self.path} is empty; a header line and rows are expected.")
                 else:
@@ -149,6 +150,14 @@ class _CsvReader:
                 header = [name.strip() for name in header]
                 yield number, header
                 for number, cells in rows:
+                    if len(cells) <= 1 and not "".join(cells).strip():
+                        blank.append(number)
+                        continue
+                    # In a table of one column a blank line is a row without a value, unless only blank ones follow.
+                    if len(header) == 1:
+                        for line in blank:
+                            yield line, [""]
+                    blank.clear()
                     if len(cells) != len(header):
                         raise SourceError(
                             f"{self.path}, line {number}: {len(cells)} cells where the header has {len(header)}. "
@@ -163,17 +172,15 @@ class _CsvReader:
             raise SourceError(f"{self.path}: cannot be read: {cause.strerror or cause}.") from cause
 
     def _split(self, file: TextIO) -> Iterator[tuple[int, list[str]]]:
-        """Yield (line number, cells) of every line that is not blank."""
+        """Yield (line number, cells) of every line; of a blank one, no cells or one empty one."""
         if self._delimiter == " ":
             for number, line in enumerate(_lines(file, self.path), start=1):
-                if line.strip():
-                    yield number, line.split()
+                yield number, line.split()
             return
         reader = csv.reader(_lines(file, self.path), delimiter=self._delimiter, strict=True)
         try:
             for cells in reader:
-                if any(cell.strip() for cell in cells):
-                    yield reader.line_num, cells
+                yield reader.line_num, cells
         except csv.Error as cause:
             raise SourceError(f"{self.path}, line {reader.line_num}: not CSV: {cause}.") from cause
 
