@@ -1,1 +1,1 @@
-"""One file each: `type = \"NAME\"` in a configuration loads NAME.py from here."""
+"""One file each: `type = "NAME"` in a configuration loads NAME.py from here."""

@@ -30,6 +30,9 @@ INTERLEAVE_MAX_BYTES = 512 << 20
 GAP_PERIODS = 1.5
 """A step in time longer than this many sample periods is a gap."""
 
+UNCOUNTED = 1 << 62
+"""More rows than any file has."""
+
 Missing = Literal["error", "hold", "drop"]
 
 
@@ -231,10 +234,9 @@ class TableSource:
 
     def _repaired(self, counts: Mapping[str, int] | None) -> Iterator[tuple[str, _Rows, bool]]:
         """Yield (stream, consecutive rows of it, whether it ends here)."""
-        known = {stream: _Stream(left) for stream, left in (counts or {}).items()}
+        # One stream is not counted beforehand: it ends when the file does.
+        known = {stream: _Stream(left) for stream, left in ({"": UNCOUNTED} if counts is None else counts).items()}
         only = None if self._only is None else set(self._only)
-        if counts is None:
-            known[""] = _Stream(-1)
         for batch in self._reader.batches(self._wanted):
             if self._pace.closed:
                 return
@@ -242,7 +244,7 @@ class TableSource:
                 if only is not None and key not in only:
                     continue
                 stream = known.get(key)
-                if stream is None or (counts is not None and stream.left < stop - start):
+                if stream is None or stream.left < stop - start:
                     raise self._changed()
                 stream.left -= stop - start
                 rows = self._repair(stream, batch, start, stop)
@@ -250,7 +252,7 @@ class TableSource:
                     known[key] = _Stream(0)
                 if len(rows.t_ns) or stream.left == 0:
                     yield key, rows, stream.left == 0
-        if any(stream.left > 0 for stream in known.values()):
+        if counts is not None and any(stream.left for stream in known.values()):
             raise self._changed()
         if counts is None:
             empty = np.empty((0, len(self.spec.channels)), np.float32)

@@ -140,7 +140,6 @@ class _CsvReader:
         try:
             with self.path.open(encoding="utf-8-sig", newline="") as file:
                 rows = self._split(file)
-                blank: list[int] = []
                 if self._header is None:
                     number, header = next((row for row in rows if any(cell.strip() for cell in row[1])), (0, []))
                     if not header:
@@ -149,15 +148,7 @@ class _CsvReader:
                     number, header = 0, self._header
                 header = [name.strip() for name in header]
                 yield number, header
-                for number, cells in rows:
-                    if len(cells) <= 1 and not "".join(cells).strip():
-                        blank.append(number)
-                        continue
-                    # In a table of one column a blank line is a row without a value, unless only blank ones follow.
-                    if len(header) == 1:
-                        for line in blank:
-                            yield line, [""]
-                    blank.clear()
+                for number, cells in _without_blank_lines(rows, len(header)):
                     if len(cells) != len(header):
                         raise SourceError(
                             f"{self.path}, line {number}: {len(cells)} cells where the header has {len(header)}. "
@@ -236,6 +227,19 @@ class _CsvReader:
                 f"{self.path}, line {line}, column '{wanted.time_column}': {_short(cell)} is not a time in the format "
                 f"'{wanted.time_format}' (time_format)."
             ) from None
+
+
+def _without_blank_lines(rows: Iterator[tuple[int, list[str]]], columns: int) -> Iterator[tuple[int, list[str]]]:
+    """Leave out blank lines; in a table of one column they are rows without a value, unless only blank ones follow."""
+    blank: list[int] = []
+    for number, cells in rows:
+        if len(cells) <= 1 and not "".join(cells).strip():
+            blank += [number] * (columns == 1)
+            continue
+        for line in blank:
+            yield line, [""]
+        blank.clear()
+        yield number, cells
 
 
 def _batched(rows: Iterator[tuple[int, list[str]]]) -> Iterator[list[tuple[int, list[str]]]]:

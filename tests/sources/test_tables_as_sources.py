@@ -139,7 +139,7 @@ def test_the_size_of_batches_does_not_show(
 
 def test_missing_is_an_error_with_its_place(make: Make) -> None:
     with pytest.raises(SourceError, match=r"(line 3|row 2), column 'a': there is no value"):
-        list(make({"a": [1.0, None]}))
+        list(make({"a": [1.0, None, 2.0]}))
 
 
 def test_missing_values_are_held(make: Make) -> None:
