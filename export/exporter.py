@@ -196,8 +196,12 @@ def _origin(sequence: Sequence, notes: Items[str]) -> Origin:
 
 def _missed(entry: bundles.ParityTable) -> str:
     error = entry.rms_err if entry.metric == "rms" else entry.max_abs_err
+    advice = (
+        "Calibrate with more of the real frames, or leave the variant out with --variants."
+        if entry.metric == "rms"
+        else "The step is not the model: part of it works over time in a way that was not recognized."
+    )
     return (
         f"{entry.variant} on {entry.backend} misses its tolerance: {entry.metric} error {error:.3g} over "
-        f"{entry.steps:,} steps, {entry.tolerance:.3g} allowed. Nothing was written. Calibrate with more of the real "
-        "frames, or leave the variant out with --variants."
+        f"{entry.steps:,} steps, {entry.tolerance:.3g} allowed. Nothing was written. {advice}"
     )

@@ -20,8 +20,8 @@ from export.graph import Array, StreamGraph, probe
 LENGTHS = (29, 37)
 """Two primes that are unlikely to be the size of anything else in a model."""
 
-SHAPE_READERS = {"Reshape", "Expand", "ConstantOfShape", "Shape", "Gather", "Concat", "Unsqueeze", "Squeeze", "Cast"}
-SHAPE_READERS |= {"Slice", "Add", "Sub", "Mul", "Div"}
+SHAPE_INPUTS = {"Reshape": 1, "Expand": 1, "Slice": 1}
+"""Ops that read shapes or bounds beside data, and the first input at which they do."""
 
 
 def apply(stream: StreamGraph) -> bool:
@@ -42,7 +42,7 @@ def apply(stream: StreamGraph) -> bool:
         elif short[name].shape == long[name].shape and np.array_equal(short[name], long[name]):
             changed |= _fold(stream, value, short[name])  # 1
         else:
-            _check_shape_only(value)  # 3
+            _check_shape_only(value, on_data)  # 3
     common.RemoveUnusedNodesPass()(stream.model)
     if not any(output in stream.time for output in stream.graph.outputs) and stream.graph.outputs:
         stream.notes.append("the output has no time axis: the model gives its last step's output only")
@@ -88,9 +88,11 @@ def _fold(stream: StreamGraph, value: ir.Value, content: Array) -> bool:
     return True
 
 
-def _check_shape_only(value: ir.Value) -> None:
+def _check_shape_only(value: ir.Value, on_data: set[ir.Value]) -> None:
     for node, index in value.uses():
-        if node.op_type not in SHAPE_READERS or (node.op_type in ("Reshape", "Expand") and index == 0):
+        if any(output in on_data for output in node.outputs) and index < SHAPE_INPUTS.get(
+            node.op_type, len(node.inputs)
+        ):
             raise node_error(
                 str(node.name), node.op_type, "it computes with the number of time steps, which a stream does not have."
             )

@@ -24,15 +24,18 @@ from export.program import Op, Program, Type, sigmoid
 
 Integers = NDArray[np.int64]
 MULTIPLIER_BITS = 31
+MAX_SHIFT = 62
+"""What a 64-bit integer can be shifted by; a ratio that needs more is below what any stored integer can show."""
 
 
 def multiplier(ratio: float, bits: int = MULTIPLIER_BITS) -> tuple[int, int]:
-    """Return (m, s) with ratio = m / 2^s to `bits` significant bits, m below 2^bits."""
+    """Return (m, s) with ratio = m / 2^s to `bits` significant bits, m below 2^bits, s at most MAX_SHIFT."""
     mantissa, exponent = math.frexp(ratio)
     m = round(mantissa * (1 << bits))
     if m == 1 << bits:
         m, exponent = m >> 1, exponent + 1
-    return m, bits - exponent
+    shift = bits - exponent
+    return (m, shift) if shift <= MAX_SHIFT else (round(math.ldexp(ratio, MAX_SHIFT)), MAX_SHIFT)
 
 
 def rescale(value: Integers, m: Integers | int, shift: Integers | int) -> Integers:

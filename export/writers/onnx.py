@@ -123,15 +123,13 @@ def _linear(writer: _Writer, op: Op) -> None:
     bias, scale = op.arrays["bias"], (op.arrays["scale"] * entering.scale).astype(np.float32)
     if entering.dtype == "int8":
         matrix = writer.constant(f"{name}.weight", (weight.astype(np.int16) + 128).astype(np.uint8))
-        zero = writer.constant(f"{name}.weight.zero", np.full(len(row), 128, np.uint8))
+        zeros = [writer.constant(f"{name}.weight.zero", np.full(len(row), 128, np.uint8))]
     else:
-        matrix = writer.constant(f"{name}.weight", weight)
-        zero = writer.constant(f"{name}.weight.zero", np.zeros(len(row), np.int8))
+        matrix, zeros = writer.constant(f"{name}.weight", weight), []
     scales = writer.constant(f"{name}.weight.scale", row)
-    weight_real = writer.node("DequantizeLinear", [matrix, scales, zero], f"{name}.weight.real", axis=0)
+    weight_real = writer.node("DequantizeLinear", [matrix, scales, *zeros], f"{name}.weight.real", axis=0)
     if bias.dtype == np.int32:
         parts = [writer.constant(f"{name}.bias", bias), writer.constant(f"{name}.bias.scale", scale)]
-        parts.append(writer.constant(f"{name}.bias.zero", np.zeros(len(row), np.int32)))
         bias_real = writer.node("DequantizeLinear", parts, f"{name}.bias.real", axis=0)
     else:
         # ONNX has no 64-bit DequantizeLinear; with 16-bit operands the product runs in float in any case.
