@@ -13,6 +13,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from test_reference import quantized
 
 import edgeseq
 import export
@@ -84,7 +85,7 @@ def test_goldens_hold_the_reference_integers(gru_bundle: bundles.Bundle) -> None
 
 
 def test_int8_weights_take_less_than_three_tenths(tmp_path: Path) -> None:
-    bundle = export.export((models.gru(hidden=64), models.example()), tmp_path / "b", calibration=models.walks())
+    bundle = export.export((models.gru(hidden=96), models.example()), tmp_path / "b", calibration=models.walks())
     sizes = {file.variant: file.weight_bytes for file in bundle.manifest.files}
     assert sizes["int8"] <= 0.3 * sizes["float32"]
 
@@ -134,7 +135,7 @@ def test_calibration_frames_that_do_not_fit(calibration: np.ndarray, says: str, 
 
 def test_a_csv_of_frames_with_a_word_in_it_names_the_line(tmp_path: Path) -> None:
     (tmp_path / "c.csv").write_text("a,b,c,d,e\n1,2,3,4,5\n1,2,oops,4,5\n")
-    with pytest.raises(export.ExportError, match="line 3.*oops"):
+    with pytest.raises(export.ExportError, match=r"line 3.*oops"):
         export.export((models.gru(), models.example()), tmp_path / "b", calibration=tmp_path / "c.csv")
 
 
@@ -194,7 +195,6 @@ def test_one_changed_byte_anywhere_is_noticed(gru_bundle: bundles.Bundle, tmp_pa
         content[len(content) // 2] ^= 1
         (copy / name).write_bytes(content)
         with pytest.raises(BundleError):
-            bundles.read(copy)
             edgeseq.load(copy)
 
 
@@ -243,8 +243,6 @@ def resum(path: Path) -> None:
 
 
 def test_the_interpreter_saturates_as_well() -> None:
-    from test_reference import quantized
-
     program, _ = quantized(models.gru(), "int8")
     far = np.full((20, 5), 1e6, np.float32)
     np.testing.assert_array_equal(Interpreter(program).run(far), Interpreter(program).run(far * 10))

@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from onnx.utils import Extractor
@@ -63,8 +64,6 @@ def test_tables_are_the_real_functions_correctly_rounded(kind: str) -> None:
 
 @pytest.mark.parametrize("seed", range(4))
 def test_the_float_program_is_the_module(seed: int) -> None:
-    import torch
-
     module = models.random_module(seed, norm=False)
     _, program = lowered(module)
     x = models.walks(1)[0][:50]

@@ -153,7 +153,7 @@ def _gru_file(path: Path, *, scramble: bool, time_first: bool, initial: np.ndarr
 @pytest.mark.parametrize("time_first", [False, True])
 @pytest.mark.parametrize("start", [None, 0.3])
 def test_an_onnx_gru_of_the_other_reset_form_streams(
-    scramble: bool, time_first: bool, start: float | None, tmp_path: Path
+    *, scramble: bool, time_first: bool, start: float | None, tmp_path: Path
 ) -> None:
     initial = None if start is None else np.linspace(-start, start, 6).reshape(1, 1, 6)
     _gru_file(tmp_path / "m.onnx", scramble=scramble, time_first=time_first, initial=initial)
