@@ -40,7 +40,8 @@ class Mqtt:
 
     host, port: the broker. protocol: "5" or "3.1.1". username, password_file: the password is the file's first line.
     tls: encrypt, and check the broker's certificate against the system's authorities, or ca_file, which implies tls.
-    state_interval_s: a stream's state is published at most this often; a change of level and the stream's end always.
+    state_interval_s: a stream's state is published at most this often; a change of level and the stream's end always,
+    once the state before is acknowledged.
     connect_timeout_s: how long `open` tries; a broker that is not there then is a SinkError. One that is lost later is
     sought again with back-off. Meanwhile events wait in a queue of `max_queued` in memory, states are replaced by
     newer ones. drain_s: how long `close` waits for acknowledgements.
@@ -90,7 +91,9 @@ class Mqtt:
         # under which paho is never called: it holds its queue's lock when it reports one.
         self._changed = threading.Condition(threading.RLock())
         self._acknowledged = threading.Condition()
-        self._unconfirmed = 0
+        # Message number -> topic of what is not acknowledged; numbers acknowledged before they stood there.
+        self._flying: dict[int, str] = {}
+        self._early: set[int] = set()
         # Each stream's state not yet published; which of them are due, at which level ("": the stream has ended); when
         # the last one was published, and its level.
         self._waiting: dict[str, bytes] = {}
@@ -138,7 +141,11 @@ class Mqtt:
         with self._changed:
             self._waiting[output.stream] = payload
             sent_at, sent_level = self._last.get(output.stream, (-math.inf, ""))
-            if level != sent_level or time.monotonic() - sent_at >= self._state_interval_s:
+            if (
+                output.stream in self._due
+                or level != sent_level
+                or time.monotonic() - sent_at >= self._state_interval_s
+            ):
                 self._due[output.stream] = level
             self._publish_states()
 
@@ -171,7 +178,7 @@ class Mqtt:
         self._wait_for_acknowledgements(deadline)
         if self._connected and self._publish_status("offline"):
             self._wait_for_acknowledgements(deadline)
-        self.dropped["not_acknowledged"] += self._unconfirmed
+        self.dropped["not_acknowledged"] += len(self._flying)
         self.dropped["state_not_sent"] += len(self._waiting)
         client.disconnect()
         client.loop_stop()
@@ -179,7 +186,7 @@ class Mqtt:
 
     def _wait_for_acknowledgements(self, deadline: float) -> None:
         with self._acknowledged:
-            self._acknowledged.wait_for(lambda: self._unconfirmed == 0, max(0.0, deadline - time.monotonic()))
+            self._acknowledged.wait_for(lambda: not self._flying, max(0.0, deadline - time.monotonic()))
 
     def _new_client(self) -> paho.Client:
         """Return a client, set up but not connected."""
@@ -235,12 +242,18 @@ class Mqtt:
         return self._publish(_topic.status(self._about.device), self._status(word, time.time_ns()), retain=True)
 
     def _publish_states(self) -> None:
-        """Publish the states that are due, as far as the broker keeps up; the others wait."""
+        """Publish the states that are due, as far as the broker keeps up; the others wait.
+
+        Never two of a stream at once: after a lost connection paho repeats the older one behind the newer.
+        """
         with self._changed:
             for stream, level in list(self._due.items()):
-                if not self._connected or self._unconfirmed >= STATES_IN_FLIGHT:
+                if not self._connected or len(self._flying) >= STATES_IN_FLIGHT:
                     return
                 topic = _topic.stream(self._about.device, self._about.pipeline, stream, "state")
+                with self._acknowledged:
+                    if topic in self._flying.values():
+                        continue
                 if self._publish(topic, self._waiting[stream], retain=True):
                     del self._waiting[stream], self._due[stream]
                     if level:
@@ -251,14 +264,15 @@ class Mqtt:
         client = self._client
         if client is None:
             return False
-        with self._acknowledged:
-            self._unconfirmed += 1
         info = client.publish(topic, payload, QOS, retain=retain)
-        if info.rc != MQTTErrorCode.MQTT_ERR_QUEUE_SIZE:
-            return True
+        if info.rc == MQTTErrorCode.MQTT_ERR_QUEUE_SIZE:
+            return False
         with self._acknowledged:
-            self._unconfirmed -= 1
-        return False
+            if info.mid in self._early:
+                self._early.remove(info.mid)
+            else:
+                self._flying[info.mid] = topic
+        return True
 
     def _on_connect(self, _client: paho.Client, _data: Any, _flags: Any, code: Any, _properties: Any) -> None:
         """Say "online" and publish the states that waited; or keep the broker's reason for refusing."""
@@ -283,10 +297,11 @@ class Mqtt:
         if lost and code.is_failure:
             log.warning("lost the MQTT broker at %s (%s); trying again", self._where, code)
 
-    def _on_publish(self, _client: paho.Client, _data: Any, _mid: int, code: Any, _properties: Any) -> None:
+    def _on_publish(self, _client: paho.Client, _data: Any, mid: int, code: Any, _properties: Any) -> None:
         """Count an acknowledgement."""
         with self._acknowledged:
-            self._unconfirmed -= 1
+            if self._flying.pop(mid, None) is None:
+                self._early.add(mid)
             if code.is_failure:
                 self.dropped["refused"] += 1
                 log.warning("the MQTT broker at %s refused a message: %s", self._where, code)

@@ -1,0 +1,94 @@
+"""A real broker for tests, and witnesses of what it passes on."""
+
+import socket
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from shutil import which
+
+import pytest
+
+MISSING = "mosquitto is not installed; apt-get install mosquitto mosquitto-clients"
+MOSQUITTO = which("mosquitto") or which("mosquitto", path="/usr/sbin:/usr/local/sbin")
+
+
+@dataclass
+class Broker:
+    """A real mosquitto on a loopback port. Witnesses are real mosquitto_sub processes."""
+
+    folder: Path
+    settings: str = "allow_anonymous true\n"
+    port: int = 0
+    process: subprocess.Popen[bytes] | None = None
+    witnesses: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+    def start(self) -> None:
+        """Start it, and return when it accepts connections."""
+        if not self.port:
+            self.port = free_port()
+        config = self.folder / "mosquitto.conf"
+        config.write_text(f"listener {self.port} 127.0.0.1\n{self.settings}")
+        assert MOSQUITTO is not None
+        self.process = subprocess.Popen(
+            [MOSQUITTO, "-c", str(config)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        for _ in range(200):
+            assert self.process.poll() is None, "mosquitto ended at once"
+            try:
+                socket.create_connection(("127.0.0.1", self.port), 1).close()
+            except OSError:
+                time.sleep(0.05)
+            else:
+                return
+        pytest.fail("mosquitto does not accept connections")
+
+    def stop(self) -> None:
+        """Stop it as a crash would: nobody is told."""
+        if self.process:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+
+    def watch(self, topic: str, *options: str) -> Callable[[Callable[[list[str]], bool]], list[str]]:
+        """Subscribe, and return a function that waits until the lines seen satisfy a condition, and returns them.
+
+        A line is `retained qos topic payload`.
+        """
+        file = self.folder / f"seen-{len(self.witnesses)}"
+        ready = f"ready/{len(self.witnesses)}"
+        command = ["mosquitto_sub", "-p", str(self.port), "-t", topic, "-t", ready, "-q", "1", "-F", "%r %q %t %p"]
+        with file.open("wb") as out:
+            self.witnesses.append(subprocess.Popen([*command, *options], stdout=out, stderr=subprocess.DEVNULL))
+
+        def lines(condition: Callable[[list[str]], bool]) -> list[str]:
+            for _ in range(600):
+                seen = [line for line in file.read_text().splitlines() if " ready/" not in line]
+                if condition(seen):
+                    return seen
+                time.sleep(0.05)
+            pytest.fail(f"this was not seen on {topic} within 30 s; seen: {seen}")
+
+        # It is subscribed when it has seen a message of ours.
+        for _ in range(200):
+            subprocess.run(["mosquitto_pub", "-p", str(self.port), "-t", ready, "-m", "?", *options], check=True)
+            if ready in file.read_text():
+                return lines
+            time.sleep(0.05)
+        pytest.fail("mosquitto_sub does not subscribe")
+
+    def end(self) -> None:
+        """Stop everything."""
+        for witness in self.witnesses:
+            witness.kill()
+            witness.wait()
+        self.stop()
+
+
+def free_port() -> int:
+    """Return a port that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
