@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgeseq.errors import ConfigError
+
 if TYPE_CHECKING:
     from edgeseq.bundle import Bundle
 
@@ -52,7 +54,10 @@ def main(args: argparse.Namespace) -> int:
     """Export; exit status 1 if the model cannot be exported."""
     from rich.console import Console  # noqa: PLC0415
 
-    from export import export  # noqa: PLC0415 - `edgeseq export --help` stays quick
+    try:
+        from export import export  # noqa: PLC0415 - `edgeseq export --help` stays quick
+    except ModuleNotFoundError as cause:
+        raise ConfigError(f"exporting needs '{cause.name}': pip install 'edgeseq[export]'.") from cause
 
     console = Console(stderr=True)
     variants = [word.strip() for word in args.variants.split(",") if word.strip()]

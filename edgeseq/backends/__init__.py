@@ -14,12 +14,17 @@ FORMATS = {"ort": "onnx"}
 """Backend -> the format of the files that it reads."""
 
 
-def load(bundle: bundles.Bundle | Path | str, backend: str = "auto", variant: str = "auto") -> StepModel:
+def load(
+    bundle: bundles.Bundle | Path | str, backend: str = "auto", variant: str = "auto", streams: int = 1
+) -> StepModel:
     """Load a bundle's step model, freshly reset.
 
     backend "auto" takes the bundle's own default, variant "auto" the one that bundle.toml names for the backend;
-    neither ever falls back to another in silence. Raises BundleError or ModelError.
+    neither ever falls back to another in silence. streams: how many independent streams one step takes; no backend
+    takes more than one yet: fork the model, a fork a stream. Raises BundleError or ModelError.
     """
+    if streams != 1:
+        raise ModelError(f"no backend steps {streams} streams in one call; load one and fork it for each stream.")
     opened = bundle if isinstance(bundle, bundles.Bundle) else bundles.read(Path(bundle))
     defaults = opened.manifest.defaults
     if backend == "auto":

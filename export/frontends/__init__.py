@@ -17,8 +17,12 @@ def load(source: str, *, input_name: str | None = None, time_axis: int | None = 
     """
     path, separator, function = source.rpartition(":")
     if separator and path.endswith(".py"):
-        from export.frontends import torch as frontend  # noqa: PLC0415 - PyTorch loads only for PyTorch sources
-
+        try:
+            from export.frontends import torch as frontend  # noqa: PLC0415 - PyTorch loads only for PyTorch sources
+        except ModuleNotFoundError as cause:
+            raise ExportError(
+                f"{source}: a PyTorch source needs '{cause.name}': pip install 'edgeseq[export]'."
+            ) from cause
         return frontend.load(Path(path), function, time_axis=time_axis)
     if source.endswith(".onnx"):
         from export.frontends import onnx as onnx_frontend  # noqa: PLC0415 - symmetrical with the other
