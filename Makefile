@@ -44,7 +44,7 @@ $(VENV)/.made:
 	@touch $@
 
 $(VENV)/.demo: $(VENV)/.made pyproject.toml constraints.txt
-	@echo "Installing the runtime into $(VENV) (once; about 100 MB) ..."
+	@echo "Installing the runtime into $(VENV) (once; about 200 MB) ..."
 	@$(PIP) --editable '.[demo]'
 	@touch $@
 

@@ -89,6 +89,10 @@ def blocks() -> list[str]:
 
 @pytest.mark.parametrize("block", blocks())
 def test_the_readme_works(block: str, tmp_path: Path) -> None:
+    if "zoo/turbofan" in block and not (ROOT / "zoo" / "turbofan" / "bundle").is_dir():
+        pytest.skip("zoo/turbofan/bundle is not built yet")
+    if "edgeseq export" in block:
+        pytest.importorskip("torch", reason="needs the extra 'export': pip install 'edgeseq[export]'")
     # What a block reads is the repository's, what it writes lands elsewhere.
     for entry in ROOT.iterdir():
         if not entry.name.startswith("."):
