@@ -30,9 +30,9 @@ def write(path: Path, leak: float = 0.5) -> Path:
         "graphs": [
             {
                 "name": "step",
-                "inputs": [{"name": "x", "shape": [1]}],
-                "outputs": [{"name": "y", "shape": [1]}],
-                "states": [{"name": "h", "shape": [1]}],
+                "inputs": [{"name": "x", "shape": [1, 1]}],
+                "outputs": [{"name": "y", "shape": [1, 1]}],
+                "states": [{"name": "h", "shape": [1, 1]}],
                 "warm_up": 8,
             }
         ],
@@ -70,7 +70,7 @@ def write(path: Path, leak: float = 0.5) -> Path:
 
 def _graph(leak: float) -> onnx.ModelProto:
     def value(name: str) -> onnx.ValueInfoProto:
-        return helper.make_tensor_value_info(name, TensorProto.FLOAT, [1])
+        return helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 1])
 
     constants = [helper.make_tensor(name, TensorProto.FLOAT, [1], [of]) for name, of in (("a", leak), ("b", 1 - leak))]
     nodes = [
