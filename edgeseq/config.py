@@ -205,9 +205,9 @@ def _open_features(bundle: Bundle) -> tuple[list[Feature], StreamSpec]:
 
 
 def _check_frame(bundle: Bundle, frame: StreamSpec) -> None:
-    """Compare what the chain gives with what a one-graph, one-input model takes."""
+    """Compare what the chain gives with what a one-graph, one-input model takes: its input's last axis is features."""
     graph = bundle.manifest.graphs[0]
-    if len(bundle.manifest.graphs) == 1 and len(graph.inputs) == 1 and len(graph.inputs[0].shape) == 1:
+    if len(bundle.manifest.graphs) == 1 and len(graph.inputs) == 1 and graph.inputs[0].shape:
         takes = graph.inputs[0].shape[-1]
         if takes != len(frame.channels):
             raise BundleError(
