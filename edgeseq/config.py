@@ -122,7 +122,7 @@ class Config:
 def load(path: Path | str, *, source: Mapping[str, Any] | None = None) -> Config:
     """Read and check a configuration. source: keys that replace those of its [source] table.
 
-    A path in `source` is relative to the working directory, unlike those in the file. Raises ConfigError for the
+    Where they change its type, keys that the new type does not know are left out. A path in `source` is relative to the working directory, unlike those in the file. Raises ConfigError for the
     configuration, BundleError for the bundle it names.
     """
     document = tables.read(Path(path))
@@ -137,7 +137,7 @@ def load(path: Path | str, *, source: Mapping[str, Any] | None = None) -> Config
     frame = _open_features(bundle)[1]
     _check_frame(bundle, frame)
 
-    source_table = {**table.source, **(source or {})}
+    source_table = _replaced(table.source, source or {})
     offered = {
         "channels": [{"name": channel.name, "unit": channel.unit} for channel in wanted.channels],
         "rate_hz": wanted.rate_hz,
@@ -171,6 +171,14 @@ def load(path: Path | str, *, source: Mapping[str, Any] | None = None) -> Config
         max_streams=table.max_streams,
     )
     return config if decider_table is None else _with_score(config)
+
+
+def _replaced(table: dict[str, Any], by: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the source's table with other keys, and without those that only its former type knows."""
+    if by.get("type", table.get("type")) != table.get("type"):
+        known = inspect.signature(plugins.find("sources", by["type"])).parameters
+        table = {key: value for key, value in table.items() if key in known}
+    return {**table, **by}
 
 
 def _bundle(document: tables.Document, model: _ModelTable) -> Bundle:

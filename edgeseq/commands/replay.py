@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import inspect
 import json
 import sys
 from pathlib import Path
@@ -12,8 +13,8 @@ from edgeseq.errors import ConfigError
 
 HELP = """\
 Runs the pipeline of a configuration over recorded data as fast as it goes and writes what comes out to a file. The
-configuration's sinks are not opened, so no alert leaves the machine. The source must be one that reads files; --input
-names another file for it. Same data, same outputs, bit for bit, as `edgeseq run` would give.
+configuration's sinks are not opened, so no alert leaves the machine. --input names a file to read instead of the
+configured source: .csv or .parquet, with the same columns and keys. Same data, same outputs, bit for bit, as `edgeseq run` would give.
 
   edgeseq replay pipeline.toml --output today.jsonl
   edgeseq replay pipeline.toml --input march.parquet --output march.csv
@@ -37,6 +38,29 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="what was done as one JSON document on stdout")
 
 
+def _source(config: Path, data: Path | None) -> dict[str, Any]:
+    """Return the keys that make the configured source read a file as fast as it goes."""
+    from edgeseq import plugins, tables
+
+    source: dict[str, Any] = {}
+    if data is not None:
+        if not data.is_file():
+            raise ConfigError(f"--input: {data}: there is no such file.")
+        source["path"] = str(data.resolve())
+        if data.suffix in FILE_SOURCES:
+            source["type"] = FILE_SOURCES[data.suffix]
+    configured = tables.read(config).table.get("source")
+    name = source.get("type") or (configured.get("type") if isinstance(configured, dict) else None)
+    try:
+        known = inspect.signature(plugins.find("sources", str(name))).parameters
+    except KeyError:
+        # Said better, with its line, when the configuration is loaded.
+        return source
+    if "path" not in known:
+        raise ConfigError(f"a source of type '{name}' reads no file; replay takes --input FILE (.csv or .parquet).")
+    return {**source, "pace": "fast"} if "pace" in known else source
+
+
 def main(args: argparse.Namespace) -> int:
     """Replay and write."""
     from edgeseq import config as configs
@@ -45,15 +69,9 @@ def main(args: argparse.Namespace) -> int:
 
     _common.log_to_stderr(verbose=args.verbose)
     record = Record(args.output)
-    source: dict[str, Any] = {"pace": "fast"}
-    if args.input is not None:
-        if not args.input.is_file():
-            raise ConfigError(f"--input: {args.input}: there is no such file.")
-        source["path"] = str(args.input.resolve())
-        if args.input.suffix in FILE_SOURCES:
-            source["type"] = FILE_SOURCES[args.input.suffix]
-    config = configs.load(args.config, source=source)
-    if args.output.exists() and args.output.resolve() == Path(str(config.source_table["path"])).resolve():
+    config = configs.load(args.config, source=_source(args.config, args.input))
+    read = (config.document.path.parent / Path(str(config.source_table["path"])).expanduser()).resolve()
+    if args.output.resolve() == read:
         raise ConfigError(f"--output: {args.output} is the file that is read.")
     pipeline = config.pipeline(sinks=[record])
     try:
