@@ -120,10 +120,11 @@ class Config:
 
 
 def load(path: Path | str, *, source: Mapping[str, Any] | None = None) -> Config:
-    """Read and check a configuration. source: keys that replace those of its [source] table.
+    """Read and check a configuration.
 
-    Where they change its type, keys that the new type does not know are left out. A path in `source` is relative to the working directory, unlike those in the file. Raises ConfigError for the
-    configuration, BundleError for the bundle it names.
+    source: keys that replace those of its [source] table; where they change its type, keys that the new type does not
+    know are left out. Their paths, too, are relative to the configuration. Raises ConfigError for the configuration,
+    BundleError for the bundle it names.
     """
     document = tables.read(Path(path))
     table = tables.convert(document, document.table, _Table)

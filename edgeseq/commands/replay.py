@@ -14,7 +14,8 @@ from edgeseq.errors import ConfigError
 HELP = """\
 Runs the pipeline of a configuration over recorded data as fast as it goes and writes what comes out to a file. The
 configuration's sinks are not opened, so no alert leaves the machine. --input names a file to read instead of the
-configured source: .csv or .parquet, with the same columns and keys. Same data, same outputs, bit for bit, as `edgeseq run` would give.
+configured source: .csv or .parquet, with the same columns and keys. Same data, same outputs, bit for bit, as
+`edgeseq run` would give.
 
   edgeseq replay pipeline.toml --output today.jsonl
   edgeseq replay pipeline.toml --input march.parquet --output march.csv
