@@ -133,11 +133,8 @@ def test_the_picture_fits_the_terminal(zoo: Path, width: int, height: int, *, co
     )
     view = View(console, scene)
     watch = _watched(scene, view)
-    view.opened(watch, "mosquitto_sub ...", lambda: "11.2 µs")
-    view.__exit__(None, None, None)
-    out.truncate(0)
-    out.seek(0)
-    console.print(view.picture(watch, height))
+    view.show(watch, "mosquitto_sub ...", lambda: "11.2 µs")
+    console.print(view.picture(height))
     lines = re.sub(r"\x1b\[[0-9;]*m", "", out.getvalue()).splitlines()
     assert len(lines) <= height
     assert max(map(len, lines)) <= width

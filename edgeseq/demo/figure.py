@@ -12,6 +12,7 @@ from edgeseq.demo.words import sentence
 WIDTH, HEIGHT = 360, 168
 LEFT, RIGHT, TOP, BOTTOM = 30, 8, 8, 22
 SIDE = 300
+LABEL_WIDTH, LABEL_HEIGHT = 13, 9
 MAX_POINTS = 400
 """A longer curve is thinned to this many points: the figure has no more pixels."""
 KINDS = ("ok", "warning", "critical")
@@ -61,12 +62,31 @@ def scatter(tracks: Iterable[Track], scene: Scene) -> str:
         parts.append(f'<text x="{LEFT - 5}" y="{y + 3:.1f}" text-anchor="end">{tick}</text>')
         parts.append(f'<text x="{x:.1f}" y="{y0 + 14:.1f}" text-anchor="middle">{tick}</text>')
     parts.append(_line("truth", (at(0, 0), at(high, high))))
-    for track in known:
-        x, y = at(track.true_last or 0, track.values[-1])
+    points = [at(track.true_last or 0, track.values[-1]) for track in known]
+    for track, (x, y), (label_x, label_y, anchor) in zip(known, points, _labels(points), strict=True):
         words = escape(f"{scene.thing} {track.stream}: predicted {track.values[-1]:.1f}, true {track.true_last:.0f}")
         parts.append(f'<circle class="predicted-dot" cx="{x:.1f}" cy="{y:.1f}" r="4.5"><title>{words}</title></circle>')
-        parts.append(f'<text x="{x + 7:.1f}" y="{y + 3:.1f}">{escape(track.stream)}</text>')
+        stream = escape(track.stream)
+        parts.append(f'<text x="{label_x:.1f}" y="{label_y:.1f}" text-anchor="{anchor}">{stream}</text>')
     return f'<svg viewBox="0 0 {SIDE} {SIDE}" role="img" aria-label="predicted against true">{"".join(parts)}</svg>'
+
+
+def _labels(points: list[tuple[float, float]]) -> list[tuple[float, float, str]]:
+    """Return (x, y, anchor) of each point's label: on the first side where no other point or label stands."""
+    taken, labels = list(points), []
+    for x, y in points:
+        # Right, left, above, below: where the label goes, and where its middle is then.
+        sides = [(7, 3, "start", 14, 0), (-7, 3, "end", -14, 0), (0, -8, "middle", 0, -11), (0, 15, "middle", 0, 11)]
+        free = [side for side in sides if not any(_near(x + side[3], y + side[4], other) for other in taken)]
+        right, down, anchor, middle_x, middle_y = (free or sides)[0]
+        taken.append((x + middle_x, y + middle_y))
+        labels.append((x + right, y + down, anchor))
+    return labels
+
+
+def _near(x: float, y: float, other: tuple[float, float]) -> bool:
+    """Tell whether a label's middle is too near to a point or to another label's middle."""
+    return abs(x - other[0]) < LABEL_WIDTH and abs(y - other[1]) < LABEL_HEIGHT
 
 
 def _grid(scene: Scene, high: float, count: int, base: float, height: float) -> str:
@@ -82,8 +102,8 @@ def _grid(scene: Scene, high: float, count: int, base: float, height: float) -> 
 
 
 def _ticks(high: float) -> range:
-    """Return three to six round values from 0."""
-    step = next(step for step in (5, 10, 25, 50, 100, 250, 500, 1000, 10**9) if high / step <= 5)  # noqa: PLR2004
+    """Return three to five round values from 0."""
+    step = next(step for step in (5, 10, 25, 50, 100, 250, 500, 1000, 10**9) if high / step <= 4)  # noqa: PLR2004
     return range(0, int(high) + 1, step)
 
 

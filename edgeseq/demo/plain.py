@@ -22,9 +22,9 @@ class Plain:
         self._scene = scene
         self._tenth = 0
 
-    def opened(self, watch: Watch, listen: str, _latency: Latency) -> None:
+    def opened(self, watch: Watch, listen: str, latency: Latency) -> None:
         """Say what comes, and how anyone can listen in."""
-        self._watch = watch
+        self._watch, self._latency = watch, latency
         scene = self._scene
         self._line(f"{scene.title}: {len(scene.tracks)} {scene.things}, {scene.frames:,} frames")
         self._line(f"listen in with any MQTT client: {listen}")

@@ -10,7 +10,7 @@ from edgeseq.demo.figure import KINDS, curve, scatter
 from edgeseq.demo.result import Result
 from edgeseq.demo.scene import Scene
 from edgeseq.demo.watch import News, Track, Watch
-from edgeseq.demo.words import microseconds, sentence, signed, step
+from edgeseq.demo.words import microseconds, sentence, signed, tail
 
 
 def page(scene: Scene, watch: Watch, result: Result, facts: list[tuple[str, str]]) -> str:
@@ -38,7 +38,7 @@ def _tiles(scene: Scene, result: Result) -> list[tuple[str, str, str]]:
     tiles = [
         (f"{result.streams}", scene.things, f"{result.frames:,} frames in {result.seconds:.1f} s"),
         (f"{result.alerts}", "alerts raised", f"{result.delivered} of {result.sent} messages arrived over MQTT"),
-        (microseconds(result.step_us["p50"]), "a model step, median", step(result.step_us)),
+        (microseconds(result.step_us["p50"]), "a model step, median", tail(result.step_us)),
     ]
     if result.rmse is not None:
         tiles.append((f"{result.rmse:.1f}", f"{scene.unit} RMSE", f"at the last {scene.step}, against the truth"))

@@ -74,15 +74,19 @@ class View:
 
     def opened(self, watch: Watch, listen: str, latency: Latency) -> None:
         """Take over the terminal."""
-        self._watch, self._listen, self._latency = watch, listen, latency
+        self.show(watch, listen, latency)
         self._live.start()
+
+    def show(self, watch: Watch, listen: str, latency: Latency) -> None:
+        """Learn what pictures are of."""
+        self._watch, self._listen, self._latency = watch, listen, latency
 
     def changed(self) -> None:
         """Redraw if the last picture is old enough."""
         now = time.perf_counter()
         if now - self._drawn >= REDRAW_S:
             self._drawn = now
-            self._live.update(self.picture(self._watch, self._console.height), refresh=True)
+            self._live.update(self.picture(self._console.height), refresh=True)
 
     def told(self, _event: Event) -> None:
         """Leave it to the next picture."""
@@ -97,8 +101,9 @@ class View:
         tracks = list(self._watch.tracks.values())
         self._console.print(self._head(self._watch), "", self._curves(tracks, 1, hidden=0), "", rows, sep="\n")
 
-    def picture(self, watch: Watch, height: int) -> RenderableType:
+    def picture(self, height: int) -> RenderableType:
         """Return the whole screen, `height` rows high at most."""
+        watch = self._watch
         tracks = list(watch.tracks.values())
         spare = height - FIXED_ROWS - MIN_ALERTS
         # Curves take what rows there are; what is left beyond that goes to the alerts.

@@ -37,8 +37,10 @@ def signed(value: float | None) -> str:
 
 def step(step_us: Mapping[str, float | None]) -> str:
     """Return what a step takes: its median, and the highest percentile that rests on enough steps."""
-    known = [percent for percent in PERCENTILES if step_us.get(f"p{percent}") is not None]
-    if not known:
-        return "–"
-    tail = f", p{known[-1]} {microseconds(step_us[f'p{known[-1]}'])}" if len(known) > 1 else ""
-    return f"{microseconds(step_us['p50'])}{tail}"
+    return ", ".join(filter(None, [microseconds(step_us["p50"]), tail(step_us)]))
+
+
+def tail(step_us: Mapping[str, float | None]) -> str:
+    """Return the highest percentile above the median that rests on enough steps: 'p90 31.2 µs', or nothing."""
+    known = [percent for percent in PERCENTILES[1:] if step_us.get(f"p{percent}") is not None]
+    return f"p{known[-1]} {microseconds(step_us[f'p{known[-1]}'])}" if known else ""
