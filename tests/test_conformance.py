@@ -6,6 +6,7 @@ ends by itself; a sink with a `port` talks to a broker.
 
 import inspect
 import itertools
+import tempfile
 import threading
 import tracemalloc
 from collections import defaultdict
@@ -25,6 +26,11 @@ SPEC = StreamSpec((Channel("a"), Channel("b"), Channel("c")), 100.0)
 PROTOCOLS = {"sources": Source, "features": Feature, "deciders": Decider, "sinks": Sink}
 ABOUT = About("device", "pipeline", "model", "1", ("y",), "g")
 ALL = [(kind, name) for kind in PROTOCOLS for name in plugins.known(kind)]
+
+
+@pytest.fixture(autouse=True)
+def examples_write_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
 
 
 def of(kind: str) -> Any:

@@ -58,11 +58,11 @@ def describe(config: Config) -> list[str]:
     source = config.source.check() if isinstance(config.source, Checkable) else f"reads from '{source_type}'"
     pipeline = config.pipeline()
     manifest = config.bundle.manifest
-    chain = ", ".join(str(table["type"]) for table in manifest.features) or "as they are"
+    chain = ", ".join(str(table["type"]) for table in manifest.features) or "taken as they are"
     model = f"{manifest.name} {manifest.version} ({pipeline.model.variant} on {pipeline.model.backend})"
     would = [
         source,
-        f"passes the samples on {chain}, {len(config.frame.channels)} values a frame",
+        f"turns samples into frames of {len(config.frame.channels)} values: {chain}",
         f"steps {model}, whose checksums agree, for up to {config.max_streams} streams at once",
     ]
     if config.decider_table is None:
