@@ -25,9 +25,7 @@ MIN_STEPS: Final = 3
 """Cycles in a row beyond a threshold before an alert is raised: one noisy flight does not raise one."""
 
 
-def ship(
-    trained: Trained, output: Path, evaluate: Callable[[StepModel], Mapping[str, float]] | None = None
-) -> Bundle:
+def ship(trained: Trained, output: Path, evaluate: Callable[[StepModel], Mapping[str, float]] | None = None) -> Bundle:
     """Export a trained model to a bundle; `evaluate` gives a variant's accuracy, to be written down in it."""
     example = torch.from_numpy(trained.calibration[0][None])
     return export.export(
