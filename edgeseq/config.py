@@ -99,7 +99,7 @@ class Config:
         return made
 
     def pipeline(self, *, sinks: Sequence[Sink] | None = None, also: Sequence[Sink] = ()) -> Pipeline:
-        """Load the model and put the pipeline together.
+        """Load the model and put the pipeline together; it uses up the source and sinks, so it is made once.
 
         sinks: these instead of the configured ones. also: these beside them. Raises ModelError or BundleError.
         """

@@ -245,4 +245,5 @@ class Pipeline:
 
 def _named(part: str, counts: Mapping[str, int]) -> dict[str, int]:
     """Return counts under "part.reason"."""
-    return {f"{part}.{reason}": count for reason, count in counts.items()}
+    # Copied first, in one go: another thread may be counting a new reason.
+    return {f"{part}.{reason}": count for reason, count in dict(counts).items()}

@@ -158,6 +158,8 @@ class TableSource:
     def __iter__(self) -> Iterator[Chunk]:
         """Yield chunks; each stream's last one is marked and may be empty."""
         counts = self._prepare()
+        if self._pace.closed:
+            return
         yield from self._side_by_side(counts or {}) if self._interleave else self._in_order(counts)
 
     def _prepare(self) -> dict[str, int] | None:
@@ -171,6 +173,8 @@ class TableSource:
         counts: Counter[str] = Counter()
         for keys in self._reader.keys(wanted.stream_column):
             counts.update(keys)
+            if self._pace.closed:
+                return {}
             if len(counts) > MAX_STREAMS:
                 raise ConfigError(
                     f"{self._reader.path}: the column '{wanted.stream_column}' has over {MAX_STREAMS} different "
@@ -214,6 +218,8 @@ class TableSource:
         parts: dict[str, list[_Rows]] = {stream: [] for stream in counts}
         for stream, rows, _ in self._repaired(counts):
             parts[stream].append(rows)
+        if self._pace.closed:
+            return
         streams = list(parts)
         lengths = [sum(len(rows.t_ns) for rows in parts[stream]) for stream in streams]
         t_ns = np.concatenate([rows.t_ns for stream in streams for rows in parts[stream]])

@@ -255,6 +255,31 @@ def test_a_file_that_changes_meanwhile_is_an_error(make: Make) -> None:
         list(source)
 
 
+@pytest.mark.parametrize("interleave", [False, True])
+@pytest.mark.parametrize("at", [0, 1, 3])
+def test_a_source_may_be_closed_while_it_reads(
+    make: Make, *, interleave: bool, at: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_table, "BATCH_ROWS", 2)
+    source = make({"u": [1, 2] * 6, "a": list(range(12))}, stream_column="u", interleave=interleave)
+    reader = source._reader
+    before = (reader.keys, reader.batches)
+    calls = []
+
+    def closing(function: Any) -> Any:
+        def wrapped(*arguments: Any) -> Any:
+            for part in function(*arguments):
+                calls.append(part)
+                if len(calls) == at + 1:
+                    source.close()
+                yield part
+
+        return wrapped
+
+    reader.keys, reader.batches = map(closing, before)
+    assert len(list(source)) < 12
+
+
 def test_paced_samples_come_in_the_same_order(make: Make) -> None:
     table = {"u": [1, 1, 1, 2, 2], "a": [10, 11, 12, 20, 21]}
     for interleave in (False, True):
