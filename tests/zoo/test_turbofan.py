@@ -220,7 +220,9 @@ def test_truncated_mse_averages_cycles_within_engines_then_engines() -> None:
     exact = [labels(200), labels(150)]
     assert truncated_mse(exact) == 0
     assert truncated_mse([exact[0] + 2, exact[1] + 4]) == pytest.approx((4 + 16) / 2)
-    wrong_where_not_scored = labels(40)
-    wrong_where_not_scored[:30] = 1e6  # history too short
-    wrong_where_not_scored[-7:] = 1e6  # too near failure
-    assert truncated_mse([wrong_where_not_scored]) == 0
+    early, far = labels(40), labels(200)
+    early[:29] = 1e6  # history too short
+    far[:49] = 1e6  # more than 150 cycles to go
+    assert truncated_mse([early, far]) == 0
+    far[49] += 11
+    assert truncated_mse([far]) == pytest.approx(11**2 / 151)

@@ -21,24 +21,23 @@ class Augmentation:
     standard deviations of that sensor: manufacturing tolerances and measurement noise.
     """
 
-    midlife: float = 0.3
+    midlife: float = 0.5
     shortest: int = 20
-    stretch: float = 0.2
-    offset: float = 0.2
-    noise: float = 0.3
+    stretch: float = 0.3
+    offset: float = 0.4
+    noise: float = 0.1
 
 
 @dataclass(frozen=True)
 class Batch:
     """Padded histories.
 
-    frames: float32[batch, time, features], standardized. label: float32[batch, time], in units of CAP cycles.
-    life: int64[batch, time], cycles to failure, not capped. valid: bool[batch, time], False where there is padding.
+    frames: float32[batch, time, features], standardized. label: float32[batch, time], remaining life in units of CAP
+    cycles, capped. valid: bool[batch, time], False where there is padding.
     """
 
     frames: Tensor
     label: Tensor
-    life: Tensor
     valid: Tensor
 
 
@@ -81,4 +80,4 @@ class Histories:
         features = frames.shape[2]
         frames = frames + how.offset * torch.randn((len(engines), 1, features), generator=generator)  # 3
         frames = frames + how.noise * torch.randn(frames.shape, generator=generator)
-        return Batch(frames, life.clamp(max=CAP) / CAP, life, time < length[:, None])
+        return Batch(frames, life.clamp(max=CAP) / CAP, time < length[:, None])

@@ -9,13 +9,13 @@ from typing import Final
 import numpy as np
 from numpy.typing import ArrayLike
 
-from zoo.turbofan.data import CAP, Floats
+from zoo.turbofan.data import CAP, Floats, labels
 
 Run = Callable[[Floats], Floats]
 """frames float32[T, features] -> remaining life float32[T], cycles; the state is zero before the first frame."""
 
 RECENT: Final = 30
-"""Cycles that a device has seen which was fitted to an engine late; the shortest test history of FD001 is 31."""
+"""Cycles that a device has seen which was fitted to an engine late."""
 
 
 @dataclass(frozen=True)
@@ -89,20 +89,18 @@ def report(run: Run, histories: Sequence[Floats], truth: ArrayLike) -> Report:
     )
 
 
-def truncated_mse(
-    estimates: Sequence[Floats], shortest: int = 31, longest_life: int = 145, least_life: int = 7
-) -> float:
-    """Mean squared error that a test set cut from these run-to-failure engines would have on average, cycles squared.
+def truncated_mse(estimates: Sequence[Floats], shortest: int = 30, longest_life: int = 150) -> float:
+    """Mean squared error that engines have, cut at random as a test set's are, cycles squared.
 
-    The test set's engines are cut at random. So each engine is scored at every cycle whose remaining life lies between
-    least_life and longest_life and that has a history of at least `shortest` cycles; the engine's errors are averaged,
-    then the engines'. All at once, since a streaming model's estimates do not depend on what comes later.
-    estimates: for each engine float32[cycles], from cycle 1 to failure. Labels are capped at CAP.
+    Each engine is scored at every cycle that has a history of at least `shortest` cycles and at most `longest_life`
+    cycles to go (far above the label's cap, the plateau alone would be measured); an engine's errors are averaged, then
+    the engines'. All cuts at once, since a streaming model's estimates do not depend on what comes later.
+    estimates: for each engine, run to failure, float32[cycles] from cycle 1. Labels are capped at CAP.
     """
     errors = []
     for estimate in estimates:
-        life = np.arange(len(estimate) - 1, -1, -1)
-        counts = (life >= least_life) & (life <= longest_life) & (life < len(life) - shortest + 1)
-        if counts.any():
-            errors.append(np.mean((estimate[counts] - np.minimum(life[counts], CAP)) ** 2, dtype=np.float64))
-    return float(np.mean(errors))
+        first = max(shortest - 1, len(estimate) - 1 - longest_life)
+        scored = (estimate - labels(len(estimate)))[first:]
+        if len(scored):
+            errors.append(np.mean(scored**2, dtype=np.float64))
+    return float(np.mean(errors)) if errors else float("nan")

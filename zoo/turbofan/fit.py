@@ -31,11 +31,9 @@ class Recipe:
     held_out: share of the training engines kept for the choice of epoch. judge_every: epochs between two judgements.
     batch: engines. rate: Adam's at its highest, reached after the share `warm_up` of all updates, then falling as a
     cosine. decay: weight decay. average: how slowly the averaged weights, which are the ones used, follow.
-    healthy: weight in the loss of cycles with more than `healthy_life` cycles to go, where the label is flat and no
-    test engine ends.
     """
 
-    epochs: int = 70
+    epochs: int = 160
     held_out: float = 0.15
     judge_every: int = 5
     batch: int = 20
@@ -43,8 +41,6 @@ class Recipe:
     warm_up: float = 0.05
     decay: float = 1e-4
     average: float = 0.99
-    healthy: float = 0.3
-    healthy_life: int = 145
     augmentation: Augmentation = field(default_factory=Augmentation)
 
 
@@ -110,13 +106,16 @@ def train(
         if epoch % recipe.judge_every == 0 or epoch == recipe.epochs:
             candidate = copy.deepcopy(average)
             candidate.to_cycles()
-            mse = truncated_mse([runner(candidate)(frames) for frames in held_frames])
-            if best is None or mse < best[0]:
-                best = mse, epoch, candidate
+            error = truncated_mse([runner(candidate)(frames) for frames in held_frames])
+            if error < (best[0] if best else math.inf):  # never so where it is not a number
+                best = error, epoch, candidate
         progress()
     if best is None:
-        raise DataError("No epoch gave finite estimates on the held-out engines.")
-    mse, epoch, chosen = best
+        raise DataError(
+            "No epoch gave finite estimates on the held-out engines, or all of them lived under 30 cycles: the "
+            "training file is damaged or far too small."
+        )
+    error, epoch, chosen = best
     chosen.eval()
     return Trained(
         chosen,
@@ -124,7 +123,7 @@ def train(
         subset,
         seed,
         epoch,
-        math.sqrt(mse),
+        math.sqrt(error),
         tuple(engine.number for engine in held),
         tuple(standardizer(engine.values) for engine in fitted[:10]),
         find_thresholds([runner(chosen)(frames) for frames in held_frames]),
@@ -166,7 +165,7 @@ class Updates:
 
     def make(self, batch: Batch) -> None:
         """Make one update with a batch."""
-        loss = weighted_mse(self._module(batch.frames)[..., 0], batch, self._recipe)
+        loss = mse(self._module(batch.frames)[..., 0], batch)
         self._optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self._module.parameters(), 1.0)
@@ -185,7 +184,6 @@ class Updates:
         return min(1.0, (done + 1e-3) / self._recipe.warm_up) * 0.5 * (1 + math.cos(math.pi * done))
 
 
-def weighted_mse(estimate: Tensor, batch: Batch, recipe: Recipe) -> Tensor:
+def mse(estimate: Tensor, batch: Batch) -> Tensor:
     """Mean squared error over all cycles of all histories, estimate [batch, time] and label in units of CAP cycles."""
-    weight = batch.valid * torch.where(batch.life > recipe.healthy_life, recipe.healthy, 1.0)
-    return ((estimate - batch.label) ** 2 * weight).sum() / weight.sum()
+    return ((estimate - batch.label) ** 2)[batch.valid].mean()
