@@ -16,7 +16,7 @@ from edgeseq.deciders.hysteresis import Hysteresis
 from edgeseq.errors import SinkError, SourceError
 from edgeseq.features.standardize import Standardize
 from edgeseq.pipeline import Pipeline, Summary
-from edgeseq.types import About, Channel, Chunk, Event, Frames, Output, StreamSpec
+from edgeseq.types import About, Channel, Chunk, Event, Frames, Output, StreamSpec, TimesNs
 
 SPEC = StreamSpec((Channel("a"), Channel("b")), 1.0)
 ABOUT = About("device", "pipeline", "plain", "1", ("h", "square"))
@@ -221,6 +221,34 @@ def test_features_are_applied_and_columns_chosen() -> None:
     values = samples(6)
     seen, _ = run([chunk(values)], PlainStep(1), features=features, columns=[1])
     np.testing.assert_array_equal(seen.values(), PlainStep(1).run((values[:, 1:] - np.float32(1)) / np.float32(2)))
+
+
+class Difference:
+    """Each sample less the one before it; the first gives nothing."""
+
+    def __init__(self) -> None:
+        self.before: Frames | None = None
+
+    def open(self, spec: StreamSpec) -> StreamSpec:
+        return spec
+
+    def push(self, t_ns: TimesNs, values: Frames) -> tuple[TimesNs, Frames]:
+        before, self.before = self.before, values[-1:].copy()
+        if before is None:
+            return t_ns[1:], np.diff(values, axis=0)
+        return t_ns, np.diff(values, axis=0, prepend=before)
+
+    def reset(self) -> None:
+        self.before = None
+
+
+def test_a_gap_resets_the_features_whatever_the_model_s_policy() -> None:
+    values = samples(10)
+    chunks = [chunk(values[:4]), chunk(values[4:5], 4), chunk(values[5:], 5, gap=True)]
+    seen, _ = run(chunks, features=lambda: [Difference()])
+    assert seen.times() == [1, 2, 3, 4, 6, 7, 8, 9]
+    frames = np.concatenate([np.diff(values[:5], axis=0), np.diff(values[5:], axis=0)])
+    np.testing.assert_array_equal(seen.values(), PlainStep(2).run(frames))
 
 
 def test_streams_beyond_the_most_are_counted_and_named(caplog: pytest.LogCaptureFixture) -> None:

@@ -18,6 +18,7 @@ from broker import Broker, free_port
 
 from edgeseq import cli
 from edgeseq.errors import SinkError
+from edgeseq.pipeline import Pipeline, Summary
 from edgeseq.record import Record
 from edgeseq.types import About, Output
 
@@ -221,6 +222,22 @@ def test_replay_of_another_format(write: Write, tmp_path: Path, capsys: pytest.C
     pq.write_table(pacsv.read_csv(tmp_path / "data.csv"), tmp_path / "data.parquet")
     status = edgeseq(capsys, "replay", config, "--input", tmp_path / "data.parquet", "--output", other)[0]
     assert (status, other.read_text()) == (0, plain.read_text())
+
+
+def test_a_replay_that_is_stopped_writes_nothing(
+    write: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = Pipeline.run
+
+    def stopped(pipeline: Pipeline) -> Summary:
+        pipeline.stop()
+        return whole(pipeline)
+
+    monkeypatch.setattr(Pipeline, "run", stopped)
+    status, _, err = edgeseq(capsys, "replay", write(), "--output", tmp_path / "out.csv")
+    assert status == 1
+    assert "was not written" in err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bundle", "data.csv", "pipeline.toml"]
 
 
 @pytest.mark.parametrize(

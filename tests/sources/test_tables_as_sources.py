@@ -184,6 +184,15 @@ def test_a_leap_in_time_is_a_gap(make: Make) -> None:
     assert [gap for _, _, gap in by_stream(source)[""]] == [False, False, False, True, False]
 
 
+def test_each_stream_s_time_is_its_own(make: Make) -> None:
+    table = {"u": [1, 2, 1, 2, 2], "t": [0, 50, 5, 51, 60], "a": [1, 2, 3, 4, 5]}
+    streams = by_stream(make(table, stream_column="u", time_column="t"))
+    assert [gap for _, _, gap in streams["1"]] == [False, True]
+    assert [gap for _, _, gap in streams["2"]] == [False, False, True]
+    with pytest.raises(SourceError, match="time runs backwards"):
+        list(make({**table, "t": [7, 50, 5, 51, 60]}, stream_column="u", time_column="t"))
+
+
 def test_time_that_runs_backwards_is_an_error(make: Make) -> None:
     table = {"u": [1, 2, 1, 1], "t": [5, 0, 6, 4], "a": [1, 2, 3, 4]}
     with pytest.raises(SourceError, match=r"(line 5|row 4), column 't': time runs backwards"):
@@ -253,6 +262,19 @@ def test_a_file_that_changes_meanwhile_is_an_error(make: Make) -> None:
     source._prepare = lambda: {"1": 1}
     with pytest.raises(SourceError, match="changed while it was read"):
         list(source)
+
+
+def test_samples_of_one_time_come_in_the_streams_order(make: Make) -> None:
+    streams = ["z", "a", "m", "b"]
+    table = {"u": [stream for stream in streams for _ in range(50)], "a": list(range(200))}
+    chunks = list(make(table, stream_column="u", interleave=True))
+    assert [chunk.stream for chunk in chunks] == streams * 50
+
+
+def test_nothing_is_kept_of_streams_that_ended(make: Make) -> None:
+    source = make({"u": list(range(50)), "a": list(range(50))}, stream_column="u", pace=1e6)
+    list(source)
+    assert source._pace._anchors == {}
 
 
 @pytest.mark.parametrize("interleave", [False, True])
