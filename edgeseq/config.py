@@ -184,7 +184,10 @@ def _replaced(table: dict[str, Any], by: Mapping[str, Any]) -> dict[str, Any]:
 
 def _bundle(document: tables.Document, model: _ModelTable) -> Bundle:
     """Read the bundle and check that it has the variant asked for."""
-    path = document.path.parent / Path(model.bundle).expanduser()
+    try:
+        path = tables.path(document.path.parent, model.bundle)
+    except ValueError as cause:
+        raise document.fail(f"{cause}.", "model", "bundle") from cause
     if not path.exists():
         raise document.fail(f"there is no bundle at {path}.", "model", "bundle")
     bundle = bundles.read(path)

@@ -82,8 +82,8 @@ def keywords(document: Document, table: dict[str, Any], target: type[Any], *keys
     folder = document.path.parent
 
     def path_in_folder(to: type, value: Any) -> Any:
-        if to is Path and isinstance(value, str) and value:
-            return folder / Path(value).expanduser()
+        if to is Path and isinstance(value, str):
+            return path(folder, value)
         raise TypeError(f"Expected a path as text, got {value!r}")
 
     hints = typing.get_type_hints(inspect.getattr_static(target, "__init__"), include_extras=True)
@@ -106,6 +106,16 @@ def keywords(document: Document, table: dict[str, Any], target: type[Any], *keys
             message, inner = _split(str(cause))
             raise document.fail(f"{message[:1].lower()}{message[1:]}.", *keys, name, *inner) from None
     return converted
+
+
+def path(folder: Path, text: str) -> Path:
+    """Return a path that a table in `folder` names; ~ is the user's home. Raises ValueError if it can be none."""
+    if not text or "\0" in text:
+        raise ValueError(f"Expected a path as text, got {text!r}")
+    try:
+        return folder / Path(text).expanduser()
+    except RuntimeError as cause:
+        raise ValueError(f"There is no home folder for {text!r}") from cause
 
 
 def suggest(word: str, known: typing.Iterable[str]) -> str:

@@ -145,6 +145,8 @@ MISTAKES: list[tuple[tuple[str, str], str]] = [
     (('path = "data.csv"', 'path = "data.csv"\nchannels = [{ nam = "life" }]'), "line 7: source.channels"),
     (("[model]", "[modle]"), "line 8: modle: unknown key 'modle'. Did you mean 'model'?"),
     (('bundle = "bundle"', 'bundle = "bundel"'), "line 9: model.bundle: there is no bundle at"),
+    (('bundle = "bundle"', 'bundle = ""'), "line 9: model.bundle: Expected a path"),
+    (('bundle = "bundle"', 'bundle = "a\\u0000"'), "line 9: model.bundle: Expected a path"),
     (('bundle = "bundle"', 'bundle = "bundle"\nvariant = "int9"'), "line 10: model.variant: the bundle has no variant"),
     (
         ('bundle = "bundle"', 'bundle = "bundle"\nbackend = "orr"'),

@@ -85,6 +85,8 @@ def test_paths_are_relative_to_the_file(tmp_path: Path, monkeypatch: pytest.Monk
     [
         ("", "the key 'path' is missing"),
         ('path = ""', "line 1: path: expected a path as text"),
+        ('path = "a\\u0000b"', "line 1: path: expected a path as text"),
+        ('path = "~no-such-user-here/x"', "line 1: path: there is no home folder"),
         ('path = "x"\nmany = [1, ["x"]]', "line 2: many"),
         ('path = "x"\nmdoe = "b"', "line 2: mdoe: unknown key 'mdoe'. Did you mean 'mode'?"),
         ('path = "x"\nzzzzz = "b"', "Known here: many, mode, other, path"),
