@@ -50,7 +50,7 @@ class Lane:
         self._initial = None if not gap_states else model.get_state()
         self._columns = None if columns is None else np.asarray(columns, np.intp)
         self._timing = timing
-        self._times: deque[int] = deque(maxlen=model.delay + model.frames_per_step)
+        self._times: deque[int] = deque(maxlen=(model.delay + 1) * model.frames_per_step)
         self._restart()
 
     @property
@@ -89,10 +89,11 @@ class Lane:
             start = stop
 
     def flush(self) -> list[Output]:
-        """Return the outputs that the model still owes: the last `delay` of them, as right padding gives them."""
-        if self._model.delay == 0 or self._seen == 0:
+        """Return the outputs that the model still owes, as right padding gives them."""
+        if self._seen == 0:
             return []
-        return self._outputs(self._model.flush(), np.empty(0, np.int64))
+        first = max(0, self._steps - self._model.delay)
+        return self._outputs(self._model.flush(), np.empty(0, np.int64), first)
 
     def _run(self, t_ns: TimesNs, frames: Frames) -> list[Output]:
         """Return the outputs of consecutive frames. A call over many steps counts each with the call's mean time."""
@@ -107,23 +108,23 @@ class Lane:
         if steps:
             self._timing.record(took // steps, steps)
         self._seen += count
-        outputs = self._outputs(rows, t_ns)
+        outputs = self._outputs(rows, t_ns, self._steps - self._model.delay)
+        self._steps += len(rows)
         self._times.extend(t_ns.tolist())
         return outputs
 
-    def _outputs(self, rows: Frames, t_ns: TimesNs) -> list[Output]:
+    def _outputs(self, rows: Frames, t_ns: TimesNs, first: int) -> list[Output]:
         """Return each row that exists, at the time of its last input frame less the delay.
 
-        t_ns: times of the newest frames; those before them stand in self._times.
+        t_ns: times of the newest frames; those before them stand in self._times. first: number of the first row's
+        output, counted since the last restart; below 0 it does not exist.
         """
         outputs = []
-        for row in rows:
-            self._steps += 1
+        for number, row in enumerate(rows, start=first):
             self._warm += 1
-            frame = self._steps * self._model.frames_per_step - 1 - self._model.delay
-            if frame >= 0:
-                # A flush may end in a group that the data did not fill: its output takes the last frame's time.
-                back = max(1, self._seen - frame)
+            if number >= 0:
+                # A flush may end in a step that the data did not fill: its output takes the last frame's time.
+                back = max(1, self._seen + 1 - (number + 1) * self._model.frames_per_step)
                 when = t_ns[-back] if back <= len(t_ns) else self._times[len(t_ns) - back]
                 outputs.append(Output(int(when), self.stream, row, warming=self._warm <= self._model.warm_up))
         return outputs

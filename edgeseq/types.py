@@ -167,7 +167,7 @@ class StepModel(Protocol):
         ...
 
     def flush(self) -> Frames:
-        """Return the last `delay` outputs, as the original's right padding gives them."""
+        """Return the outputs still owed if the sequence ends here, as the original's right padding gives them."""
         ...
 
     def get_state(self) -> State:

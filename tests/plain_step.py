@@ -10,7 +10,7 @@ from edgeseq.types import Frames, State
 class PlainStep:
     """h = 0.9 h + (sum of the step's frames), y = [h, h ** 2 at the same step], in float32; the row's age is `delay`.
 
-    With delay, row j says what h was at frame j - delay: the first `delay` rows are NaN, and flush gives the rest.
+    With delay, row j says what h was at frame j - delay: the first `delay` rows are NaN, and flush gives those owed.
     """
 
     backend = "plain"
@@ -53,7 +53,7 @@ class PlainStep:
         return np.array(rows, np.float32).reshape(-1, 2)
 
     def flush(self) -> Frames:
-        rows, self.owed = self.owed, []
+        rows, self.owed = [row for row in self.owed if np.isfinite(row).all()], []
         return np.array(rows, np.float32).reshape(-1, 2)
 
     def get_state(self) -> State:

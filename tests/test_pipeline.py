@@ -86,7 +86,9 @@ def run(chunks: Iterable[Chunk], model: PlainStep | None = None, **more: Any) ->
     return seen, pipeline.run()
 
 
-@pytest.mark.parametrize(("delay", "frames_per_step", "warm_up"), [(0, 1, 0), (3, 1, 5), (0, 4, 2), (90, 1, 0)])
+@pytest.mark.parametrize(
+    ("delay", "frames_per_step", "warm_up"), [(0, 1, 0), (3, 1, 5), (0, 4, 2), (2, 3, 1), (90, 1, 0)]
+)
 @given(data=st.data())
 @settings(max_examples=25, deadline=None)
 def test_outputs_do_not_depend_on_how_chunks_are_split(
@@ -156,8 +158,12 @@ def test_a_stream_shorter_than_the_delay_still_gives_all_its_outputs() -> None:
 
 
 def test_an_output_of_several_frames_has_the_last_ones_time() -> None:
-    seen, _ = run([chunk(samples(11))], PlainStep(2, frames_per_step=4))
+    values = samples(11)
+    seen, _ = run([chunk(values)], PlainStep(2, frames_per_step=4))
     assert seen.times() == [3, 7]
+    late, _ = run([chunk(values[:5]), chunk(values[5:], 5)], PlainStep(2, frames_per_step=4, delay=1))
+    assert late.times() == [3, 7]
+    np.testing.assert_array_equal(late.values(), seen.values())
 
 
 def test_warming_outputs_are_marked_and_counted() -> None:
