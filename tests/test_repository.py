@@ -89,8 +89,6 @@ def blocks() -> list[str]:
 
 @pytest.mark.parametrize("block", blocks())
 def test_the_readme_works(block: str, tmp_path: Path) -> None:
-    if "zoo/turbofan" in block and not (ROOT / "zoo" / "turbofan" / "bundle").is_dir():
-        pytest.skip("zoo/turbofan/bundle is not built yet")
     if "edgeseq export" in block:
         pytest.importorskip("torch", reason="needs the extra 'export': pip install 'edgeseq[export]'")
     # What a block reads is the repository's, what it writes lands elsewhere.
@@ -108,3 +106,24 @@ def test_the_readme_works(block: str, tmp_path: Path) -> None:
         env={**os.environ, "PATH": path, "NO_COLOR": "1"},
     )
     assert done.returncode == 0, f"{block}\n{done.stdout}\n{done.stderr}"
+
+
+@pytest.mark.parametrize("required", [True, False])
+def test_ci_lets_nothing_skip_for_want_of_a_debian_package(tmp_path: Path, *, required: bool) -> None:
+    shutil.copy(ROOT / "conftest.py", tmp_path)
+    reason = "mosquitto is not installed; apt-get install mosquitto"
+    (tmp_path / "test_one.py").write_text(
+        "import pytest\n"
+        f"@pytest.fixture\ndef broker():\n    pytest.skip({reason!r})\n"
+        "def test_needs_a_broker(broker): pass\n"
+        "def test_needs_data(): pytest.skip('no data here')\n"
+    )
+    (tmp_path / "test_two.py").write_text(f"import pytest\npytest.skip({reason!r}, allow_module_level=True)\n")
+    environment = {**os.environ, "EDGESEQ_REQUIRE_DEBIAN": "1" if required else "0"}
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path)],
+        capture_output=True, text=True, check=False, cwd=tmp_path, env=environment,
+    )  # fmt: skip
+    assert ("EDGESEQ_REQUIRE_DEBIAN=1 forbids this skip" in done.stdout) == required, done.stdout
+    # pytest ends with 5 where all tests skipped, 1 where one failed, 2 where a file could not be collected.
+    assert done.returncode in ((1, 2) if required else (0, 5))
