@@ -51,7 +51,7 @@ def choose(models: Sequence[Trained]) -> Trained:
 def judge_on_test(folder: Path, subset: str, models: Mapping[str, tuple[Standardizer, Run]]) -> dict[str, Report]:
     """Read the test set and score every model on it.
 
-    The one place where test files are opened. Call it once, when nothing is left to choose, with all models and
+    The one place where models meet the test set. Call it once, when nothing is left to choose, with all models and
     variants of them.
     """
     engines = read_engines(folder, "test", subset)
