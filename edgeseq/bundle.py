@@ -23,6 +23,11 @@ each quantized variant V the reference's stored integers `V.integers` with `V.sc
 MAX_FILE_BYTES = 2 << 30
 
 
+END_STATE = "clock.end"
+"""The state that says how many frames the sequence has. The runtime sets it when a sequence is flushed."""
+END_NEVER = 2**62
+
+
 class _Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """Base of all tables in bundle.toml: nothing unknown is accepted."""
 
@@ -51,6 +56,7 @@ class Tensor(_Table, frozen=True):
     name: str
     shape: list[int]
     dtype: str = "float32"
+    time_axis: int = 1
 
 
 class StateTable(_Table, frozen=True):
@@ -77,6 +83,8 @@ class Graph(_Table, frozen=True):
     warm_up: int = 0
     receptive_field: int | None = None
     """In frames; absent where the memory has no end."""
+    length_offset: int = 0
+    """The original gives (T + length_offset) // frames_per_step outputs for T frames."""
 
 
 class StateTensors(_Table, frozen=True):

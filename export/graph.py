@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import onnx
@@ -27,20 +28,55 @@ class State:
     name: str
     input: ir.Value
     output: ir.Value
-    initial: NDArray[np.float32]
+    initial: NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Timing:
+    """How a value with a time axis stands to the frames.
+
+    Its entry j is made of the frames from j * stride + first to j * stride + last (first None: of all before, too).
+    The original has (T + offset) // stride entries for T frames. In the stream, entry j appears in the place of the
+    entry that would be j + delay; with a negative delay, that many entries at the start are constants (padding).
+    """
+
+    axis: int
+    stride: int = 1
+    delay: int = 0
+    first: int | None = 0
+    last: int = 0
+    offset: int = 0
+
+    @property
+    def settled(self) -> int:
+        """The least delay at which an entry, once it comes, is known to lie before the end of the sequence.
+
+        What is cut off at the end counts as padding for a reader that pads there; it cannot be told from data sooner.
+        """
+        return max(self.delay, -(self.offset // self.stride))
+
+    def at(self, axis: int) -> Timing:
+        """Return the same timing on another axis."""
+        return replace(self, axis=axis)
 
 
 @dataclass
 class StreamGraph:
     """A sequence graph on its way to a step graph.
 
-    input: the frames, whose axis `time_axis` is time. time: time axis of every value that has one.
+    input: the frames, whose axis `time_axis` is time. time: time axis of every value that has one. lengths: how long
+    each was along it in the two runs that showed it. timing: how each of them stands to the frames. fills: the
+    constant entries at the start of those with a negative delay. frames_per_step: frames that one step takes.
     states: what the passes have made explicit. notes: what was inferred or decided, for the user to read.
     """
 
     model: ir.Model
     time_axis: int
     time: dict[ir.Value, int] = field(default_factory=dict)
+    lengths: dict[ir.Value, tuple[int, int]] = field(default_factory=dict)
+    timing: dict[ir.Value, Timing] = field(default_factory=dict)
+    fills: dict[ir.Value, Array] = field(default_factory=dict)
+    frames_per_step: int = 1
     states: list[State] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -60,10 +96,36 @@ class StreamGraph:
         leaving = {state.output for state in self.states}
         return [value for value in self.graph.outputs if value not in leaving]
 
+    @property
+    def output_timing(self) -> Timing | None:
+        """The first output's timing; None where it has no time axis."""
+        return self.timing.get(self.outputs[0])
+
+    def add_state(self, name: str, initial: Array) -> ir.Value:
+        """Add a state of the shape and type of `initial` and return the value it enters as; `leave` closes it."""
+        kind = ir.TensorType(ir.DataType.from_numpy(initial.dtype))
+        entering = ir.Value(name=self.new_name(f"{name}.in"), shape=ir.Shape(initial.shape), type=kind)
+        self.graph.inputs.append(entering)
+        self.states.append(State(name, entering, entering, initial))
+        return entering
+
+    def leave(self, entering: ir.Value, leaving: ir.Value) -> None:
+        """Say as which value the state that enters as `entering` leaves the step."""
+        state = next(state for state in self.states if state.input is entering)
+        leaving.name = self.new_name(f"{state.name}.out")
+        leaving.shape, leaving.type = entering.shape, entering.type
+        state.output = leaving
+        self.graph.outputs.append(leaving)
+
+    def state_name(self, base: str) -> str:
+        """Return `base` with the least number that no state of that base has yet."""
+        return f"{base}{sum(1 for state in self.states if state.name.startswith(base))}"
+
     def new_name(self, base: str) -> str:
         """Return `base`, or `base` with a number where the graph already has that name."""
         taken = {value.name for node in self.graph for value in node.outputs}
         taken |= {value.name for value in self.graph.inputs} | set(self.graph.initializers)
+        taken |= {node.name for node in self.graph}
         if base not in taken:
             return base
         return next(name for i in range(1, len(taken) + 2) if (name := f"{base}_{i}") not in taken)

@@ -57,7 +57,7 @@ def truth(sequence: Sequence, frames: NDArray[np.float32], seed: int = 0) -> Tru
     if sequence.time_of_output is not None:
         double, single = sequence.outputs(frames, sequence.double), sequence.outputs(frames, sequence.single)
         own = float(np.abs(double - single).max())
-        return Truth(frames, np.arange(len(frames)), np.asarray(double, np.float64), own)
+        return Truth(frames, np.arange(len(double)), np.asarray(double, np.float64), own)
     rng = np.random.default_rng(seed)
     at = np.unique(np.concatenate([[0, len(frames) - 1], rng.integers(0, len(frames), min(PREFIXES, len(frames)))]))
     double = np.concatenate([sequence.outputs(frames[: end + 1], sequence.double) for end in at])
@@ -98,11 +98,12 @@ def measure(model: StepModel, known: Items[Truth], seed: int = 0) -> tuple[Parit
 
 
 def in_chunks(model: StepModel, frames: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
-    """Run frames through a model in chunks of random length, single steps among them."""
+    """Run frames through a model in chunks of random length; return what the original gives, flushed outputs too."""
     rows, start = [], 0
     while start < len(frames):
         size = int(rng.choice([1, 2, 7, 64, 500]))
         chunk = frames[start : start + size]
-        rows.append(model.step(chunk[0])[None] if len(chunk) == 1 else model.run(chunk))
+        alone = len(chunk) == 1 == model.frames_per_step
+        rows.append(model.step(chunk[0])[None] if alone else model.run(chunk))
         start += size
-    return np.concatenate(rows)
+    return np.concatenate([*rows, model.flush()])[model.delay :]

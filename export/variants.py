@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import onnx
@@ -56,14 +57,19 @@ class Maker:
 
     def graph(self) -> Graph:
         """Return the step graph's description for bundle.toml."""
-        stream = self._stream
+        stream, timing = self._stream, self._stream.output_timing
         return Graph(
             name="step",
-            inputs=[Tensor(name=str(stream.input.name), shape=sizes(stream.input))],
+            inputs=[Tensor(name=str(stream.input.name), shape=sizes(stream.input), time_axis=stream.time_axis)],
             outputs=[Tensor(name=str(value.name), shape=sizes(value)) for value in stream.outputs],
             states=[
                 StateTable(name=s.name, shape=list(s.initial.shape), initial=_initial(s.initial)) for s in stream.states
             ],
+            frames_per_step=stream.frames_per_step,
+            delay=0 if timing is None else timing.delay,
+            warm_up=0 if timing is None or timing.first is None else timing.delay - timing.first // timing.stride,
+            receptive_field=None if timing is None or timing.first is None else timing.last - timing.first + 1,
+            length_offset=0 if timing is None else timing.offset,
         )
 
     def _file(self, name: str, model: onnx.ModelProto, program: Program | None) -> ModelFile:
@@ -76,7 +82,9 @@ class Maker:
     def _states(self, program: Program | None) -> list[StateTensors]:
         if program is None:
             return [
-                StateTensors(name=s.name, input=str(s.input.name), output=str(s.output.name), dtype="float32")
+                StateTensors(
+                    name=s.name, input=str(s.input.name), output=str(s.output.name), dtype=s.initial.dtype.name
+                )
                 for s in self._stream.states
             ]
         result = []
@@ -98,6 +106,6 @@ def _weight_bytes(model: onnx.ModelProto) -> int:
     return sum(array.nbytes for array in arrays if array.size > 1 and array.dtype != np.int64)
 
 
-def _initial(array: NDArray[np.float32]) -> float | list[float]:
+def _initial(array: NDArray[Any]) -> float | list[float]:
     flat = array.reshape(-1)
     return float(flat[0]) if np.all(flat == flat[0]) else [float(value) for value in flat]

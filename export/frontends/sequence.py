@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from export.errors import ExportError
 
 Run = Callable[[NDArray[np.floating]], NDArray[np.floating]]
-PROOF_LENGTHS = (3, 17, 64)
+PROOF_LENGTHS = (41, 67, 128)
 
 
 @dataclass
@@ -47,11 +47,11 @@ class Sequence:
         return np.moveaxis(frames.reshape(len(frames), *rest), 0, self.time_axis)
 
     def outputs(self, frames: NDArray[np.floating], run: Run) -> NDArray[np.floating]:
-        """Run the original over frames [T, features]; return [T, outputs], or [1, outputs] for a last-step model."""
+        """Run the original over frames [T, features]; return [steps, outputs]; one step for a last-step model."""
         y = np.asarray(run(self.to_input(frames)))
         if self.time_of_output is None:
             return y.reshape(1, -1)
-        return np.moveaxis(y, self.time_of_output, 0).reshape(len(frames), -1)
+        return np.moveaxis(y, self.time_of_output, 0).reshape(y.shape[self.time_of_output], -1)
 
     @property
     def time_of_output(self) -> int | None:
@@ -59,8 +59,9 @@ class Sequence:
         if not hasattr(self, "_time_of_output"):
             short, long = (np.asarray(self.single(self.noise(length))).shape for length in PROOF_LENGTHS[:2])
             grown = [axis for axis, (a, b) in enumerate(zip(short, long, strict=True)) if a != b]
-            if len(grown) > 1 or (grown and (short[grown[0]], long[grown[0]]) != PROOF_LENGTHS[:2]):
-                raise ExportError(f"the output changes from {short} to {long} as the input grows from 3 to 17 steps.")
+            if len(grown) > 1:
+                lengths = " to ".join(map(str, PROOF_LENGTHS[:2]))
+                raise ExportError(f"the output changes from {short} to {long} as the input grows from {lengths} steps.")
             self._time_of_output = grown[0] if grown else None
         return self._time_of_output
 

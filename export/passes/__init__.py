@@ -8,16 +8,18 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from export.graph import StreamGraph
-from export.passes import clean, head, pointwise, recurrent, single_step, time_axis
+from export.passes import align, clean, convolution, padding, recurrent, single_step, time_axis, timeline
 
 Pass = Callable[[StreamGraph], bool]
 
 REWRITE: tuple[Pass, ...] = (
     clean.apply,
     time_axis.apply,
+    timeline.apply,
+    align.apply,
+    padding.apply,
+    convolution.apply,
     recurrent.apply,
-    head.apply,
-    pointwise.apply,
     single_step.apply,
 )
 

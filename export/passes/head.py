@@ -5,7 +5,7 @@
 2. Any other end of the time axis (a mean, a sum, the first step) is refused by node.
 
 A model with such a head was usually trained from zero state on windows; what carrying the state on means for it is the
-user's decision, which is asked for before this pass.
+user's decision, which export asks for.
 """
 
 from __future__ import annotations
@@ -18,16 +18,18 @@ from export.graph import StreamGraph, constant_of, integer
 from export.passes import recurrent
 
 
-def apply(stream: StreamGraph) -> bool:
-    """Check every place where the time axis ends. Changes nothing."""
-    for node in ending(stream):
-        if node.op_type in recurrent.OPS or _reads_last(stream, node):  # 1
-            continue
+def check(stream: StreamGraph, node: ir.Node) -> None:
+    """Check one place where the time axis ends. Raises ExportError for what is not a last step in time."""
+    if node.op_type not in recurrent.OPS and not _reads_last(stream, node):
         raise node_error(  # 2
-            str(node.name), node.op_type,
+            str(node.name),
+            node.op_type,
             "it ends the time axis with something else than the last step, which is not streamed.",
-        )  # fmt: skip
-    return False
+        )
+    if any(value is not None and value in stream.timing and stream.timing[value].delay for value in node.inputs):
+        raise node_error(
+            str(node.name), node.op_type, "the last step it reads comes late: part of the model looks ahead."
+        )
 
 
 def ending(stream: StreamGraph) -> list[ir.Node]:

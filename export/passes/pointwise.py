@@ -1,6 +1,6 @@
-"""Whatever is left must be pointwise in time: each output step made from the same step of its inputs alone.
+"""What no other file claims must be pointwise in time: each output step made from the same step of its inputs alone.
 
-1. Elementwise ops, time axes aligned by broadcasting.
+1. Elementwise ops, time axes aligned by broadcasting; batch norm with fixed statistics.
 2. MatMul and Gemm that do not contract over time.
 3. Ops along axes (softmax, layer norm, reductions, concat, split, slice, gather, pad) that are not time.
 4. Ops that move axes (transpose, reshape, squeeze …) without reordering time.
@@ -10,12 +10,12 @@ Anything else is refused by name: an op that mixes time needs a pass of its own 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import onnx_ir as ir
 
 from export.errors import node_error
-from export.graph import StreamGraph, constant_of, integer, ints, sizes
-from export.passes import head, recurrent
+from export.graph import StreamGraph, Timing, constant_of, integer, ints, sizes
 
 ELEMENTWISE = set(
     "Abs Add And Cast Ceil Celu Clip Cos Div Elu Equal Erf Exp Floor Gelu Greater GreaterOrEqual HardSigmoid HardSwish "  # noqa: SIM905
@@ -26,17 +26,21 @@ ALONG_AXIS = {"Softmax": -1, "LogSoftmax": -1, "Hardmax": -1, "Concat": 0, "Spli
 MOVING = {"Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Expand"}
 
 
-def apply(stream: StreamGraph) -> bool:
-    """Check every node. Changes nothing; raises ExportError for a node that mixes time."""
-    ends = set(head.ending(stream))
-    for node in stream.graph:
-        timed = [value for value in node.inputs if value is not None and value in stream.time]
-        if not timed or node in ends or node.op_type in recurrent.OPS or node.op_type in ("Shape", "Size"):
-            continue
-        reason = _mixes(stream, node)
-        if reason:
-            raise node_error(str(node.name), node.op_type, reason)
-    return False
+def timing(stream: StreamGraph, node: ir.Node) -> Timing:
+    """Return the output's timing: the latest input sets the pace. Raises ExportError for a node that mixes time."""
+    reason = _mixes(stream, node)
+    if reason:
+        raise node_error(str(node.name), node.op_type, reason)
+    entering = [stream.timing[value] for value in node.inputs if value is not None and value in stream.timing]
+    if len({timing.stride for timing in entering}) > 1:
+        raise node_error(str(node.name), node.op_type, "its inputs run at different rates.")
+    firsts = [timing.first for timing in entering if timing.first is not None]
+    return replace(
+        entering[0],
+        delay=max(timing.delay for timing in entering),
+        first=min(firsts) if len(firsts) == len(entering) else None,
+        last=max(timing.last for timing in entering),
+    )
 
 
 def _mixes(stream: StreamGraph, node: ir.Node) -> str | None:  # noqa: PLR0911 - a table of cases
@@ -58,6 +62,11 @@ def _mixes(stream: StreamGraph, node: ir.Node) -> str | None:  # noqa: PLR0911 -
         value, axis = _first(stream, node)
         touched = range(_rank(value)) if axes is None else [int(a) % _rank(value) for a in axes]
         return "it cuts a part out of the time axis." if axis in touched else None  # 3
+    if node.op_type == "BatchNormalization":
+        statistics = "its statistics are taken over the batch" if integer(node, "training_mode", 0) else None
+        return "its channel axis is time." if _first(stream, node)[1] == 1 else statistics  # 1
+    if node.op_type == "Pad":
+        return None  # 3: along time it is claimed by padding.py
     if node.op_type in MOVING:
         return _moving(stream, node)  # 4
     return "it is not known here to work on each time step by itself."

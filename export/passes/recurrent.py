@@ -4,15 +4,19 @@
 2. Its initial state must be a constant (or absent: zero); that is the state's value at reset.
 3. Its last state leaves the graph. Where the model itself reads the last state (a last-step head), it reads on from
    there: at every step, the last state is that step's.
+4. Where the input comes late, the state waits for the first entry that exists.
 """
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import numpy as np
 import onnx_ir as ir
 
 from export.errors import node_error
-from export.graph import State, StreamGraph, constant_of, integer, sizes
+from export.graph import StreamGraph, Timing, constant_of, integer, sizes
+from export.passes import buffers
 
 OPS = {"RNN": ("h",), "GRU": ("h",), "LSTM": ("h", "c")}
 GATES = {"RNN": 1, "GRU": 3, "LSTM": 4}
@@ -22,13 +26,22 @@ INITIAL = 5
 """Position of the first initial state among a recurrent op's inputs."""
 
 
+def timing(stream: StreamGraph, node: ir.Node) -> Timing:
+    """Return the outputs' timing: as the input's, made of all frames before. Raises ExportError (see 1)."""
+    _check(stream, node)
+    x = node.inputs[0]
+    if x is None or stream.timing[x].delay < 0:
+        raise node_error(str(node.name), node.op_type, "its input is padded before the first frame.")
+    return replace(stream.timing[x], first=None)
+
+
 def apply(stream: StreamGraph) -> bool:
     """Make the states of all recurrent ops explicit."""
     nodes = [node for node in stream.graph if node.op_type in OPS and node.domain in ("", "ai.onnx")]
     for number, node in enumerate(nodes):
-        _check(stream, node)
+        exists = _existing(stream, node)
         for position, letter in enumerate(OPS[node.op_type]):
-            _add_state(stream, node, f"{node.op_type.lower()}{number}.{letter}", position)
+            _add_state(stream, node, f"{node.op_type.lower()}{number}.{letter}", position, exists)
     return bool(nodes)
 
 
@@ -54,7 +67,19 @@ def _check(stream: StreamGraph, node: ir.Node) -> None:
         raise node_error(name, node.op_type, "it does not run over the time axis of the input.")  # 1
 
 
-def _add_state(stream: StreamGraph, node: ir.Node, name: str, position: int) -> None:
+def _existing(stream: StreamGraph, node: ir.Node) -> ir.Value | None:
+    """Return bool[1], whether this step's input exists in the original; None where it always does."""
+    x = node.inputs[0]
+    if x is None or stream.timing[x].delay == 0:
+        return None
+    timing = stream.timing[x]
+    if timing.delay % (stream.frames_per_step // timing.stride):
+        raise node_error(str(node.name), node.op_type, "its input comes late by less than a whole step.")
+    inside = buffers.valid(stream, node, timing, ending=False)
+    return buffers.cut(stream, node, inside, 0, 0, 1)
+
+
+def _add_state(stream: StreamGraph, node: ir.Node, name: str, position: int, exists: ir.Value | None) -> None:
     hidden = _hidden_size(node, position)
     while len(node.inputs) <= INITIAL + position:
         node.resize_inputs(len(node.inputs) + 1)
@@ -65,25 +90,26 @@ def _add_state(stream: StreamGraph, node: ir.Node, name: str, position: int) -> 
         if content is None:
             raise node_error(str(node.name), node.op_type, "its initial state is computed from the data.")
         initial = np.asarray(content, np.float32).reshape(1, 1, hidden)
-    shape = ir.Shape([1, 1, hidden])
-    entering = ir.Value(name=stream.new_name(f"{name}.in"), shape=shape, type=ir.TensorType(ir.DataType.FLOAT))
-    stream.graph.inputs.append(entering)
+    entering = stream.add_state(name, initial)
     node.replace_input_with(INITIAL + position, entering)
     output = 1 + position
     if len(node.outputs) <= output:
         node.resize_outputs(output + 1)
     leaving = node.outputs[output]
-    if leaving.is_graph_output():
-        # The model itself ends in the last state: it needs a name of its own beside the state's.
-        copy = ir.node("Identity", [leaving])
-        stream.graph.append(copy)
-        copy.outputs[0].name, leaving.name = leaving.name, None
-        copy.outputs[0].shape, copy.outputs[0].type = leaving.shape, leaving.type
-        stream.graph.outputs[list(stream.graph.outputs).index(leaving)] = copy.outputs[0]
-    leaving.name = stream.new_name(f"{name}.out")  # 3
-    leaving.shape, leaving.type = shape, ir.TensorType(ir.DataType.FLOAT)
-    stream.graph.outputs.append(leaving)
-    stream.states.append(State(name, entering, leaving, initial))
+    leaving.name = leaving.name or stream.new_name(f"{name}.last")
+    if exists is not None:
+        leaving = _append(stream, "Where", [exists, leaving, entering])  # 4
+    elif leaving.is_graph_output():
+        # The model itself ends in the last state: the state leaves under a name of its own beside it.
+        leaving = _append(stream, "Identity", [leaving])
+    stream.leave(entering, leaving)  # 3
+
+
+def _append(stream: StreamGraph, op_type: str, inputs: list[ir.Value]) -> ir.Value:
+    node = ir.node(op_type, inputs)
+    node.name = stream.new_name(f"stream.{op_type.lower()}")
+    stream.graph.append(node)
+    return node.outputs[0]
 
 
 def _hidden_size(node: ir.Node, position: int) -> int:

@@ -1,4 +1,4 @@
-"""Fix the time axis to one step: every shape is then known, and all arithmetic on shapes folds away."""
+"""Fix the time axis to the frames of one step: every shape is then known, and all arithmetic on shapes folds away."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from export.passes import time_axis
 
 
 def apply(stream: StreamGraph) -> bool:
-    """Set one time step, fold what depends on no data, and write down every value's shape and type."""
+    """Set one step, fold what depends on no data, and write down every value's shape and type."""
     shape = sizes(stream.input)
-    shape[stream.time_axis] = 1
+    shape[stream.time_axis] = stream.frames_per_step
     stream.input.shape = ir.Shape(shape)
     values = [v for node in stream.graph for v in node.outputs if v.name and (v.uses() or v.is_graph_output())]
     content = probe(stream.model, feeds(stream), values)

@@ -3,7 +3,7 @@
 Shapes seen in a run are right for any op, known or unknown, decomposed or not; no pattern is matched.
 
 1. A value that depends on no data and is the same at both lengths is a constant, whatever computed it.
-2. A value that depends on data and grew along one axis has its time there.
+2. A value that depends on data and grew along one axis has its time there, whether in step with the input or not.
 3. A value that depends on no data but on the length may only say shapes (Reshape, Expand …); read as data it would
    make the model depend on how much it is given at once, so its reader is refused.
 """
@@ -17,8 +17,8 @@ from onnx_ir.passes import common
 from export.errors import ExportError, node_error
 from export.graph import Array, StreamGraph, probe
 
-LENGTHS = (29, 37)
-"""Two primes that are unlikely to be the size of anything else in a model."""
+LENGTHS = (131, 257)
+"""Two primes that are unlikely to be the size of anything else in a model, and far enough apart for strides."""
 
 SHAPE_INPUTS = {"Reshape": 1, "Expand": 1, "Slice": 1}
 """Ops that read shapes or bounds beside data, and the first input at which they do."""
@@ -29,7 +29,7 @@ def apply(stream: StreamGraph) -> bool:
     values = [v for node in stream.graph for v in node.outputs if v.name and (v.uses() or v.is_graph_output())]
     short, long = (probe(stream.model, frames(stream, length), values) for length in LENGTHS)
     on_data = data_dependent(stream.graph)
-    stream.time = {stream.input: stream.time_axis}
+    stream.time, stream.lengths = {stream.input: stream.time_axis}, {stream.input: LENGTHS}
     changed = False
     for value in values:
         name = str(value.name)
@@ -39,6 +39,7 @@ def apply(stream: StreamGraph) -> bool:
             value.type = ir.TensorType(ir.DataType.from_numpy(short[name].dtype))
             if axis is not None:
                 stream.time[value] = axis
+                stream.lengths[value] = short[name].shape[axis], long[name].shape[axis]
         elif short[name].shape == long[name].shape and np.array_equal(short[name], long[name]):
             changed |= _fold(stream, value, short[name])  # 1
         else:
@@ -49,13 +50,13 @@ def apply(stream: StreamGraph) -> bool:
     return changed
 
 
-def frames(stream: StreamGraph, length: int) -> dict[str, Array]:
+def frames(stream: StreamGraph, length: int, seed: int = 0) -> dict[str, Array]:
     """Return random input frames of a length, seeded: what they hold does not matter, only their shape."""
     shape = [dim if isinstance(dim, int) else 1 for dim in stream.input.shape or ()]
     if not shape:
         raise ExportError(f"the input '{stream.input.name}' has no shape; give one with --example.")
     shape[stream.time_axis] = length
-    return {str(stream.input.name): np.random.default_rng(0).normal(size=shape).astype(np.float32)}
+    return {str(stream.input.name): np.random.default_rng(seed).normal(size=shape).astype(np.float32)}
 
 
 def data_dependent(graph: ir.Graph) -> set[ir.Value]:
@@ -74,8 +75,6 @@ def _grown_axis(value: ir.Value, short: Array, long: Array) -> int | None:
     name, op_type = (str(producer.name), producer.op_type) if producer else (str(value.name), "input")
     if len(grown) > 1:
         raise node_error(name, op_type, "its output grows with time along more than one axis.")
-    if grown and (short.shape[grown[0]], long.shape[grown[0]]) != LENGTHS:
-        raise node_error(name, op_type, "it changes the number of time steps, which this exporter does not stream.")
     return grown[0] if grown else None
 
 

@@ -1,0 +1,121 @@
+"""The small parts that passes build streams from: a history of a value, a delay, the clock, and who is within time.
+
+- A history holds a value's last entries as a state; at reset it holds what the original had there: its padding.
+- The clock counts steps in int64, which at 100 Hz lasts as long as the machine. `clock.end` is how many frames the
+  sequence has: without an end, END_NEVER; the runtime sets it when the sequence is flushed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import onnx_ir as ir
+
+from edgeseq.bundle import END_NEVER, END_STATE
+from export.graph import Array, StreamGraph, Timing, sizes
+
+
+def history(  # noqa: PLR0917
+    stream: StreamGraph, before: ir.Node, value: ir.Value, timing: Timing, length: int, fill: Array, name: str
+) -> ir.Value:
+    """Return the last `length` entries of a value joined with its new ones; nodes go in before `before`.
+
+    fill: what stood last before the first entry, up to `length` entries along the time axis; zeros before that.
+    """
+    if length == 0:
+        return value
+    shape = sizes(value)
+    shape[timing.axis] = length
+    initial = np.zeros(shape, value.type.dtype.numpy() if value.type else np.float32)
+    known = min(fill.shape[timing.axis], length)
+    if known:
+        last = [slice(None)] * len(shape)
+        last[timing.axis] = slice(-known, None)
+        initial[tuple(last)] = fill[tuple(last)]
+    entering = stream.add_state(name, initial)
+    joined = emit(stream, before, "Concat", [entering, value], axis=timing.axis)
+    stream.leave(entering, cut(stream, before, joined, timing.axis, -length, None))
+    return joined
+
+
+def delayed(stream: StreamGraph, before: ir.Node, value: ir.Value, by: int) -> ir.Value:
+    """Return the value `by` entries later; its timing is noted."""
+    timing = stream.timing[value]
+    shape = sizes(value)
+    shape[timing.axis] = 0
+    fill = stream.fills.get(value, np.zeros(shape, np.float32))
+    joined = history(stream, before, value, timing, by, fill, stream.state_name("delay"))
+    late = cut(stream, before, joined, timing.axis, 0, stream.frames_per_step // timing.stride)
+    late.shape, late.type = value.shape, value.type
+    stream.timing[late], stream.time[late] = replace(timing, delay=timing.delay + by), timing.axis
+    return late
+
+
+def cut(  # noqa: PLR0917
+    stream: StreamGraph, before: ir.Node, value: ir.Value, axis: int, start: int, stop: int | None
+) -> ir.Value:
+    """Return value[start:stop] along an axis."""
+    bounds = [start, np.iinfo(np.int64).max if stop is None else stop, axis]
+    return emit(stream, before, "Slice", [value, *(stream.constant("at", np.array([b], np.int64)) for b in bounds)])
+
+
+def emit(stream: StreamGraph, before: ir.Node, op_type: str, inputs: list[ir.Value], **attributes: int) -> ir.Value:
+    """Insert a node before another and return its output."""
+    node = ir.node(op_type, inputs, attributes)
+    node.name = stream.new_name(f"stream.{op_type.lower()}")
+    node.outputs[0].name = stream.new_name(f"{node.name}.y")
+    stream.graph.insert_before(before, node)
+    return node.outputs[0]
+
+
+def within(
+    stream: StreamGraph, before: ir.Node, value: ir.Value, timing: Timing, padding: float, *, ending: bool
+) -> ir.Value:
+    """Return the value with `padding` where its entries lie before the sequence's start (and, `ending`, past its end).
+
+    Entries before the start exist in a stream only because the value comes late; past the end, while it is flushed.
+    """
+    if timing.delay <= 0 and not ending:
+        return value
+    inside = valid(stream, before, timing, ending=ending)
+    rank = len(sizes(value))
+    dims = np.array([-1 if axis == timing.axis else 1 for axis in range(rank)], np.int64)
+    mask = emit(stream, before, "Reshape", [inside, stream.constant("mask.shape", dims)])
+    return emit(stream, before, "Where", [mask, value, stream.constant("padding", np.array(padding, np.float32))])
+
+
+def valid(stream: StreamGraph, before: ir.Node, timing: Timing, *, ending: bool) -> ir.Value:
+    """Return bool[entries a step]: does the entry exist in the original?"""
+    entries = stream.frames_per_step // timing.stride
+    steps = np.arange(entries, dtype=np.int64) - timing.delay
+    base = emit(stream, before, "Mul", [clock(stream), stream.constant("entries", np.array([entries], np.int64))])
+    index = emit(stream, before, "Add", [base, stream.constant("index", steps)])
+    inside = emit(stream, before, "GreaterOrEqual", [index, stream.constant("zero", np.zeros(1, np.int64))])
+    if not ending:
+        return inside
+    count = emit(stream, before, "Add", [end(stream), stream.constant("offset", np.array([timing.offset], np.int64))])
+    count = emit(stream, before, "Div", [count, stream.constant("stride", np.array([timing.stride], np.int64))])
+    return emit(stream, before, "And", [inside, emit(stream, before, "Less", [index, count])])
+
+
+def clock(stream: StreamGraph) -> ir.Value:
+    """Return int64[1], the number of steps before this one."""
+    return _counter(stream, "clock.step", 0, 1)
+
+
+def end(stream: StreamGraph) -> ir.Value:
+    """Return int64[1], the number of frames the sequence has."""
+    return _counter(stream, END_STATE, END_NEVER, 0)
+
+
+def _counter(stream: StreamGraph, name: str, initial: int, increment: int) -> ir.Value:
+    for state in stream.states:
+        if state.name == name:
+            return state.input
+    entering = stream.add_state(name, np.array([initial], np.int64))
+    node = ir.node("Add", [entering, stream.constant(f"{name}.increment", np.array([increment], np.int64))])
+    node.name = stream.new_name(name)
+    stream.graph.append(node)
+    stream.leave(entering, node.outputs[0])
+    return entering

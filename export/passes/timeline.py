@@ -1,0 +1,94 @@
+"""Say how every value stands to the frames: its stride, its delay, which frames it is made of.
+
+Walks the graph once, in order. What an op does to timing is told by the file that later rewrites it; everything that no
+file claims must be pointwise in time. Where branches with different delays meet, the later one sets the pace. The
+lengths that follow from it are then held against lengths seen in a run.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import onnx_ir as ir
+
+from export.errors import ExportError, node_error
+from export.graph import Array, StreamGraph, Timing, probe
+from export.passes import convolution, head, padding, pointwise, recurrent
+from export.passes.time_axis import LENGTHS, frames
+
+Rule = Callable[[StreamGraph, ir.Node], Timing]
+
+
+def apply(stream: StreamGraph) -> bool:
+    """Fill in `stream.timing`, `stream.fills` and `stream.frames_per_step`. Changes nothing else."""
+    stream.timing = {stream.input: Timing(stream.time_axis)}
+    ends = set(head.ending(stream))
+    for node in stream.graph:
+        timed = [value for value in node.inputs if value is not None and value in stream.time]
+        if not timed or node.op_type in ("Shape", "Size"):
+            continue
+        if node in ends and not any(output in stream.time for output in node.outputs):
+            head.check(stream, node)
+            continue
+        timing = _rule(stream, node)(stream, node)
+        for output in node.outputs:
+            if output in stream.time:
+                stream.timing[output] = timing.at(stream.time[output])
+    strides = {timing.stride for timing in stream.timing.values()}
+    stream.frames_per_step = math.lcm(*strides)
+    given = stream.output_timing
+    if given is not None and given.stride != stream.frames_per_step:
+        raise ExportError(
+            f"the output comes every {given.stride} frames, but part of the model works every "
+            f"{stream.frames_per_step}: several outputs a step are not streamed."
+        )
+    _check_lengths(stream)
+    _find_fills(stream)
+    return False
+
+
+def _rule(stream: StreamGraph, node: ir.Node) -> Rule:
+    if node.op_type in recurrent.OPS:
+        return recurrent.timing
+    if node.op_type in convolution.OPS:
+        return convolution.timing
+    if padding.claims(stream, node):
+        return padding.timing
+    return pointwise.timing
+
+
+def _check_lengths(stream: StreamGraph) -> None:
+    """Hold (T + offset) // stride against the lengths that values really had."""
+    for value, timing in stream.timing.items():
+        producer = value.producer()
+        seen = stream.lengths.get(value)
+        if producer is None or seen is None:
+            continue
+        expected = tuple((length + timing.offset) // timing.stride for length in LENGTHS)
+        if seen != expected:
+            raise node_error(
+                str(producer.name),
+                producer.op_type,
+                f"it gives {seen[0]} steps for {LENGTHS[0]} and {seen[1]} for {LENGTHS[1]}, which is not understood.",
+            )
+
+
+def _find_fills(stream: StreamGraph) -> None:
+    """Read the constant entries at the start of padded values from runs on two inputs, which must agree on them."""
+    early = [value for value, timing in stream.timing.items() if timing.delay < 0]
+    if not early:
+        return
+    one, other = (probe(stream.model, frames(stream, LENGTHS[1], seed), early) for seed in (0, 1))
+    for value in early:
+        timing, name = stream.timing[value], str(value.name)
+        start: list[Array] = [np.take(run[name], range(-timing.delay), axis=timing.axis) for run in (one, other)]
+        if not np.array_equal(start[0], start[1]):
+            producer = value.producer()
+            raise node_error(
+                str(producer.name if producer else name),
+                producer.op_type if producer else "input",
+                "it gives values before the first frame that depend on later frames.",
+            )
+        stream.fills[value] = start[0]
