@@ -19,7 +19,8 @@ MANIFEST = "bundle.toml"
 SUMS = "SHA256SUMS"
 GOLDENS = "parity.npz"
 """Golden frames [T, features]; `at`: the steps whose outputs are known; the original's `outputs` there, in float64; for
-each quantized variant V the reference's stored integers `V.integers` with `V.scale` and `V.zero_point`."""
+each quantized variant V the reference's stored integers `V.integers`: real = (integers - V.zero_point) * V.scale +
+V.offset."""
 MAX_FILE_BYTES = 2 << 30
 
 

@@ -80,6 +80,7 @@ def read(bundle: Bundle) -> Goldens:
         reference = {
             name.removesuffix(".integers"): (array.astype(np.float64) - arrays[f"{name[:-9]}.zero_point"])
             * arrays[f"{name[:-9]}.scale"]
+            + arrays[f"{name[:-9]}.offset"]
             for name, array in arrays.items()
             if name.endswith(".integers")
         }

@@ -68,9 +68,10 @@ def export(
     stream = StreamGraph(ir.from_proto(sequence.model), sequence.time_axis)
     passes.rewrite(stream)
     _check_choice(sequence, state, notes)
-    maker = Maker(stream, cases)
     progress("running the original in float64")
     known = parity.truths(sequence, cases)
+    # Ranges are seen on each sequence from its reset, and on the long run, where the state goes where it likes.
+    maker = Maker(stream, [truth.frames for truth in known])
     with writer.folder(Path(output)) as folder:
         made = []
         for name in variants:
@@ -175,14 +176,16 @@ def _goldens(golden: parity.Truth, made: Items[Variant]) -> dict[str, NDArray[An
         if variant.program is None:
             continue
         interpreter = Interpreter(variant.program)
-        stored = next(op.inputs[0] for op in variant.program.ops if op.output == variant.program.output)
+        last = next(op for op in variant.program.ops if op.output == variant.program.output)
+        stored = last.inputs[0]
         kind = variant.program.types[stored]
         rows = []
         for frame in golden.frames:
             interpreter.step(frame[None])
             rows.append(interpreter.values[stored][0])
         arrays[f"{variant.name}.integers"] = np.array(rows).astype(kind.dtype)
-        arrays[f"{variant.name}.scale"] = np.array(kind.scale, np.float64)
+        arrays[f"{variant.name}.scale"] = np.asarray(kind.scale * last.arrays.get("factor", 1.0), np.float64)
+        arrays[f"{variant.name}.offset"] = np.asarray(last.arrays.get("offset", 0.0), np.float64)
         arrays[f"{variant.name}.zero_point"] = np.array(kind.zero_point, np.int64)
     return arrays
 

@@ -39,7 +39,8 @@ class Op:
     """One operation. node: the graph's node it came from, for messages.
 
     linear: output = activation(weight @ x + bias); weight [outputs, inputs], bias [outputs] are in `arrays`.
-    slice: start and stop are in `ints`. constant: its value is in `arrays`.
+    dequantize: times `factor` plus `offset`, [outputs], where `arrays` has them. slice: start and stop are in `ints`.
+    constant: its value is in `arrays`.
     """
 
     kind: Kind

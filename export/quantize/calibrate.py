@@ -18,11 +18,21 @@ SHRINK = np.linspace(1.0, 0.4, 31)
 
 @dataclass(frozen=True)
 class Seen:
-    """What calibration saw of one tensor: its extremes, and a sample of its values."""
+    """What calibration saw of one tensor: its elements' extremes [size], and a sample of its values [rows, size]."""
 
-    low: float
-    high: float
+    lows: NDArray[np.float32]
+    highs: NDArray[np.float32]
     sample: NDArray[np.float32]
+
+    @property
+    def low(self) -> float:
+        """The least value of all elements."""
+        return float(self.lows.min())
+
+    @property
+    def high(self) -> float:
+        """The greatest value of all elements."""
+        return float(self.highs.max())
 
     def best_range(self, levels: int) -> tuple[float, float]:
         """Return the range, with zero in it, whose `levels` steps give the least mean squared error.
@@ -52,19 +62,18 @@ def calibrate(program: Program, sequences: Sequence[NDArray[np.float32]], seed: 
     total = sum(len(sequence) for sequence in order)
     rng = np.random.default_rng(seed)
     state = initial_state(program, len(order))
-    extremes: dict[str, tuple[float, float]] = {}
+    lows: dict[str, NDArray[np.float32]] = {}
+    highs: dict[str, NDArray[np.float32]] = {}
     rows: dict[str, list[NDArray[np.float32]]] = {}
     for t in range(len(order[0])):
         alive = sum(1 for sequence in order if len(sequence) > t)
         x = np.stack([sequence[t] for sequence in order[:alive]])
         values, state = float_step(program, x, {name: value[:alive] for name, value in state.items()})
-        keep = rng.random(alive) < SAMPLE_ROWS / total
+        keep = (rng.random(alive) < SAMPLE_ROWS / total) | (t == 0)
         for name, value in values.items():
-            low, high = extremes.get(name, (np.inf, -np.inf))
-            extremes[name] = (min(low, float(value.min())), max(high, float(value.max())))
-            if keep.any() and value.ndim > 1:
-                rows.setdefault(name, []).append(value[keep])
-    return {
-        name: Seen(low, high, np.concatenate(rows[name]) if name in rows else np.array([low, high], np.float32))
-        for name, (low, high) in extremes.items()
-    }
+            spread = np.broadcast_to(value, (alive, value.shape[-1]))  # a constant has no rows of its own
+            lows[name] = np.minimum(lows.get(name, np.float32(np.inf)), spread.min(axis=0))
+            highs[name] = np.maximum(highs.get(name, np.float32(-np.inf)), spread.max(axis=0))
+            if keep.any():
+                rows.setdefault(name, []).append(spread[keep])
+    return {name: Seen(lows[name], highs[name], np.concatenate(rows[name])) for name in lows}

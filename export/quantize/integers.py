@@ -10,14 +10,18 @@ The scheme, for `operand` = int8 (variant int8) or int16 (variant w8a16):
 4. Sigmoid and tanh read scale 2^-12 (so their input saturates at +-8) and write scale 2^-15.
 5. A state has one type, entering and leaving: scale 2^-15 if it stays within +-1, else the power of two that holds
    1.25 times the greatest value seen.
-6. A relu directly behind a linear op is that op's lower limit.
+6. A sum, difference or product with a gate that cannot saturate, given its operands' types, is stored so that it never
+   does, if that costs at most two bits; else over HEADROOM times the range seen.
+7. A relu directly behind a linear op is that op's lower limit.
+8. A linear op that gives the model's output computes it centred and in units of its own range, each output by itself;
+   the units come back in float. An output of 300 +- 2 would else be left with two or three steps.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -30,13 +34,23 @@ from export.quantize.rounding import round_weights
 UNIT = Type("int16", 2.0**-15)
 GATE_INPUT = Type("int16", 2.0**-12)
 HEADROOM = 1.25
+OUTPUT_HEADROOM = 1.05
+SPARE = 4.0
 BIAS_LIMIT = 2.0**30
 VARIANTS: Mapping[str, Literal["int8", "int16"]] = {"int8": "int8", "w8a16": "int16"}
 
 
 def quantize(program: Program, seen: Mapping[str, Seen], variant: str) -> Program:
     """Return the integer Program of a variant, "int8" or "w8a16"."""
-    return _Quantizer(_fuse_relu(program), seen, VARIANTS[variant]).run()
+    fused = _fuse_relu(program)
+    output = next((op for op in fused.ops if op.output == fused.output), None)
+    if output is None or output.kind != "linear" or output.ints.get("relu") or fused.readers(fused.output):
+        return _Quantizer(fused, seen, VARIANTS[variant]).run()
+    centred, affine = _centre(fused, output, seen[fused.output])
+    values = (seen[fused.output].sample - affine["offset"]) / affine["factor"]
+    one = np.ones(len(affine["factor"]), np.float32)
+    around = Seen(-one, one, np.asarray(values, np.float32))
+    return _Quantizer(centred, {**seen, fused.output: around}, VARIANTS[variant], affine).run()
 
 
 @dataclass
@@ -46,6 +60,7 @@ class _Quantizer:
     source: Program
     seen: Mapping[str, Seen]
     operand: Literal["int8", "int16"]
+    affine: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     homes: dict[str, dict[Type, str]] = field(default_factory=dict)
 
     def run(self) -> Program:
@@ -58,7 +73,8 @@ class _Quantizer:
         for op in source.ops:
             self._op(op, leaving.get(op.output))
         result = self._read(source.output, None)
-        self.target.output = self._emit("dequantize", f"{source.output}.real", None, (result,), source.output)
+        real = f"{source.output}.real"
+        self.target.output = self._emit("dequantize", real, None, (result,), source.output, arrays=self.affine)
         for state in source.states:
             output = self._read(state.output, state_types[state.name])
             self.target.states.append(ProgramState(state.name, state.input, output, state.initial))
@@ -77,7 +93,8 @@ class _Quantizer:
         else:
             reads = GATE_INPUT if op.kind in ("sigmoid", "tanh") else None
             parts = tuple(self._read(name, reads or self._elementwise(name)) for name in op.inputs)
-            self._emit(op.kind, op.output, wanted or self._output_type(op), parts, op.node)
+            kind = wanted or self._output_type(op, [self.target.types[part] for part in parts])
+            self._emit(op.kind, op.output, kind, parts, op.node)
 
     def _linear(self, op: Op) -> None:
         entering = self._operand(op.inputs[0])
@@ -118,13 +135,19 @@ class _Quantizer:
         # The furthest int8 value is 255 steps from its zero point, so 128 times finer always fits, without rounding.
         return Type("int16", kind.scale / 128)
 
-    def _output_type(self, op: Op) -> Type:
+    def _output_type(self, op: Op, parts: list[Type]) -> Type:
         if op.kind in ("sigmoid", "tanh"):
             return UNIT  # 4
         readers = self.source.readers(op.output)
         if readers and all(reader.kind in ("sigmoid", "tanh") for reader in readers):
             return GATE_INPUT  # 4
-        return self._symmetric(op.output)
+        seen = self._symmetric(op.output)
+        bound = math.inf
+        if op.kind == "mul" and UNIT in parts:
+            bound = parts[1].scale if parts[0] == UNIT else parts[0].scale
+        elif op.kind in ("add", "sub"):
+            bound = parts[0].scale + parts[1].scale
+        return Type("int16", bound) if bound <= SPARE * seen.scale else seen  # 6
 
     def _symmetric(self, name: str) -> Type:
         greatest = max(abs(self.seen[name].low), abs(self.seen[name].high), 1e-9)
@@ -175,6 +198,17 @@ class _Quantizer:
         return name
 
 
+def _centre(program: Program, op: Op, seen: Seen) -> tuple[Program, dict[str, NDArray[np.float32]]]:
+    """8: return the Program with output op (y - offset) / factor, and offset and factor, float32[outputs]."""
+    offset = ((seen.lows + seen.highs) / 2).astype(np.float32)
+    half = (seen.highs - seen.lows) / 2 * OUTPUT_HEADROOM
+    factor = np.maximum(half, 1e-6 * np.maximum(np.abs(offset), 1.0)).astype(np.float32)
+    arrays = {"weight": op.arrays["weight"] / factor[:, None], "bias": (op.arrays["bias"] - offset) / factor}
+    scaled = Op("linear", op.output, op.inputs, op.node, op.ints, arrays)
+    ops = [scaled if other is op else other for other in program.ops]
+    return replace(program, ops=ops), {"offset": offset, "factor": factor}
+
+
 def _as_stored(values: NDArray[np.float64], kind: Type) -> NDArray[np.float64]:
     """Return real values as they are after storing them under a type."""
     stored = np.clip(np.rint(values / kind.scale) + kind.zero_point, *kind.limits)
@@ -182,7 +216,7 @@ def _as_stored(values: NDArray[np.float64], kind: Type) -> NDArray[np.float64]:
 
 
 def _fuse_relu(program: Program) -> Program:
-    """6: let a linear op whose only reader is a relu take the relu in."""
+    """7: let a linear op whose only reader is a relu take the relu in."""
     fused = Program(program.input, program.output, program.states, dict(program.sizes))
     gone: dict[str, Op] = {}
     for op in program.ops:

@@ -7,6 +7,7 @@ Every engine is held against this. Rules:
   here throughout and gives the same integers.
 - add and sub bring both operands to one shift and round their sum once.
 - sigmoid and tanh are tables over all 65,536 inputs, each entry the correctly rounded value of the real function.
+- The float output leaves as integer x scale, times the output's factor and plus its offset, in float32.
 - The float frame enters by rounding x / scale to the nearest integer, halves to even (as IEEE 754 and ONNX do).
 """
 
@@ -170,7 +171,9 @@ def _quantize(op: Op, program: Program) -> Plan:
 
 def _dequantize(op: Op, program: Program) -> Plan:
     kind = program.types[op.inputs[0]]
-    return lambda x: ((x - kind.zero_point).astype(np.float32) * np.float32(kind.scale)).astype(np.float32)
+    factor = op.arrays.get("factor", np.float32(1))
+    offset = op.arrays.get("offset", np.float32(0))
+    return lambda x: (x - kind.zero_point).astype(np.float32) * np.float32(kind.scale) * factor + offset
 
 
 def _constant(op: Op, _: Program) -> Plan:

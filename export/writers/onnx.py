@@ -151,7 +151,12 @@ def _convert(writer: _Writer, op: Op) -> None:
 
 
 def _dequantize(writer: _Writer, op: Op) -> None:
-    writer.reals[op.output] = writer.real(op.inputs[0])
+    real = writer.real(op.inputs[0])
+    for op_type, key in (("Mul", "factor"), ("Add", "offset")):
+        if key in op.arrays:
+            array = writer.constant(f"{op.output}.{key}", op.arrays[key].reshape(1, -1))
+            real = writer.node(op_type, [real, array], f"{op.output}.{op_type.lower()}")
+    writer.reals[op.output] = real
 
 
 def _constant(writer: _Writer, op: Op) -> None:

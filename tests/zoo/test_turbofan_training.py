@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 import torch
 
+from edgeseq import bundle as bundles
+from zoo.turbofan import judge
 from zoo.turbofan import train as command
 from zoo.turbofan.augment import Augmentation, Histories
 from zoo.turbofan.data import CAP, Engine, Floats, find, labels
@@ -169,21 +171,29 @@ def test_command_trains_chooses_saves_and_reads_the_test_set_once(
         return command_read(folder, part, subset)
 
     command_read = command.read_engines
-    monkeypatch.setattr(command, "read_engines", noted)
+    for module in (command, judge):
+        monkeypatch.setattr(module, "read_engines", noted)
     threads = torch.get_num_threads()
     try:
-        arguments = ["--data", str(tmp_path), "--subset", "FD003", "--seeds", "0", "1", "--epochs", "2"]
+        arguments = ["--data", str(tmp_path), "--subset", "FD003", "--seeds", "0", "1", "--epochs", "25"]
         assert command.main([*arguments, "--output", str(output)]) == 0
     finally:
         torch.set_num_threads(threads)
     assert read == ["train", "test"]
     numbers = json.loads((output / "numbers.json").read_text("utf-8"))
-    both = [seed["test"]["whole.rmse_capped"] for seed in numbers["seeds"]]
-    assert numbers["mean"]["whole.rmse_capped"] == pytest.approx(np.mean(both))
-    assert numbers["std"]["whole.rmse_capped"] == pytest.approx(np.std(both, ddof=1))
+    assert set(numbers["variants"]) == {"trained", "float32", "int8", "w8a16"}
+    for variant, over in numbers["variants"].items():
+        both = [seed["test"][variant]["whole.rmse_capped"] for seed in numbers["seeds"]]
+        assert over["mean"]["whole.rmse_capped"] == pytest.approx(np.mean(both))
+        assert over["std"]["whole.rmse_capped"] == pytest.approx(np.std(both, ddof=1))
+    assert numbers["variants"]["float32"]["mean"]["parity.max"] < 1e-2
     held = [seed["rmse_held_out"] for seed in numbers["seeds"]]
     assert numbers["shipped_seed"] == int(np.argmin(held))
     assert f"seed {numbers['shipped_seed']} ships" in capsys.readouterr().out
+    shipped = numbers["seeds"][numbers["shipped_seed"]]["test"]
+    manifest = bundles.read(output / "bundle").manifest
+    assert manifest.accuracy == {variant: shipped[variant] for variant in ("float32", "int8", "w8a16")}
+    assert manifest.files[1].float_macs == 0
 
 
 def test_command_explains_a_missing_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -64,14 +64,18 @@ class Trained:
     thresholds: dict[str, float]
 
 
-def runner(module: nn.Module) -> Run:
-    """Give what `evaluate` judges: frames float32[T, features] -> cycles float32[T], from zero state."""
+def runner(module: nn.Module, dtype: torch.dtype = torch.float32) -> Run:
+    """Give what `evaluate` judges: frames float32[T, features] -> cycles float32[T], from zero state.
+
+    dtype: what the network computes in; the weights are copied where that is not what they are.
+    """
+    module = copy.deepcopy(module).to(dtype) if dtype != torch.float32 else module
 
     def run(frames: Floats) -> Floats:
         module.eval()
         with torch.no_grad():
-            estimate: Floats = module(torch.from_numpy(np.ascontiguousarray(frames))[None])[0, :, 0].numpy()
-        return estimate
+            estimate = module(torch.from_numpy(np.ascontiguousarray(frames)).to(dtype)[None])[0, :, 0].numpy()
+        return np.asarray(estimate, np.float32)
 
     return run
 

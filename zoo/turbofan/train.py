@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from zoo.turbofan.data import SUBSETS, DataError, Standardizer, read_engines, read_rul
-from zoo.turbofan.evaluate import Report, Run, report
+import edgeseq
+from edgeseq.bundle import Bundle
+from zoo.turbofan import numbers
+from zoo.turbofan.data import SUBSETS, DataError, read_engines
 from zoo.turbofan.fit import Recipe, Trained, runner, train
-from zoo.turbofan.model import count
+from zoo.turbofan.judge import Candidate, Verdict, judge_on_test
+from zoo.turbofan.ship import VARIANTS, ship, stepping
 from zoo.turbofan.store import save
 
 DESCRIPTION = """\
@@ -26,8 +27,9 @@ at the first cycle it sees. Each seed holds out engines of its own from training
 with the least error there is the one to ship. The test set is read once, after all that, and judges every seed."""
 
 EPILOG = """\
-Writes to the output folder: seed-N.npz (weights, statistics, calibration frames, thresholds) for each seed, and
-numbers.json. Example: python -m zoo.turbofan.train --data ~/CMAPSSData --subset FD001"""
+Writes to the output folder: seed-N.npz (weights, statistics, calibration frames, thresholds) and the bundle seed-N for
+each seed, the bundle that ships as bundle, and numbers.json.
+Example: python -m zoo.turbofan.train --data ~/CMAPSSData --subset FD001"""
 
 
 def train_seeds(folder: Path, subset: str, seeds: Sequence[int], recipe: Recipe) -> list[Trained]:
@@ -48,64 +50,14 @@ def choose(models: Sequence[Trained]) -> Trained:
     return min(models, key=lambda trained: trained.rmse_held_out)
 
 
-def judge_on_test(folder: Path, subset: str, models: Mapping[str, tuple[Standardizer, Run]]) -> dict[str, Report]:
-    """Read the test set and score every model on it.
-
-    The one place where models meet the test set. Call it once, when nothing is left to choose, with all models and
-    variants of them.
-    """
-    engines = read_engines(folder, "test", subset)
-    truth = read_rul(folder, subset, len(engines))
-    return {
-        name: report(run, [standardizer(engine.values) for engine in engines], truth)
-        for name, (standardizer, run) in models.items()
-    }
-
-
-def flatten(scores: Report) -> dict[str, float]:
-    """Name every number of a report: `whole.rmse_capped` and so on."""
-    return {
-        f"{view}.{measure}": value
-        for view, score in dataclasses.asdict(scores).items()
-        for measure, value in score.items()
-    }
-
-
-def spread(rows: Sequence[Mapping[str, float]]) -> tuple[dict[str, float], dict[str, float]]:
-    """Give mean and standard deviation (n - 1 below the line; 0 for one row) of each number over seeds."""
-    table = {name: [row[name] for row in rows] for name in rows[0]}
-    mean = {name: float(np.mean(values)) for name, values in table.items()}
-    std = {name: float(np.std(values, ddof=1)) if len(values) > 1 else 0.0 for name, values in table.items()}
-    return mean, std
-
-
-def write_numbers(output: Path, models: Sequence[Trained], reports: Mapping[str, Report]) -> str:
-    """Write numbers.json and give the same as a table for people."""
-    rows = {name: flatten(scores) for name, scores in reports.items()}
-    mean, std = spread(list(rows.values()))
-    document = {
-        "subset": models[0].subset,
-        "torch": torch.__version__,
-        "parameters": count(models[0].module),
-        "shipped_seed": choose(models).seed,
-        "seeds": [
-            {"seed": t.seed, "epoch": t.epoch, "held_out": t.held_out, "rmse_held_out": t.rmse_held_out, "test": row}
-            for t, row in zip(models, rows.values(), strict=True)
-        ],
-        "mean": mean,
-        "std": std,
-    }
-    (output / "numbers.json").write_text(json.dumps(document, indent=2) + "\n", "utf-8")
-    lines = [f"{'':24}" + "".join(f"{name:>10}" for name in rows) + f"{'mean':>10}{'std':>8}"]
-    held = [t.rmse_held_out for t in models]
-    lines.append(
-        f"{'held out, rmse_capped':24}" + "".join(f"{value:10.2f}" for value in held) + f"{np.mean(held):10.2f}"
-    )
-    for measure, value in mean.items():
-        cells = "".join(f"{row[measure]:10.2f}" for row in rows.values())
-        lines.append(f"{measure:24}{cells}{value:10.2f}{std[measure]:8.2f}")
-    lines.append(f"{document['parameters']} parameters; seed {document['shipped_seed']} ships.")
-    return "\n".join(lines)
+def candidates(trained: Trained, bundle: Bundle) -> dict[str, Candidate]:
+    """Give what is judged of one seed: the network as trained, and every variant of its bundle as a device runs it."""
+    original = runner(trained.module, torch.float64)
+    found = {"trained": Candidate(trained.standardizer, runner(trained.module), original)}
+    for variant in VARIANTS:
+        model = edgeseq.load(bundle, variant=variant)
+        found[variant] = Candidate(trained.standardizer, stepping(model), original)
+    return found
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -116,18 +68,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
         recipe = dataclasses.replace(Recipe(), epochs=options.epochs)
         models = train_seeds(options.data, options.subset, options.seeds, recipe)
         options.output.mkdir(parents=True, exist_ok=True)
-        for trained in models:
-            save(trained, options.output / f"seed-{trained.seed}.npz")
-        reports = judge_on_test(
-            options.data,
-            options.subset,
-            {f"seed {trained.seed}": (trained.standardizer, runner(trained.module)) for trained in models},
-        )
-        table = write_numbers(options.output, models, reports)
+        shipped = choose(models)
+        pairs: dict[tuple[int, str], Candidate] = {}
+        with Console(stderr=True).status("exporting") as status:
+            for trained in models:
+                status.update(f"exporting seed {trained.seed}")
+                save(trained, options.output / f"seed-{trained.seed}.npz")
+                bundle = ship(trained, options.output / f"seed-{trained.seed}")
+                pairs |= {(trained.seed, variant): c for variant, c in candidates(trained, bundle).items()}
+            status.update("judging on the test set")
+            # Nothing is left to choose: the models meet the test set here, and only here.
+            names = {f"{seed} {variant}": candidate for (seed, variant), candidate in pairs.items()}
+            judged = judge_on_test(options.data, options.subset, names)
+            verdicts: dict[int, dict[str, Verdict]] = {trained.seed: {} for trained in models}
+            for seed, variant in pairs:
+                verdicts[seed][variant] = judged[f"{seed} {variant}"]
+            status.update("writing the bundle")
+            ship(shipped, options.output / "bundle", lambda model: verdicts[shipped.seed][model.variant].flat())
+        numbers.write(options.output / "numbers.json", models, shipped.seed, verdicts)
     except DataError as error:
         sys.stderr.write(f"{error}\n")
         return 1
-    sys.stdout.write(f"{table}\n")
+    sys.stdout.write(f"{numbers.table(models, shipped.seed, verdicts)}\n")
     return 0
 
 
