@@ -34,6 +34,8 @@ class Sequence:
     origin: str
     sha256: str
     example: NDArray[np.float32] | None = None
+    window: int | None = None
+    """How many steps the model was fixed to when it was built; None where its time axis was free."""
     notes: list[str] = field(default_factory=list)
 
     @property
