@@ -7,7 +7,9 @@ The scheme, for `operand` = int8 (variant int8) or int16 (variant w8a16):
    int16 symmetric, over the full range seen.
 3. Elementwise ops compute on int16, symmetric: states, gates and their sums would lose slow changes in 8 bits.
    (TensorFlow Lite's own 8-bit LSTM keeps its cell and gates in 16 bits for the same reason.)
-4. Sigmoid and tanh read scale 2^-12 (so their input saturates at +-8) and write scale 2^-15.
+4. Sigmoid and tanh read scale 2^-12, so that their input saturates at +-8, and write scale 2^-15. Where a sigmoid's
+   input was seen beyond that, scale 2^-11: sigmoid(8) is 3e-4 short of 1, which a gate that keeps a state for
+   thousands of steps would lose; at 16 it is nearer to 1 than the output can tell.
 5. A state has one type, entering and leaving: scale 2^-15 if it stays within +-1, else the power of two that holds
    1.25 times the greatest value seen.
 6. A sum, difference or product with a gate that cannot saturate, given its operands' types, is stored so that it never
@@ -32,7 +34,7 @@ from export.quantize.calibrate import Seen
 from export.quantize.rounding import round_weights
 
 UNIT = Type("int16", 2.0**-15)
-GATE_INPUT = Type("int16", 2.0**-12)
+GATE_INPUT, WIDE_GATE_INPUT = Type("int16", 2.0**-12), Type("int16", 2.0**-11)
 HEADROOM = 1.25
 OUTPUT_HEADROOM = 1.05
 SPARE = 4.0
@@ -91,8 +93,10 @@ class _Quantizer:
             parts = tuple(self._read(name, common) for name in op.inputs)
             self._emit(op.kind, op.output, common, parts, op.node, op.ints)
         else:
-            reads = GATE_INPUT if op.kind in ("sigmoid", "tanh") else None
-            parts = tuple(self._read(name, reads or self._elementwise(name)) for name in op.inputs)
+            curved = op.kind in ("sigmoid", "tanh")
+            parts = tuple(
+                self._read(name, self._gate_input(name) if curved else self._elementwise(name)) for name in op.inputs
+            )
             kind = wanted or self._output_type(op, [self.target.types[part] for part in parts])
             self._emit(op.kind, op.output, kind, parts, op.node)
 
@@ -135,12 +139,18 @@ class _Quantizer:
         # The furthest int8 value is 255 steps from its zero point, so 128 times finer always fits, without rounding.
         return Type("int16", kind.scale / 128)
 
+    def _gate_input(self, name: str) -> Type:
+        """4: the type under which sigmoid and tanh read a tensor."""
+        kinds = {reader.kind for reader in self.source.readers(name)}
+        beyond = max(abs(self.seen[name].low), abs(self.seen[name].high)) > GATE_INPUT.limits[1] * GATE_INPUT.scale
+        return WIDE_GATE_INPUT if beyond and "sigmoid" in kinds else GATE_INPUT
+
     def _output_type(self, op: Op, parts: list[Type]) -> Type:
         if op.kind in ("sigmoid", "tanh"):
             return UNIT  # 4
         readers = self.source.readers(op.output)
         if readers and all(reader.kind in ("sigmoid", "tanh") for reader in readers):
-            return GATE_INPUT  # 4
+            return self._gate_input(op.output)  # 4
         seen = self._symmetric(op.output)
         bound = math.inf
         if op.kind == "mul" and UNIT in parts:

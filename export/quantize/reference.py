@@ -55,9 +55,9 @@ def saturate(value: Integers, kind: Type, *, floor: int | None = None) -> Intege
 
 
 @cache
-def table(kind: str) -> Integers:
-    """Return sigmoid or tanh for every int16 input at scale 2^-12, as integers of scale 2^-15."""
-    x = np.arange(-32768, 32768, dtype=np.float64) / 4096
+def table(kind: str, scale: float) -> Integers:
+    """Return sigmoid or tanh for every int16 input at a scale, as integers of scale 2^-15."""
+    x = np.arange(-32768, 32768, dtype=np.float64) * scale
     y = sigmoid(x) if kind == "sigmoid" else np.tanh(x)
     return np.clip(np.floor(y * 32768 + 0.5), -32768, 32767).astype(np.int64)
 
@@ -146,8 +146,8 @@ def _mul(op: Op, program: Program) -> Plan:
     return run
 
 
-def _curve(op: Op, _: Program) -> Plan:
-    entries = table(op.kind)
+def _curve(op: Op, program: Program) -> Plan:
+    entries = table(op.kind, program.types[op.inputs[0]].scale)
     return lambda x: entries[x + 32768]
 
 

@@ -55,7 +55,7 @@ def test_rescale_is_the_ratio_rounded_once_halves_up(ratio: float, value: int) -
 
 @pytest.mark.parametrize("kind", ["sigmoid", "tanh"])
 def test_tables_are_the_real_functions_correctly_rounded(kind: str) -> None:
-    table = reference.table(kind)
+    table = reference.table(kind, 2.0**-12)
     for q in (-32768, -4096, -1, 0, 1, 777, 4096, 32767):
         x = q / 4096
         real = math.tanh(x) if kind == "tanh" else 1 / (1 + math.exp(-x))
@@ -150,3 +150,21 @@ def test_streams_side_by_side_are_the_streams_alone() -> None:
     rows = np.stack([together.step(np.stack([walk[t] for walk in walks])) for t in range(50)])
     for index, walk in enumerate(walks):
         np.testing.assert_array_equal(rows[:, index], Interpreter(program).run(walk[:50]))
+
+
+def test_a_gate_that_keeps_its_state_for_thousands_of_steps_keeps_it() -> None:
+    """Sigmoid inputs beyond 8 must not be cut off there: the state would leak away."""
+    module = models.gru()
+    gates = module.layers[0]
+    with torch.no_grad():
+        gates.bias_ih_l0[12:24] += 14.0
+    _, program = lowered(module)
+    frames = np.concatenate([models.walks(1, 50)[0] * 3, np.zeros((4000, models.FEATURES), np.float32)])
+    state = initial_state(program, 1)
+    for frame in frames:
+        _, state = float_step(program, frame[None], state)
+    interpreter = Interpreter(quantize(program, calibrate(program, [frames]), "w8a16"))
+    interpreter.run(frames)
+    (kept,) = (value[0] for value in state.values())
+    (stored,) = (value[0] * 2.0**-15 for value in interpreter.state.values())
+    np.testing.assert_allclose(stored, kept, atol=0.05 * np.abs(kept).max())
