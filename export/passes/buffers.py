@@ -60,6 +60,17 @@ def cut(  # noqa: PLR0917
     return emit(stream, before, "Slice", [value, *(stream.constant("at", np.array([b], np.int64)) for b in bounds)])
 
 
+def take(stream: StreamGraph, value: ir.Value, axis: int, index: ir.Value | np.ndarray) -> ir.Value:
+    """Return one entry of a value along an axis, at the graph's end; the axis stays, with size 1."""
+    at = stream.constant("entry", index) if isinstance(index, np.ndarray) else index
+    node = ir.node("Gather", [value, at], {"axis": axis})
+    node.name = stream.new_name("stream.gather")
+    node.outputs[0].name = stream.new_name(f"{value.name}.taken")
+    node.outputs[0].type = value.type
+    stream.graph.append(node)
+    return node.outputs[0]
+
+
 def emit(stream: StreamGraph, before: ir.Node, op_type: str, inputs: list[ir.Value], **attributes: int) -> ir.Value:
     """Insert a node before another and return its output."""
     node = ir.node(op_type, inputs, attributes)

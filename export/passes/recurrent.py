@@ -84,12 +84,15 @@ def _add_state(stream: StreamGraph, node: ir.Node, name: str, position: int, exi
     while len(node.inputs) <= INITIAL + position:
         node.resize_inputs(len(node.inputs) + 1)
     given = node.inputs[INITIAL + position]
-    initial = np.zeros((1, 1, hidden), np.float32)
+    # One state a stream of the batch: layout 1 puts the batch first.
+    batch = sizes(node.inputs[0])[0 if integer(node, "layout", 0) else 1]
+    shape = (batch, 1, hidden) if integer(node, "layout", 0) else (1, batch, hidden)
+    initial = np.zeros(shape, np.float32)
     if given is not None:
         content = constant_of(given)  # 2
         if content is None:
             raise node_error(str(node.name), node.op_type, "its initial state is computed from the data.")
-        initial = np.asarray(content, np.float32).reshape(1, 1, hidden)
+        initial = np.broadcast_to(np.asarray(content, np.float32), shape).copy()
     entering = stream.add_state(name, initial)
     node.replace_input_with(INITIAL + position, entering)
     output = 1 + position
