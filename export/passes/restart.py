@@ -28,8 +28,9 @@ def rewrite(stream: StreamGraph, length: int) -> StreamGraph:
         raise ExportError("--restart needs a model with a batch axis; use --window.")
     batch_axis = 1 - stream.time_axis
     output_axis = _batch_of_output(stream, batch_axis)
-    wide = {batch_axis: length, stream.time_axis: "time"}
-    stream.input.shape = ir.Shape([wide.get(axis, dim) for axis, dim in enumerate(shape)])
+    wide: list[int | str] = [*shape]
+    wide[batch_axis], wide[stream.time_axis] = length, "time"
+    stream.input.shape = ir.Shape(wide)
     passes = (clean, time_axis, timeline, align, padding, convolution)
     for rule in passes:
         rule.apply(stream)
@@ -72,7 +73,7 @@ def _one_frame_for_all(stream: StreamGraph, first: ir.Node, batch_axis: int, len
     stream.graph.inputs[0] = frame
     old.name = None
     shape[batch_axis] = length
-    wide = buffers.emit(stream, first, "Expand", [frame, stream.constant("copies", np.array(shape, np.int64))])
+    wide = buffers.emit(stream, first, "Expand", [frame, stream.constant("wide", np.array(shape, np.int64))])
     for node, index in list(old.uses()):
         node.replace_input_with(index, wide)
 
