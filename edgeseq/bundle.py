@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,11 +18,16 @@ from edgeseq.types import Channel, StreamSpec
 SCHEMA = 1
 MANIFEST = "bundle.toml"
 SUMS = "SHA256SUMS"
+SIGNATURE = "SHA256SUMS.sig"
 GOLDENS = "parity.npz"
 """Golden frames [T, features]; `at`: the steps whose outputs are known; the original's `outputs` there, in float64; for
 each quantized variant V the reference's stored integers `V.integers`: real = (integers - V.zero_point) * V.scale +
 V.offset."""
 MAX_FILE_BYTES = 2 << 30
+MAX_STEPS = 1 << 20
+"""Frames a step, and steps of delay or warm-up, beyond which no honest bundle goes."""
+MAX_NUMBERS = 1 << 28
+MAX_ZERO_POINT = 1 << 15
 
 
 END_STATE = "clock.end"
@@ -126,6 +132,8 @@ class ParityTable(_Table, frozen=True):
     """What export measured of one variant against the original, over free-running steps.
 
     metric: which of the two errors the tolerance is for: the greatest for float variants, the rms for quantized ones.
+    Every output is held to a tolerance of its own, `tolerances`, since it varies in units of its own; the errors and
+    the `tolerance` told are those of `output`, the one furthest into, or beyond, its tolerance.
     """
 
     variant: str
@@ -136,6 +144,9 @@ class ParityTable(_Table, frozen=True):
     metric: Literal["max", "rms"]
     tolerance: float
     passed: bool
+    output: int = 0
+    tolerances: list[float] = []
+    """One an output; absent: `tolerance` holds for all of them."""
 
 
 class Origin(_Table, frozen=True):
@@ -227,7 +238,7 @@ def check_sums(path: Path) -> None:
         if not separator or len(digest) != hashlib.sha256().digest_size * 2 or Path(name).name != name:
             raise BundleError(f"{sums}, line {number}: not of the form '<sha256>  <file name>'.")
         listed.add(name)
-        if not (path / name).is_file() or (path / name).is_symlink():
+        if not _is_plain_file(path / name):
             raise BundleError(f"{path}: {name} is listed in {SUMS} but missing. Copy the bundle again, whole.")
         if sha256(path / name) != digest:
             raise BundleError(
@@ -236,6 +247,9 @@ def check_sums(path: Path) -> None:
             )
     if MANIFEST not in listed:
         raise BundleError(f"{path}: {MANIFEST} is not listed in {SUMS}. Export it again.")
+    for file in sorted(path.iterdir()):
+        if file.name not in {*listed, SUMS, SIGNATURE}:
+            raise BundleError(f"{path}: {file.name} is not listed in {SUMS}: it is no part of the bundle. Remove it.")
 
 
 def sha256(path: Path) -> str:
@@ -246,20 +260,67 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def _is_plain_file(path: Path) -> bool:
+    try:
+        return path.is_file() and not path.is_symlink()
+    except OSError:  # a name that is longer than the file system takes
+        return False
+
+
 def _check_references(bundle: Bundle) -> None:
-    """Every file named must be listed, every graph and state known, every default present."""
+    """Every file named must be listed, every graph and state known, every default present, every limit a number."""
     manifest, document = bundle.manifest, bundle.document
-    listed = {line.partition("  ")[2] for line in (bundle.path / SUMS).read_text("utf-8").splitlines()}
-    for index, file in enumerate(manifest.files):
-        if file.path not in listed:
-            raise document.fail(f"'{file.path}' is not listed in {SUMS}.", "files", index, "path")
-        states = {state.name for state in bundle.graph(file.graph).states}
-        if {state.name for state in file.states} != states:
-            raise document.fail(f"its states are not those of the graph '{file.graph}'.", "files", index)
+    for index, graph in enumerate(manifest.graphs):
+        _check_graph(document, graph, index)
+        given = sum(math.prod(output.shape) for output in graph.outputs)
+        if graph.name == "step" and given != len(manifest.output.names):
+            raise document.fail(f"{len(manifest.output.names)} names for {given} outputs.", "output", "names")
+    _check_files(bundle)
     variants = {file.variant for file in manifest.files}
     for backend, variant in manifest.defaults.items():
         if variant not in variants:
             raise document.fail(f"the bundle has no variant '{variant}'.", "defaults", backend)
+    if not manifest.defaults:
+        raise document.fail("no backend has a default variant.", "defaults")
+    for index, entry in enumerate(manifest.parity):
+        if not all(math.isfinite(limit) and limit >= 0 for limit in (entry.tolerance, *entry.tolerances)):
+            raise document.fail("a tolerance is a finite number, 0 or more.", "parity", index)
+    if not (math.isfinite(manifest.stream.rate_hz) and manifest.stream.rate_hz > 0 and manifest.stream.channels):
+        raise document.fail("a stream has a rate above 0 and at least one channel.", "stream")
+
+
+def _check_files(bundle: Bundle) -> None:
+    document = bundle.document
+    listed = {line.partition("  ")[2] for line in (bundle.path / SUMS).read_text("utf-8").splitlines()}
+    for index, file in enumerate(bundle.manifest.files):
+        if file.path not in listed:
+            raise document.fail(f"'{file.path}' is not listed in {SUMS}.", "files", index, "path")
+        states = {state.name for state in bundle.graph(file.graph).states}
+        if {state.name for state in file.states} != states or len(file.states) != len(states):
+            raise document.fail(f"its states are not those of the graph '{file.graph}'.", "files", index)
+        for place, state in enumerate(file.states):
+            stored = state.scale is None or (math.isfinite(state.scale) and state.scale > 0 and "int" in state.dtype)
+            if not stored or abs(state.zero_point) > MAX_ZERO_POINT:
+                where = ("files", index, "states", place)
+                raise document.fail("a quantized state has a scale above 0 and an integer type.", *where)
+
+
+def _check_graph(document: tables.Document, graph: Graph, index: int) -> None:
+    """Refuse sizes and counts that no export writes: the runtime allocates and loops by them."""
+    for key, least in (("frames_per_step", 1), ("delay", 0), ("warm_up", 0)):
+        if not least <= getattr(graph, key) <= MAX_STEPS:
+            raise document.fail(f"lies between {least} and {MAX_STEPS}.", "graphs", index, key)
+    for key in ("inputs", "outputs", "states"):
+        for place, tensor in enumerate(getattr(graph, key)):
+            where = ("graphs", index, key, place)
+            if any(size < 1 for size in tensor.shape) or math.prod(tensor.shape) > MAX_NUMBERS:
+                raise document.fail(f"the shape {tensor.shape} is none that a step has.", *where)
+            if key == "inputs" and not 0 <= tensor.time_axis < max(len(tensor.shape), 1):
+                raise document.fail(f"the shape {tensor.shape} has no axis {tensor.time_axis}.", *where)
+            if isinstance(tensor, StateTable):
+                given = tensor.initial if isinstance(tensor.initial, list) else [tensor.initial]
+                if len(given) not in (1, math.prod(tensor.shape)) or not all(map(math.isfinite, given)):
+                    raise document.fail("`initial` is one finite number, or one an element.", *where)
 
 
 def _listed(words: Any) -> str:

@@ -52,7 +52,8 @@ def read(path: Path, error: type[EdgeseqError] = ConfigError) -> Document:
         return Document(path, text, tomllib.loads(text), error)
     except UnicodeDecodeError as cause:
         raise error(f"{path}: not UTF-8 text (byte {cause.start}).") from cause
-    except tomllib.TOMLDecodeError as cause:
+    except (ValueError, RecursionError) as cause:
+        # Besides its own error, tomllib lets through Python's limits on the digits of integers and on nesting.
         raise error(f"{path}: not valid TOML: {cause}.") from cause
 
 

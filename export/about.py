@@ -9,6 +9,7 @@ import msgspec
 
 from edgeseq import tables
 from edgeseq.bundle import ChannelTable, OutputTable, StreamTable
+from export.errors import ExportError
 
 
 class About(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -28,7 +29,9 @@ class About(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
         return self.stream or StreamTable(rate_hz=1.0, channels=[ChannelTable(name=f"x{i}") for i in range(features)])
 
     def output_for(self, outputs: int) -> OutputTable:
-        """Return the output given, or a plain regression of so many values."""
+        """Return the output given, or a plain regression of so many values. Raises ExportError for other names."""
+        if self.output is not None and len(self.output.names) != outputs:
+            raise ExportError(f"[output] names {len(self.output.names)} outputs; the model gives {outputs}.")
         return self.output or OutputTable(kind="regression", names=[f"y{i}" for i in range(outputs)])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import sys
 from pathlib import Path
@@ -66,11 +67,13 @@ def main(args: argparse.Namespace) -> int:
         "state": args.state, "input": args.input, "time_axis": args.time_axis, "about": args.about,
         "default": args.default,
     }  # fmt: skip
-    if args.json or not sys.stderr.isatty():
-        bundle = export(args.source, args.output, **options)
-    else:
-        with console.status("starting") as status:
-            bundle = export(args.source, args.output, **options, progress=status.update)
+    # The source is the user's code and may print; stdout is for the result alone.
+    with contextlib.redirect_stdout(sys.stderr):
+        if args.json or not sys.stderr.isatty():
+            bundle = export(args.source, args.output, **options)
+        else:
+            with console.status("starting") as status:
+                bundle = export(args.source, args.output, **options, progress=status.update)
     if args.json:
         print(json.dumps(document(bundle), indent=2))  # noqa: T201 - the command's output
     else:

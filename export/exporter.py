@@ -38,7 +38,7 @@ GOLDEN_STEPS = 1000
 
 
 def export(
-    source: str | tuple[torch.nn.Module, torch.Tensor],
+    source: str | Path | tuple[torch.nn.Module, torch.Tensor],
     output: str | Path,
     *,
     calibration: str | Path | Items[Frames] | None = None,
@@ -60,9 +60,12 @@ def export(
     variant that misses its tolerance; nothing is left at `output` then.
     """
     _check_variants(variants, default)
+    output = Path(output).resolve()
+    writer.check(output)
     described = about if isinstance(about, About) else abouts.read(Path(about)) if about is not None else About()
     progress("reading the model")
     sequence = _load(source, input, time_axis)
+    _check_described(described, sequence)
     cases, notes = _calibration(calibration, sequence)
     progress("rewriting it to a step")
     stream = StreamGraph(ir.from_proto(sequence.model), sequence.time_axis)
@@ -70,9 +73,10 @@ def export(
     _check_choice(sequence, state, notes)
     progress("running the original in float64")
     known = parity.truths(sequence, cases)
+    notes.extend(parity.chaos(known))
     # Ranges are seen on each sequence from its reset, and on the long run, where the state goes where it likes.
     maker = Maker(stream, [truth.frames for truth in known])
-    with writer.folder(Path(output)) as folder:
+    with writer.folder(output) as folder:
         made = []
         for name in variants:
             progress(f"making {name}")
@@ -96,7 +100,7 @@ def export(
                 accuracy[variant.name] = {key: float(value) for key, value in evaluate(model).items()}
         manifest = Manifest(
             schema=bundles.SCHEMA,
-            name=described.name or Path(output).name,
+            name=described.name or output.name,
             version=described.version,
             description=described.description,
             stream=described.stream_for(sequence.features),
@@ -119,7 +123,7 @@ def export(
         failed = [verdict for verdict in verify.verify(bundles.read(folder)) if not verdict.passed]
         if failed:
             raise ExportError(f"the goldens of {failed[0].variant} fail on {failed[0].backend}: {failed[0]}.")
-    return bundles.read(Path(output))
+    return bundles.read(output)
 
 
 def _check_variants(variants: Items[str], default: str | None) -> None:
@@ -128,17 +132,32 @@ def _check_variants(variants: Items[str], default: str | None) -> None:
     for name in variants:
         if name not in KNOWN:
             raise ExportError(f"there is no variant '{name}'. {suggest(name, KNOWN)}")
+    if len(set(variants)) != len(variants):
+        raise ExportError(f"a variant was asked for twice ({', '.join(variants)}).")
     if default is not None and default not in variants:
         raise ExportError(f"the default variant '{default}' is not among those exported ({', '.join(variants)}).")
 
 
-def _load(source: str | tuple[torch.nn.Module, torch.Tensor], input_name: str | None, axis: int | None) -> Sequence:
-    if isinstance(source, str):
-        return load(source, input_name=input_name, time_axis=axis)
+def _load(
+    source: str | Path | tuple[torch.nn.Module, torch.Tensor], input_name: str | None, axis: int | None
+) -> Sequence:
+    if isinstance(source, str | Path):
+        return load(str(source), input_name=input_name, time_axis=axis)
     from export.frontends import torch as frontend  # noqa: PLC0415 - PyTorch loads only for PyTorch sources
 
     module, example = source
     return frontend.from_module(module, example, type(module).__name__, "", time_axis=axis)
+
+
+def _check_described(described: About, sequence: Sequence) -> None:
+    """Hold the stream against what the model takes, where no features stand between them."""
+    if described.stream is not None and not described.features:
+        channels = len(described.stream.channels)
+        if channels != sequence.features:
+            raise ExportError(
+                f"[stream] has {channels} channels and there are no features; the model takes {sequence.features} "
+                "numbers a frame."
+            )
 
 
 def _calibration(given: str | Path | Items[Frames] | None, sequence: Sequence) -> tuple[list[Frames], list[str]]:
@@ -205,6 +224,6 @@ def _missed(entry: bundles.ParityTable) -> str:
         else "The step is not the model: part of it works over time in a way that was not recognized."
     )
     return (
-        f"{entry.variant} on {entry.backend} misses its tolerance: {entry.metric} error {error:.3g} over "
-        f"{entry.steps:,} steps, {entry.tolerance:.3g} allowed. Nothing was written. {advice}"
+        f"{entry.variant} on {entry.backend} misses its tolerance at output {entry.output}: {entry.metric} error "
+        f"{error:.3g} over {entry.steps:,} steps, {entry.tolerance:.3g} allowed. Nothing was written. {advice}"
     )

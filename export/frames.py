@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-import zipfile
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +30,12 @@ def read(path: Path) -> list[NDArray[np.float32]]:
 def checked(sequences: list[NDArray[np.float32]], features: int, origin: str) -> list[NDArray[np.float32]]:
     """Return the sequences that hold anything, as float32[T, features]. Raises ExportError."""
     result = []
-    for index, sequence in enumerate(sequences):
+    for index, given in enumerate(sequences):
+        try:
+            with np.errstate(over="ignore"):
+                sequence = np.asarray(given, np.float32)
+        except (TypeError, ValueError) as cause:
+            raise ExportError(f"{origin}: sequence {index} holds something else than numbers ({cause}).") from cause
         if sequence.ndim != 2 or sequence.shape[1] != features:  # noqa: PLR2004 - a matrix
             raise ExportError(
                 f"{origin}: sequence {index} has the shape {sequence.shape}; the model takes {features} numbers a "
@@ -55,7 +60,7 @@ def noise(features: int, seed: int = 0) -> list[NDArray[np.float32]]:
 def _npy(path: Path) -> list[NDArray[np.float32]]:
     try:
         return [np.load(path, allow_pickle=False).astype(np.float32)]
-    except (ValueError, OSError) as cause:
+    except Exception as cause:
         raise ExportError(f"{path}: is no NumPy array of numbers ({cause}).") from cause
 
 
@@ -63,7 +68,8 @@ def _npz(path: Path) -> list[NDArray[np.float32]]:
     try:
         with np.load(path, allow_pickle=False) as file:
             return [file[name].astype(np.float32) for name in sorted(file.files)]
-    except (ValueError, OSError, zipfile.BadZipFile) as cause:
+    except Exception as cause:
+        # A damaged archive fails in any way: zipfile, zlib and NumPy each have errors of their own.
         raise ExportError(f"{path}: is no archive of NumPy arrays of numbers ({cause}).") from cause
 
 
@@ -71,7 +77,9 @@ def _csv(path: Path) -> list[NDArray[np.float32]]:
     """Read rows of numbers; a first row that holds none is a header."""
     rows: list[list[float]] = []
     with path.open(newline="", encoding="utf-8", errors="replace") as file:
-        for number, cells in enumerate(csv.reader(file), start=1):
+        for number, cells in enumerate(_lines(path, file), start=1):
+            if not cells:
+                continue
             try:
                 rows.append([float(cell) for cell in cells])
             except ValueError:
@@ -79,4 +87,12 @@ def _csv(path: Path) -> list[NDArray[np.float32]]:
                     raise ExportError(f"{path}, line {number}: {cells} are not all numbers.") from None
             if rows and len(rows[-1]) != len(rows[0]):
                 raise ExportError(f"{path}, line {number}: has {len(cells)} numbers, the lines above {len(rows[0])}.")
-    return [np.array(rows, np.float32).reshape(len(rows), -1)]
+    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinity, and is refused as that
+        return [np.array(rows, np.float32).reshape(len(rows), len(rows[0]) if rows else 0)]
+
+
+def _lines(path: Path, file: Iterable[str]) -> Iterator[list[str]]:
+    try:
+        yield from csv.reader(file)
+    except csv.Error as cause:
+        raise ExportError(f"{path}: is no CSV file ({cause}).") from cause

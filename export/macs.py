@@ -12,6 +12,7 @@ import onnx
 import onnxruntime as ort
 
 from export.errors import ExportError
+from export.graph import first_line
 
 INTEGER = {"QGemm", "QLinearMatMul", "MatMulInteger", "MatMulIntegerToFloat", "DynamicQuantizeMatMul", "QLinearConv"}
 INTEGER |= {"ConvInteger", "DynamicQuantizeLSTM", "QAttention", "MatMulNBits"}
@@ -59,5 +60,8 @@ def optimize(model: onnx.ModelProto) -> onnx.ModelProto:
         options = ort.SessionOptions()
         options.optimized_model_filepath = str(Path(folder) / "optimized.onnx")
         options.log_severity_level = 4
-        ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        try:
+            ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        except Exception as cause:
+            raise ExportError(f"onnxruntime does not accept the step: {first_line(cause)}") from cause
         return onnx.load(options.optimized_model_filepath)

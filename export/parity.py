@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence as Items
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeseq import verify
 from edgeseq.bundle import ParityTable
 from edgeseq.types import StepModel
+from export.errors import ExportError
 from export.frontends.sequence import Sequence
 
 STEPS = 10_000
@@ -18,7 +21,12 @@ PREFIXES = 40
 """For a model that gives its last step only: how many random prefixes the original is run on."""
 QUANTIZED_BOUNDS = {"int8": 0.04, "w8a16": 0.01}
 """Greatest rms error, as a share of the output's standard deviation."""
+FLOAT_SHARE = 1e-5
+"""Greatest error of float variants, as a share of the output's standard deviation …"""
+OWN_ERRORS = 4
+"""… or as a multiple of the original's own float32 error, where that is greater."""
 SEGMENTS = 10
+Outputs = NDArray[np.floating]
 
 
 @dataclass(frozen=True)
@@ -28,13 +36,8 @@ class Truth:
     frames: NDArray[np.float32]
     at: NDArray[np.int64]
     outputs: NDArray[np.float64]
-    own_error: float
-    """The greatest difference of the original in float32 from itself in float64."""
-
-    @property
-    def spread(self) -> float:
-        """The output's standard deviation."""
-        return float(self.outputs.std())
+    own_error: NDArray[np.float64]
+    """Each output's greatest difference of the original in float32 from itself in float64."""
 
 
 @dataclass(frozen=True)
@@ -56,25 +59,58 @@ def truth(sequence: Sequence, frames: NDArray[np.float32], seed: int = 0) -> Tru
     """Run the original over one sequence, in float64 and in float32."""
     if sequence.time_of_output is not None:
         double, single = sequence.outputs(frames, sequence.double), sequence.outputs(frames, sequence.single)
-        own = float(np.abs(double - single).max())
-        return Truth(frames, np.arange(len(double)), np.asarray(double, np.float64), own)
+        return _truth(frames, np.arange(len(double)), double, single)
     rng = np.random.default_rng(seed)
     at = np.unique(np.concatenate([[0, len(frames) - 1], rng.integers(0, len(frames), min(PREFIXES, len(frames)))]))
     double = np.concatenate([sequence.outputs(frames[: end + 1], sequence.double) for end in at])
     single = np.concatenate([sequence.outputs(frames[: end + 1], sequence.single) for end in at])
-    return Truth(frames, at, np.asarray(double, np.float64), float(np.abs(double - single).max()))
+    return _truth(frames, at, double, single)
 
 
-def tolerance(variant: str, known: Items[Truth]) -> tuple[str, float]:
-    """Return the metric and its limit for a variant.
+def _truth(frames: NDArray[np.float32], at: NDArray[np.int64], double: Outputs, single: Outputs) -> Truth:
+    outputs = np.asarray(double, np.float64)
+    if not np.isfinite(outputs).all() or not np.isfinite(single).all():
+        step = int(at[np.argwhere(~(np.isfinite(outputs) & np.isfinite(single)))[0, 0]])
+        raise ExportError(f"the model itself gives NaN or infinity at step {step} of the calibration frames.")
+    return Truth(frames, at, outputs, np.abs(outputs - single).max(axis=0))
 
-    float32: the greater of 1e-5 of the output's spread and four times the original's own float32 error.
-    Quantized: the variant's share of the output's standard deviation, on the rms error.
+
+def tolerances(variant: str, known: Items[Truth]) -> tuple[Literal["max", "rms"], NDArray[np.float64]]:
+    """Return the metric and each output's limit for a variant. Outputs vary in units of their own: each has its limit.
+
+    float32: the greater of 1e-5 of the output's spread (its standard deviation over time) and four times the original's
+    own float32 error. Quantized: the variant's share of the output's spread, on the rms error. No limit is below the
+    spacing of float32 at the output's greatest value: an output that never varies has no spread.
     """
-    spread = known[0].spread
+    spread, own, greatest = _scales(known)
+    least = np.finfo(np.float32).eps * greatest
     if variant in QUANTIZED_BOUNDS:
-        return "rms", QUANTIZED_BOUNDS[variant] * spread
-    return "max", max(1e-5 * spread, 4 * max(truth.own_error for truth in known))
+        return "rms", np.maximum(QUANTIZED_BOUNDS[variant] * spread, least)
+    return "max", np.maximum.reduce([FLOAT_SHARE * spread, OWN_ERRORS * own, least])
+
+
+def chaos(known: Items[Truth]) -> list[str]:
+    """Report the outputs where the original's own float32 error, not its spread, sets what a step is held to.
+
+    Raises ExportError where that error reaches the spread: a step that gave the mean would then pass.
+    """
+    spread, own, greatest = _scales(known)
+    notes = []
+    for output in np.flatnonzero(OWN_ERRORS * own > QUANTIZED_BOUNDS["w8a16"] * spread):
+        told = (
+            f"output {output} is chaotic: the model in float32 departs from itself in float64 by {own[output]:.3g}, "
+            f"while the output varies by {spread[output]:.3g}"
+        )
+        if OWN_ERRORS * own[output] >= max(spread[output], FLOAT_SHARE * greatest[output]):
+            raise ExportError(f"{told}: no step could be held against it. Nothing was written.")
+        notes.append(told)
+    return notes
+
+
+def _scales(known: Items[Truth]) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Return each output's spread, own float32 error and greatest size."""
+    own = np.max([truth.own_error for truth in known], axis=0)
+    return known[0].outputs.std(axis=0), own, np.max([np.abs(truth.outputs).max(axis=0) for truth in known], axis=0)
 
 
 def measure(model: StepModel, known: Items[Truth], seed: int = 0) -> tuple[ParityTable, Drift]:
@@ -84,14 +120,12 @@ def measure(model: StepModel, known: Items[Truth], seed: int = 0) -> tuple[Parit
     for case in known:
         model.reset()
         errors.append(in_chunks(model, case.frames, rng)[case.at].astype(np.float64) - case.outputs)
-    metric, limit = tolerance(model.variant, known)
-    everything = np.concatenate(errors)
-    greatest, rms = float(np.abs(everything).max()), float(np.sqrt(np.mean(np.square(everything))))
-    passed = (greatest if metric == "max" else rms) <= limit
-    steps = sum(len(case.frames) for case in known)
+    metric, limits = tolerances(model.variant, known)
+    found = verify.worst(np.concatenate(errors), metric, limits)
     table = ParityTable(
-        variant=model.variant, backend=model.backend, steps=steps, max_abs_err=greatest, rms_err=rms,
-        metric="max" if metric == "max" else "rms", tolerance=limit, passed=bool(passed),
+        variant=model.variant, backend=model.backend, steps=sum(len(case.frames) for case in known),
+        max_abs_err=found.max_abs_err, rms_err=found.rms_err, metric=metric, tolerance=found.tolerance,
+        passed=found.passed, output=found.output, tolerances=limits.tolist(),
     )  # fmt: skip
     parts = np.array_split(errors[0], SEGMENTS)
     return table, Drift(model.variant, tuple(float(np.sqrt(np.mean(np.square(part)))) for part in parts if len(part)))

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from edgeseq.bundle import Graph, ModelFile, StateTable, StateTensors, Tensor
 from export import macs
+from export.errors import ExportError
 from export.graph import StreamGraph, sizes
 from export.lower import Lowering
 from export.program import Program
@@ -48,6 +49,7 @@ class Maker:
         if self._program is None:
             self._program = Lowering(self._stream).lower()
             self._seen = calibrate(self._program, self._frames)
+            _check_finite(self._program, self._seen)
         program = quantize(self._program, self._seen, name)
         output = self._stream.outputs[0]
         shapes = {str(value.name): tuple(sizes(value)) for value in (self._stream.input, output)}
@@ -98,6 +100,16 @@ class Maker:
                 )
             )  # fmt: skip
         return result
+
+
+def _check_finite(program: Program, seen: Mapping[str, Seen]) -> None:
+    nodes = {op.output: op.node for op in program.ops}
+    for name, found in seen.items():
+        if not np.isfinite([found.low, found.high]).all():
+            raise ExportError(
+                f"node '{nodes.get(name, name)}': reaches NaN or infinity on the calibration frames, so it has no "
+                "integer form; export float32 alone."
+            )
 
 
 def _weight_bytes(model: onnx.ModelProto) -> int:

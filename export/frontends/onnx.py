@@ -11,20 +11,30 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
+from onnx.reference.ops.op_rnn import RNN_14
 
-from export.errors import ExportError
-from export.frontends.sequence import Sequence
+from export.errors import ExportError, node_error
+from export.frontends.sequence import Sequence, axis_of
 from export.graph import first_line, session
 
 MIN_OPSET = 13
 MAX_BYTES = 2 << 30
 TIME_WORDS = ("time", "seq", "step", "frame", "length", "t")
+WEIGHTED = {"RNN", "GRU", "LSTM", "MatMul", "Gemm", "Conv", "LayerNormalization"}
 BATCH_WORDS = ("batch", "n", "b")
 
 
 def load(path: Path, *, input_name: str | None, time_axis: int | None) -> Sequence:
     """Load an ONNX sequence model. Raises ExportError saying what is wrong with it."""
     model = read(path)
+    for node in model.graph.node:
+        _check_node(model, node)
+    if len(model.graph.output) != 1:
+        names = ", ".join(f"'{value.name}'" for value in model.graph.output)
+        raise ExportError(
+            f"{path}: gives {len(model.graph.output)} outputs ({names}); one is expected. "
+            "Cut the others off with onnx.utils.extract_model: the states are made explicit here."
+        )
     notes: list[str] = []
     chosen = _choose_input(path, model, input_name)
     dims = _dims(path, chosen)
@@ -33,20 +43,51 @@ def load(path: Path, *, input_name: str | None, time_axis: int | None) -> Sequen
     _fix_shape(model, chosen.name, shape)
     name = chosen.name
     runtime = session(model)
-    evaluator = ReferenceEvaluator(doubled(model))
+    try:
+        evaluator = ReferenceEvaluator(doubled(model), new_ops=[RNN])
+    except Exception as cause:
+        raise ExportError(f"{path}: has no meaning in float64: {first_line(cause)}") from cause
 
     def single(x: NDArray[np.floating]) -> NDArray[np.floating]:
-        return np.asarray(runtime.run(None, {name: x.astype(np.float32)})[0])
+        return _run(path, runtime, {name: x.astype(np.float32)})
 
     def double(x: NDArray[np.floating]) -> NDArray[np.floating]:
-        return np.asarray(_first(evaluator.run(None, {name: x.astype(np.float64)})))
+        return _run(path, evaluator, {name: x.astype(np.float64)})
 
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     return Sequence(model, name, axis, shape, single, double, "ONNX", path.name, digest, notes=notes)
 
 
-def _first(outputs: Any) -> Any:
-    return outputs[0]
+def _run(path: Path, engine: Any, feeds: dict[str, NDArray[Any]]) -> NDArray[np.floating]:
+    try:
+        return np.asarray(engine.run(None, feeds)[0])
+    except Exception as cause:
+        shape = next(iter(feeds.values())).shape
+        raise ExportError(f"{path}: does not run on frames of the shape {shape}: {first_line(cause)}") from cause
+
+
+class RNN(RNN_14):
+    """ONNX's own reference of the op knows tanh alone."""
+
+    op_domain = ""
+
+    def choose_act(self, name: str, alpha: float | None, beta: float | None) -> Any:
+        """Return an activation function by its ONNX name."""
+        return (lambda x: np.maximum(x, 0)) if name == "Relu" else super().choose_act(name, alpha, beta)  # type: ignore[no-untyped-call]
+
+
+def _check_node(model: onnx.ModelProto, node: onnx.NodeProto) -> None:
+    """Refuse weights that are no numbers, and what ONNX's reference passes over without a word."""
+    if any(attribute.name == "input_forget" and attribute.i for attribute in node.attribute):
+        raise node_error(node.name, node.op_type, "coupled input and forget gates are not supported.")
+    for name in node.input:
+        tensor = next((tensor for tensor in model.graph.initializer if tensor.name == name), None)
+        if tensor is None or tensor.data_type not in (TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16):
+            continue
+        array = numpy_helper.to_array(tensor)
+        # Infinity has honest uses elsewhere, as what a mask fills in.
+        if np.isnan(array).any() or (node.op_type in WEIGHTED and not np.isfinite(array).all()):
+            raise node_error(node.name, node.op_type, f"its weights '{name}' hold NaN or infinity.")
 
 
 def read(path: Path) -> onnx.ModelProto:
@@ -131,12 +172,16 @@ def _choose_input(path: Path, model: onnx.ModelProto, name: str | None) -> onnx.
     weights = {tensor.name for tensor in model.graph.initializer}
     inputs = [value for value in model.graph.input if value.name not in weights]
     names = ", ".join(f"'{value.name}'" for value in inputs) or "none"
-    if name is not None:
-        inputs = [value for value in inputs if value.name == name]
-        if not inputs:
-            raise ExportError(f"{path}: has no input '{name}'; its inputs: {names}.")
+    if name is not None and name not in [value.name for value in inputs]:
+        raise ExportError(f"{path}: has no input '{name}'; its inputs: {names}.")
     if len(inputs) != 1:
-        raise ExportError(f"{path}: one input of frames is expected; this model has {names}.")
+        raise ExportError(
+            f"{path}: one input of frames is expected; this model has {names}. States and sequence lengths are no "
+            "inputs here: export the model again with its initial state as a constant, and over the whole sequence."
+        )
+    # Weights listed as inputs are defaults that a caller may override; here they are constants.
+    del model.graph.input[:]
+    model.graph.input.append(inputs[0])
     if inputs[0].type.tensor_type.elem_type != TensorProto.FLOAT:
         raise ExportError(f"{path}: the input '{inputs[0].name}' is not float32.")
     chosen: onnx.ValueInfoProto = inputs[0]
@@ -145,7 +190,9 @@ def _choose_input(path: Path, model: onnx.ModelProto, name: str | None) -> onnx.
 
 def _dims(path: Path, value: onnx.ValueInfoProto) -> list[int | str]:
     dims: list[int | str] = [
-        dim.dim_value if dim.HasField("dim_value") else dim.dim_param for dim in value.type.tensor_type.shape.dim
+        # Some exporters write a free axis as 0 or -1.
+        dim.dim_value if dim.dim_value > 0 else dim.dim_param
+        for dim in value.type.tensor_type.shape.dim
     ]
     if len(dims) not in (2, 3):
         raise ExportError(
@@ -163,7 +210,7 @@ def _choose_axis(
     """Infer the time axis: the one given, else the one free axis, else by the axes' names, else batch first."""
     free = [axis for axis, dim in enumerate(dims[:-1]) if not isinstance(dim, int)]
     if given is not None:
-        axis = given % len(dims)
+        axis = axis_of(given, dims, str(path))
     elif len(dims) == 2:  # noqa: PLR2004 - [time, features]
         axis = 0
     elif len(free) == 1 and not _named(dims[free[0]], BATCH_WORDS):
@@ -178,6 +225,12 @@ def _choose_axis(
         raise ExportError(
             f"{path}: the time axis (axis {axis} of '{value.name}', shape {dims}) is fixed at {dims[axis]} steps. "
             "Export the model again with a dynamic time axis, or name the axis with --time-axis."
+        )
+    size = dims[1 if axis == 0 else 0]
+    if len(dims) > 2 and isinstance(size, int) and size != 1:  # noqa: PLR2004 - [batch, time, features]
+        raise ExportError(
+            f"{path}: '{value.name}' {dims} takes a batch of {size}; a stream is one sequence. "
+            "Export the model again for a batch of 1 or a free one."
         )
     return axis
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Sequence as Items
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -59,7 +60,15 @@ class Sequence:
     def time_of_output(self) -> int | None:
         """The output's time axis, found by running the original at two lengths; None where it gives one step only."""
         if not hasattr(self, "_time_of_output"):
-            short, long = (np.asarray(self.single(self.noise(length))).shape for length in PROOF_LENGTHS[:2])
+            given = [np.asarray(self.single(self.noise(length))) for length in PROOF_LENGTHS[:2]]
+            if given[0].dtype != np.float32:
+                raise ExportError(
+                    f"{self.origin}: its output is {given[0].dtype}; float32 is expected. "
+                    "Leave off what chooses or rounds behind it: the runtime's decider does that."
+                )
+            short, long = (array.shape for array in given)
+            if len(short) != len(long):
+                raise ExportError(f"{self.origin}: the output's number of axes depends on how many steps there are.")
             grown = [axis for axis, (a, b) in enumerate(zip(short, long, strict=True)) if a != b]
             if len(grown) > 1:
                 lengths = " to ".join(map(str, PROOF_LENGTHS[:2]))
@@ -71,3 +80,10 @@ class Sequence:
         """Return seeded normal input of a length."""
         shape = [length if axis == self.time_axis else dim for axis, dim in enumerate(self.shape)]
         return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+def axis_of(given: int, dims: Items[object], origin: str) -> int:
+    """Return a time axis that the user named, counted from the front. Raises ExportError where there is none such."""
+    if not -len(dims) <= given < len(dims):
+        raise ExportError(f"{origin}: there is no axis {given}; the input has {len(dims)} axes, {list(dims)}.")
+    return given % len(dims)

@@ -12,6 +12,7 @@ import copy
 import hashlib
 import importlib.util
 import io
+import logging
 import sys
 import tempfile
 import warnings
@@ -25,7 +26,7 @@ from numpy.typing import NDArray
 
 from export.errors import ExportError
 from export.frontends.onnx import read
-from export.frontends.sequence import PROOF_LENGTHS, Sequence
+from export.frontends.sequence import PROOF_LENGTHS, Sequence, axis_of
 from export.graph import first_line, session
 
 OPSET = 17
@@ -41,18 +42,18 @@ def from_module(
     module: torch.nn.Module, example: torch.Tensor, origin: str, sha256: str, *, time_axis: int | None = None
 ) -> Sequence:
     """Export a PyTorch module. example: one input, [batch, time, features] unless time_axis says otherwise."""
+    _check(module, example, origin)
     module = module.eval()
-    axis = (1 if example.ndim > 2 else 0) if time_axis is None else time_axis % example.ndim  # noqa: PLR2004
+    default = 1 if example.ndim > 2 else 0  # noqa: PLR2004
+    axis = default if time_axis is None else axis_of(time_axis, tuple(example.shape), origin)
     shape = tuple(-1 if i == axis else 1 if i != example.ndim - 1 else size for i, size in enumerate(example.shape))
-    twin = _double(module)
+    twin = _double(module, origin)
 
     def single(x: NDArray[np.floating]) -> NDArray[np.floating]:
-        with torch.no_grad():
-            return np.asarray(_one(module(torch.from_numpy(x.astype(np.float32)))).numpy())
+        return _run(module, x, torch.float32, origin)
 
     def double(x: NDArray[np.floating]) -> NDArray[np.floating]:
-        with torch.no_grad():
-            return np.asarray(_one(twin(torch.from_numpy(x.astype(np.float64)))).numpy())
+        return _run(twin, x, torch.float64, origin)
 
     recurrent = any(isinstance(part, torch.nn.RNNBase) for part in module.modules())
     reasons = []
@@ -66,6 +67,10 @@ def from_module(
         sequence = Sequence(model, name, axis, shape, single, double, "PyTorch", origin, sha256)
         reason = _differs(sequence)
         if reason is None:
+            if not isinstance(module(example), torch.Tensor):
+                sequence.notes.append(
+                    "the module gives several outputs: the first is streamed, the others are left out"
+                )
             sequence.notes.append(f"exported by torch.onnx with dynamo={dynamo}, equal at {PROOF_LENGTHS} steps")
             if tuple(example.shape[:axis]) == (1,) * axis:
                 sequence.example = example.detach().numpy().astype(np.float32)
@@ -121,21 +126,26 @@ def _quiet() -> Iterator[None]:
         contextlib.redirect_stderr(io.StringIO()),
     ):
         warnings.simplefilter("ignore")
-        yield
+        logging.disable(logging.CRITICAL)
+        try:
+            yield
+        finally:
+            logging.disable(logging.NOTSET)
 
 
 def _call(path: Path, function: str) -> tuple[torch.nn.Module, torch.Tensor]:
     if not path.is_file():
         raise ExportError(f"{path}: there is no such file.")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
+    spec = importlib.util.spec_from_file_location(f"edgeseq_source_{path.stem}", path)
     if spec is None or spec.loader is None:
         raise ExportError(f"{path}: is no Python file.")
     code = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = code  # dataclasses look their module up there
     sys.path.insert(0, str(path.parent.resolve()))
     try:
         spec.loader.exec_module(code)
         result = getattr(code, function)() if callable(getattr(code, function, None)) else None
-    except Exception as cause:
+    except (Exception, SystemExit) as cause:
         raise ExportError(f"{path}: {function}() failed: {type(cause).__name__}: {first_line(cause)}") from cause
     finally:
         sys.path.remove(str(path.parent.resolve()))
@@ -144,21 +154,49 @@ def _call(path: Path, function: str) -> tuple[torch.nn.Module, torch.Tensor]:
     if not (isinstance(result, tuple) and len(result) == 2 and isinstance(result[0], torch.nn.Module)):  # noqa: PLR2004
         raise ExportError(f"{path}: {function}() must return (module, example).")
     module, example = result
-    if isinstance(example, tuple) and len(example) == 1:
-        example = example[0]
+    return module, example[0] if isinstance(example, tuple) and len(example) == 1 else example
+
+
+def _check(module: torch.nn.Module, example: torch.Tensor, origin: str) -> None:
+    """Refuse what no export could make right. Raises ExportError."""
     if not isinstance(example, torch.Tensor) or example.ndim not in (2, 3):
-        raise ExportError(f"{path}: {function}()'s example must be one tensor, [batch, time, features].")
-    return module, example
+        raise ExportError(f"{origin}: the example must be one tensor, [batch, time, features].")
+    if example.dtype != torch.float32:
+        raise ExportError(f"{origin}: the example is {example.dtype}; frames are float32 (token models come later).")
+    for name, weight in module.named_parameters():
+        if not torch.isfinite(weight).all():
+            raise ExportError(f"{origin}: the parameter '{name}' holds NaN or infinity.")
 
 
-def _one(output: Any) -> torch.Tensor:
-    """Return the output of a module that gives (output, state)."""
-    return output[0] if isinstance(output, tuple) else output  # type: ignore[no-any-return]
+def _run(module: torch.nn.Module, x: NDArray[np.floating], dtype: torch.dtype, origin: str) -> NDArray[np.floating]:
+    """Run a module in a float type; what it makes itself, such as an initial state of zeros, is of that type too."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        with torch.no_grad():
+            output = module(torch.from_numpy(x).to(dtype))
+    except Exception as cause:
+        reason = first_line(cause)
+        raise ExportError(f"{origin}: the module does not run on {dtype} frames {x.shape}: {reason}") from cause
+    finally:
+        torch.set_default_dtype(before)
+    first = output[0] if isinstance(output, tuple | list) and output else output
+    if not isinstance(first, torch.Tensor):
+        raise ExportError(f"{origin}: the module gives a {type(first).__name__}; a tensor, or one first, is expected.")
+    return np.asarray(first.numpy())
 
 
-def _double(module: torch.nn.Module) -> torch.nn.Module:
-    """Return a float64 twin of the module. deepcopy keeps what state_dict would not: plain tensors as attributes."""
-    return copy.deepcopy(module).double()
+def _double(module: torch.nn.Module, origin: str) -> torch.nn.Module:
+    """Return a float64 twin of the module, with what state_dict would not hold: plain tensors as attributes."""
+    try:
+        twin = copy.deepcopy(module).double()
+    except Exception as cause:
+        raise ExportError(f"{origin}: the module cannot be copied to float64: {first_line(cause)}") from cause
+    for part in twin.modules():
+        for name, value in list(vars(part).items()):
+            if isinstance(value, torch.Tensor) and value.is_floating_point():
+                setattr(part, name, value.double())
+    return twin
 
 
 def _sha256(path: Path) -> str:

@@ -14,8 +14,27 @@ import numpy as np
 import tomli_w
 from numpy.typing import NDArray
 
-from edgeseq.bundle import GOLDENS, MANIFEST, SUMS, Manifest, sha256
+from edgeseq.bundle import GOLDENS, MANIFEST, SIGNATURE, SUMS, Manifest, sha256
 from export.errors import ExportError
+
+
+def check(output: Path) -> None:
+    """Raise ExportError if `output` holds anything but an earlier bundle, whose files alone may be replaced."""
+    if not output.exists() and not output.is_symlink():
+        return
+    if not output.is_dir():
+        raise ExportError(f"{output}: exists and is no folder; it is not overwritten. Choose another --output.")
+    there = {file.name for file in output.iterdir()}
+    if there and MANIFEST not in there:
+        raise ExportError(f"{output}: exists and is no bundle; it is not overwritten. Choose another --output.")
+    sums_file = output / SUMS
+    listed = sums_file.read_text("utf-8", "replace").splitlines() if sums_file.is_file() else []
+    others = there - {line.partition("  ")[2] for line in listed} - {MANIFEST, SUMS, SIGNATURE}
+    if others:
+        raise ExportError(
+            f"{output}: holds '{min(others)}', which is no part of the bundle there; it is not overwritten. "
+            "Move it away, or choose another --output."
+        )
 
 
 @contextmanager
@@ -24,22 +43,37 @@ def folder(output: Path) -> Iterator[Path]:
 
     An earlier bundle at `output` is replaced; anything else there is left alone, with an ExportError.
     """
-    if output.exists() and not (output / MANIFEST).is_file() and (not output.is_dir() or any(output.iterdir())):
-        raise ExportError(f"{output}: exists and is no bundle; it is not overwritten. Choose another --output.")
-    output.parent.mkdir(parents=True, exist_ok=True)
-    aside = Path(tempfile.mkdtemp(prefix=f".{output.name}.", dir=output.parent))
+    check(output)
+    output = output.resolve()
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        aside = Path(tempfile.mkdtemp(prefix=f".{output.name}.", dir=output.parent))
+    except OSError as cause:
+        raise ExportError(f"{output}: cannot be written: {cause.strerror or cause}.") from cause
     try:
         yield aside
         aside.chmod(0o755)
-        if output.exists():
-            old = Path(tempfile.mkdtemp(prefix=f".{output.name}.old.", dir=output.parent))
-            output.replace(old)
-            aside.replace(output)
-            shutil.rmtree(old)
-        else:
-            aside.replace(output)
+        check(output)
+        _put(aside, output)
+    except OSError as cause:
+        raise ExportError(f"{output}: cannot be written: {cause}.") from cause
     finally:
         shutil.rmtree(aside, ignore_errors=True)
+
+
+def _put(aside: Path, output: Path) -> None:
+    """Rename the new folder into place; an earlier one goes back there if that fails half-way."""
+    if not output.exists():
+        aside.replace(output)
+        return
+    old = Path(tempfile.mkdtemp(prefix=f".{output.name}.old.", dir=output.parent))
+    output.replace(old)
+    try:
+        aside.replace(output)
+    except BaseException:
+        old.replace(output)
+        raise
+    shutil.rmtree(old)
 
 
 def manifest(path: Path, content: Manifest) -> None:
