@@ -219,7 +219,8 @@ def _origin(sequence: Sequence, notes: Items[str]) -> Origin:
 def _missed(entry: bundles.ParityTable) -> str:
     error = entry.rms_err if entry.metric == "rms" else entry.max_abs_err
     advice = (
-        "Calibrate with more of the real frames, or leave the variant out with --variants."
+        "The tolerance is a share of how much the output varies over the calibration frames: calibrate with more of "
+        "the real ones, or leave the variant out with --variants."
         if entry.metric == "rms"
         else "The step is not the model: part of it works over time in a way that was not recognized."
     )

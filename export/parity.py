@@ -98,8 +98,8 @@ def chaos(known: Items[Truth]) -> list[str]:
     notes = []
     for output in np.flatnonzero(OWN_ERRORS * own > QUANTIZED_BOUNDS["w8a16"] * spread):
         told = (
-            f"output {output} is chaotic: the model in float32 departs from itself in float64 by {own[output]:.3g}, "
-            f"while the output varies by {spread[output]:.3g}"
+            f"output {output} is chaotic or random: the model in float32 departs from itself in float64 by "
+            f"{own[output]:.3g}, while the output varies by {spread[output]:.3g}"
         )
         if OWN_ERRORS * own[output] >= max(spread[output], FLOAT_SHARE * greatest[output]):
             raise ExportError(f"{told}: no step could be held against it. Nothing was written.")

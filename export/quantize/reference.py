@@ -166,7 +166,9 @@ def _requantize(op: Op, program: Program) -> Plan:
 def _quantize(op: Op, program: Program) -> Plan:
     kind = program.types[op.output]
     scale = np.float32(kind.scale)
-    return lambda x: saturate(np.rint(x / scale).astype(np.int64) + kind.zero_point, kind)
+    low, high = (limit - kind.zero_point for limit in kind.limits)
+    # Saturated while it is still a float: a frame of 1e30 has no int64, and would come out at the wrong end.
+    return lambda x: np.clip(np.rint(x / scale), low, high).astype(np.int64) + kind.zero_point
 
 
 def _dequantize(op: Op, program: Program) -> Plan:
