@@ -20,6 +20,9 @@ from export.errors import ExportError, node_error
 from export.graph import StreamGraph, constant_of, integer, ints, sizes
 from export.program import Op, Program, ProgramState
 
+ACTIVATIONS = {"RNN": (["Tanh"], ["Relu"]), "GRU": (["Sigmoid", "Tanh"],), "LSTM": (["Sigmoid", "Tanh", "Tanh"],)}
+"""What recurrent ops may have inside; the first is their default."""
+
 VIEWS = {"Reshape", "Squeeze", "Unsqueeze", "Flatten", "Identity", "Transpose"}
 BINARY = {"Add": "add", "Sub": "sub", "Mul": "mul"}
 UNARY = {"Sigmoid": "sigmoid", "Tanh": "tanh", "Relu": "relu"}
@@ -195,6 +198,12 @@ class Lowering:
         weight, recurrence = (constant_of(node.inputs[index]) for index in (1, 2))
         if weight is None or recurrence is None:
             raise node_error(str(node.name), node.op_type, "its weights are not constants.")
+        if "activations" in node.attributes:
+            words = [str(word) for word in node.attributes["activations"].as_strings()]
+            if words not in ACTIVATIONS[node.op_type]:
+                raise node_error(
+                    str(node.name), node.op_type, f"the activations {words} have no integer form; export float32 alone."
+                )
         hidden = recurrence.shape[2]
         given = constant_of(node.inputs[3]) if len(node.inputs) > 3 else None  # noqa: PLR2004 - B is the fourth input
         bias = np.zeros(2 * gates * hidden, np.float32) if given is None else given.reshape(-1)

@@ -11,7 +11,7 @@ __all__ = ["Sequence", "load"]
 
 
 def load(source: str, *, input_name: str | None = None, time_axis: int | None = None) -> Sequence:
-    """Load a model: a .onnx file, or `module.py:function` that gives a PyTorch module and an example.
+    """Load a model: a .onnx or .keras file, or `module.py:function` that gives a PyTorch module and an example.
 
     Raises ExportError for what is neither, or cannot be loaded.
     """
@@ -28,4 +28,12 @@ def load(source: str, *, input_name: str | None = None, time_axis: int | None = 
         from export.frontends import onnx as onnx_frontend  # noqa: PLC0415 - symmetrical with the other
 
         return onnx_frontend.load(Path(source), input_name=input_name, time_axis=time_axis)
-    raise ExportError(f"'{source}' is neither a .onnx file nor module.py:function giving a PyTorch module.")
+    if source.endswith(".keras"):
+        try:
+            from export.frontends import keras as keras_frontend  # noqa: PLC0415 - h5py loads only for Keras sources
+        except ModuleNotFoundError as cause:
+            raise ExportError(
+                f"{source}: a Keras source needs '{cause.name}': pip install 'edgeseq[export]'."
+            ) from cause
+        return keras_frontend.load(Path(source), input_name=input_name, time_axis=time_axis)
+    raise ExportError(f"'{source}' is no .onnx file, no .keras file and no module.py:function giving a PyTorch module.")

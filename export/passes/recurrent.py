@@ -20,7 +20,6 @@ from export.passes import buffers
 
 OPS = {"RNN": ("h",), "GRU": ("h",), "LSTM": ("h", "c")}
 GATES = {"RNN": 1, "GRU": 3, "LSTM": 4}
-ACTIVATIONS = {"RNN": (["Tanh"], ["Relu"]), "GRU": (["Sigmoid", "Tanh"],), "LSTM": (["Sigmoid", "Tanh", "Tanh"],)}
 SEQUENCE_LENS = 4
 INITIAL = 5
 """Position of the first initial state among a recurrent op's inputs."""
@@ -55,10 +54,6 @@ def _check(stream: StreamGraph, node: ir.Node) -> None:
         )  # fmt: skip
     if "clip" in node.attributes:
         raise node_error(name, node.op_type, "the attribute 'clip' is not supported.")
-    if "activations" in node.attributes:
-        given = [str(word) for word in node.attributes["activations"].as_strings()]
-        if given not in ACTIVATIONS[node.op_type]:
-            raise node_error(name, node.op_type, f"the activations {given} are not supported.")
     if len(node.inputs) > SEQUENCE_LENS and node.inputs[SEQUENCE_LENS] is not None:
         raise node_error(name, node.op_type, "it takes sequence lengths, which a stream does not have.")  # 1
     x = node.inputs[0]

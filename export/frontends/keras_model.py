@@ -1,0 +1,274 @@
+"""A Keras model's configuration as the list of its layers' calls, in order; nothing of it is executed.
+
+1. Sequential and Functional models, also one inside the other: an inner model's layers are named `inner/layer`.
+2. Functional models also hold operations on tensors (x + y, x[:, -1]); those that stand for a layer are read as one.
+3. Weights are found as Keras stores them: by the layer's class and its number among those of its class.
+Source: the configurations that Keras 3 writes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from export.errors import ExportError
+from export.frontends.keras_archive import Archive
+from export.frontends.keras_graph import Call
+from export.frontends.keras_layers import LAYERS, PER_STEP
+from export.frontends.keras_refused import reason_against
+from export.graph import first_line
+
+MAX_CALLS = 5_000
+MAX_DEPTH = 8
+RECURRENT = ("SimpleRNN", "GRU", "LSTM")
+MASK_READERS = {*RECURRENT, "GlobalAveragePooling1D", "Softmax", "TimeDistributed"}
+MODELS = ("Sequential", "Functional")
+PLAIN_OPS = {"Relu", "Relu6", "Sigmoid", "Tanh", "Silu", "Softplus", "Softsign", "Selu"}
+OPERATIONS = {"Add", "Subtract", "Multiply", "Divide", "TrueDivide", "Maximum", "Minimum", "GetItem", "ReLU"}
+Config = Mapping[str, Any]
+
+
+@dataclass
+class Layers:
+    """A model as calls in order. features: numbers in one frame. window: the length it was built for, if fixed."""
+
+    archive: Archive
+    calls: list[Call] = field(default_factory=list)
+    input: str = ""
+    output: str = ""
+    features: int = 0
+    window: int | None = None
+    stateful: list[str] = field(default_factory=list)
+    kinds: set[str] = field(default_factory=set)
+
+    def read(self) -> None:
+        """Read the whole configuration. Raises ExportError naming the layer that cannot be read."""
+        try:
+            self.output = self._model(self.archive.config, "", "", None)
+        except (KeyError, TypeError, ValueError, IndexError, AttributeError, RecursionError) as cause:
+            raise ExportError(
+                f"{self.archive.path}: its configuration is not as Keras 3 writes it "
+                f"({type(cause).__name__}: {first_line(cause)})."
+            ) from cause
+        if not self.input:
+            raise ExportError(f"{self.archive.path}: the model has no input layer.")
+        readers = self.kinds & MASK_READERS
+        if "Masking" in self.kinds and readers:
+            masking = next(call for call in self.calls if call.kind == "Masking")
+            raise masking.error(f"{reason_against('Masking')} ({', '.join(sorted(readers))} would read its mask.)")
+
+    def _model(self, entry: Config, name: str, group: str, feed: str | None) -> str:
+        """Read a model; return the name of its output. feed: what an outer model gives it."""
+        if name.count("/") > MAX_DEPTH:
+            raise ExportError(f"{self.archive.path}: models stand more than {MAX_DEPTH} deep inside each other.")
+        kind = str(entry.get("class_name"))
+        module = str(entry.get("module", "keras"))
+        if kind not in MODELS or not _of_keras(module):
+            raise ExportError(
+                f"{self.archive.path}: the model is a '{kind}' of '{module}', a class of its own: its code would have "
+                "to be executed to know it. Build it as a Sequential or Functional model and copy the weights."
+            )
+        config = entry["config"]
+        layers = config["layers"]
+        if not isinstance(layers, list) or not layers:
+            raise ExportError(f"{self.archive.path}: the model has no layers.")
+        places = _places(layers, f"{group}layers/")
+        if kind == "Sequential":
+            return self._sequential(config, layers, places, name, feed)
+        return self._functional(config, layers, places, name, feed)
+
+    def _sequential(self, config: Config, layers: list[Config], places: list[str], name: str, feed: str | None) -> str:
+        value = feed
+        if value is None and layers[0]["class_name"] != "InputLayer":
+            value = self._input("input", config.get("build_input_shape"), "float32")
+        for layer, place in zip(layers, places, strict=True):
+            if layer["class_name"] == "InputLayer":
+                value = value or self._input_layer(layer)
+            else:
+                value = self._layer(layer, name, place, [value or ""], None)
+        return value or ""
+
+    def _functional(self, config: Config, layers: list[Config], places: list[str], name: str, feed: str | None) -> str:
+        sources, targets = (_history(config[key]) for key in ("input_layers", "output_layers"))
+        if len(sources) != 1 or len(targets) != 1:
+            raise ExportError(
+                f"{self.archive.path}: the model has {len(sources)} inputs and {len(targets)} outputs; one of each is "
+                "expected. Make a keras.Model of the one input and the one output that are to be streamed."
+            )
+        made: dict[tuple[str, int], str] = {}
+        waiting: list[tuple[Config, str, int, Config]] = []
+        for layer, place in zip(layers, places, strict=True):
+            if layer["class_name"] == "InputLayer":
+                made[str(layer["name"]), 0] = feed or self._input_layer(layer)
+            waiting.extend((layer, place, number, node) for number, node in enumerate(layer["inbound_nodes"]))
+        # A shared layer's second call may read what stands behind it in the list, so go round until all are read.
+        while waiting:
+            left = []
+            for layer, place, number, node in waiting:
+                inputs, key = _arguments(layer, node)
+                if any(isinstance(source, tuple) and source not in made for source in inputs):
+                    left.append((layer, place, number, node))
+                    continue
+                given = [made[source] if isinstance(source, tuple) else source for source in inputs]
+                made[str(layer["name"]), number] = self._layer(layer, name, place, given, key)
+            if len(left) == len(waiting):
+                raise ExportError(f"{self.archive.path}: the layer '{left[0][0]['name']}' reads what nothing gives.")
+            waiting = left
+        return made[targets[0]]
+
+    def _input_layer(self, layer: Config) -> str:
+        config = layer["config"]
+        return self._input(str(config["name"]), config.get("batch_shape"), str(config.get("dtype", "float32")))
+
+    def _input(self, name: str, shape: Any, dtype: str) -> str:
+        if self.input:
+            raise ExportError(f"{self.archive.path}: the model has several inputs; one of frames is expected.")
+        if dtype != "float32":
+            raise ExportError(
+                f"{self.archive.path}: the input '{name}' is {dtype}; frames are float32. "
+                "Models of tokens are not read from Keras."
+            )
+        if not isinstance(shape, list) or len(shape) != 3 or not isinstance(shape[2], int):  # noqa: PLR2004
+            raise ExportError(
+                f"{self.archive.path}: the input '{name}' has the shape {shape}; [batch, time, features] with a fixed "
+                "number of features is expected."
+            )
+        self.input, self.features = name, shape[2]
+        self.window = None if shape[1] is None else int(shape[1])
+        return name
+
+    def _layer(self, layer: Config, outer: str, place: str, inputs: list[str | float], key: Any) -> str:
+        """Add the call of one layer, or of all the layers of a model inside; return its name."""
+        config: Config = layer["config"]
+        kind, plain = str(layer["class_name"]), str(config["name"])
+        name = f"{outer}{plain}"
+        if kind in MODELS:
+            if len(inputs) != 1:
+                raise ExportError(f"layer '{name}' ({kind}): it is given {len(inputs)} inputs; one is expected.")
+            return self._model(layer, f"{name}/", f"{place}/", str(inputs[0]))
+        self.archive.check_owner(place, plain)
+        _check_dtype(name, kind, config)
+        self.kinds.add(kind)
+        if kind == "TimeDistributed":
+            layer, place = config["layer"], f"{place}/layer"
+            kind, config = _inner(layer, name), layer["config"]
+        elif not _of_keras(str(layer.get("module", "keras"))):
+            raise ExportError(
+                f"layer '{name}' ({kind}): it is no layer of Keras but of '{layer.get('module')}': its code would have "
+                "to be executed to know it. Use Keras' own layers."
+            )
+        if kind in PLAIN_OPS and not _is_layer(layer):
+            kind, config = "Activation", {"activation": kind.lower()}  # 2
+        if kind == "TrueDivide":
+            kind = "Divide"
+        if kind not in LAYERS or not (_is_layer(layer) or kind in OPERATIONS or kind == "Activation"):
+            raise ExportError(f"layer '{name}' ({kind}): {reason_against(kind)}")
+        weights = self.archive.variables(f"{place}/cell" if kind in RECURRENT else place) if _is_layer(layer) else ()
+        call = Call(self._unique(name), kind, config, weights, tuple(inputs), key)
+        if config.get("stateful"):
+            self.stateful.append(call.name)
+        self.calls.append(call)
+        if len(self.calls) > MAX_CALLS:
+            raise ExportError(f"{self.archive.path}: the model has more than {MAX_CALLS:,} layers.")
+        return call.name
+
+    def _unique(self, name: str) -> str:
+        taken = {call.name for call in self.calls} | {self.input}
+        return next(n for i in range(len(taken) + 1) if (n := f"{name}@{i + 1}" if i else name) not in taken)
+
+
+def _of_keras(module: str) -> bool:
+    return module == "keras" or module.startswith("keras.")
+
+
+def _is_layer(layer: Config) -> bool:
+    """Say whether this is a layer, not an operation on tensors."""
+    return str(layer.get("module", "keras")) in ("keras", "keras.layers") or "src.layers" in str(layer["module"])
+
+
+def _places(layers: list[Config], group: str) -> list[str]:
+    """Return where each layer's weights lie: its class in snake case, numbered among those of its class."""
+    seen: Counter[str] = Counter()
+    places = []
+    for layer in layers:
+        name = snake_case(str(layer["class_name"]))
+        if not _is_layer(layer) and str(layer["class_name"]) not in MODELS:
+            places.append("")
+            continue
+        places.append(f"{group}{name}_{seen[name]}" if seen[name] else f"{group}{name}")
+        seen[name] += 1
+    return places
+
+
+def snake_case(name: str) -> str:
+    """Return a class's name as Keras writes it in paths: LSTM is lstm, Conv1D conv1d, PReLU p_re_lu."""
+    split = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", re.sub(r"\W+", "", name))
+    return re.sub(r"([a-z])([A-Z])", r"\1_\2", split).lower()
+
+
+def _inner(layer: Config, name: str) -> str:
+    kind = str(layer["class_name"])
+    if kind not in PER_STEP or not _of_keras(str(layer.get("module", "keras"))):
+        raise ExportError(
+            f"layer '{name}' (TimeDistributed): it holds a '{kind}'; only layers on single time steps are streamed in "
+            f"it: {', '.join(sorted(PER_STEP))}."
+        )
+    return kind
+
+
+def _check_dtype(name: str, kind: str, config: Config) -> None:
+    given = config.get("dtype", "float32")
+    policy = given.get("config", {}).get("name", given.get("class_name")) if isinstance(given, dict) else given
+    if policy not in (None, "float32"):
+        raise ExportError(
+            f"layer '{name}' ({kind}): its dtype is {policy}; float32 is expected. Set keras.config.set_dtype_policy"
+            "('float32'), build the model again, copy the weights and save it; edgeseq quantizes by itself."
+        )
+
+
+def _history(given: Any) -> list[tuple[str, int]]:
+    """Return the layers and call numbers that ["name", 0, 0], or a list or dict of such, points to."""
+    if isinstance(given, dict):
+        given = list(given.values())
+    entries = [given] if isinstance(given[0], str) else given
+    return [(str(entry[0]), int(entry[1])) for entry in entries]
+
+
+def _arguments(layer: Config, node: Config) -> tuple[list[tuple[str, int] | float], Any]:
+    """Return what one call of a layer is given: results of other calls, numbers, and the key of a GetItem."""
+    name, kind = str(layer["name"]), str(layer["class_name"])
+    for key, value in node["kwargs"].items():
+        if _tensors(value) or (key == "training" and value):
+            reason = (
+                "it runs as in training, which is random"
+                if key == "training"
+                else f"it is given '{key}' that is computed from the data"
+            )
+            raise ExportError(f"layer '{name}' ({kind}): {reason}; that is not streamed.")
+    args = node["args"]
+    if kind == "GetItem":
+        return list(_tensors(args[0])), args[1]
+    found: list[tuple[str, int] | float] = []
+    for arg in args if len(args) != 1 or not isinstance(args[0], list) else args[0]:
+        if isinstance(arg, int | float) and not isinstance(arg, bool):
+            found.append(float(arg))
+        elif isinstance(arg, dict) and arg.get("class_name") == "__keras_tensor__":
+            found.extend(_tensors(arg))
+        else:
+            raise ExportError(f"layer '{name}' ({kind}): it is given {arg!r:.60}, which is not understood.")
+    return found, None
+
+
+def _tensors(value: Any) -> list[tuple[str, int]]:
+    """Return the calls whose results stand anywhere in an argument."""
+    if isinstance(value, list):
+        return [found for part in value for found in _tensors(part)]
+    if not isinstance(value, dict) or value.get("class_name") != "__keras_tensor__":
+        return []
+    name, number, output = value["config"]["keras_history"]
+    if output != 0:
+        raise ExportError(f"layer '{name}': its state is read as an output; only its first output is streamed.")
+    return [(str(name), int(number))]
