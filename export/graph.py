@@ -60,6 +60,14 @@ class Timing:
         return replace(self, axis=axis)
 
 
+@dataclass(frozen=True)
+class Pair:
+    """The two time axes of a value over two times, such as attention's scores."""
+
+    query: int
+    key: int
+
+
 @dataclass
 class StreamGraph:
     """A sequence graph on its way to a step graph.
@@ -68,6 +76,12 @@ class StreamGraph:
     each was along it in the two runs that showed it. timing: how each of them stands to the frames. fills: the
     constant entries at the start of those with a negative delay. frames_per_step: frames that one step takes.
     states: what the passes have made explicit. notes: what was inferred or decided, for the user to read.
+
+    pairs: the time axes of values over two times; windows: how many keys a query sees there. sized: the time axes of
+    values that depend on the length alone (masks, positions) and are read as data. probed: the lengths of the runs.
+    original: the graph before it was rewritten, where there are such values. attention_window, max_steps: the
+    user's choices. narrowed: attention_window cut off what the original sees. limited: beyond max_steps the step would
+    not be the original. counted: positions are counted from the first frame.
     """
 
     model: ir.Model
@@ -79,6 +93,16 @@ class StreamGraph:
     frames_per_step: int = 1
     states: list[State] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    pairs: dict[ir.Value, Pair] = field(default_factory=dict)
+    windows: dict[ir.Value, int] = field(default_factory=dict)
+    sized: dict[ir.Value, tuple[int, ...]] = field(default_factory=dict)
+    attention_window: int | None = None
+    max_steps: int | None = None
+    narrowed: bool = False
+    limited: bool = False
+    counted: bool = False
+    probed: tuple[int, int] = (0, 0)
+    original: ir.Model | None = None
 
     @property
     def graph(self) -> ir.Graph:
@@ -100,6 +124,14 @@ class StreamGraph:
     def output_timing(self) -> Timing | None:
         """The first output's timing; None where it has no time axis."""
         return self.timing.get(self.outputs[0])
+
+    def noise(self, length: int, seed: int = 0) -> dict[str, Array]:
+        """Return random input frames of a length, seeded: what they hold does not matter, only their shape."""
+        shape = [dim if isinstance(dim, int) else 1 for dim in self.input.shape or ()]
+        if not shape:
+            raise ExportError(f"the input '{self.input.name}' has no shape; give one with --example.")
+        shape[self.time_axis] = length
+        return {str(self.input.name): np.random.default_rng(seed).normal(size=shape).astype(np.float32)}
 
     def add_state(self, name: str, initial: Array) -> ir.Value:
         """Add a state of the shape and type of `initial` and return the value it enters as; `leave` closes it."""

@@ -8,18 +8,31 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from export.graph import StreamGraph
-from export.passes import align, clean, convolution, padding, recurrent, single_step, time_axis, timeline
+from export.passes import (
+    align,
+    attention,
+    clean,
+    convolution,
+    padding,
+    pairs,
+    recurrent,
+    single_step,
+    time_axis,
+    timeline,
+)
 
 Pass = Callable[[StreamGraph], bool]
 
 REWRITE: tuple[Pass, ...] = (
     clean.apply,
     time_axis.apply,
+    pairs.apply,
     timeline.apply,
     align.apply,
     padding.apply,
     convolution.apply,
     recurrent.apply,
+    attention.apply,
     single_step.apply,
 )
 

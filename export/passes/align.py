@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from export.graph import StreamGraph
-from export.passes import buffers, convolution, padding, recurrent
+from export.passes import buffers, convolution, padding, pairs, recurrent
 
 
 def apply(stream: StreamGraph) -> bool:
@@ -11,7 +11,7 @@ def apply(stream: StreamGraph) -> bool:
     changed = False
     for node in list(stream.graph):
         output = next((value for value in node.outputs if value in stream.timing), None)
-        claimed = node.op_type in recurrent.OPS or node.op_type in convolution.OPS
+        claimed = node.op_type in recurrent.OPS or node.op_type in convolution.OPS or pairs.claims(stream, node)
         if output is None or claimed or padding.claims(stream, node):
             continue
         for index, value in enumerate(node.inputs):

@@ -40,7 +40,11 @@ def ending(stream: StreamGraph) -> list[ir.Node]:
         if not any(value in stream.time for value in node.inputs if value is not None) or node.op_type == "Shape":
             continue
         read = [
-            v for v in node.outputs if v not in stream.time and (v.uses() or (v.is_graph_output() and v not in states))
+            v
+            for v in node.outputs
+            if v not in stream.time
+            and v not in stream.pairs
+            and (v.uses() or (v.is_graph_output() and v not in states))
         ]
         if read:
             found.append(node)

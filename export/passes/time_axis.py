@@ -3,9 +3,11 @@
 Shapes seen in a run are right for any op, known or unknown, decomposed or not; no pattern is matched.
 
 1. A value that depends on no data and is the same at both lengths is a constant, whatever computed it.
-2. A value that depends on data and grew along one axis has its time there, whether in step with the input or not.
-3. A value that depends on no data but on the length may only say shapes (Reshape, Expand …); read as data it would
-   make the model depend on how much it is given at once, so its reader is refused.
+2. A value that depends on data and grew along one axis has its time there, whether in step with the input or not; one
+   that grew along two is over two times, as attention's scores are.
+3. A value that depends on no data but on the length, and grew along one axis or two, is a table over time: positions or
+   a mask. Any other may only say shapes (Reshape, Expand …); read as data it would make the model depend on how much it
+   is given at once, so its reader is refused.
 """
 
 from __future__ import annotations
@@ -15,11 +17,12 @@ import onnx_ir as ir
 from onnx_ir.passes import common
 
 from export.errors import ExportError, node_error
-from export.graph import Array, StreamGraph, probe
+from export.graph import Array, Pair, StreamGraph, probe
 
 LENGTHS = (131, 257)
 """Two primes that are unlikely to be the size of anything else in a model, and far enough apart for strides."""
 
+PAIR = 2
 SHAPE_INPUTS = {"Reshape": 1, "Expand": 1, "Slice": 1}
 """Ops that read shapes or bounds beside data, and the first input at which they do."""
 
@@ -30,33 +33,37 @@ def apply(stream: StreamGraph) -> bool:
     short, long = (probe(stream.model, frames(stream, length), values) for length in LENGTHS)
     on_data = data_dependent(stream.graph)
     stream.time, stream.lengths = {stream.input: stream.time_axis}, {stream.input: LENGTHS}
+    stream.probed = LENGTHS
     changed = False
     for value in values:
         name = str(value.name)
         if value in on_data:
-            axis = _grown_axis(value, short[name], long[name])  # 2
-            value.shape = ir.Shape(["time" if i == axis else dim for i, dim in enumerate(short[name].shape)])
-            value.type = ir.TensorType(ir.DataType.from_numpy(short[name].dtype))
-            if axis is not None:
-                stream.time[value] = axis
-                stream.lengths[value] = short[name].shape[axis], long[name].shape[axis]
+            axes = _grown_axes(value, short[name], long[name])  # 2
+            _describe(value, short[name], axes)
+            if len(axes) == PAIR:
+                stream.pairs[value] = Pair(*axes)
+            elif axes:
+                stream.time[value] = axes[0]
+                stream.lengths[value] = short[name].shape[axes[0]], long[name].shape[axes[0]]
         elif short[name].shape == long[name].shape and np.array_equal(short[name], long[name]):
             changed |= _fold(stream, value, short[name])  # 1
+        elif short[name].shape != long[name].shape and short[name].ndim == long[name].ndim:
+            axes = _grown_axes(value, short[name], long[name])  # 3
+            _describe(value, short[name], axes)
+            stream.sized[value] = axes
         else:
             _check_shape_only(value, on_data)  # 3
     common.RemoveUnusedNodesPass()(stream.model)
+    if stream.sized:
+        stream.original = stream.model.clone()
     if not any(output in stream.time for output in stream.graph.outputs) and stream.graph.outputs:
         stream.notes.append("the output has no time axis: the model gives its last step's output only")
     return changed
 
 
 def frames(stream: StreamGraph, length: int, seed: int = 0) -> dict[str, Array]:
-    """Return random input frames of a length, seeded: what they hold does not matter, only their shape."""
-    shape = [dim if isinstance(dim, int) else 1 for dim in stream.input.shape or ()]
-    if not shape:
-        raise ExportError(f"the input '{stream.input.name}' has no shape; give one with --example.")
-    shape[stream.time_axis] = length
-    return {str(stream.input.name): np.random.default_rng(seed).normal(size=shape).astype(np.float32)}
+    """Return random input frames of a length, seeded."""
+    return stream.noise(length, seed)
 
 
 def data_dependent(graph: ir.Graph) -> set[ir.Value]:
@@ -69,13 +76,18 @@ def data_dependent(graph: ir.Graph) -> set[ir.Value]:
     return found
 
 
-def _grown_axis(value: ir.Value, short: Array, long: Array) -> int | None:
+def _grown_axes(value: ir.Value, short: Array, long: Array) -> tuple[int, ...]:
     grown = [axis for axis, (a, b) in enumerate(zip(short.shape, long.shape, strict=True)) if a != b]
     producer = value.producer()
     name, op_type = (str(producer.name), producer.op_type) if producer else (str(value.name), "input")
-    if len(grown) > 1:
-        raise node_error(name, op_type, "its output grows with time along more than one axis.")
-    return grown[0] if grown else None
+    if len(grown) > PAIR:
+        raise node_error(name, op_type, "its output grows with time along more than two axes.")
+    return tuple(grown)
+
+
+def _describe(value: ir.Value, content: Array, axes: tuple[int, ...]) -> None:
+    value.shape = ir.Shape(["time" if i in axes else dim for i, dim in enumerate(content.shape)])
+    value.type = ir.TensorType(ir.DataType.from_numpy(content.dtype))
 
 
 def _fold(stream: StreamGraph, value: ir.Value, content: Array) -> bool:

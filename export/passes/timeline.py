@@ -15,7 +15,7 @@ import onnx_ir as ir
 
 from export.errors import ExportError, node_error
 from export.graph import Array, StreamGraph, Timing, probe
-from export.passes import convolution, head, padding, pointwise, recurrent
+from export.passes import attention, convolution, head, padding, pairs, pointwise, recurrent
 from export.passes.time_axis import LENGTHS, frames
 
 Rule = Callable[[StreamGraph, ir.Node], Timing]
@@ -26,15 +26,19 @@ def apply(stream: StreamGraph) -> bool:
     stream.timing = {stream.input: Timing(stream.time_axis)}
     ends = set(head.ending(stream))
     for node in stream.graph:
-        timed = [value for value in node.inputs if value is not None and value in stream.time]
+        timed = [
+            value for value in node.inputs if value is not None and (value in stream.time or value in stream.pairs)
+        ]
         if not timed or node.op_type in ("Shape", "Size"):
             continue
-        if node in ends and not any(output in stream.time for output in node.outputs):
+        if node in ends and not any(output in stream.time or output in stream.pairs for output in node.outputs):
             head.check(stream, node)
             continue
         timing = _rule(stream, node)(stream, node)
         for output in node.outputs:
-            if output in stream.time:
+            if output in stream.pairs:
+                stream.timing[output] = timing.at(stream.pairs[output].query)
+            elif output in stream.time:
                 stream.timing[output] = timing.at(stream.time[output])
     strides = {timing.stride for timing in stream.timing.values()}
     stream.frames_per_step = math.lcm(*strides)
@@ -54,6 +58,8 @@ def _rule(stream: StreamGraph, node: ir.Node) -> Rule:
         return recurrent.timing
     if node.op_type in convolution.OPS:
         return convolution.timing
+    if pairs.claims(stream, node):
+        return attention.timing
     if padding.claims(stream, node):
         return padding.timing
     return pointwise.timing
