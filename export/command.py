@@ -44,6 +44,18 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--state", choices=["carry"], help="what to do with a model that gives its last step's output only"
     )
+    parser.add_argument(
+        "--window", type=int, metavar="N", help="run the whole model over the last N frames, each frame"
+    )
+    parser.add_argument(
+        "--restart", type=int, metavar="N", help="the same outputs from N states restarted in turn (recurrent models)"
+    )
+    parser.add_argument(
+        "--attention-window", type=int, metavar="W", help="how many steps attention without a band mask sees"
+    )
+    parser.add_argument(
+        "--max-steps", type=int, metavar="N", help="frames after which the stream is reset, for learned positions"
+    )
     parser.add_argument("--input", metavar="NAME", help="the input that carries the frames")
     parser.add_argument("--time-axis", type=int, metavar="AXIS", help="the input's axis along which time runs")
     parser.add_argument("--about", type=Path, metavar="FILE", help="TOML with name, stream, features, output, decider")
@@ -64,8 +76,9 @@ def main(args: argparse.Namespace) -> int:
     variants = [word.strip() for word in args.variants.split(",") if word.strip()]
     options = {
         "calibration": args.calibration, "variants": variants,
-        "state": args.state, "input": args.input, "time_axis": args.time_axis, "about": args.about,
-        "default": args.default,
+        "state": args.state, "window": args.window, "restart": args.restart,
+        "attention_window": args.attention_window, "max_steps": args.max_steps, "input": args.input,
+        "time_axis": args.time_axis, "about": args.about, "default": args.default,
     }  # fmt: skip
     # The source is the user's code and may print; stdout is for the result alone.
     with contextlib.redirect_stdout(sys.stderr):

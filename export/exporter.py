@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import onnx
-import onnx_ir as ir
 from numpy.typing import NDArray
 
 from edgeseq import backends, verify
@@ -19,11 +18,10 @@ from edgeseq.bundle import Manifest, Origin
 from edgeseq.tables import suggest
 from edgeseq.types import StepModel
 from export import about as abouts
-from export import frames, parity, passes, report
+from export import choices, frames, parity, reference, report
 from export.about import About
 from export.errors import ExportError
 from export.frontends import Sequence, load
-from export.graph import StreamGraph
 from export.quantize.reference import Interpreter
 from export.variants import KNOWN, Maker, Variant
 from export.writers import bundle as writer
@@ -44,6 +42,10 @@ def export(
     calibration: str | Path | Items[Frames] | None = None,
     variants: Items[str] = KNOWN,
     state: Literal["carry"] | None = None,
+    window: int | None = None,
+    restart: int | None = None,
+    attention_window: int | None = None,
+    max_steps: int | None = None,
     input: str | None = None,  # noqa: A002 - the command's option of that name
     time_axis: int | None = None,
     about: About | str | Path | None = None,
@@ -55,7 +57,9 @@ def export(
 
     source: a .onnx file, `module.py:function` giving (module, example), or that pair itself. calibration: frames
     float32[T, features], one array a sequence, or a file of them; without it seeded normal frames stand in, which
-    fits standardized features only. default: the variant that `auto` loads (int8 where there is one). evaluate: gives
+    fits standardized features only. state, window, restart: what to make of a model trained on windows of frames (see
+    choices.py); one of them at most. attention_window: how many steps attention without a band sees; max_steps: after how
+    many frames at most the stream is reset. default: the variant that `auto` loads (int8 where there is one). evaluate: gives
     a variant's accuracy on the task, for bundle.toml. Raises ExportError naming the node that cannot stream, or the
     variant that misses its tolerance; nothing is left at `output` then.
     """
@@ -68,11 +72,13 @@ def export(
     _check_described(described, sequence)
     cases, notes = _calibration(calibration, sequence)
     progress("rewriting it to a step")
-    stream = StreamGraph(ir.from_proto(sequence.model), sequence.time_axis)
-    passes.rewrite(stream)
-    _check_choice(sequence, state, notes)
+    choice = choices.choose(sequence, cases, state, window, restart)
+    stream = choice.rewrite(sequence, attention_window, max_steps)
+    notes.extend(choice.notes())
+    sequence, told = reference.bounded(sequence, stream, cases[0])
+    notes.extend(told)
     progress("running the original in float64")
-    known = parity.truths(sequence, cases)
+    known = parity.truths(sequence, cases, choice.length, max_steps if stream.limited else None)
     notes.extend(parity.chaos(known))
     # Ranges are seen on each sequence from its reset, and on the long run, where the state goes where it likes.
     maker = Maker(stream, [truth.frames for truth in known])
@@ -83,7 +89,7 @@ def export(
             made.append(maker.make(name))
             onnx.save(made[-1].model, str(folder / made[-1].file.path))
         graph = maker.graph()
-        golden = parity.truth(sequence, known[0].frames[:GOLDEN_STEPS])
+        golden = parity.truth(sequence, known[0].frames[:GOLDEN_STEPS], choice.length)
         writer.goldens(folder, _goldens(golden, made))
         entries, drifts, accuracy = [], [], {}
         for variant in made:
@@ -171,21 +177,6 @@ def _calibration(given: str | Path | Items[Frames] | None, sequence: Sequence) -
         cases = frames.checked(list(given), sequence.features, "calibration")
     total = sum(map(len, cases))
     return cases, [f"calibrated on {total:,} frames in {len(cases)} sequences"]
-
-
-def _check_choice(sequence: Sequence, state: str | None, notes: list[str]) -> None:
-    """Ask for a choice: a model of last steps only is another function when its state is carried on."""
-    if sequence.time_of_output is not None:
-        return
-    if state != "carry":
-        raise ExportError(
-            f"{sequence.origin}: gives the output of its last step only, so it was probably trained on windows, each "
-            "from a zero state. With its state carried on from step to step it is not the function as trained. "
-            "If that is what you want, say so with --state carry."
-        )
-    notes.append(
-        "state carried on for ever; the model gives its last step only, so this is not the function as trained"
-    )
 
 
 def _goldens(golden: parity.Truth, made: Items[Variant]) -> dict[str, NDArray[Any]]:

@@ -19,6 +19,8 @@ STEPS = 10_000
 """Free-running steps at least, per variant and backend."""
 PREFIXES = 40
 """For a model that gives its last step only: how many random prefixes the original is run on."""
+WINDOWS = 200
+"""For a model run on windows: on how many random ones the original is run."""
 QUANTIZED_BOUNDS = {"int8": 0.04, "w8a16": 0.01}
 """Greatest rms error, as a share of the output's standard deviation."""
 FLOAT_SHARE = 1e-5
@@ -48,19 +50,36 @@ class Drift:
     rms: tuple[float, ...]
 
 
-def truths(sequence: Sequence, calibration: Items[NDArray[np.float32]], seed: int = 0) -> list[Truth]:
-    """Run the original: once over one long sequence of at least STEPS, then over the given ones from a reset each."""
+def truths(
+    sequence: Sequence, calibration: Items[NDArray[np.float32]], window: int = 0, longest: int | None = None
+) -> list[Truth]:
+    """Run the original: once over one long sequence of at least STEPS, then over the given ones from a reset each.
+
+    window: where not 0, over windows of so many frames at random places instead of over the whole. longest: after how
+    many frames at most a stream is reset; a longer sequence is cut there.
+    """
     joined = np.concatenate(list(calibration))
     long = np.tile(joined, (-(-STEPS // len(joined)), 1))[: max(STEPS, min(len(joined), 2 * STEPS))]
-    return [truth(sequence, frames, seed) for frames in (long, *calibration[:SEGMENTS])]
+    cases = [frames for frames in (long, *calibration[:SEGMENTS]) if len(frames) >= window]
+    if longest is not None:
+        cases = [case[at : at + longest] for case in cases for at in range(0, len(case), longest)]
+    return [truth(sequence, frames, window) for frames in cases]
 
 
-def truth(sequence: Sequence, frames: NDArray[np.float32], seed: int = 0) -> Truth:
+def truth(sequence: Sequence, frames: NDArray[np.float32], window: int = 0, seed: int = 0) -> Truth:
     """Run the original over one sequence, in float64 and in float32."""
+    rng = np.random.default_rng(seed)
+    if window:
+        last = len(frames) - window
+        at = np.unique(np.concatenate([[0, last], rng.integers(0, last + 1, min(WINDOWS, last + 1))]))
+        parts = [frames[start : start + window] for start in at]
+        double, single = (
+            np.stack([sequence.outputs(part, run)[-1] for part in parts]) for run in (sequence.double, sequence.single)
+        )
+        return _truth(frames, at, double, single)
     if sequence.time_of_output is not None:
         double, single = sequence.outputs(frames, sequence.double), sequence.outputs(frames, sequence.single)
         return _truth(frames, np.arange(len(double)), double, single)
-    rng = np.random.default_rng(seed)
     at = np.unique(np.concatenate([[0, len(frames) - 1], rng.integers(0, len(frames), min(PREFIXES, len(frames)))]))
     double = np.concatenate([sequence.outputs(frames[: end + 1], sequence.double) for end in at])
     single = np.concatenate([sequence.outputs(frames[: end + 1], sequence.single) for end in at])

@@ -22,6 +22,8 @@ MAX_BYTES = 2 << 30
 TIME_WORDS = ("time", "seq", "step", "frame", "length", "t")
 WEIGHTED = {"RNN", "GRU", "LSTM", "MatMul", "Gemm", "Conv", "LayerNormalization"}
 BATCH_WORDS = ("batch", "n", "b")
+# ONNX's own reference of these ops works with their default activations, whatever the node says.
+ACTIVATIONS = {"RNN": (["Tanh"], ["Relu"]), "GRU": (["Sigmoid", "Tanh"],), "LSTM": (["Sigmoid", "Tanh", "Tanh"],)}
 
 
 def load(path: Path, *, input_name: str | None, time_axis: int | None) -> Sequence:
@@ -55,7 +57,25 @@ def load(path: Path, *, input_name: str | None, time_axis: int | None) -> Sequen
         return _run(path, evaluator, {name: x.astype(np.float64)})
 
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    return Sequence(model, name, axis, shape, single, double, "ONNX", path.name, digest, notes=notes)
+    fixed = dims[axis]
+    window = fixed if isinstance(fixed, int) else None
+    sequence = Sequence(
+        model, name, axis, shape, single, double, "ONNX", path.name, digest, window=window, notes=notes
+    )  # fmt: skip
+    if window is not None:
+        _check_freed(path, sequence, window)
+    return sequence
+
+
+def _check_freed(path: Path, sequence: Sequence, window: int) -> None:
+    """See whether a model still runs at other lengths than the one it was fixed to."""
+    try:
+        sequence.single(sequence.noise(window + 1))
+    except ExportError as cause:
+        raise ExportError(
+            f"{path}: its time axis is fixed at {window} steps and its nodes hold that length too ({cause}). Export it "
+            "again with a dynamic time axis."
+        ) from cause
 
 
 def _run(path: Path, engine: Any, feeds: dict[str, NDArray[Any]]) -> NDArray[np.floating]:
@@ -80,6 +100,10 @@ def _check_node(model: onnx.ModelProto, node: onnx.NodeProto) -> None:
     """Refuse weights that are no numbers, and what ONNX's reference passes over without a word."""
     if any(attribute.name == "input_forget" and attribute.i for attribute in node.attribute):
         raise node_error(node.name, node.op_type, "coupled input and forget gates are not supported.")
+    if any(attribute.name == "activations" for attribute in node.attribute):
+        given = [word.decode() for word in helper.get_node_attr_value(node, "activations")]
+        if given not in [words * directions for words in ACTIVATIONS.get(node.op_type, ()) for directions in (1, 2)]:
+            raise node_error(node.name, node.op_type, f"the activations {given} are not supported in an ONNX source.")
     for name in node.input:
         tensor = next((tensor for tensor in model.graph.initializer if tensor.name == name), None)
         if tensor is None or tensor.data_type not in (TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16):
@@ -222,10 +246,7 @@ def _choose_axis(
         if given is None:
             notes.append(f"time was taken to be axis {axis} of '{value.name}' {dims}; --time-axis says otherwise")
     if isinstance(dims[axis], int):
-        raise ExportError(
-            f"{path}: the time axis (axis {axis} of '{value.name}', shape {dims}) is fixed at {dims[axis]} steps. "
-            "Export the model again with a dynamic time axis, or name the axis with --time-axis."
-        )
+        notes.append(f"the time axis was fixed at {dims[axis]} steps and was set free")
     size = dims[1 if axis == 0 else 0]
     if len(dims) > 2 and isinstance(size, int) and size != 1:  # noqa: PLR2004 - [batch, time, features]
         raise ExportError(

@@ -1,0 +1,92 @@
+"""Models trained on windows: carried on, whole windows, restarted states; and the error that asks for the choice."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import models
+import numpy as np
+import onnx
+import pytest
+import torch
+
+import edgeseq
+import export
+
+OPTIONS = {"calibration": models.walks(), "variants": ["float32"]}
+
+
+def windows(module: models.Recurrent, x: np.ndarray, length: int) -> np.ndarray:
+    rows = []
+    with torch.no_grad():
+        for start in range(len(x) - length + 1):
+            y = module(torch.from_numpy(x[None, start : start + length]))[0].numpy()
+            rows.append(y if module.last else y[-1])
+    return np.array(rows)
+
+
+@pytest.mark.parametrize("last", [True, False])
+@pytest.mark.parametrize("length", [1, 7])
+@pytest.mark.parametrize("choice", ["window", "restart"])
+def test_every_output_is_that_of_its_window(choice: str, length: int, last: bool, tmp_path: Path) -> None:  # noqa: FBT001
+    module = models.random_module(3, last=last)
+    bundle = export.export((module, models.example()), tmp_path / "b", **{choice: length}, **OPTIONS)
+    graph = bundle.manifest.graphs[0]
+    assert (graph.delay, graph.receptive_field, graph.warm_up) == (length - 1, length, length - 1)
+    model, x = edgeseq.load(bundle), models.walks(1)[0][:60]
+    given = np.concatenate([model.run(x[:13]), model.run(x[13:])])
+    assert np.isnan(given[: length - 1]).all()
+    np.testing.assert_allclose(given[length - 1 :], windows(module, x, length), atol=1e-5)
+    assert len(model.flush()) == 0
+    model.reset()
+    np.testing.assert_array_equal(model.run(x), given)
+
+
+def test_choices_exclude_each_other(tmp_path: Path) -> None:
+    with pytest.raises(export.ExportError, match="--state and --window exclude each other"):
+        export.export((models.gru(), models.example()), tmp_path / "b", state="carry", window=5, **OPTIONS)
+    with pytest.raises(export.ExportError, match="at least 1 frame"):
+        export.export((models.gru(), models.example()), tmp_path / "b", window=0, **OPTIONS)
+
+
+def test_only_recurrent_states_are_restarted(tmp_path: Path) -> None:
+    convolution = torch.nn.Sequential()
+    convolution.add_module("conv", _Causal())
+    with pytest.raises(export.ExportError, match=r"--restart is for recurrent models.*Use --window"):
+        export.export((convolution.eval(), models.example()), tmp_path / "b", restart=5, **OPTIONS)
+
+
+class _Causal(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = torch.nn.Conv1d(models.FEATURES, 2, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.conv(torch.nn.functional.pad(x.transpose(1, 2), (2, 0))).transpose(1, 2)
+
+
+@pytest.fixture
+def fixed(tmp_path: Path) -> Path:
+    """A last-step GRU as ONNX whose time axis is fixed at 12 frames."""
+    module = models.random_module(3, last=True, kind="gru")
+    path = tmp_path / "fixed.onnx"
+    torch.onnx.export(module, (torch.zeros(1, 12, models.FEATURES),), str(path), dynamo=False, input_names=["x"])
+    shape = onnx.load(path).graph.input[0].type.tensor_type.shape
+    assert [dim.dim_value for dim in shape.dim] == [1, 12, models.FEATURES]
+    return path
+
+
+def test_a_fixed_time_axis_asks_for_a_choice_and_says_what_hangs_on_it(fixed: Path, tmp_path: Path) -> None:
+    with pytest.raises(export.ExportError, match=r"windows of 12 frames.*--restart N.*apart on average") as raised:
+        export.export(str(fixed), tmp_path / "b", **OPTIONS)
+    assert "nan" not in str(raised.value)
+    assert not (tmp_path / "b").exists()
+
+
+def test_a_fixed_time_axis_is_set_free(fixed: Path, tmp_path: Path) -> None:
+    module, x = models.random_module(3, last=True, kind="gru"), models.walks(1)[0][:40]
+    carried = edgeseq.load(export.export(str(fixed), tmp_path / "carry", state="carry", **OPTIONS)).run(x)
+    with torch.no_grad():
+        np.testing.assert_allclose(carried[-1], module(torch.from_numpy(x[None]))[0].numpy(), atol=1e-5)
+    windowed = edgeseq.load(export.export(str(fixed), tmp_path / "window", window=12, **OPTIONS)).run(x)
+    np.testing.assert_allclose(windowed[11:], windows(module, x, 12), atol=1e-5)
