@@ -17,7 +17,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from export import passes
-from export.errors import ExportError
+from export.errors import OptionError
 from export.frontends.sequence import Sequence
 from export.graph import StreamGraph
 from export.passes import restart, window
@@ -64,17 +64,17 @@ def choose(
     asked = {"--state": state, "--window": window_length, "--restart": restart_length}
     given = [name for name, value in asked.items() if value is not None]
     if len(given) > 1:
-        raise ExportError(f"{' and '.join(given)} exclude each other: choose one.")
+        raise OptionError(f"{' and '.join(given)} exclude each other: choose one.")
     for length, name in ((window_length, "window"), (restart_length, "restart")):
         if length is not None:
             if length < 1:
-                raise ExportError(f"--{name} must be at least 1 frame, not {length}.")
+                raise OptionError(f"--{name} must be at least 1 frame, not {length}.")
             return Choice("window" if name == "window" else "restart", length)
     if sequence.window is None and sequence.time_of_output is not None:
         return Choice("stream")
     if state == "carry":
         return Choice("carry")
-    raise ExportError(_what_hangs_on_it(sequence, frames))
+    raise OptionError(_what_hangs_on_it(sequence, frames))
 
 
 def _what_hangs_on_it(sequence: Sequence, frames: Items[Frames]) -> str:

@@ -1,10 +1,14 @@
 """What cannot be exported, with the node's name, the reason and what would work."""
 
-from edgeseq.errors import EdgeseqError
+from edgeseq.errors import ConfigError, EdgeseqError
 
 
 class ExportError(EdgeseqError):
     """A model that cannot become a step, or a step that does not compute what the model does."""
+
+
+class OptionError(ExportError, ConfigError):
+    """An option of the export that is wrong in itself: the exit status is that of a usage mistake."""
 
 
 def node_error(name: str, op_type: str, reason: str) -> ExportError:

@@ -20,7 +20,7 @@ from edgeseq.types import StepModel
 from export import about as abouts
 from export import choices, frames, parity, reference, report
 from export.about import About
-from export.errors import ExportError
+from export.errors import ExportError, OptionError
 from export.frontends import Sequence, load
 from export.quantize.reference import Interpreter
 from export.variants import KNOWN, Maker, Variant
@@ -58,10 +58,10 @@ def export(
     source: a .onnx file, `module.py:function` giving (module, example), or that pair itself. calibration: frames
     float32[T, features], one array a sequence, or a file of them; without it seeded normal frames stand in, which
     fits standardized features only. state, window, restart: what to make of a model trained on windows of frames (see
-    choices.py); one of them at most. attention_window: how many steps attention without a band sees; max_steps: after how
-    many frames at most the stream is reset. default: the variant that `auto` loads (int8 where there is one). evaluate: gives
-    a variant's accuracy on the task, for bundle.toml. Raises ExportError naming the node that cannot stream, or the
-    variant that misses its tolerance; nothing is left at `output` then.
+    choices.py); one of them at most. attention_window: how many steps attention without a band sees. max_steps: after
+    how many frames at most the stream is reset. default: the variant that `auto` loads (int8 where there is one).
+    evaluate: gives a variant's accuracy on the task, for bundle.toml. Raises ExportError naming the node that cannot
+    stream, or the variant that misses its tolerance; nothing is left at `output` then.
     """
     _check_variants(variants, default)
     output = Path(output).resolve()
@@ -134,14 +134,14 @@ def export(
 
 def _check_variants(variants: Items[str], default: str | None) -> None:
     if not variants:
-        raise ExportError("no variant was asked for.")
+        raise OptionError("no variant was asked for.")
     for name in variants:
         if name not in KNOWN:
-            raise ExportError(f"there is no variant '{name}'. {suggest(name, KNOWN)}")
+            raise OptionError(f"there is no variant '{name}'. {suggest(name, KNOWN)}")
     if len(set(variants)) != len(variants):
-        raise ExportError(f"a variant was asked for twice ({', '.join(variants)}).")
+        raise OptionError(f"a variant was asked for twice ({', '.join(variants)}).")
     if default is not None and default not in variants:
-        raise ExportError(f"the default variant '{default}' is not among those exported ({', '.join(variants)}).")
+        raise OptionError(f"the default variant '{default}' is not among those exported ({', '.join(variants)}).")
 
 
 def _load(

@@ -223,28 +223,34 @@ def _dims(path: Path, value: onnx.ValueInfoProto) -> list[int | str]:
             f"{path}: the input '{value.name}' has the shape {dims}; [batch, time, features], [time, batch, features] "
             "or [time, features] is expected."
         )
-    if not isinstance(dims[-1], int):
-        raise ExportError(f"{path}: the number of features of '{value.name}' is not fixed (shape {dims}).")
     return dims
 
 
 def _choose_axis(
     path: Path, value: onnx.ValueInfoProto, dims: list[int | str], given: int | None, notes: list[str]
 ) -> int:
-    """Infer the time axis: the one given, else the one free axis, else by the axes' names, else batch first."""
-    free = [axis for axis, dim in enumerate(dims[:-1]) if not isinstance(dim, int)]
+    """Infer the time axis: the one given, else by the axes' names, else by which are free, else batch first."""
+    free = [axis for axis, dim in enumerate(dims) if not isinstance(dim, int)]
+    named = [axis for axis in free if _named(dims[axis], TIME_WORDS)]
+    batch = [axis for axis in free if _named(dims[axis], BATCH_WORDS)]
+    rest = [axis for axis in free if axis not in batch]
     if given is not None:
         axis = axis_of(given, dims, str(path))
     elif len(dims) == 2:  # noqa: PLR2004 - [time, features]
         axis = 0
-    elif len(free) == 1 and not _named(dims[free[0]], BATCH_WORDS):
-        axis = free[0]
+    elif len(named) == 1:
+        axis = named[0]
+    elif not isinstance(dims[-1], int):
+        axis = len(dims) - 1
+    elif len(rest) == 1 and (batch or dims[1 - rest[0]] == 1):
+        axis = rest[0]
     else:
-        named = [axis for axis in free if _named(dims[axis], TIME_WORDS)]
-        batch = [axis for axis in free if _named(dims[axis], BATCH_WORDS)]
-        axis = named[0] if len(named) == 1 else 1 - batch[0] if len(batch) == 1 else 1
-        if given is None:
-            notes.append(f"time was taken to be axis {axis} of '{value.name}' {dims}; --time-axis says otherwise")
+        # [batch, time, features], time fixed or not.
+        axis = 1
+        notes.append(f"time was taken to be axis 1 of '{value.name}' {dims}; --time-axis says otherwise")
+    features = [dim for place, dim in enumerate(dims) if place != axis][-1]
+    if not isinstance(features, int):
+        raise ExportError(f"{path}: the number of features of '{value.name}' is not fixed (shape {dims}).")
     if isinstance(dims[axis], int):
         notes.append(f"the time axis was fixed at {dims[axis]} steps and was set free")
     size = dims[1 if axis == 0 else 0]
