@@ -37,6 +37,9 @@ def count(model: onnx.ModelProto) -> Macs:
         # Weights of a float product may still stand behind their DequantizeLinear.
         if node.op_type == "DequantizeLinear" and node.input[0] in sizes:
             sizes[node.output[0]] = sizes[node.input[0]]
+    # Fused ops keep the names of what they read and give, not the shapes.
+    inferred = onnx.shape_inference.infer_shapes(model).graph
+    shapes = {value.name: _shape(value) for value in [*inferred.value_info, *inferred.input, *inferred.output]}
     totals = {"integer": 0, "float": 0}
     seen = set()
     for node in optimized.graph.node:
@@ -45,6 +48,10 @@ def count(model: onnx.ModelProto) -> Macs:
             continue
         seen.add(node.op_type)
         weights = [sizes[name] for name in node.input if len(sizes.get(name, ())) > 1]
+        between = None if weights else _between(node, shapes)
+        if between is not None:
+            totals[kind] += between
+            continue
         if not weights:
             raise ExportError(f"node '{node.name}' ({node.op_type}): its weights are not in the optimized graph.")
         pick: Callable[..., list[tuple[int, ...]]] = (
@@ -52,6 +59,21 @@ def count(model: onnx.ModelProto) -> Macs:
         )
         totals[kind] += sum(int(np.prod(shape)) for shape in pick(weights))
     return Macs(totals["integer"], totals["float"], tuple(sorted(seen)))
+
+
+def _shape(value: onnx.ValueInfoProto) -> tuple[int, ...]:
+    return tuple(dim.dim_value for dim in value.type.tensor_type.shape.dim)
+
+
+def _between(node: onnx.NodeProto, shapes: dict[str, tuple[int, ...]]) -> int | None:
+    """Return the multiply-accumulates of a product of two values, as attention has them; None where sizes lack."""
+    leaving = shapes.get(node.output[0], ())
+    for place, attribute_name, axes in ((0, "transA", (-1, -2)), (1, "transB", (-2, -1))):
+        entering = shapes.get(node.input[place], ())
+        if "MatMul" in node.op_type and len(entering) > 1 and 0 not in (*entering, *leaving):
+            turned = any(attribute.name == attribute_name and attribute.i for attribute in node.attribute)
+            return int(np.prod(leaving)) * entering[axes[turned]]
+    return None
 
 
 def optimize(model: onnx.ModelProto) -> onnx.ModelProto:

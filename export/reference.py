@@ -57,11 +57,12 @@ def bounded(sequence: Sequence, stream: StreamGraph, frames: NDArray[np.float32]
     compared = frames[:COMPARED]
     here, unmasked = result.outputs(compared, result.double), sequence.outputs(compared, sequence.double)
     apart, spread = np.abs(here - unmasked), float(unmasked.std()) or 1.0
-    return result, [
+    told = (
         f"held against the original under a band mask of {stream.attention_window} steps; on {len(compared):,} "
         f"calibration frames that is {apart.max():.3g} at most and {np.sqrt(np.mean(apart**2)):.3g} rms apart from the "
         f"unmasked original, whose output varies by {spread:.3g}"
-    ]
+    )
+    return result, [told]
 
 
 def _whole(sequence: Sequence, run: Piece, timing: Timing) -> Callable[[Floats], Floats]:

@@ -22,13 +22,13 @@ KEEPING = NORMALIZING | {"LayerNormalization", "Trilu", "Concat", "Split", "Slic
 VIEWS = {"Reshape", "Squeeze", "Unsqueeze", "Flatten"}
 SUMMING = {"MatMul", "Gemm", "Einsum", "ReduceSum"}
 REDUCING = {"ReduceSum", "ReduceMax", "ReduceMin", "ReduceLogSumExp"}
-"""What over keys that do not count, because their weight is 0 or their score the lowest, gives what it gives without."""
+"""What over keys that do not count, because their weight is 0 or their score the lowest, is the same without them."""
 LONGER = (521, 1031)
 """Lengths at which a band is looked for that the shorter runs do not show."""
 
 
 def claims(stream: StreamGraph, node: ir.Node) -> bool:
-    """Does the node read or give a value over two times?"""
+    """Return whether the node reads or gives a value over two times."""
     return any(value in stream.pairs for value in (*node.inputs, *node.outputs) if value is not None)
 
 
@@ -76,7 +76,7 @@ def follow(stream: StreamGraph, node: ir.Node, index: int, axis: int) -> int | N
         kept = integer(node, "keepdims", 1)
         return None if axis in reduced else axis - (0 if kept else sum(1 for other in reduced if other < axis))
     if op_type in KEEPING:
-        return _keeping(stream, node, index, axis)
+        return _keeping(node, index, axis)
     if op_type in VIEWS:
         return _view(stream, node, value, axis)
     raise node_error(str(node.name), op_type, "it works on two times at once in a way that is not known here.")
@@ -103,7 +103,7 @@ def _einsum(node: ir.Node, index: int, axis: int) -> int | None:
     return None if place < 0 else place
 
 
-def _keeping(stream: StreamGraph, node: ir.Node, index: int, axis: int) -> int:
+def _keeping(node: ir.Node, index: int, axis: int) -> int:
     """Ops along one axis: where that is the time axis, only a softmax goes on (over keys: it is checked later)."""
     value = node.inputs[index]
     rank = rank_of(value) if value is not None else 0
@@ -204,8 +204,8 @@ def _window(stream: StreamGraph, region: list[ir.Value]) -> int:
     elif not limits:
         raise node_error(
             name, op_type,
-            "its attention reaches back to the first frame, so its memory would grow for ever. Choose how many steps it "
-            "sees with --attention-window, or, if the stream is reset that often, the most steps with --max-steps.",
+            "its attention reaches back to the first frame, so its memory would grow for ever. Choose how many steps "
+            "it sees with --attention-window, or, if the stream is reset that often, the most steps with --max-steps.",
         )  # fmt: skip
     if stream.attention_window is not None and stream.attention_window == min(limits):
         stream.narrowed = True
