@@ -35,7 +35,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("source", metavar="SOURCE", help=".onnx file, or file.py:function")
     parser.add_argument("--output", type=Path, required=True, metavar="BUNDLE", help="folder to write")
     parser.add_argument(
-        "--variants", default="float32,int8,w8a16", metavar="LIST", help="comma-separated (default: %(default)s)"
+        "--variants",
+        metavar="LIST",
+        help="comma-separated; default: all of float32,int8,w8a16 that the model has a form for",
     )
     parser.add_argument(
         "--calibration", type=Path, metavar="FILE",
@@ -73,7 +75,7 @@ def main(args: argparse.Namespace) -> int:
         raise ConfigError(f"exporting needs '{cause.name}': pip install 'edgeseq[export]'.") from cause
 
     console = Console(stderr=True)
-    variants = [word.strip() for word in args.variants.split(",") if word.strip()]
+    variants = None if args.variants is None else [word.strip() for word in args.variants.split(",") if word.strip()]
     options = {
         "calibration": args.calibration, "variants": variants,
         "state": args.state, "window": args.window, "restart": args.restart,
@@ -126,6 +128,8 @@ def show(bundle: Bundle) -> None:
             f"{entry.metric} {entry.tolerance:.2g}",
         )
     console.print(table)
+    for note in manifest.origin.note.split("; "):
+        console.print(f"- {note}")
     states = ", ".join(state.name for state in graph.states)
     console.print(
         f"states: {states}; delay {graph.delay}, warm-up {graph.warm_up}, frames a step {graph.frames_per_step}"

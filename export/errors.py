@@ -7,6 +7,10 @@ class ExportError(EdgeseqError):
     """A model that cannot become a step, or a step that does not compute what the model does."""
 
 
+class NoIntegerForm(ExportError):  # noqa: N818 - it is a finding about a model, not a mistake
+    """A step that streams in float32 but has a node which cannot be quantized yet."""
+
+
 class OptionError(ExportError, ConfigError):
     """An option of the export that is wrong in itself: the exit status is that of a usage mistake."""
 

@@ -20,7 +20,7 @@ from edgeseq.types import StepModel
 from export import about as abouts
 from export import choices, frames, parity, reference, report
 from export.about import About
-from export.errors import ExportError, OptionError
+from export.errors import ExportError, NoIntegerForm, OptionError
 from export.frontends import Sequence, load
 from export.quantize.reference import Interpreter
 from export.variants import KNOWN, Maker, Variant
@@ -40,7 +40,7 @@ def export(
     output: str | Path,
     *,
     calibration: str | Path | Items[Frames] | None = None,
-    variants: Items[str] = KNOWN,
+    variants: Items[str] | None = None,
     state: Literal["carry"] | None = None,
     window: int | None = None,
     restart: int | None = None,
@@ -63,7 +63,7 @@ def export(
     evaluate: gives a variant's accuracy on the task, for bundle.toml. Raises ExportError naming the node that cannot
     stream, or the variant that misses its tolerance; nothing is left at `output` then.
     """
-    _check_variants(variants, default)
+    _check_variants(KNOWN if variants is None else variants, default)
     output = Path(output).resolve()
     writer.check(output)
     described = about if isinstance(about, About) else abouts.read(Path(about)) if about is not None else About()
@@ -83,27 +83,11 @@ def export(
     # Ranges are seen on each sequence from its reset, and on the long run, where the state goes where it likes.
     maker = Maker(stream, [truth.frames for truth in known])
     with writer.folder(output) as folder:
-        made = []
-        for name in variants:
-            progress(f"making {name}")
-            made.append(maker.make(name))
-            onnx.save(made[-1].model, str(folder / made[-1].file.path))
+        made = _make(maker, variants, folder, notes, progress)
         graph = maker.graph()
         golden = parity.truth(sequence, known[0].frames[:GOLDEN_STEPS], choice.length)
         writer.goldens(folder, _goldens(golden, made))
-        entries, drifts, accuracy = [], [], {}
-        for variant in made:
-            progress(f"proving {variant.name}")
-            # Opened from its file and its description, just as a device opens it.
-            model = backends.open_file(folder / variant.file.path, "ort", graph, variant.file)
-            entry, drift = parity.measure(model, known)
-            if not entry.passed:
-                raise ExportError(_missed(entry))
-            entries.append(entry)
-            drifts.append(drift)
-            if evaluate is not None:
-                model.reset()
-                accuracy[variant.name] = {key: float(value) for key, value in evaluate(model).items()}
+        entries, drifts, accuracy = _prove(made, folder, graph, known, evaluate, progress)
         manifest = Manifest(
             schema=bundles.SCHEMA,
             name=described.name or output.name,
@@ -116,7 +100,7 @@ def export(
             calibration=described.calibration,
             graphs=[graph],
             files=[variant.file for variant in made],
-            defaults={"ort": default or ("int8" if "int8" in variants else variants[0])},
+            defaults={"ort": default or _default(made)},
             accuracy=accuracy,
             parity=entries,
             origin=_origin(sequence, notes),
@@ -130,6 +114,53 @@ def export(
         if failed:
             raise ExportError(f"the goldens of {failed[0].variant} fail on {failed[0].backend}: {failed[0]}.")
     return bundles.read(output)
+
+
+def _make(maker: Maker, asked: Items[str] | None, folder: Path, notes: list[str], progress: Progress) -> list[Variant]:
+    """Make and write the variants asked for, or all that the model has a form for."""
+    made = []
+    for name in KNOWN if asked is None else asked:
+        progress(f"making {name}")
+        try:
+            made.append(maker.make(name))
+        except NoIntegerForm as cause:
+            if asked is not None:
+                raise
+            notes.append(f"{name} was left out: {cause}")
+            continue
+        onnx.save(made[-1].model, str(folder / made[-1].file.path))
+    return made
+
+
+def _prove(  # noqa: PLR0917 - one call, above
+    made: Items[Variant],
+    folder: Path,
+    graph: bundles.Graph,
+    known: Items[parity.Truth],
+    evaluate: Evaluate | None,
+    progress: Progress,
+) -> tuple[list[bundles.ParityTable], list[parity.Drift], dict[str, dict[str, float]]]:
+    """Hold every variant against the original. Raises ExportError for one that misses its tolerance."""
+    entries, drifts, accuracy = [], [], {}
+    for variant in made:
+        progress(f"proving {variant.name}")
+        # Opened from its file and its description, just as a device opens it.
+        model = backends.open_file(folder / variant.file.path, "ort", graph, variant.file)
+        entry, drift = parity.measure(model, known)
+        if not entry.passed:
+            raise ExportError(_missed(entry))
+        entries.append(entry)
+        drifts.append(drift)
+        if evaluate is not None:
+            model.reset()
+            accuracy[variant.name] = {key: float(value) for key, value in evaluate(model).items()}
+    return entries, drifts, accuracy
+
+
+def _default(made: Items[Variant]) -> str:
+    """Return the variant that `auto` takes: int8 where there is one."""
+    names = [variant.name for variant in made]
+    return "int8" if "int8" in names else names[0]
 
 
 def _check_variants(variants: Items[str], default: str | None) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from export.errors import ExportError, node_error
+from export.errors import ExportError, NoIntegerForm, node_error
 from export.graph import StreamGraph, constant_of, integer, ints, sizes
 from export.program import Op, Program, ProgramState
 
@@ -42,11 +42,14 @@ class Lowering:
         self.program = Program(str(stream.input.name), "", [], sizes)
 
     def lower(self) -> Program:
-        """Return the Program. Raises ExportError naming the node that has no integer form."""
-        for node in self.stream.graph:
-            self._node(node)
+        """Return the Program. Raises NoIntegerForm naming the node that has none."""
+        try:
+            for node in self.stream.graph:
+                self._node(node)
+        except ExportError as cause:
+            raise NoIntegerForm(str(cause)) from cause
         if len(self.stream.outputs) != 1:
-            raise ExportError("quantized variants take models of one output; export float32 alone.")
+            raise NoIntegerForm("quantized variants take models of one output; export float32 alone.")
         self.program.output = self.names[self.stream.outputs[0]]
         for state in self.stream.states:
             initial = state.initial.reshape(-1)

@@ -3,6 +3,7 @@
 1. Functions are inlined, Constant nodes become initializers, Identity nodes go.
 2. Dropout outside training is an identity and goes, if nothing reads its mask.
 3. What nothing reads goes.
+4. A node without a name gets one, so that a refusal can name it.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ def apply(stream: StreamGraph) -> bool:
         if node.op_type == "Dropout" and node.inputs[0] is not None and unread:
             node.outputs[0].replace_all_uses_with(node.inputs[0], replace_graph_outputs=True)
     common.IdentityEliminationPass()(model)  # 1
+    for node in model.graph:  # 4
+        node.name = node.name or f"{node.op_type.lower()} giving {node.outputs[0].name}"
     common.RemoveUnusedNodesPass()(model)  # 3
     stream.model = model
     return model.graph.num_nodes() != before
