@@ -22,7 +22,7 @@ from export.frontends.keras_archive import Archive
 from export.frontends.keras_graph import Call, Graph, Value
 from export.frontends.keras_layers import LAYERS
 from export.frontends.keras_model import Layers
-from export.frontends.keras_reference import forward
+from export.frontends.keras_reference import Reference
 from export.frontends.sequence import Sequence
 from export.graph import first_line
 
@@ -39,13 +39,13 @@ def load(path: Path, *, input_name: str | None, time_axis: int | None) -> Sequen
     if time_axis not in (None, TIME_AXIS, TIME_AXIS - 3):
         raise ExportError(f"{path}: Keras keeps time on axis 1 ([batch, time, features]), not on {time_axis}.")
     model = build(layers)
-    source = layers.input
+    source, reference = layers.input, Reference(layers)
 
     def single(x: NDArray[np.floating]) -> NDArray[np.floating]:
-        return forward(layers, x.astype(np.float32))
+        return reference.run(x.astype(np.float32))
 
     def double(x: NDArray[np.floating]) -> NDArray[np.floating]:
-        return forward(layers, x.astype(np.float64))
+        return reference.run(x.astype(np.float64))
 
     shape = (1, -1, layers.features)
     notes = _notes(layers)

@@ -35,8 +35,9 @@ def name_of(call: Call, given: Any) -> str:
         return "linear"
     if isinstance(given, dict):
         # Keras writes its own functions by name, or as an object of its own module.
-        known = str(given.get("module", "")).startswith("keras.") and given.get("class_name") == "function"
-        given = given.get("config") if known else given.get("class_name")
+        plain = given.get("class_name") == "function"
+        known = plain and str(given.get("module", "")).startswith("keras.")
+        given = given.get("config") if plain else given.get("class_name")
         if not known:
             raise call.error(
                 f"its activation '{given}' is no plain activation of Keras: it would have to be executed to be known. "

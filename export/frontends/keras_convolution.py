@@ -12,6 +12,8 @@ from export.frontends import keras_activations as activations
 from export.frontends.keras_graph import Call, Graph, Value, over_time
 
 Inputs = list[Value | float]
+MAX_STEPS = 100_000
+"""More than any window reaches; a file that claims more would only fill the memory."""
 
 
 def convolution(graph: Graph, call: Call, inputs: Inputs) -> Value:
@@ -111,16 +113,16 @@ def padding(call: Call, span: int, stride: int) -> list[int]:
 def first(value: int | list[int]) -> int:
     """Return the one entry that Keras writes as a number or as a list of one."""
     number = int(value[0] if isinstance(value, list) else value)
-    if number < 1:
-        raise ValueError(f"{number} is not above 0")
+    if not 0 < number <= MAX_STEPS:
+        raise ValueError(f"{number} is not from 1 to {MAX_STEPS:,}")
     return number
 
 
 def pair(value: int | list[int]) -> tuple[int, int]:
     """Return two amounts that Keras writes as one number or as a list of two."""
     before, after = (value, value) if isinstance(value, int) else value
-    if min(before, after) < 0:
-        raise ValueError(f"{value} is below 0")
+    if min(before, after) < 0 or max(before, after) > MAX_STEPS:
+        raise ValueError(f"{value} is not from 0 to {MAX_STEPS:,}")
     return int(before), int(after)
 
 

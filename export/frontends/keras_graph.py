@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from export.errors import ExportError
+from export.graph import first_line
 
 OPSET = 20
 IR_VERSION = 10
@@ -101,7 +102,10 @@ class Graph:
         nodes = [*self.nodes, helper.make_node("Identity", [output.name], ["output"], name=self.unique("output"))]
         graph = helper.make_graph(nodes, "keras", [entering], [leaving], self.tensors)
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
-        onnx.checker.check_model(model)
+        try:
+            onnx.checker.check_model(model)
+        except onnx.checker.ValidationError as cause:
+            raise ExportError(f"the layers do not fit together: {first_line(cause)}") from cause
         return model
 
 

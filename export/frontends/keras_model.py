@@ -104,6 +104,8 @@ class Layers:
             if layer["class_name"] == "InputLayer":
                 made[str(layer["name"]), 0] = feed or self._input_layer(layer)
             waiting.extend((layer, place, number, node) for number, node in enumerate(layer["inbound_nodes"]))
+        if len(waiting) > MAX_CALLS:
+            raise ExportError(f"{self.archive.path}: the model has more than {MAX_CALLS:,} layers.")
         # A shared layer's second call may read what stands behind it in the list, so go round until all are read.
         while waiting:
             left = []
@@ -157,8 +159,8 @@ class Layers:
             kind, config = _inner(layer, name), layer["config"]
         elif not _of_keras(str(layer.get("module", "keras"))):
             raise ExportError(
-                f"layer '{name}' ({kind}): it is no layer of Keras but of '{layer.get('module')}': its code would have "
-                "to be executed to know it. Use Keras' own layers."
+                f"layer '{name}' ({kind}): it is no layer of Keras but a class of its own: its code would have to be "
+                "executed to know it. Use Keras' own layers."
             )
         if kind in PLAIN_OPS and not _is_layer(layer):
             kind, config = "Activation", {"activation": kind.lower()}  # 2
@@ -234,7 +236,7 @@ def _history(given: Any) -> list[tuple[str, int]]:
     if isinstance(given, dict):
         given = list(given.values())
     entries = [given] if isinstance(given[0], str) else given
-    return [(str(entry[0]), int(entry[1])) for entry in entries]
+    return [_source(*entry) for entry in entries]
 
 
 def _arguments(layer: Config, node: Config) -> tuple[list[tuple[str, int] | float], Any]:
@@ -268,7 +270,10 @@ def _tensors(value: Any) -> list[tuple[str, int]]:
         return [found for part in value for found in _tensors(part)]
     if not isinstance(value, dict) or value.get("class_name") != "__keras_tensor__":
         return []
-    name, number, output = value["config"]["keras_history"]
+    return [_source(*value["config"]["keras_history"])]
+
+
+def _source(name: str, number: int, output: int) -> tuple[str, int]:
     if output != 0:
         raise ExportError(f"layer '{name}': its state is read as an output; only its first output is streamed.")
-    return [(str(name), int(number))]
+    return str(name), int(number)

@@ -9,33 +9,46 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from export.errors import ExportError
 from export.frontends.keras_model import Layers
 
 Floats = NDArray[np.floating]
 Function = Callable[[Floats], Floats]
 SELU_ALPHA, SELU_SCALE = 1.6732632423543772, 1.0507009873554805
 EPSILON = 1e-7
+BLOCK = 64
 
 
-def forward(layers: Layers, x: Floats) -> Floats:
-    """Run the model on [1, time, features]."""
-    values: dict[str, Floats] = {layers.input: x}
-    for call in layers.calls:
-        inputs = [values[entry] if isinstance(entry, str) else x.dtype.type(entry) for entry in call.inputs]
-        weights = [weight.astype(x.dtype) for weight in call.weights]
-        values[call.name] = FORWARD[call.kind](call.config, weights, *inputs)
-    return values[layers.output]
+class Reference:
+    """The model in NumPy."""
+
+    def __init__(self, layers: Layers) -> None:
+        self.layers = layers
+        self._memories: dict[str, dict[np.dtype[Any], _Ran]] = {}
+
+    def run(self, x: Floats) -> Floats:
+        """Return the outputs for [1, time, features], in the type of x."""
+        values: dict[str, Floats] = {self.layers.input: x}
+        for call in self.layers.calls:
+            inputs = [values[entry] if isinstance(entry, str) else x.dtype.type(entry) for entry in call.inputs]
+            weights = [weight.astype(x.dtype) for weight in call.weights]
+            if call.kind in RECURRENT:
+                memory = self._memories.setdefault(call.name, {})
+                values[call.name] = RECURRENT[call.kind](call.config, weights, *inputs, memory)
+            else:
+                values[call.name] = FORWARD[call.kind](call.config, weights, *inputs)
+        return values[self.layers.output]
 
 
 def _sigmoid(x: Floats) -> Floats:
-    """1 / (1 + exp(-x)), written so that exp never overflows."""
-    e = np.exp(-np.abs(x))
-    return np.where(x >= 0, 1 / (1 + e), e / (1 + e))
+    """1 / (1 + exp(-x)) = (1 + tanh(x / 2)) / 2, which never overflows."""
+    return np.asarray(0.5 * np.tanh(0.5 * x) + 0.5)
 
 
 def _softplus(x: Floats) -> Floats:
@@ -115,61 +128,93 @@ def function(given: Any) -> Function:
 
 Config = Mapping[str, Any]
 Weights = list[Floats]
+Step = Callable[..., list[Floats]]
 
 
-def _recurrent(step: Callable[..., list[Floats]], states: int) -> Callable[[Config, Weights, Floats], Floats]:
-    def run(config: Config, weights: Weights, x: Floats) -> Floats:
+@dataclass
+class _Ran:
+    """A recurrent layer's last run: what it read, the states after it, and what it gave."""
+
+    read: Floats
+    state: list[Floats]
+    outputs: list[Floats]
+
+
+def _recurrent(step: Step, states: int) -> Callable[..., Floats]:
+    def run(config: Config, weights: Weights, x: Floats, memory: dict[np.dtype[Any], _Ran]) -> Floats:
         kernel, recurrent = weights[:2]
         bias = weights[2] if config["use_bias"] else np.zeros(kernel.shape[1], x.dtype)
-        state = [np.zeros((1, config["units"]), x.dtype)] * states
         inner, gate = function(config["activation"]), function(config.get("recurrent_activation"))
         # Where the reset gate works on what comes out of the recurrent kernel, that has a bias of its own.
-        own = bias if bias.ndim == 2 else np.stack([bias, np.zeros_like(bias)])  # noqa: PLR2004
-        entering = x @ kernel + own[0]
-        after = bool(config.get("reset_after"))
-        outputs = []
-        for t in range(x.shape[1]):
-            state = step(entering[:, t], state, recurrent, own[1], inner, gate, after=after)
+        own = bias[1] if bias.ndim == 2 else None  # noqa: PLR2004 - [input's, recurrent]
+        # A stream is held against prefixes of one sequence, each longer than the last: go on where that one ended.
+        ran = memory.get(x.dtype)
+        if ran is None or len(ran.read[0]) > len(x[0]) or not np.array_equal(ran.read, x[:, : len(ran.read[0])]):
+            ran = _Ran(x[:, :0], [np.zeros((1, config["units"]), x.dtype)] * states, [])
+        state, outputs = ran.state, list(ran.outputs)
+        entering = x[:, len(outputs) :] @ kernel + (bias if own is None else bias[0])
+        for t in range(entering.shape[1]):
+            state = step(entering[:, t], state, recurrent, own, inner, gate, after=bool(config.get("reset_after")))
             outputs.append(state[0])
+        memory[x.dtype] = _Ran(x, state, outputs)
         return np.stack(outputs, axis=1) if config["return_sequences"] else outputs[-1]
 
     return run
 
 
 def _rnn_step(
-    x: Floats, state: list[Floats], kernel: Floats, bias: Floats, inner: Function, _: Function, *, after: bool
+    x: Floats, state: list[Floats], kernel: Floats, _: Floats | None, inner: Function, __: Function, *, after: bool
 ) -> list[Floats]:
     """Return h = f(x W + h U + b)."""
     del after
-    return [inner(x + state[0] @ kernel + bias)]
+    return [inner(x + state[0] @ kernel)]
 
 
 def _gru_step(  # noqa: PLR0917 - what a cell is made of
-    x: Floats, state: list[Floats], kernel: Floats, bias: Floats, inner: Function, gate: Function, *, after: bool
+    x: Floats, state: list[Floats], kernel: Floats, bias: Floats | None, inner: Function, gate: Function, *, after: bool
 ) -> list[Floats]:
     """Return h = z h + (1 - z) f(x Wh + r (h Uh + bh)); without reset_after f(x Wh + (r h) Uh)."""
     (h,) = state
-    xz, xr, xh = np.split(x, 3, axis=-1)
-    uz, ur, uh = np.split(kernel, 3, axis=-1)
-    bz, br, bh = np.split(bias, 3)
-    z, r = gate(xz + h @ uz + bz), gate(xr + h @ ur + br)
-    new = inner(xh + r * (h @ uh + bh)) if after else inner(xh + (r * h) @ uh)
+    n = h.shape[1]
+    if after:
+        inside = h @ kernel if bias is None else h @ kernel + bias
+        both = gate(x[:, : 2 * n] + inside[:, : 2 * n])
+        z, r = both[:, :n], both[:, n:]
+        new = inner(x[:, 2 * n :] + r * inside[:, 2 * n :])
+    else:
+        both = gate(x[:, : 2 * n] + h @ kernel[:, : 2 * n])
+        z, r = both[:, :n], both[:, n:]
+        new = inner(x[:, 2 * n :] + (r * h) @ kernel[:, 2 * n :])
     return [z * h + (1 - z) * new]
 
 
-def _lstm_step(  # noqa: PLR0917 - what a cell is made of
-    x: Floats, state: list[Floats], kernel: Floats, bias: Floats, inner: Function, gate: Function, *, after: bool
+def _lstm_step(
+    x: Floats, state: list[Floats], kernel: Floats, _: Floats | None, inner: Function, gate: Function, *, after: bool
 ) -> list[Floats]:
-    """Return c = f c + i g(...), h = o g(c)."""
+    """Return h = o f(c) and c = f c + i f(x Wc + h Uc + bc). Gates stand in the order i, f, c, o."""
     del after
     h, c = state
-    i, f, g, o = np.split(x + h @ kernel + bias, 4, axis=-1)
-    c = gate(f) * c + gate(i) * inner(g)
-    return [gate(o) * inner(c), c]
+    n = h.shape[1]
+    total = x + h @ kernel
+    both = gate(total[:, : 2 * n])
+    c = both[:, n:] * c + both[:, :n] * inner(total[:, 2 * n : 3 * n])
+    return [gate(total[:, 3 * n :]) * inner(c), c]
+
+
+def _product(x: Floats, kernel: Floats) -> Floats:
+    """Return x @ kernel, in blocks of one size: a step's last bits then do not depend on how many steps there are.
+
+    A recurrent layer behind it thus sees that a longer sequence begins as the one before it.
+    """
+    if x.ndim != 3:  # noqa: PLR2004 - [1, time, features]
+        return np.asarray(x @ kernel)
+    steps = x.shape[1]
+    blocks = np.pad(x, ((0, 0), (0, -steps % BLOCK), (0, 0))).reshape(-1, BLOCK, x.shape[2])
+    return np.asarray((blocks @ kernel).reshape(1, -1, kernel.shape[1])[:, :steps])
 
 
 def _dense(config: Config, weights: Weights, x: Floats) -> Floats:
-    y = x @ weights[0] + weights[1] if config["use_bias"] else x @ weights[0]
+    y = _product(x, weights[0]) + weights[1] if config["use_bias"] else _product(x, weights[0])
     return function(config["activation"])(np.asarray(y))
 
 
@@ -217,6 +262,8 @@ def _windows(config: Config, x: Floats, width: int, dilation: int, stride: int) 
     fill = np.finfo(x.dtype).min if "pool_size" in config else 0.0
     x = np.pad(x, ((0, 0), (before, after), (0, 0)), constant_values=fill)
     count = (x.shape[1] - span - 1) // stride + 1
+    if count < 1:
+        raise ExportError(f"a window of {span + 1} steps does not fit into the {x.shape[1]} there are at that place.")
     return np.stack([x[:, tap * dilation :][:, : (count - 1) * stride + 1 : stride] for tap in range(width)])
 
 
@@ -286,10 +333,13 @@ def _folded(operation: Callable[[Any, Any], Any]) -> Callable[..., Floats]:
     return run
 
 
-FORWARD: dict[str, Callable[..., Floats]] = {
+RECURRENT: dict[str, Callable[..., Floats]] = {
     "SimpleRNN": _recurrent(_rnn_step, 1),
     "GRU": _recurrent(_gru_step, 1),
     "LSTM": _recurrent(_lstm_step, 2),
+}
+
+FORWARD: dict[str, Callable[..., Floats]] = {
     "Dense": _dense,
     "Activation": lambda config, _, x: function(config["activation"])(x),
     "ReLU": _relu,
