@@ -120,10 +120,10 @@ class _Banded:
         original = self.stream.original or self.stream.model
         self.positions = ir.to_proto(original)
         self.rows: list[_Rows] = []
+        self.known: dict[tuple[str, bool], Floats] = {}
         self._change(counted=stream.counted)
         model = ir.to_proto(self.stream.model)
         self.runtime, self.evaluator = session(model), ReferenceEvaluator(doubled(model), new_ops=[RNN])
-        self.known: dict[tuple[str, bool], Floats] = {}
 
     def single(self, x: Floats, start: int) -> Floats:
         """Run a piece in float32."""
@@ -225,10 +225,8 @@ class _Banded:
             dims = np.array([-1 if place == axis else 1 for place in range(held.ndim)], np.int64)
             places.append(buffers.emit(stream, node, "Reshape", [counted, stream.constant("dims", dims)]))
         age = buffers.emit(stream, node, "Sub", places)
-        beyond = buffers.emit(
-            stream, node, "GreaterOrEqual", [age, stream.constant("window", np.array(window, np.int64))]
-        )
-        return buffers.emit(stream, node, "Where", [beyond, stream.constant("shut", np.ascontiguousarray(shut)), value])
+        within = buffers.emit(stream, node, "Less", [age, stream.constant("window", np.array(window, np.int64))])
+        return buffers.either(stream, node, within, value, shut)
 
     def _check(self) -> None:
         """Read off the weights that the band holds."""

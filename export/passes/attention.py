@@ -16,7 +16,7 @@ import numpy as np
 import onnx_ir as ir
 
 from export.errors import node_error
-from export.graph import Pair, StreamGraph, Timing, sizes
+from export.graph import Pair, StreamGraph, Timing, constant_of, integer, sizes
 from export.passes import buffers, pairs, tables, time_axis
 from export.passes.pointwise import ELEMENTWISE
 
@@ -108,7 +108,7 @@ def _attend(stream: StreamGraph, node: ir.Node, rings: dict[tuple[ir.Value, int,
         shape[pair.query], shape[pair.key] = entries, keys
         node.replace_input_with(1, stream.constant("pairs.shape", np.array(shape, np.int64)))
     if node.op_type == "Trilu":
-        _triangle(node)
+        _triangle(stream, node, window)
 
 
 def _table(stream: StreamGraph, node: ir.Node, index: int, value: ir.Value, window: int) -> ir.Value:
@@ -157,9 +157,24 @@ def _check(stream: StreamGraph, node: ir.Node) -> None:
             )
 
 
-def _triangle(node: ir.Node) -> None:
-    """Trilu on scores keeps them by age."""
-    raise node_error(str(node.name), "Trilu", "it cuts scores by their place; mask them with Where instead.")
+def _triangle(stream: StreamGraph, node: ir.Node, window: int) -> None:
+    """Trilu on scores keeps them by age; a key from before the start goes, as one of the future does."""
+    value, output = node.inputs[0], node.outputs[0]
+    pair, leaving, rank = stream.pairs[output], stream.timing[output], pairs.rank_of(output)
+    given = constant_of(node.inputs[1]) if len(node.inputs) > 1 else np.zeros(1, np.int64)
+    if value is None or given is None or integer(node, "upper", 1) or (pair.query, pair.key) != (rank - 2, rank - 1):
+        raise node_error(
+            str(node.name), "Trilu", "it keeps keys of the future, or cuts at a place that is not constant."
+        )
+    entries = stream.frames_per_step // leaving.stride
+    keys = window - 1 + entries
+    ages = np.arange(entries)[:, None] + window - 1 - np.arange(keys)[None]
+    kept = stream.constant("kept", (ages >= -int(given.reshape(-1)[0])) & (ages < window))
+    kept = buffers.emit(stream, node, "And", [kept, tables.ring_valid(stream, node, leaving, keys)])
+    result = buffers.either(stream, node, kept, value, np.zeros((), np.float32))
+    result.shape, result.type = output.shape, output.type
+    stream.pairs[result], stream.timing[result], stream.windows[result] = pair, leaving, window
+    output.replace_all_uses_with(result)
 
 
 def _inputs(node: ir.Node) -> list[tuple[int, ir.Value]]:

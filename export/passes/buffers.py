@@ -80,6 +80,19 @@ def emit(stream: StreamGraph, before: ir.Node, op_type: str, inputs: list[ir.Val
     return node.outputs[0]
 
 
+def either(stream: StreamGraph, before: ir.Node, choose: ir.Value, value: ir.Value, other: Array) -> ir.Value:
+    """Return the value where `choose`, else `other`, a constant of its type; onnxruntime's Where takes no bool."""
+    content = stream.constant("other", np.ascontiguousarray(other))
+    if other.dtype != np.bool_:
+        return emit(stream, before, "Where", [choose, value, content])
+    here = emit(stream, before, "And", [choose, value])
+    if not other.any():
+        return here
+    return emit(
+        stream, before, "Or", [here, emit(stream, before, "And", [emit(stream, before, "Not", [choose]), content])]
+    )
+
+
 def within(
     stream: StreamGraph, before: ir.Node, value: ir.Value, timing: Timing, padding: float, *, ending: bool
 ) -> ir.Value:

@@ -110,11 +110,13 @@ def _keeping(node: ir.Node, index: int, axis: int) -> int:
     if node.op_type == "LayerNormalization":
         touched = set(range(integer(node, "axis", -1) % rank, rank))
     elif node.op_type in ("Trilu", "Pad", "Slice"):
-        axes = None if node.op_type == "Trilu" or len(node.inputs) <= 3 else constant_of(node.inputs[3])  # noqa: PLR2004
+        axes = None if len(node.inputs) <= 3 else constant_of(node.inputs[3])  # noqa: PLR2004
         touched = set(range(rank)) if axes is None else {int(a) % rank for a in axes.reshape(-1)}
     else:
         default = -1 if node.op_type in NORMALIZING else 0
         touched = {integer(node, "axis", default) % rank}
+    if node.op_type == "Trilu" and axis >= rank - 2:
+        return axis
     if axis in touched and node.op_type not in NORMALIZING:
         raise node_error(str(node.name), node.op_type, "it works along a time axis of attention's scores.")
     if node.op_type == "Gather" and axis > min(touched):

@@ -67,7 +67,7 @@ def by_age(  # noqa: PLR0917
     exists = ring_valid(stream, node, timing, keys)
     exists = buffers.emit(stream, node, "Reshape", [exists, stream.constant("mask.shape", np.array(shape, np.int64))])
     closed = np.moveaxis(np.asarray(shut)[None, None], (0, 1), tuple(_order(pair)))
-    return buffers.emit(stream, node, "Where", [exists, result, stream.constant("shut", np.ascontiguousarray(closed))])
+    return buffers.either(stream, node, exists, result, closed)
 
 
 def ring_valid(stream: StreamGraph, before: ir.Node, timing: Timing, keys: int) -> ir.Value:
