@@ -11,7 +11,7 @@ path = "data.csv"                 # relative to this file
 [model]
 bundle = "turbofan.bundle"        # brings the stream, the feature chain and a decider
 variant = "auto"
-backend = "auto"
+backend = "auto"                  # or, in place of [model], stages of files by others: [[model]], see wiring.py
 
 [decider]                         # default: the bundle's own
 type = "hysteresis"
@@ -26,7 +26,7 @@ import dataclasses
 import inspect
 import math
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,8 @@ from edgeseq import bundle as bundles
 from edgeseq.bundle import Bundle
 from edgeseq.errors import BundleError, ConfigError
 from edgeseq.pipeline import MAX_STREAMS, Pipeline
-from edgeseq.types import About, Decider, Feature, Sink, Source, StreamSpec
+from edgeseq.types import About, Decider, Feature, Sink, Source, StepModel, StreamSpec
+from edgeseq.wiring import OutputTable, Wired, wire
 
 MAX_NAME = 200
 
@@ -57,7 +58,8 @@ class _Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     name: str
     device: str = ""
     source: dict[str, Any]
-    model: _ModelTable
+    model: _ModelTable | list[dict[str, Any]]
+    output: OutputTable | None = None
     decider: dict[str, Any] | None = None
     sinks: list[dict[str, Any]] | None = None
     max_streams: int = MAX_STREAMS
@@ -67,13 +69,14 @@ class _Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 class Config:
     """A checked configuration. Its source and sinks are made, but nothing is opened.
 
-    source_table, sink_tables, decider_table: the tables behind them, with what the bundle filled in. columns: which of
-    the source's channels the features take; frame: the spec of what the model takes.
+    trained: the model, a bundle or stages by others; variant, backend: which of the bundle's. source_table,
+    sink_tables, decider_table: the tables behind them, with what the bundle filled in. columns: which of the source's
+    channels the features take; frame: the spec of what the model takes.
     """
 
     document: tables.Document
     about: About
-    bundle: Bundle
+    trained: Bundle | Wired
     variant: str
     backend: str
     source: Source
@@ -86,9 +89,16 @@ class Config:
     frame: StreamSpec
     max_streams: int
 
+    @property
+    def bundle(self) -> Bundle:
+        """The bundle. Raises ConfigError where the model is none."""
+        if isinstance(self.trained, Wired):
+            raise self.document.fail("the model is stages, not a bundle.", "model")
+        return self.trained
+
     def features(self) -> list[Feature]:
-        """Make one stream's feature chain, opened."""
-        return _open_features(self.bundle)[0]
+        """Make one stream's feature chain, opened; stages take samples as they come."""
+        return [] if isinstance(self.trained, Wired) else _open_features(self.trained)[0]
 
     def decider(self) -> Decider:
         """Make one stream's decider. Raises ConfigError where there is none to make."""
@@ -103,9 +113,7 @@ class Config:
 
         sinks: these instead of the configured ones. also: these beside them. Raises ModelError or BundleError.
         """
-        model = backends.load(self.bundle, backend=self.backend, variant=self.variant)
-        states = self.bundle.graph().states
-        on_gap = {state.name for state in states if state.reset == "gap"}
+        model, gap_states = self._load()
         return Pipeline(
             source=self.source,
             model=model,
@@ -113,10 +121,19 @@ class Config:
             about=self.about,
             features=self.features,
             decider=self.decider if self.decider_table is not None else None,
-            gap_states=None if states and len(on_gap) == len(states) else on_gap,
+            gap_states=gap_states,
             columns=self.columns,
             max_streams=self.max_streams,
         )
+
+    def _load(self) -> tuple[StepModel, Collection[str] | None]:
+        """Return the step model and the states that a gap resets; None for all, since no signal runs over a gap."""
+        if isinstance(self.trained, Wired):
+            return self.trained.chain.fork(), None
+        model = backends.load(self.trained, backend=self.backend, variant=self.variant)
+        states = self.trained.graph().states
+        on_gap = {state.name for state in states if state.reset == "gap"}
+        return model, None if states and len(on_gap) == len(states) else on_gap
 
 
 def load(path: Path | str, *, source: Mapping[str, Any] | None = None) -> Config:
@@ -133,41 +150,87 @@ def load(path: Path | str, *, source: Mapping[str, Any] | None = None) -> Config
             raise document.fail(f"must be 1 to {MAX_NAME} characters.", key)
     if table.max_streams < 1:
         raise document.fail("must be at least 1.", "max_streams")
-    bundle = _bundle(document, table.model)
+    if isinstance(table.model, list):
+        return _with_stages(document, table, table.model, _replaced(table.source, source or {}))
+    if table.output is not None:
+        raise document.fail("the bundle says what its output is; [output] belongs to [[model]].", "output")
+    return _with_bundle(document, table, table.model, _replaced(table.source, source or {}))
+
+
+def _with_bundle(document: tables.Document, table: _Table, model: _ModelTable, source_table: dict[str, Any]) -> Config:
+    """Check a configuration whose model is a bundle."""
+    bundle = _bundle(document, model)
     manifest, wanted = bundle.manifest, bundle.manifest.stream.spec()
     frame = _open_features(bundle)[1]
     _check_frame(bundle, frame)
-
-    source_table = _replaced(table.source, source or {})
     offered = {
         "channels": [{"name": channel.name, "unit": channel.unit} for channel in wanted.channels],
         "rate_hz": wanted.rate_hz,
     }
     source_table = _with_offered(document, "sources", source_table, offered, "source")
-    made_source: Source = plugins.create(document, "sources", source_table, "source")
+    source: Source = plugins.create(document, "sources", source_table, "source")
+    about = About(
+        device=table.device or socket.gethostname() or "device",
+        pipeline=table.name,
+        model=manifest.name,
+        model_version=manifest.version,
+        names=tuple(manifest.output.names),
+        unit=manifest.output.unit,
+    )
+    columns = _columns(document, source.spec, wanted, bundle)
+    config = _config(document, table, bundle, about, source=(source, source_table), columns=columns, frame=frame)
+    return dataclasses.replace(config, variant=model.variant, backend=model.backend)
+
+
+def _with_stages(
+    document: tables.Document, table: _Table, stages: Sequence[Mapping[str, Any]], source_table: dict[str, Any]
+) -> Config:
+    """Check a configuration whose model is stages: they take the source's samples, all channels, as they come."""
+    source: Source = plugins.create(document, "sources", source_table, "source")
+    spec = source.spec
+    wired = wire(document, stages, table.output, len(spec.channels))
+    if wired.chain.signal and table.decider is not None:
+        raise document.fail("the model's result is a signal; a decider judges scores.", "decider")
+    about = About(
+        device=table.device or socket.gethostname() or "device",
+        pipeline=table.name,
+        model=wired.model,
+        model_version=wired.version,
+        names=wired.names,
+        unit=wired.unit,
+        signal_hz=spec.rate_hz if wired.chain.signal else None,
+    )
+    columns = range(len(spec.channels))
+    return _config(document, table, wired, about, source=(source, source_table), columns=columns, frame=spec)
+
+
+def _config(
+    document: tables.Document,
+    table: _Table,
+    trained: Bundle | Wired,
+    about: About,
+    *,
+    source: tuple[Source, Mapping[str, Any]],
+    columns: Sequence[int],
+    frame: StreamSpec,
+) -> Config:
+    """Check the sinks and the decider, and put it all together."""
     sink_tables = [{"type": "stdout"}] if table.sinks is None else table.sinks
-    from_bundle = table.decider is None
-    decider_table = manifest.decider if from_bundle else table.decider
+    from_bundle = table.decider is None and isinstance(trained, Bundle)
+    decider_table = trained.manifest.decider if from_bundle and isinstance(trained, Bundle) else table.decider
     config = Config(
         document=document,
-        about=About(
-            device=table.device or socket.gethostname() or "device",
-            pipeline=table.name,
-            model=manifest.name,
-            model_version=manifest.version,
-            names=tuple(manifest.output.names),
-            unit=manifest.output.unit,
-        ),
-        bundle=bundle,
-        variant=table.model.variant,
-        backend=table.model.backend,
-        source=made_source,
+        about=about,
+        trained=trained,
+        variant="auto",
+        backend="auto",
+        source=source[0],
         sinks=[plugins.create(document, "sinks", dict(sink), "sinks", i) for i, sink in enumerate(sink_tables)],
-        source_table=source_table,
+        source_table=source[1],
         sink_tables=sink_tables,
         decider_table=decider_table,
         decider_from_bundle=from_bundle,
-        columns=_columns(document, made_source.spec, wanted, bundle),
+        columns=columns,
         frame=frame,
         max_streams=table.max_streams,
     )

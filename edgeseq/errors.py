@@ -6,7 +6,14 @@ class EdgeseqError(Exception):
 
 
 class ConfigError(EdgeseqError):
-    """A configuration file or a command's arguments: the person who wrote them must act."""
+    """A configuration file or a command's arguments: the person who wrote them must act.
+
+    keys: where inside its own table a plug-in found the mistake; whoever knows the file adds the line.
+    """
+
+    def __init__(self, message: str, *keys: str | int) -> None:
+        super().__init__(message)
+        self.keys = keys
 
 
 class SourceError(EdgeseqError):

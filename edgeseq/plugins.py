@@ -13,7 +13,7 @@ from edgeseq import tables
 from edgeseq.errors import ConfigError
 
 Kind = str
-"""One of: sources, features, deciders, sinks."""
+"""One of: sources, features, stages, deciders, sinks."""
 
 
 def known(kind: Kind) -> list[str]:
@@ -39,7 +39,7 @@ def create(document: tables.Document, kind: Kind, table: dict[str, Any], *keys: 
     try:
         return cls(**keyword)
     except ConfigError as cause:
-        raise document.fail(str(cause), *keys) from cause
+        raise document.fail(str(cause), *keys, *cause.keys) from cause
 
 
 def resolve(

@@ -1,4 +1,4 @@
-"""Outputs and events into a file: JSON lines, CSV or Parquet. It appears whole, under its name, or not at all."""
+"""Outputs and events into a file: JSON lines, CSV, Parquet, sound. It appears whole, under its name, or not at all."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import IO, Any, Protocol
 
 import numpy as np
 
+from edgeseq import wav
 from edgeseq.errors import ConfigError, SinkError
 from edgeseq.sinks import _payload
 from edgeseq.tables import suggest
@@ -35,7 +36,8 @@ class Record:
 
     .jsonl: one JSON document a line, in the order things happened: outputs ("type": "output") and events ("type":
     "event"), the payloads of edgeseq/sinks/_payload.py. .csv and .parquet: the outputs alone, one a row: t_ns, stream,
-    level, warming, then each output by its name; CSV numbers read back as the same float32.
+    level, warming, then each output by its name; CSV numbers read back as the same float32. .wav: the signal of a model
+    that gives one, 32-bit float, in line with the data: what it lags is made up for.
 
     The file is written beside its place and renamed at `keep`; without that, `close` removes it.
     """
@@ -45,6 +47,8 @@ class Record:
             raise ConfigError(f"{path}: the ending tells the format. {suggest(path.suffix, FORMATS)}")
         if path.suffix == ".parquet":
             _pyarrow()
+        if path.suffix == ".wav":
+            wav.library()
         self.dropped: Counter[str] = Counter()
         self.path = path
         self._aside = path.with_name(f".{path.name}.partial")
@@ -52,12 +56,16 @@ class Record:
         self._format: _Format | None = None
 
     def open(self, about: About) -> None:
-        """Open the file beside its place. Raises SinkError."""
+        """Open the file beside its place. Raises SinkError, or ConfigError for a signal's format without a signal."""
+        if self.path.suffix == ".wav" and about.signal_hz is None:
+            raise ConfigError(f"{self.path}: this pipeline gives no signal to write as sound; try .jsonl or .csv.")
         try:
             self._file = self._aside.open("wb")
         except OSError as cause:
             raise SinkError(f"{self.path}: cannot be written: {cause.strerror or cause}.") from cause
         self._format = FORMATS[self.path.suffix](self._file, about)
+        if isinstance(self._format, wav.Wav):
+            self.dropped = self._format.dropped
 
     def output(self, output: Output, level: str) -> None:
         """Write an output."""
@@ -188,4 +196,4 @@ def _pyarrow() -> Any:
     return pa
 
 
-FORMATS: dict[str, type[Any]] = {".jsonl": _JsonLines, ".csv": _Csv, ".parquet": _Parquet}
+FORMATS: dict[str, type[Any]] = {".jsonl": _JsonLines, ".csv": _Csv, ".parquet": _Parquet, ".wav": wav.Wav}

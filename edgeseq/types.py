@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 Frames = NDArray[np.float32]
 TimesNs = NDArray[np.int64]
 State = dict[str, NDArray[np.generic]]
+Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +94,8 @@ class Event:
 class About:
     """Who speaks, told to every sink when it opens: device, pipeline, model, and what the output's values are.
 
-    names, unit: of the output's values. score: the position of the value that the decider judges.
+    names, unit: of the output's values. score: the position of the value that the decider judges. signal_hz: where the
+    values of an output are no scores but consecutive samples of a signal, its rate.
     """
 
     device: str
@@ -103,6 +105,7 @@ class About:
     names: tuple[str, ...] = ()
     unit: str = ""
     score: int = 0
+    signal_hz: float | None = None
 
 
 @runtime_checkable
@@ -140,6 +143,36 @@ class Feature(Protocol):
 
     def reset(self) -> None:
         """Forget everything remembered, as after `open`."""
+        ...
+
+
+@runtime_checkable
+class Stage(Protocol):
+    """One link of a model that is put together from files by others: a pure function of what it takes and remembers.
+
+    What passes between stages is float32 whose first axis is time: of the source [samples a step, channels], of a
+    stage mostly one row. delay: steps by which what comes out lags behind what went in.
+    """
+
+    delay: int
+
+    def open(self, inputs: Mapping[str, Shape], hop: int) -> Mapping[str, Shape]:
+        """Take the shape of each input and the samples of a step; return the shape of each output.
+
+        An input without a name, "", is the stage before's: it goes where nothing else does. Raises ConfigError.
+        """
+        ...
+
+    def initial(self) -> State:
+        """Return what it remembers at the start."""
+        ...
+
+    def step(self, inputs: Mapping[str, Frames], state: State) -> tuple[Mapping[str, Frames], State]:
+        """Return outputs and the next state; neither inputs nor state are altered, none is kept."""
+        ...
+
+    def words(self) -> str:
+        """Return what it does and what it concluded, for `edgeseq check`."""
         ...
 
 

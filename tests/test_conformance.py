@@ -1,7 +1,7 @@
 """What holds for every plug-in, ours and registered ones: each is found by itself, none needs a line here.
 
 A feature's example takes a stream of the channels a, b, c at 100 Hz; a decider's judges outputs of spread 1; a source's
-ends by itself; a sink with a `port` talks to a broker.
+ends by itself; a stage says what its example takes, 4 samples a step; a sink with a `port` talks to a broker.
 """
 
 import inspect
@@ -20,10 +20,23 @@ from hypothesis import strategies as st
 
 from edgeseq import plugins, tables
 from edgeseq.errors import ConfigError
-from edgeseq.types import About, Channel, Checkable, Chunk, Decider, Event, Feature, Output, Sink, Source, StreamSpec
+from edgeseq.types import (
+    About,
+    Channel,
+    Checkable,
+    Chunk,
+    Decider,
+    Event,
+    Feature,
+    Output,
+    Sink,
+    Source,
+    Stage,
+    StreamSpec,
+)
 
 SPEC = StreamSpec((Channel("a"), Channel("b"), Channel("c")), 100.0)
-PROTOCOLS = {"sources": Source, "features": Feature, "deciders": Decider, "sinks": Sink}
+PROTOCOLS = {"sources": Source, "features": Feature, "stages": Stage, "deciders": Decider, "sinks": Sink}
 ABOUT = About("device", "pipeline", "model", "1", ("y",), "g")
 ALL = [(kind, name) for kind in PROTOCOLS for name in plugins.known(kind)]
 
@@ -105,8 +118,8 @@ def test_source_keeps_nothing_of_its_chunks(name: str) -> None:
 def test_source_ends_when_closed(name: str) -> None:
     source = make("sources", name)
     if "pace" in inspect.signature(type(source)).parameters:
-        # A sample an hour: only close can end this within the test's time.
-        source = make("sources", name, pace=1.0, rate_hz=1 / 3600)
+        # An hour a second: only close can end this within the test's time.
+        source = make("sources", name, pace=1 / 3600)
     chunks: list[Chunk] = []
     thread = threading.Thread(target=lambda: chunks.extend(source), daemon=True)
     thread.start()
@@ -185,6 +198,35 @@ def test_feature_memory_is_bounded(name: str) -> None:
     grown = tracemalloc.get_traced_memory()[0] - before
     tracemalloc.stop()
     assert grown < chunk[1].nbytes, "200 chunks leave less behind than one of them is large"
+
+
+def stage_and_inputs(name: str) -> tuple[Stage, dict[str, Any], dict[str, tuple[int, ...]]]:
+    stage = make("stages", name)
+    shapes = plugins.find("stages", name).example_inputs()
+    gives = stage.open(shapes, 4)
+    rng = np.random.default_rng(0)
+    return stage, {key: rng.normal(size=shape).astype(np.float32) for key, shape in shapes.items()}, dict(gives)
+
+
+@of("stages")
+def test_stage_is_a_pure_function(name: str) -> None:
+    stage, inputs, gives = stage_and_inputs(name)
+    state = stage.initial()
+    kept = {key: value.copy() for key, value in (*inputs.items(), *state.items())}
+    outputs, following = stage.step(inputs, state)
+    assert {key: value.shape for key, value in outputs.items()} == gives
+    assert all(value.dtype == np.float32 for value in outputs.values())
+    assert {k: (v.shape, v.dtype) for k, v in following.items()} == {k: (v.shape, v.dtype) for k, v in state.items()}
+    before = {key: value.copy() for key, value in (*outputs.items(), *following.items())}
+    for key, value in (*inputs.items(), *state.items()):
+        np.testing.assert_array_equal(value, kept[key])
+        value[...] = 77
+    for key, value in (*outputs.items(), *following.items()):
+        np.testing.assert_array_equal(value, before[key], err_msg="nothing given is a view of what was taken")
+    again = stage.step({key: kept[key] for key in inputs}, stage.initial())
+    for key, value in (*again[0].items(), *again[1].items()):
+        np.testing.assert_array_equal(value, before[key])
+    assert stage.words()
 
 
 def walk(decider: Decider, seed: int, count: int = 400, **more: Any) -> list[Event]:

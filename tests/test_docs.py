@@ -23,7 +23,7 @@ def fenced(page: Path, language: str) -> Iterator[str]:
     yield from re.findall(rf"```{language}\n(.*?)```", page.read_text("utf-8"), re.DOTALL)
 
 
-@pytest.mark.parametrize("kind", ["sources", "deciders", "sinks"])
+@pytest.mark.parametrize("kind", ["sources", "stages", "deciders", "sinks"])
 def test_the_operator_finds_every_key(kind: str) -> None:
     for name in plugins.known(kind):
         assert f"`{name}`" in OPERATOR, f"docs/operator.md does not name the {kind[:-1]} {name}"
@@ -33,7 +33,7 @@ def test_the_operator_finds_every_key(kind: str) -> None:
 
 def test_the_readme_lists_what_there_is() -> None:
     readme = (ROOT / "README.md").read_text("utf-8")
-    for kind in ("sources", "features", "deciders", "sinks"):
+    for kind in ("sources", "features", "stages", "deciders", "sinks"):
         row = next(line for line in readme.splitlines() if line.startswith(f"| {kind} |"))
         assert set(re.findall(r"`(\w+)`", row)) == set(plugins.known(kind))
     row = next(line for line in readme.splitlines() if line.startswith("| commands |"))

@@ -32,6 +32,10 @@ MAY_IMPORT: tuple[tuple[str, tuple[str, ...]], ...] = (
     # A sink writes alerts through the durable outbox; a backend is opened with a bundle.
     ("edgeseq.sinks*", (*PLUGINS, "edgeseq.outbox")),
     ("edgeseq.backends*", (*PLUGINS, "edgeseq.bundle")),
+    # A stage that runs a file opens it as its backend does.
+    ("edgeseq.stages*", (*PLUGINS, "edgeseq.backends*")),
+    ("edgeseq.chain", ("edgeseq.types", "edgeseq.errors")),
+    ("edgeseq.wiring", ("edgeseq.types", "edgeseq.errors", "edgeseq.tables", "edgeseq.plugins", "edgeseq.chain")),
     ("edgeseq*", ("edgeseq*",)),
     ("firmware_bridge*", ()),
     ("export*", ("edgeseq*",)),
@@ -48,6 +52,7 @@ HEAVY = (
     "pyarrow",
     "onnx",
     "torch",
+    "soundfile",
 )
 
 
@@ -102,6 +107,7 @@ def test_the_rules_see_what_is_wrong() -> None:
     assert not allowed("edgeseq.cli", "export.parity")
     assert not allowed("edgeseq.features.rms", "edgeseq.config")
     assert not allowed("edgeseq.pipeline", "edgeseq.backends")
+    assert not allowed("edgeseq.stages.onnx", "edgeseq.wiring")
     assert not allowed("firmware_bridge.link", "edgeseq.types")
     assert not allowed("export.report", "zoo.turbofan")
     assert allowed("edgeseq.sources.serial", "firmware_bridge")

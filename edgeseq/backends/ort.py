@@ -64,6 +64,7 @@ class OrtStep:
         shape = (self.features,) if self.frames_per_step == 1 else (self.frames_per_step, self.features)
         if x.shape != shape:
             raise ModelError(f"a step takes frames of shape {shape}, not {x.shape}.")
+        self._check_room(1)
         if len(self._waiting):
             raise ModelError(f"{len(self._waiting)} frames of an unfinished step wait; finish it with run.")
         _check_finite(x)
@@ -83,6 +84,7 @@ class OrtStep:
         _check_finite(x)
         frames = np.concatenate([self._waiting, x]) if len(self._waiting) else x
         count = len(frames) // self.frames_per_step
+        self._check_room(count)
         y = np.empty((count, self.outputs), np.float32)
         for row in range(count):
             y[row] = self._advance(frames[row * self.frames_per_step : (row + 1) * self.frames_per_step])
@@ -139,6 +141,12 @@ class OrtStep:
         """Return another step model on the same session, freshly reset."""
         return type(self)(self._session, self._graph, self._file)
 
+    def _check_room(self, count: int) -> None:
+        """Refuse steps beyond those that the model has positions or memory for: its outputs would be wrong in silence."""
+        limit = self._graph.max_steps
+        if limit is not None and (self._steps + count) * self.frames_per_step > limit:
+            raise ModelError(f"the model is made for {limit} frames from a reset; reset it.")
+
     def _advance(self, x: Frames) -> Frames:
         """Make one step on checked frames."""
         feeds = dict(zip(self._enter, self._state, strict=True))
@@ -167,18 +175,23 @@ def open_step(path: Path, graph: Graph, file: ModelFile) -> OrtStep:
     """Open a step model's ONNX file and hold its inputs and outputs against bundle.toml. Raises ModelError."""
     if len(graph.inputs) != 1 or len(graph.outputs) != 1:
         raise ModelError(f"{path}: this version runs graphs of one input and one output.")
+    session = open_session(path)
+    _check(path, session, graph, file)
+    return OrtStep(session, graph, file)
+
+
+def open_session(path: Path) -> ort.InferenceSession:
+    """Open an ONNX file: one thread, no spinning. Raises ModelError with ONNX Runtime's first sentence."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 4
     try:
-        session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as cause:
         reason = next((line.strip() for line in str(cause).splitlines() if line.strip()), type(cause).__name__)
         raise ModelError(f"{path}: ONNX Runtime {ort.__version__} cannot load it: {reason}") from cause
-    _check(path, session, graph, file)
-    return OrtStep(session, graph, file)
 
 
 def _check(path: Path, session: ort.InferenceSession, graph: Graph, file: ModelFile) -> None:

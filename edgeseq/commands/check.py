@@ -9,16 +9,22 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from edgeseq.config import Config
+    from edgeseq.wiring import Wired
 
 HELP = """\
 Checks everything about a configuration that can be checked without running it, and says what it would do: the keys and
-types of every table, the bundle's checksums, that the model opens, that the source has every channel the model was
+types of every table, the bundle's checksums, that the model opens (of [[model]] stages
+also the shapes, by a trial step), that the source has every channel the model was
 trained on, the thresholds, the files that are named. The data are not read through, a broker is not asked.
 
   edgeseq check pipeline.toml
   edgeseq check pipeline.toml --json
 
 Exit status: 0 it would run, 1 something it needs is not right, 2 the configuration is not right."""
+
+
+FEW = 8
+"""So many of a step's values are named."""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,6 +36,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """Check and say."""
     from edgeseq import config as configs
+    from edgeseq.wiring import Wired
 
     config = configs.load(args.config)
     would = describe(config)
@@ -40,7 +47,9 @@ def main(args: argparse.Namespace) -> int:
             "ok": True,
             "pipeline": about.pipeline,
             "device": about.device,
-            "bundle": {"name": about.model, "version": about.model_version, "digest": config.bundle.digest},
+            "bundle": None
+            if isinstance(config.trained, Wired)
+            else {"name": about.model, "version": about.model_version, "digest": config.bundle.digest},
             "would": would,
         }
         print(json.dumps(document, indent=2))
@@ -53,20 +62,29 @@ def main(args: argparse.Namespace) -> int:
 def describe(config: Config) -> list[str]:
     """Return what the pipeline would do, a sentence each. Raises what would keep it from running."""
     from edgeseq.types import Checkable
+    from edgeseq.wiring import Wired
 
     source_type = config.source_table["type"]
     source = config.source.check() if isinstance(config.source, Checkable) else f"reads from '{source_type}'"
     pipeline = config.pipeline()
-    manifest = config.bundle.manifest
-    chain = ", ".join(str(table["type"]) for table in manifest.features) or "taken as they are"
-    model = f"{manifest.name} {manifest.version} ({pipeline.model.variant} on {pipeline.model.backend})"
-    would = [
-        source,
-        f"turns samples into frames of {len(config.frame.channels)} values: {chain}",
-        f"steps {model}, whose checksums agree, for up to {config.max_streams} streams at once",
-    ]
+    would = [source]
+    if isinstance(config.trained, Wired):
+        would += _stages(config, config.trained)
+    else:
+        manifest = config.bundle.manifest
+        chain = ", ".join(str(table["type"]) for table in manifest.features) or "taken as they are"
+        model = f"{manifest.name} {manifest.version} ({pipeline.model.variant} on {pipeline.model.backend})"
+        would += [
+            f"turns samples into frames of {len(config.frame.channels)} values: {chain}",
+            f"steps {model}, whose checksums agree, for up to {config.max_streams} streams at once",
+        ]
     if config.decider_table is None:
-        would.append("decides nothing: neither the configuration nor the bundle has a decider")
+        whose = (
+            "the configuration has no"
+            if isinstance(config.trained, Wired)
+            else "neither the configuration nor the bundle has a"
+        )
+        would.append(f"decides nothing: {whose} decider")
     else:
         keys = ", ".join(f"{key} = {value}" for key, value in config.decider_table.items() if key != "type")
         name, unit = config.about.names[config.about.score], config.about.unit
@@ -78,3 +96,18 @@ def describe(config: Config) -> list[str]:
     for sink, table in zip(config.sinks, config.sink_tables, strict=True):
         would.append(sink.check() if isinstance(sink, Checkable) else f"writes to {table['type']}")
     return would
+
+
+def _stages(config: Config, wired: Wired) -> list[str]:
+    """Return what the stages would do, a sentence each, and what comes of them."""
+    chain = wired.chain
+    frames = f"{chain.frames_per_step} frames" if chain.frames_per_step > 1 else "a frame"
+    about = f"steps {wired.model} ({chain.backend}) by {frames} of {chain.features} values"
+    if chain.signal:
+        late = chain.delay * chain.frames_per_step
+        gives = f"gives a signal at {config.about.signal_hz:g} Hz, {late} samples late"
+    else:
+        gives = f"gives {chain.outputs} values a step: {', '.join(wired.names[:FEW])}" + (
+            " ..." * (chain.outputs > FEW)
+        )
+    return [f"{about}, for up to {config.max_streams} streams at once", *chain.words(), gives]

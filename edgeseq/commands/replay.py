@@ -14,27 +14,29 @@ from edgeseq.errors import ConfigError
 HELP = """\
 Runs the pipeline of a configuration over recorded data as fast as it goes and writes what comes out to a file. The
 configuration's sinks are not opened, so no alert leaves the machine. --input names a file to read instead of the
-configured source: .csv or .parquet, with the same columns and keys. Same data, same outputs, bit for bit, as
-`edgeseq run` would give.
+configured source: .csv, .parquet, .wav, .flac or .ogg, with the same columns and keys. Same data, same outputs, bit for
+bit, as `edgeseq run` would give.
 
   edgeseq replay pipeline.toml --output today.jsonl
   edgeseq replay pipeline.toml --input march.parquet --output march.csv
+  edgeseq replay dtln.toml --input noisy.wav --output clean.wav
 
 The ending of --output tells the format:
   .jsonl     one JSON document a line, in order: outputs ("type": "output") and events ("type": "event")
   .csv       outputs only: t_ns, stream, level, warming, then each output by name
   .parquet   the same columns
+  .wav       the signal, where the model gives one; sample for sample in line with the input
 
 The file appears when it is complete. Exit status: 0 done, 1 failed, 2 configuration."""
 
-FILE_SOURCES = {".csv": "csv", ".parquet": "parquet"}
+FILE_SOURCES = {".csv": "csv", ".parquet": "parquet", ".wav": "audio", ".flac": "audio", ".ogg": "audio"}
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument("config", type=Path, metavar="CONFIG", help="the pipeline's TOML file")
     parser.add_argument("--input", type=Path, metavar="FILE", help="read this file instead of the configured one")
-    parser.add_argument("--output", type=Path, metavar="FILE", required=True, help=".jsonl, .csv or .parquet")
+    parser.add_argument("--output", type=Path, metavar="FILE", required=True, help=".jsonl, .csv, .parquet or .wav")
     parser.add_argument("--verbose", action="store_true", help="log events as they come, not only trouble")
     parser.add_argument("--json", action="store_true", help="what was done as one JSON document on stdout")
 
@@ -58,7 +60,9 @@ def _source(config: Path, data: Path | None) -> dict[str, Any]:
         # Said better, with its line, when the configuration is loaded.
         return source
     if "path" not in known:
-        raise ConfigError(f"a source of type '{name}' reads no file; replay takes --input FILE (.csv or .parquet).")
+        raise ConfigError(
+            f"a source of type '{name}' reads no file; replay takes --input FILE ({', '.join(FILE_SOURCES)})."
+        )
     return {**source, "pace": "fast"} if "pace" in known else source
 
 

@@ -1,0 +1,151 @@
+"""A sound file as a source, read in bounded memory."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import wave
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgeseq.errors import ConfigError, SourceError
+from edgeseq.sources._pace import Pace, PaceKey
+from edgeseq.sources._table import Column
+from edgeseq.sources._times import Grid, start_ns
+from edgeseq.types import Channel, Chunk, Frames, StreamSpec
+
+BLOCK = 4096
+OPEN_SIZE = (1 << 31) - 1
+"""What stands in the header of a WAV file that was written into a pipe is this, or more."""
+
+
+class Audio:
+    """WAV, FLAC, OGG and what else libsndfile reads; samples as they are, full scale 1.
+
+    path: the file. rate_hz: the rate that the model was trained at; a file of another rate is refused, never resampled;
+    default in a configuration: the bundle's. channels: names of the file's channels in order, as many as it has;
+    default there: the bundle's, otherwise one, "audio". start: time of the first sample, ISO 8601 or "now"; default:
+    the Unix epoch. pace: "fast" (default), "real-time", or how many times faster than real time. Raises ConfigError
+    where the library is missing: it comes with the extra 'audio'.
+    """
+
+    def __init__(
+        self,
+        *,
+        path: Path,
+        rate_hz: float,
+        channels: list[str | Column] | None = None,
+        start: str = "1970-01-01",
+        pace: PaceKey = "fast",
+    ) -> None:
+        self._soundfile = _soundfile()
+        named = [Column(name=each) if isinstance(each, str) else each for each in channels or ["audio"]]
+        self._path = path
+        self._grid = Grid(rate_hz, start_ns(start))
+        self._pace = Pace(pace)
+        self.spec = StreamSpec(tuple(Channel(each.name, each.unit) for each in named), rate_hz)
+        self.dropped: Counter[str] = Counter()
+
+    @classmethod
+    def example(cls) -> dict[str, Any]:
+        """Return parameters for a short file, written to the temporary folder."""
+        path = Path(tempfile.mkdtemp(prefix="edgeseq-")) / "example.wav"
+        with wave.open(str(path), "wb") as file:
+            file.setnchannels(1)
+            file.setsampwidth(2)
+            file.setframerate(8000)
+            file.writeframes(np.arange(0, 20000, 2, dtype="<i2").tobytes())
+        return {"path": path, "rate_hz": 8000.0}
+
+    def check(self) -> str:
+        """See that the file is there, and of the right rate and channels; the sound itself is not read."""
+        with self._open() as file:
+            words = f"{file.frames / file.samplerate:,.1f} s of sound"
+        count = len(self.spec.channels)
+        many = f"{count} channel{'s' * (count > 1)}"
+        return f"reads {words}, {many} at {self.spec.rate_hz:g} Hz, from {self._path}, {self._pace.words()}"
+
+    def close(self) -> None:
+        """End the iteration, from any thread."""
+        self._pace.close()
+
+    def __iter__(self) -> Iterator[Chunk]:
+        """Yield chunks; the last one is marked."""
+        most = self._pace.most_rows(self.spec.rate_hz, BLOCK)
+        with self._open() as file:
+            done, total = 0, int(file.frames)
+            while done < total:
+                values = self._read(file, done, min(most, total - done))
+                t_ns = self._grid.times(np.arange(done, done + len(values), dtype=np.int64))
+                done += len(values)
+                if not self._pace.wait("", int(t_ns[-1])):
+                    return
+                yield Chunk(t_ns, values, last=done == total)
+
+    def _read(self, file: Any, done: int, count: int) -> Frames:
+        """Read samples. Raises SourceError where they end too early or are no numbers."""
+        try:
+            values: Frames = file.read(count, dtype="float32", always_2d=True)
+        except (self._soundfile.LibsndfileError, OSError) as cause:
+            raise SourceError(f"{self._path}: cannot be read on at sample {done}: {cause}.") from cause
+        if len(values) < count:
+            raise SourceError(
+                f"{self._path}: ends at sample {done + len(values)}, before its header says: it is cut off."
+            )
+        if not np.isfinite(values).all():
+            at = done + int(np.flatnonzero(~np.isfinite(values).all(axis=1))[0])
+            raise SourceError(
+                f"{self._path}: sample {at} is NaN or infinite; no sound has such a value. Mend the file."
+            )
+        return values
+
+    @contextmanager
+    def _open(self) -> Iterator[Any]:
+        """Open the file and hold it against what was said of it. Raises ConfigError or SourceError."""
+        if not self._path.is_file():
+            raise ConfigError(f"{self._path}: there is no such file.")
+        try:
+            file = self._soundfile.SoundFile(str(self._path))
+        except (self._soundfile.LibsndfileError, OSError) as cause:
+            raise SourceError(f"{self._path}: is no sound file that can be read: {cause}.") from cause
+        with file:
+            rate, count = self.spec.rate_hz, len(self.spec.channels)
+            if file.samplerate != rate:
+                raise SourceError(
+                    f"{self._path}: has {file.samplerate} samples a second, the pipeline takes {rate:g} (rate_hz). "
+                    "Resample the file first."
+                )
+            if file.channels != count:
+                raise SourceError(
+                    f"{self._path}: has {file.channels} channel(s), the pipeline takes {count} "
+                    f"({', '.join(self.spec.names)}). Name them in `channels`, or mix the file down first."
+                )
+            if _cut_off(self._path):
+                raise SourceError(f"{self._path}: is shorter than its header says: it is cut off.")
+            if file.frames == 0:
+                raise SourceError(f"{self._path}: holds no samples.")
+            yield file
+
+
+def _cut_off(path: Path) -> bool:
+    """Whether a WAV file ends before its header says; libsndfile reads on without a word. Sizes left open are none."""
+    with path.open("rb") as file:
+        head = file.read(8)
+        size = int.from_bytes(head[4:], "little")
+        return head[:4] == b"RIFF" and size < OPEN_SIZE and size + len(head) > file.seek(0, os.SEEK_END)
+
+
+def _soundfile() -> Any:
+    """Import soundfile. Raises ConfigError naming the extra that brings it."""
+    try:
+        import soundfile  # noqa: PLC0415 - a library that only this source needs
+    except (ImportError, OSError) as cause:
+        raise ConfigError(
+            "sound files need soundfile, which is not installed: pip install 'edgeseq[audio]'."
+        ) from cause
+    return soundfile
