@@ -3,7 +3,8 @@
 1. Products with constant weights are `linear`; a bias added behind, and a constant factor, fold into it.
 2. Elementwise ops on vectors of one size, a constant being spread to that size.
 3. Ops that only change how a vector is seen (reshape, squeeze, moving axes of size 1) vanish.
-4. Parts and joins along the feature axis are `slice` and `concat`.
+4. Parts and joins whose entries stand one behind another in the vector are `slice` and `concat`; a part that is the
+   whole (the last of one step) vanishes.
 5. RNN, GRU and LSTM are written out as their equations in the ONNX operator specification.
 """
 
@@ -69,11 +70,11 @@ class Lowering:
             self._set(node, self._op(UNARY[op_type], node, self._read(node, 0)))
         elif op_type in CELLS:
             CELLS[op_type](self, node)
-        elif op_type in ("Split", "Slice"):
+        elif op_type in ("Split", "Slice", "Gather"):
             self._part(node)
         elif op_type == "Concat":
             parts = [self._read(node, index) for index in range(len(node.inputs))]
-            self._along_features(node, node.outputs[0], integer(node, "axis", 0))
+            self._entry(node, node.outputs[0], integer(node, "axis", 0))
             self._set(node, self._op("concat", node, *parts))
         else:
             raise node_error(str(node.name), op_type, "it has no integer form yet; export float32 alone.")
@@ -146,31 +147,47 @@ class Lowering:
 
     def _part(self, node: ir.Node) -> None:
         source = self._read(node, 0)
-        if node.op_type == "Slice":
-            starts, stops, axes, steps = (constant_of(v) for v in [*node.inputs[1:], None, None][:4])
-            one = starts is not None and stops is not None and axes is not None and len(starts) == 1
-            if not one or (steps is not None and steps.tolist() != [1]):
-                raise node_error(str(node.name), "Slice", "it is no plain cut along one axis; export float32 alone.")
-            axis = int(axes[0])  # type: ignore[index]
-            width = self._along_features(node, node.inputs[0], axis)
-            start, _, _ = slice(int(starts[0]), int(stops[0])).indices(width)  # type: ignore[index]
-            bounds = [(start, start + _size(node.outputs[0]))]
-        else:
-            self._along_features(node, node.inputs[0], integer(node, "axis", 0))
+        if node.op_type == "Split":
+            self._entry(node, node.inputs[0], integer(node, "axis", 0))
             edges = np.cumsum([0, *(_size(output) for output in node.outputs)]).tolist()
             bounds = list(itertools.pairwise(edges))
+        else:
+            axis, first = self._first_entry(node)
+            start = first * self._entry(node, node.inputs[0], axis)
+            bounds = [(start, start + _size(node.outputs[0]))]
         for output, (start, stop) in zip(node.outputs, bounds, strict=True):
-            self.names[output] = self.cut(str(output.name), source, start, stop)  # 4
+            whole = (start, stop) == (0, self.program.sizes[source])
+            self.names[output] = source if whole else self.cut(str(output.name), source, start, stop)  # 4
 
-    def _along_features(self, node: ir.Node, value: ir.Value | None, axis: int) -> int:
+    def _first_entry(self, node: ir.Node) -> tuple[int, int]:
+        """Return the axis that a Gather of one entry or a plain Slice works along, and its first entry there."""
+        dims = sizes(node.inputs[0])
+        if node.op_type == "Gather":
+            index, axis = constant_of(node.inputs[1]), integer(node, "axis", 0) % len(dims)
+            if index is None or index.size != 1:
+                raise node_error(str(node.name), "Gather", "it takes more than one entry; export float32 alone.")
+            return axis, int(index.reshape(-1)[0]) % dims[axis]
+        starts, stops, axes, steps = (constant_of(v) for v in [*node.inputs[1:], None, None][:4])
+        plain = steps is None or steps.tolist() == [1] * len(steps)
+        if starts is None or stops is None or axes is None or len(starts) != 1 or not plain:
+            raise node_error(str(node.name), "Slice", "it is no plain cut along one axis; export float32 alone.")
+        axis = int(axes[0]) % len(dims)
+        return axis, slice(int(starts[0]), int(stops[0])).indices(dims[axis])[0]
+
+    def _entry(self, node: ir.Node, value: ir.Value | None, axis: int) -> int:
+        """Return how many numbers one entry along an axis has, where entries stand one behind another in the vector."""
         dims = sizes(value)
-        others = [dim for position, dim in enumerate(dims) if position != axis % len(dims)]
-        if any(dim != 1 for dim in others):
+        axis %= len(dims)
+        if np.prod(dims[:axis], dtype=np.int64) != 1:
             raise node_error(str(node.name), node.op_type, "it does not work along the features; export float32 alone.")
-        return dims[axis % len(dims)]
+        return int(np.prod(dims[axis + 1 :], dtype=np.int64))
 
     def linear(self, name: str, source: str, weight: NDArray[np.generic], bias: NDArray[np.generic]) -> str:
         """Emit weight @ source + bias."""
+        if weight.shape[1] != self.program.sizes[source]:
+            raise node_error(
+                name, "linear", "it takes several time steps or streams at once in one step; export float32 alone."
+            )
         arrays = {"weight": np.ascontiguousarray(weight, np.float32), "bias": np.asarray(bias, np.float32)}
         return self.program.emit(Op("linear", self.program.new_name(name), (source,), name, arrays=arrays), len(bias))
 

@@ -90,3 +90,45 @@ def test_a_fixed_time_axis_is_set_free(fixed: Path, tmp_path: Path) -> None:
         np.testing.assert_allclose(carried[-1], module(torch.from_numpy(x[None]))[0].numpy(), atol=1e-5)
     windowed = edgeseq.load(export.export(str(fixed), tmp_path / "window", window=12, **OPTIONS)).run(x)
     np.testing.assert_allclose(windowed[11:], windows(module, x, 12), atol=1e-5)
+
+
+class _States(torch.nn.Module):
+    """A head on the last states of two layers, side by side."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        torch.manual_seed(1)
+        self.gru = torch.nn.GRU(models.FEATURES, 12, 2, batch_first=True)
+        self.head = torch.nn.Linear(24 if how == "both" else 12, 2)
+        self.how = how
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y, h = self.gru(x)
+        heads = {
+            "both": lambda: h.transpose(0, 1).flatten(1),
+            "top": lambda: h[-1],
+            "step": lambda: y[:, -1],
+            "slice": lambda: y[:, -1:].flatten(1),
+        }
+        return self.head(heads[self.how]())
+
+
+@pytest.mark.parametrize("how", ["both", "top", "step", "slice"])
+def test_last_step_heads_of_every_form_are_quantized(how: str, tmp_path: Path) -> None:
+    bundle = export.export(
+        (_States(how).eval(), models.example()),
+        tmp_path / "b",
+        state="carry",
+        calibration=models.walks(),
+        variants=["int8"],
+    )
+    assert bundle.manifest.files[0].float_macs == 0
+
+
+def test_a_window_has_no_integer_form_yet_and_says_so(tmp_path: Path) -> None:
+    module = models.random_module(3, last=True, kind="gru", norm=False)
+    bundle = export.export((module, models.example()), tmp_path / "b", window=5, calibration=models.walks())
+    assert [file.variant for file in bundle.manifest.files] == ["float32"]
+    assert "int8 was left out" in bundle.manifest.origin.note
+    with pytest.raises(export.ExportError, match="several time steps or streams at once"):
+        export.export((module, models.example()), tmp_path / "c", window=5, variants=["int8"])
