@@ -96,6 +96,27 @@ def per_frame(path: Path, scale: float, shape: Sequence[Size], name: str = "y") 
     return save(path, nodes, [value("x", shape)], [value(name, shape)], constants)
 
 
+def stand_in(
+    path: Path, data: str, shape: Sequence[Size], state: str, kept: Sequence[Size], *, sr: bool = False
+) -> Path:
+    """A file with the inputs of somebody's model: y = data / 2 (its mean times sr, if any), state_next = state + 1."""
+    nodes = [
+        helper.make_node("Mul", [data, "half"], ["y" if not sr else "halved"]),
+        helper.make_node("Add", [state, "one"], ["state_next"]),
+    ]
+    constants = [helper.make_tensor(name, TensorProto.FLOAT, [], [of]) for name, of in (("half", 0.5), ("one", 1.0))]
+    inputs, y = [value(data, shape), value(state, kept)], value("y", shape)
+    if sr:
+        nodes += [
+            helper.make_node("Cast", ["sr"], ["rate"], to=TensorProto.FLOAT),
+            helper.make_node("Mul", ["halved", "rate"], ["scaled"]),
+            helper.make_node("ReduceMean", ["scaled"], ["y"], axes=[1]),
+        ]
+        inputs.append(value("sr", [], "int64"))
+        y = value("y", [shape[0], 1])
+    return save(path, nodes, inputs, [y, value("state_next", kept)], constants)
+
+
 def tflite_sum(path: Path, shape: Sequence[int], *, quantized: bool = False, open_sizes: bool = False) -> Path:
     """h_next = h + x, y = tanh(h_next), as TFLite, float or int8 with scales in the file."""
     model, graph = schema.ModelT(), schema.SubGraphT()

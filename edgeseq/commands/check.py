@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
 HELP = """\
 Checks everything about a configuration that can be checked without running it, and says what it would do: the keys and
-types of every table, the bundle's checksums, that the model opens (of [[model]] stages
-also the shapes, by a trial step), that the source has every channel the model was
-trained on, the thresholds, the files that are named. The data are not read through, a broker is not asked.
+types of every table, the bundle's checksums, that the model opens (of [[model]] stages also the shapes, by a trial
+step), that the source has every channel the model was trained on, the thresholds, the files that are named. The data
+are not read through, a broker is not asked.
 
   edgeseq check pipeline.toml
   edgeseq check pipeline.toml --json

@@ -161,7 +161,9 @@ class ModelStage:
         pairs = ", ".join(f"{name} from {output}" for name, output in self._pairs.items())
         how = " (the only pairing that shapes and types allow)" if pairs and self._given is None else ""
         parts = [f"{self.file.name}: " + (f"state {pairs}{how}" if pairs else "no state")]
-        parts += [f"{name} held at {value.ravel()[0]:g}" for name, value in self._constants.items() if value.size]
+        parts += [
+            f"{name} held at {float(value.ravel()[0]):g}" for name, value in self._constants.items() if value.size
+        ]
         parts += [f"{data.port} after {data.past} of the past" for data in self._data.values() if data.past]
         return ", ".join(parts)
 

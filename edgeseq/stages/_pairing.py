@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from difflib import SequenceMatcher
 
 import numpy as np
 
@@ -27,9 +28,10 @@ def agree(one: Port, other: Port) -> bool:
 def pair(states: Sequence[Port], outputs: Sequence[Port]) -> tuple[dict[str, str] | None, bool]:
     """Return an output for each state input, and whether there is no other way; None where there is none.
 
-    One output at least must be left, the model's result.
+    One output at least must be left, the model's result. Names decide nothing; they only make what is given where there
+    are several ways the likelier one, for a person to judge.
     """
-    edges = {state.name: [o.name for o in outputs if agree(state, o)] for state in states}
+    edges = {state.name: _likeliest(state.name, [o.name for o in outputs if agree(state, o)]) for state in states}
     found = _matching(edges) if len(states) < len(outputs) else None
     if found is None:
         return None, False
@@ -39,6 +41,11 @@ def pair(states: Sequence[Port], outputs: Sequence[Port]) -> tuple[dict[str, str
         if _matching(without) is not None:
             return found, False
     return found, True
+
+
+def _likeliest(state: str, outputs: Sequence[str]) -> list[str]:
+    """Return the outputs whose names are most like the state's first."""
+    return sorted(outputs, key=lambda output: -SequenceMatcher(None, state, output).ratio())
 
 
 def _matching(edges: Mapping[str, Sequence[str]]) -> dict[str, str] | None:

@@ -1,6 +1,7 @@
 """A signal through the commands: sound file in, sound file out, whole or not at all."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from small_chains import ECHO, SPECTRAL, build, chain, signal
 from edgeseq import cli
 from edgeseq.errors import ConfigError, SinkError
 from edgeseq.record import Record
-from edgeseq.types import About, Output
+from edgeseq.types import About, Chunk, Output, StreamSpec
 
 
 def edgeseq(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
@@ -62,6 +63,16 @@ def test_scores_are_judged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     assert not (tmp_path / "y.wav").exists()
 
 
+def test_a_model_that_gives_samples_itself(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model, x = chain(tmp_path, ECHO + '[output]\nkind = "signal"\n'), signal(403)
+    soundfile.write(tmp_path / "in.wav", x, 16000, subtype="FLOAT")
+    assert edgeseq(capsys, "replay", tmp_path / "pipeline.toml", "--output", tmp_path / "y.wav")[0] == 0
+    whole = np.concatenate([x, np.zeros((1, 1), np.float32)])
+    np.testing.assert_array_equal(
+        soundfile.read(tmp_path / "y.wav", dtype="float32")[0], model.run(whole).ravel()[:403]
+    )
+
+
 def test_a_bad_input_leaves_no_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     build(tmp_path, SPECTRAL)
     samples = np.zeros(9000, np.float32)
@@ -100,6 +111,33 @@ def test_a_sound_file_holds_one_signal(tmp_path: Path) -> None:
 
 
 def test_a_gap_starts_the_signal_anew(tmp_path: Path) -> None:
-    """The model is reset by a gap; what it owed before comes first, so that nothing of the signal is lost."""
-    config = build(tmp_path, SPECTRAL)
-    assert config.pipeline(sinks=[])._gap_states is None
+    """What the model owes before a gap comes first, so that nothing of the signal is lost: both parts, whole."""
+    config, x = build(tmp_path, SPECTRAL), signal(100)
+    config.source.close()
+    times = np.arange(100, dtype=np.int64) * 62_500
+    chunks = [Chunk(times[:43], x[:43]), Chunk(times[43:], x[43:], gap=True, last=True)]
+    sink = Record(tmp_path / "y.wav")
+    pipeline = config.pipeline(sinks=[sink])
+    pipeline.source = Listed(chunks, config.source.spec)
+    assert pipeline.run().gaps == 1
+    sink.keep()
+    expected = []
+    for part in (x[:43], x[43:]):
+        model = chain(tmp_path, SPECTRAL)
+        rows = np.concatenate([model.run(part), model.flush()])[model.delay :]
+        expected.append(rows.ravel()[: len(part)])
+    y = soundfile.read(tmp_path / "y.wav", dtype="float32")[0]
+    np.testing.assert_array_equal(y, np.concatenate(expected))
+
+
+class Listed:
+    """Chunks as a source."""
+
+    def __init__(self, chunks: list[Chunk], spec: StreamSpec) -> None:
+        self.chunks, self.spec, self.dropped = chunks, spec, dict[str, int]()
+
+    def __iter__(self) -> Iterator[Chunk]:
+        return iter(self.chunks)
+
+    def close(self) -> None:
+        """Nothing is open."""

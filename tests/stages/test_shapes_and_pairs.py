@@ -64,6 +64,11 @@ def test_two_ways_are_none() -> None:
     assert pair(ports(h=(1, 8)), ports(y=(1, 8), hn=(1, 8)))[1] is False
 
 
+def test_what_is_offered_for_judging_goes_by_names() -> None:
+    found, only = pair(ports(h=(1, 8), c=(1, 8)), ports(cn=(1, 8), y=(1, 8), hn=(1, 8)))
+    assert (found, only) == ({"h": "hn", "c": "cn"}, False)
+
+
 def test_a_result_must_be_left() -> None:
     assert pair(ports(h=(1, 8)), ports(hn=(1, 8))) == (None, False)
     assert pair(ports(h=(1, 8)), ports(y=(1, 2), z=(1, 3))) == (None, False)
