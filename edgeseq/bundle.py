@@ -92,6 +92,8 @@ class Graph(_Table, frozen=True):
     """In frames; absent where the memory has no end."""
     length_offset: int = 0
     """The original gives (T + length_offset) // frames_per_step outputs for T frames."""
+    max_steps: int | None = None
+    """Frames after which the stream must be reset, where positions or memory are bounded; absent where nothing is."""
 
 
 class StateTensors(_Table, frozen=True):

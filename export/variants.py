@@ -72,6 +72,7 @@ class Maker:
             warm_up=0 if timing is None or timing.first is None else timing.delay - timing.first // timing.stride,
             receptive_field=None if timing is None or timing.first is None else timing.last - timing.first + 1,
             length_offset=0 if timing is None else timing.offset,
+            max_steps=stream.max_steps if stream.limited else None,
         )
 
     def _file(self, name: str, model: onnx.ModelProto, program: Program | None) -> ModelFile:

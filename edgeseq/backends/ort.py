@@ -142,7 +142,7 @@ class OrtStep:
         return type(self)(self._session, self._graph, self._file)
 
     def _check_room(self, count: int) -> None:
-        """Refuse steps beyond those that the model has positions or memory for: its outputs would be wrong in silence."""
+        """Refuse steps for which the model has no position or memory: they would be wrong in silence."""
         limit = self._graph.max_steps
         if limit is not None and (self._steps + count) * self.frames_per_step > limit:
             raise ModelError(f"the model is made for {limit} frames from a reset; reset it.")

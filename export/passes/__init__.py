@@ -13,6 +13,7 @@ from export.passes import (
     attention,
     clean,
     convolution,
+    mean,
     padding,
     pairs,
     recurrent,
@@ -32,6 +33,7 @@ REWRITE: tuple[Pass, ...] = (
     padding.apply,
     convolution.apply,
     recurrent.apply,
+    mean.apply,
     attention.apply,
     single_step.apply,
 )

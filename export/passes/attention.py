@@ -162,14 +162,13 @@ def _triangle(stream: StreamGraph, node: ir.Node, window: int) -> None:
     value, output = node.inputs[0], node.outputs[0]
     pair, leaving, rank = stream.pairs[output], stream.timing[output], pairs.rank_of(output)
     given = constant_of(node.inputs[1]) if len(node.inputs) > 1 else np.zeros(1, np.int64)
-    if value is None or given is None or integer(node, "upper", 1) or (pair.query, pair.key) != (rank - 2, rank - 1):
-        raise node_error(
-            str(node.name), "Trilu", "it keeps keys of the future, or cuts at a place that is not constant."
-        )
+    if value is None or given is None or (pair.query, pair.key) != (rank - 2, rank - 1):
+        raise node_error(str(node.name), "Trilu", "it cuts at a place that is not constant, or keys by queries.")
     entries = stream.frames_per_step // leaving.stride
     keys = window - 1 + entries
     ages = np.arange(entries)[:, None] + window - 1 - np.arange(keys)[None]
-    kept = stream.constant("kept", (ages >= -int(given.reshape(-1)[0])) & (ages < window))
+    edge = -int(given.reshape(-1)[0])
+    kept = stream.constant("kept", (ages <= edge if integer(node, "upper", 1) else ages >= edge) & (ages < window))
     kept = buffers.emit(stream, node, "And", [kept, tables.ring_valid(stream, node, leaving, keys)])
     result = buffers.either(stream, node, kept, value, np.zeros((), np.float32))
     result.shape, result.type = output.shape, output.type

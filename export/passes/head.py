@@ -2,7 +2,8 @@
 
 1. The last state of a recurrent op, Gather at -1 and Slice from -1 along time all read the newest step; in a step
    graph that is the only one, so they stay as they are.
-2. Any other end of the time axis (a mean, a sum, the first step) is refused by node.
+2. A mean over time becomes a running mean (mean.py).
+3. Any other end of the time axis (a sum, the first step) is refused by node.
 
 A model with such a head was usually trained from zero state on windows; what carrying the state on means for it is the
 user's decision, which export asks for.
@@ -15,16 +16,18 @@ import onnx_ir as ir
 
 from export.errors import node_error
 from export.graph import StreamGraph, constant_of, integer
-from export.passes import recurrent
+from export.passes import mean, recurrent
 
 
 def check(stream: StreamGraph, node: ir.Node) -> None:
     """Check one place where the time axis ends. Raises ExportError for what is not a last step in time."""
-    if node.op_type not in recurrent.OPS and not _reads_last(stream, node):
-        raise node_error(  # 2
+    if mean.claims(stream, node):
+        mean.check(stream, node)  # 2
+    elif node.op_type not in recurrent.OPS and not _reads_last(stream, node):
+        raise node_error(  # 3
             str(node.name),
             node.op_type,
-            "it ends the time axis with something else than the last step, which is not streamed.",
+            "it ends the time axis with something else than the last step or a mean, which is not streamed.",
         )
     if any(value is not None and value in stream.timing and stream.timing[value].delay for value in node.inputs):
         raise node_error(

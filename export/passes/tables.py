@@ -107,6 +107,8 @@ def rows(  # noqa: PLR0917
     table = _long_enough(stream, node, value, wanted, axis, timing)  # c
     table = np.take(table, range(wanted), axis=axis)
     stream.limited = True
+    # Past the last row lie only steps of a flush, which are past the sequence's end.
+    index = buffers.emit(stream, node, "Min", [index, stream.constant("last", np.array([wanted - 1], np.int64))])
     return buffers.emit(stream, node, "Gather", [stream.constant(f"{value.name}.rows", table), index], axis=axis)
 
 
