@@ -49,7 +49,7 @@ def test_a_demo_as_json(zoo: Path, capsys: pytest.CaptureFixture[str]) -> None:
     result = json.loads(capsys.readouterr().out)
     assert result["streams"] == len(tiny_demo.MACHINES)
     assert result["frames"] == FRAMES
-    # Machine 7 warns and becomes critical, <b>9 warns: one alert each, three messages.
+    # Machine 7 warns and becomes critical, <u>9 warns: one alert each, three messages.
     assert (result["alerts"], result["sent"], result["delivered"]) == (2, 3, 3)
     assert 0 < result["rmse"] < 10
     assert result["step_us"]["p50"] > 0
@@ -66,8 +66,8 @@ def test_the_report_needs_nothing_beside_it(zoo: Path, capsys: pytest.CaptureFix
     assert parser.open == []
     assert parser.tags.count("svg") >= len(tiny_demo.MACHINES) + 1
     assert "machine 7" in text
-    assert "<b>9" not in text
-    assert "&lt;b&gt;9" in text
+    assert "<u>9" not in text
+    assert "&lt;u&gt;9" in text
     for word in ("RMSE", "arrived over MQTT", "predicted", "true", "float32 on ort", "<!doctype html>"):
         assert word in text
     assert "$" not in text

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import tiny_bundle
 
-MACHINES = {"7": (60, 8), "<b>9": (45, 30), "11": (120, 60)}
+MACHINES = {"7": (60, 8), "<u>9": (45, 30), "11": (120, 60)}
 """Stream -> frames, true life at the last of them. One name is what HTML must escape."""
 CAP = 125
 

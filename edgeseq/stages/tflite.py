@@ -67,7 +67,9 @@ class _Interpreter:
             entering = self._interpreter.get_input_details()
             leaving = self._interpreter.get_output_details()
         except (ValueError, RuntimeError) as cause:
-            raise ConfigError(f"{file}: this is no TFLite file that can be run here: {cause}.", "file") from cause
+            raise ConfigError(
+                f"{file}: this is no TFLite file that can be run here: {_plain(cause)}.", "file"
+            ) from cause
         self._in = {detail["name"]: detail for detail in entering}
         self._out = {detail["name"]: detail for detail in leaving}
         self.inputs = {name: _port(file, detail) for name, detail in self._in.items()}
@@ -81,18 +83,23 @@ class _Interpreter:
                     self._interpreter.resize_tensor_input(self._in[name]["index"], shape)
             self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as cause:
-            raise ConfigError(f"{self._file} cannot be run here: {cause}.", "file") from cause
+            raise ConfigError(f"{self._file} cannot be run here: {_plain(cause)}.", "file") from cause
 
     def run(self, feeds: Arrays) -> Arrays:
         """Compute all outputs."""
-        for name, value in feeds.items():
-            self._interpreter.set_tensor(self._in[name]["index"], _stored(self._in[name], value))
         try:
+            for name, value in feeds.items():
+                self._interpreter.set_tensor(self._in[name]["index"], _stored(self._in[name], value))
             self._interpreter.invoke()
+            get = self._interpreter.get_tensor
+            return {name: _real(detail, get(detail["index"])) for name, detail in self._out.items()}
         except (ValueError, RuntimeError) as cause:
-            raise ConfigError(f"{self._file} cannot be run here: {cause}.", "file") from cause
-        get = self._interpreter.get_tensor
-        return {name: _real(detail, get(detail["index"])) for name, detail in self._out.items()}
+            raise ConfigError(f"{self._file} cannot be run here: {_plain(cause)}.", "file") from cause
+
+
+def _plain(cause: Exception) -> str:
+    """Return the library's words as one line."""
+    return " ".join(str(cause).split()).rstrip(".")
 
 
 def _library() -> Any:

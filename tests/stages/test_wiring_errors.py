@@ -118,6 +118,17 @@ def test_a_damaged_file_is_one_sentence(tmp_path: Path) -> None:
             assert "\n" not in str(caught.value)
 
 
+def test_a_tflite_file_of_another_schema_is_one_sentence(tmp_path: Path) -> None:
+    raw = bytearray(small_models.tflite_sum(tmp_path / "whole.tflite", (1, 4)).read_bytes())
+    # The library speaks of it in two lines. The version is the one int32 of 3 in this small file.
+    place = next(i for i in range(0, len(raw), 4) if raw[i : i + 4] == b"\3\0\0\0")
+    raw[place] = 77
+    (tmp_path / "other.tflite").write_bytes(raw)
+    with pytest.raises(ConfigError, match=r"schema version 77 .* 3\.$") as caught:
+        build(tmp_path, '[[model]]\ntype = "tflite"\nfile = "other.tflite"\nhop = 4\n')
+    assert "\n" not in str(caught.value)
+
+
 def test_a_missing_library_is_named_with_its_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tflite_stage, "LIBRARIES", ("no_such_library",))
     with pytest.raises(ConfigError, match=r"line 12: model\[1\]: .*pip install 'edgeseq\[tflite\]'"):
