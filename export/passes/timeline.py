@@ -25,24 +25,12 @@ def apply(stream: StreamGraph) -> bool:
     """Fill in `stream.timing`, `stream.fills` and `stream.frames_per_step`. Changes nothing else."""
     stream.timing = {stream.input: Timing(stream.time_axis)}
     ends = set(head.ending(stream))
-    ended: dict[ir.Value | None, ir.Node] = {}
+    _check_ends(stream, ends)
     for node in stream.graph:
         timed = [
             value for value in node.inputs if value is not None and (value in stream.time or value in stream.pairs)
         ]
-        if node.op_type in ("Shape", "Size"):
-            continue
-        whole = next((ended[value] for value in node.inputs if value in ended), None)
-        over_time = any(output in stream.time or output in stream.pairs for output in node.outputs)
-        if whole is not None and over_time:
-            raise node_error(
-                str(whole.name),
-                whole.op_type,
-                "what it takes from the whole sequence is used at every step again: that looks into the future.",
-            )
-        if whole is not None or node in ends:
-            ended.update((output, whole or node) for output in node.outputs if output not in stream.time)
-        if not timed:
+        if not timed or node.op_type in ("Shape", "Size"):
             continue
         if node in ends and not any(output in stream.time or output in stream.pairs for output in node.outputs):
             head.check(stream, node)
@@ -64,6 +52,23 @@ def apply(stream: StreamGraph) -> bool:
     _check_lengths(stream)
     _find_fills(stream)
     return False
+
+
+def _check_ends(stream: StreamGraph, ends: set[ir.Node]) -> None:
+    """Refuse what is taken from the whole sequence at its end and then used at every step of it."""
+    ended: dict[ir.Value | None, ir.Node] = {}
+    for node in stream.graph:
+        if node.op_type in ("Shape", "Size"):
+            continue
+        whole = next((ended[value] for value in node.inputs if value in ended), None)
+        if whole is not None and any(output in stream.time or output in stream.pairs for output in node.outputs):
+            raise node_error(
+                str(whole.name),
+                whole.op_type,
+                "what it takes from the whole sequence is used at every step again: that looks into the future.",
+            )
+        if whole is not None or node in ends:
+            ended.update((output, whole or node) for output in node.outputs if output not in stream.time)
 
 
 def _rule(stream: StreamGraph, node: ir.Node) -> Rule:

@@ -132,3 +132,39 @@ def test_a_window_has_no_integer_form_yet_and_says_so(tmp_path: Path) -> None:
     assert "int8 was left out" in bundle.manifest.origin.note
     with pytest.raises(export.ExportError, match="several time steps or streams at once"):
         export.export((module, models.example()), tmp_path / "c", window=5, variants=["int8"])
+
+
+class _Mean(torch.nn.Module):
+    def __init__(self, *, keepdim: bool) -> None:
+        super().__init__()
+        torch.manual_seed(2)
+        self.gru = torch.nn.GRU(models.FEATURES, 6, batch_first=True)
+        self.head = torch.nn.Linear(6, 2)
+        self.keepdim = keepdim
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.tanh(self.head(self.gru(x)[0].mean(dim=1, keepdim=self.keepdim)))
+
+
+@pytest.mark.parametrize("keepdim", [True, False])
+def test_a_mean_over_time_runs(keepdim: bool, tmp_path: Path) -> None:  # noqa: FBT001
+    module = _Mean(keepdim=keepdim).eval()
+    with pytest.raises(export.ExportError, match=r"\(ReduceMean\).*--max-steps N"):
+        export.export((module, models.example()), tmp_path / "b", state="carry", **OPTIONS)
+    bundle = export.export((module, models.example()), tmp_path / "b", state="carry", max_steps=20_000, **OPTIONS)
+    x = models.walks(1)[0]
+    given = edgeseq.load(bundle).run(x)
+    for end in (1, 2, 40, len(x)):
+        with torch.no_grad():
+            expected = module(torch.from_numpy(x[None, :end])).reshape(-1).numpy()
+        np.testing.assert_allclose(given[end - 1], expected, atol=1e-5)
+
+
+class _Centred(torch.nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x - x.mean(dim=1, keepdim=True)
+
+
+def test_a_mean_that_goes_back_into_the_sequence_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(export.ExportError, match=r"\(ReduceMean\).*into the future"):
+        export.export((_Centred(), models.example()), tmp_path / "b", max_steps=100, **OPTIONS)

@@ -162,7 +162,7 @@ class _Refused(nn.Module):
         ("reflect", "Pad", "reflect"),
         ("up", "ConvTranspose", "each time step by itself"),
         ("average", "AveragePool", "count_include_pad"),
-        ("global", "ReduceMean", "last step"),
+        ("global", "ReduceMean", "into the future"),
         ("norm", "InstanceNormalization", "each time step by itself"),
     ],
 )

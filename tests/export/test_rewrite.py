@@ -104,9 +104,9 @@ class _OverTime(nn.Module):
     [
         (_Both(), "GRU", "bidirectional"),
         (_OverTime("softmax"), "Softmax", "along the time axis"),
-        (_OverTime("mean"), "ReduceMean", "last step"),
+        (_OverTime("mean"), "ReduceMean", "into the future"),
         (_OverTime("length"), "Div", "number of time steps"),
-        (_OverTime("attention"), "MatMul", "time"),
+        (_OverTime("attention"), "MatMul", "into the future"),
     ],
 )
 def test_what_cannot_stream_is_refused_by_node_and_reason(
