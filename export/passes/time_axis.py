@@ -70,7 +70,9 @@ def data_dependent(graph: ir.Graph) -> set[ir.Value]:
     """Return the values that depend on the content of an input, not only on its shape."""
     found: set[ir.Value] = set(graph.inputs)
     for node in graph:
-        reads_content = node.op_type not in ("Shape", "Size") and any(value in found for value in node.inputs)
+        # CastLike takes the second input's type alone.
+        read = node.inputs[:1] if node.op_type == "CastLike" else node.inputs
+        reads_content = node.op_type not in ("Shape", "Size") and any(value in found for value in read)
         if reads_content or node.op_type.startswith("Random"):
             found.update(node.outputs)
     return found

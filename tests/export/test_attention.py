@@ -8,9 +8,11 @@ from pathlib import Path
 
 import models
 import numpy as np
+import onnx
 import onnx_ir as ir
 import pytest
 import torch
+from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 from torch.nn import functional
 
@@ -18,7 +20,9 @@ import edgeseq
 import export
 from edgeseq.errors import ModelError
 from export import passes, reference
+from export.frontends import load
 from export.frontends import torch as frontend
+from export.frontends.sequence import Sequence
 from export.graph import StreamGraph, session
 from export.writers import onnx as writer
 
@@ -141,25 +145,38 @@ def noise(steps: int) -> np.ndarray:
     return np.random.default_rng(3).normal(size=(steps, models.FEATURES)).astype(np.float32)
 
 
-def streams_as_the_original(
-    module: nn.Module, window: int | None = None, max_steps: int | None = None, steps: int = 60
-) -> StreamGraph:
+def rewritten(
+    module: nn.Module, window: int | None = None, max_steps: int | None = None
+) -> tuple[Sequence, StreamGraph]:
     sequence = frontend.from_module(module.eval(), models.example(), "model", "")
     stream = StreamGraph(ir.from_proto(sequence.model), sequence.time_axis)
     stream.attention_window, stream.max_steps = window, max_steps
-    passes.rewrite(stream)
-    x = noise(steps)
-    held, _ = reference.bounded(sequence, stream, x)
-    expected = held.outputs(x, held.double)
+    return sequence, passes.rewrite(stream)
+
+
+def stepped(stream: StreamGraph, x: np.ndarray, start: int = 0) -> np.ndarray:
+    """Run the step over frames; start: how many steps the clock says went before."""
     runtime = session(writer.float_step(stream))
     state = {str(entry.input.name): entry.initial for entry in stream.states}
+    clock = next(entry for entry in stream.states if entry.name == "clock.step")
+    state[str(clock.input.name)] = np.array([start], np.int64)
     fetch = [str(stream.outputs[0].name), *(str(entry.output.name) for entry in stream.states)]
     given = []
     for frame in x:
         y, *left = runtime.run(fetch, {str(stream.input.name): frame[None, None], **state})
         state = dict(zip(state, left, strict=True))
         given.append(y.reshape(-1))
-    np.testing.assert_allclose(np.array(given), expected, rtol=0, atol=1e-5 * expected.std())
+    return np.array(given)
+
+
+def streams_as_the_original(
+    module: nn.Module, window: int | None = None, max_steps: int | None = None, steps: int = 60
+) -> StreamGraph:
+    sequence, stream = rewritten(module, window, max_steps)
+    x = noise(steps)
+    held, _ = reference.bounded(sequence, stream, x)
+    expected = held.outputs(x, held.double)
+    np.testing.assert_allclose(stepped(stream, x), expected, rtol=0, atol=1e-5 * expected.std())
     return stream
 
 
@@ -211,10 +228,13 @@ def test_with_a_last_step_nothing_is_cut_off() -> None:
         streams_as_the_original(Gpt(Plan("causal", "learned")), None, 20)
 
 
-@pytest.mark.parametrize("norm_first", [False, True])
-def test_pytorchs_encoder_streams(*, norm_first: bool, tmp_path: Path) -> None:
+def test_pytorchs_post_norm_encoder_streams() -> None:
+    streams_as_the_original(Encoder(norm_first=False), 9)
+
+
+def test_pytorchs_pre_norm_encoder_becomes_a_bundle(tmp_path: Path) -> None:
     options = {"variants": ["float32"], "attention_window": 16}
-    bundle = export.export((Encoder(norm_first=norm_first), models.example()), tmp_path / "b", **options)
+    bundle = export.export((Encoder(norm_first=True), models.example()), tmp_path / "b", **options)
     graph = bundle.manifest.graphs[0]
     assert (graph.receptive_field, graph.warm_up, graph.max_steps) == (31, 30, None)
     assert "apart from the unmasked original" in (tmp_path / "b" / "report.md").read_text("utf-8")
@@ -226,33 +246,27 @@ def test_pytorchs_encoder_streams(*, norm_first: bool, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("position", ["sine", "rotary", "alibi"])
-def test_a_stream_goes_on_exactly_far_beyond_any_table(
-    position: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    module = Gpt(Plan("fill", position)).eval()
-    bundle = export.export((module, models.example()), tmp_path / "b", variants=["float32"])
-    model, x = edgeseq.load(bundle), noise(60)
-    twin = Gpt(Plan("fill", position)).double().eval()
-    twin.load_state_dict(module.double().state_dict())
+def test_a_stream_goes_on_exactly_far_beyond_any_table(position: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    module, x = Gpt(Plan("fill", position)), noise(60)
+    _, stream = rewritten(module)
+    twin = module.double()
     counting = torch.arange
     for start in (2**24 - 30, 2**31 - 30):
-        model.reset()
-        state = model.get_state()
-        model.set_state({**state, "clock.step": np.array([start], np.int64)})
         with monkeypatch.context() as patched, torch.no_grad():
             patched.setattr(torch, "arange", lambda *a, at=start: counting(*a) + (at if a == (len(x),) else 0))
             expected = twin(torch.from_numpy(x[None]).double())[0].numpy()
         # The ring began empty: what the first outputs see of it is not what the original sees.
-        np.testing.assert_allclose(model.run(x)[BAND:], expected[BAND:], rtol=0, atol=1e-5 * expected.std())
+        given = stepped(stream, x, start)
+        np.testing.assert_allclose(given[BAND:], expected[BAND:], rtol=0, atol=1e-5 * expected.std())
 
 
 def test_positions_from_a_table_end_with_it(tmp_path: Path) -> None:
     module = Gpt(Plan("fill", "learned"))
     options = {"variants": ["float32"]}
     with pytest.raises(export.ExportError, match=r"node '.*' \(Add\).*--max-steps"):
-        export.export((module, models.example()), tmp_path / "b", **options)
+        rewritten(module)
     with pytest.raises(export.ExportError, match=r"node '.*' \(Add\).*holds 300 steps, 400 are needed"):
-        export.export((module, models.example()), tmp_path / "b", max_steps=400, **options)
+        rewritten(module, None, 400)
     bundle = export.export((module, models.example()), tmp_path / "b", max_steps=250, **options)
     model, x = edgeseq.load(bundle), noise(300)
     first = model.run(x[:250])
@@ -272,7 +286,40 @@ def test_positions_from_a_table_end_with_it(tmp_path: Path) -> None:
         (Plan("blocks"), r"\w+", "no function of how many steps"),
     ],
 )
-def test_what_does_not_stream_is_refused(plan: Plan, node: str, reason: str, tmp_path: Path) -> None:
+def test_what_does_not_stream_is_refused(plan: Plan, node: str, reason: str) -> None:
     with pytest.raises(export.ExportError, match=rf"node '.*' \({node}\).*{reason}"):
-        export.export((Gpt(plan), models.example()), tmp_path / "b", variants=["float32"])
-    assert list(tmp_path.iterdir()) == []
+        rewritten(Gpt(plan))
+
+
+def attention_file(path: Path, **attributes: float) -> None:
+    """One ONNX Attention op, four heads of queries, two of keys."""
+    rng = np.random.default_rng(0)
+    shapes = {"f": (models.FEATURES, 16), "q": (16, 16), "k": (16, 8), "v": (16, 8), "o": (16, 2)}
+    weights = [
+        numpy_helper.from_array((rng.normal(size=shape) * 0.4).astype(np.float32), name)
+        for name, shape in shapes.items()
+    ]
+    nodes = [
+        helper.make_node("MatMul", ["x", "f"], ["x1"]),
+        *(helper.make_node("MatMul", ["x1", name], [f"{name}1"]) for name in "qkv"),
+        helper.make_node("Attention", ["q1", "k1", "v1"], ["a"], "n7", q_num_heads=4, kv_num_heads=2, **attributes),
+        helper.make_node("MatMul", ["a", "o"], ["y"]),
+    ]
+    entering = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", "time", models.FEATURES])
+    leaving = helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", "time", 2])
+    graph = helper.make_graph(nodes, "g", [entering], [leaving], weights)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 23)], ir_version=11), path)
+
+
+def test_the_attention_op_streams_by_its_own_definition(tmp_path: Path) -> None:
+    attention_file(tmp_path / "m.onnx", is_causal=1, softcap=2.0)
+    sequence = load(str(tmp_path / "m.onnx"))
+    stream = StreamGraph(ir.from_proto(sequence.model), sequence.time_axis, attention_window=9)
+    passes.rewrite(stream)
+    x = noise(60)
+    held, _ = reference.bounded(sequence, stream, x)
+    expected = held.outputs(x, held.double)
+    np.testing.assert_allclose(stepped(stream, x), expected, rtol=0, atol=1e-5 * expected.std())
+    attention_file(tmp_path / "m.onnx")
+    with pytest.raises(export.ExportError, match=r"node 'n7.*over the future"):
+        passes.rewrite(StreamGraph(ir.from_proto(load(str(tmp_path / "m.onnx")).model), sequence.time_axis))
