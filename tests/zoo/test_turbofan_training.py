@@ -14,13 +14,13 @@ from edgeseq import bundle as bundles
 from zoo.turbofan import judge
 from zoo.turbofan import train as command
 from zoo.turbofan.augment import Augmentation, Histories
-from zoo.turbofan.data import CAP, Engine, Floats, find, labels
+from zoo.turbofan.data import CAP, Engine, Floats, labels
 from zoo.turbofan.fit import Recipe, Trained, find_thresholds, runner, split, train
 from zoo.turbofan.model import Turbofan, count
 from zoo.turbofan.store import load, save
 
 SHORT = Recipe(epochs=2, judge_every=1, batch=4)
-CMAPSS = "EDGESEQ_CMAPSS"
+DATA = "EDGESEQ_DATA"
 
 
 def made_up(count: int = 8, cut: int = 0) -> list[Engine]:
@@ -202,10 +202,10 @@ def test_command_explains_a_missing_file(tmp_path: Path, capsys: pytest.CaptureF
 
 
 def test_real_training_engines_are_learned() -> None:
-    folder = os.environ.get(CMAPSS)
+    folder = os.environ.get(DATA)
     if not folder:
-        pytest.skip(f"needs NASA's C-MAPSS files: give their folder in {CMAPSS}")
-    engines = command.read_engines(find(Path(folder), "train_FD001").parent, "train", "FD001")
+        pytest.skip(f"needs NASA's C-MAPSS files in the folder 'cmapss' of {DATA}")
+    engines = command.read_engines(Path(folder) / "cmapss", "train", "FD001")
     result = train(engines, "FD001", 0, dataclasses.replace(Recipe(), epochs=15))
     assert len(result.standardizer.channels) == 14
     assert result.rmse_held_out < 16
