@@ -9,6 +9,10 @@ from typing import Any
 
 import pytest
 
+# The networks of tests are small: several threads would only wait for each other. Set before NumPy and PyTorch load.
+for library in ("OMP", "OPENBLAS", "MKL"):
+    os.environ.setdefault(f"{library}_NUM_THREADS", "1")
+
 REQUIRED = os.environ.get("EDGESEQ_REQUIRE_DEBIAN") == "1"
 
 
