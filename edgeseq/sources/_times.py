@@ -20,6 +20,9 @@ TimeFormat = Literal["s", "ms", "us", "ns", "iso"]
 
 NS_PER = {"s": 1_000_000_000, "ms": 1_000_000, "us": 1_000, "ns": 1}
 MAX_NS = 2**63 - 1
+"""Of int64: times lie in the years 1678 to 2262."""
+START_YEARS = (1700, 2200)
+"""Between them a source may start: what it then counts up stays within int64."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FRACTION = re.compile(r"[.,](\d+)")
 
@@ -29,9 +32,13 @@ def start_ns(start: str) -> int:
     if start == "now":
         return (datetime.now(UTC) - _EPOCH) // timedelta(microseconds=1) * 1000
     try:
-        return iso_ns(start)
+        origin = iso_ns(start)
     except ValueError as cause:
         raise ConfigError(f"start must be 'now' or ISO 8601, such as 2026-11-24T03:05:00Z: {cause}.") from cause
+    first, last = (iso_ns(f"{year}-01-01") for year in START_YEARS)
+    if not first <= origin <= last:
+        raise ConfigError(f"start must lie between the years {START_YEARS[0]} and {START_YEARS[1]}, not at {start}.")
+    return origin
 
 
 def iso_ns(text: str) -> int:
@@ -41,14 +48,17 @@ def iso_ns(text: str) -> int:
     parsed = datetime.fromisoformat(whole.strip())
     parsed = parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)
     fraction = 0 if found is None else int(found.group(1)[:9].ljust(9, "0"))
-    return (parsed - _EPOCH) // timedelta(seconds=1) * 1_000_000_000 + fraction
+    time_ns = (parsed - _EPOCH) // timedelta(seconds=1) * 1_000_000_000 + fraction
+    if abs(time_ns) > MAX_NS:
+        raise ValueError(f"{text!r} lies beyond the years 1678 to 2262, which 64 bits of nanoseconds hold")
+    return time_ns
 
 
-def number_ns(text: str, unit: str) -> int:
-    """Return a number in a unit ("s", "ms", "us", "ns") in whole nanoseconds, rounded. Raises ValueError."""
+def number_ns(text: str, unit: str, start: int = 0) -> int:
+    """Return `start` plus a number in a unit ("s", "ms", "us", "ns") in nanoseconds, rounded. Raises ValueError."""
     try:
         number = Decimal(text.strip())
-        time_ns = round(number * NS_PER[unit]) if number.is_finite() and "_" not in text else MAX_NS + 1
+        time_ns = start + round(number * NS_PER[unit]) if number.is_finite() and "_" not in text else MAX_NS + 1
     except (InvalidOperation, ValueError, OverflowError):
         time_ns = MAX_NS + 1
     if abs(time_ns) > MAX_NS:

@@ -221,7 +221,7 @@ class _CsvReader:
         try:
             if wanted.time_format == "iso":
                 return _times.iso_ns(cell.strip())
-            return wanted.start + _times.number_ns(cell, wanted.time_format)
+            return _times.number_ns(cell, wanted.time_format, wanted.start)
         except ValueError:
             raise SourceError(
                 f"{self.path}, line {line}, column '{wanted.time_column}': {_short(cell)} is not a time in the format "

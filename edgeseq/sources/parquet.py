@@ -160,15 +160,21 @@ class _ParquetReader:
             first = row + int(np.flatnonzero(column.is_null().to_numpy(zero_copy_only=False))[0])
             raise SourceError(f"{self.path}, row {first}, {where}: there is no time.")
         if pa.types.is_timestamp(column.type):
-            times: TimesNs = column.cast(pa.timestamp("ns", tz=column.type.tz)).cast(pa.int64()).to_numpy()
+            try:
+                times: TimesNs = column.cast(pa.timestamp("ns", tz=column.type.tz)).cast(pa.int64()).to_numpy()
+            except pa.ArrowInvalid as cause:
+                raise SourceError(
+                    f"{self.path}, rows {row} to {row + len(column) - 1}, {where}: a time lies beyond the years 1678 "
+                    "to 2262, which 64 bits of nanoseconds hold."
+                ) from cause
             return times
         cells = column.to_pylist()
         try:
             if wanted.time_format == "iso":
                 return np.array([_times.iso_ns(cell) for cell in cells], np.int64)
             # repr gives a float's shortest exact text: 0.1 s is then 100,000,000 ns.
-            numbers = [_times.number_ns(str(cell), wanted.time_format) for cell in cells]
-            return np.array(numbers, np.int64) + wanted.start
+            numbers = [_times.number_ns(str(cell), wanted.time_format, wanted.start) for cell in cells]
+            return np.array(numbers, np.int64)
         except (TypeError, ValueError) as cause:
             raise SourceError(
                 f"{self.path}, rows {row} to {row + len(cells) - 1}, {where}: not a time in the format "

@@ -199,6 +199,25 @@ def test_time_that_runs_backwards_is_an_error(make: Make) -> None:
         list(make(table, stream_column="u", time_column="t"))
 
 
+@pytest.mark.parametrize(
+    ("times", "more"),
+    [
+        ([1, 9_000_000_000], {"start": "2026-01-01"}),
+        (["2026-01-01", "3026-01-01"], {"time_format": "iso"}),
+    ],
+)
+def test_a_time_that_64_bits_do_not_hold_is_an_error(make: Make, times: list[Any], more: dict[str, Any]) -> None:
+    with pytest.raises(SourceError, match=r"column 't'.* not a time in the format"):
+        list(make({"t": times, "a": [1, 2]}, time_column="t", **more))
+
+
+def test_a_timestamp_that_64_bits_do_not_hold_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "table.parquet"
+    pq.write_table(pa.table({"t": pa.array([2**40], pa.timestamp("s")), "a": [1.0]}), path)
+    with pytest.raises(SourceError, match="rows 1 to 1, column 't': a time lies beyond the years 1678 to 2262"):
+        list(Parquet(path=path, channels=["a"], rate_hz=1.0, time_column="t"))
+
+
 def test_times_start_where_told(make: Make) -> None:
     source = make({"a": [1, 2]}, start="2026-01-01T00:00:00Z")
     assert by_stream(source)[""][1][0] == 1767225601 * SECOND

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgeseq.errors import ConfigError
 from edgeseq.sources import _pace, _times
 from edgeseq.sources._pace import Pace
 
@@ -40,6 +41,25 @@ def test_nanoseconds_as_seconds_are_exact(t_ns: int) -> None:
 def test_no_time(text: str) -> None:
     with pytest.raises(ValueError, match="is not a time"):
         _times.number_ns(text, "s")
+
+
+def test_a_start_far_away_counts_too() -> None:
+    assert _times.number_ns("-1e9", "s", 5 * 10**18) == 4 * 10**18
+    with pytest.raises(ValueError, match="is not a time"):
+        _times.number_ns("9e9", "s", 10**18)
+
+
+@pytest.mark.parametrize("text", ["0001-01-01", "1677-01-01", "2262-04-12T00:00:00Z", "9999-12-31T23:59:59"])
+def test_times_that_64_bits_do_not_hold(text: str) -> None:
+    with pytest.raises(ValueError, match="lies beyond the years 1678 to 2262"):
+        _times.iso_ns(text)
+    with pytest.raises(ConfigError, match="start must be 'now' or ISO 8601"):
+        _times.start_ns(text)
+
+
+def test_a_start_leaves_room_for_what_follows() -> None:
+    with pytest.raises(ConfigError, match="between the years 1700 and 2200"):
+        _times.start_ns("2262-04-11T23:47:10")
 
 
 class Clock:
