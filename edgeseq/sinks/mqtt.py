@@ -21,6 +21,10 @@ from edgeseq.types import About, Event, Output
 
 PROTOCOLS = {"5": MQTTProtocolVersion.MQTTv5, "3.1.1": MQTTProtocolVersion.MQTTv311}
 QOS = 1
+MAX_KEEPALIVE_S = 65_535
+"""The protocol has 16 bits for it."""
+MAX_WAIT_S = 86_400
+"""A day; the system's own clocks refuse waits that never end."""
 MAX_PASSWORD = 65_535
 RECONNECT_S = (1, 60)
 """Back-off after a lost connection: doubled from the first to the second."""
@@ -74,8 +78,14 @@ class Mqtt:
             raise ConfigError(f"protocol must be one of {', '.join(PROTOCOLS)}, as text, not {protocol!r}.")
         if password_file is not None and username is None:
             raise ConfigError("password_file needs username.")
-        if min(keepalive_s, connect_timeout_s, max_queued) <= 0 or min(state_interval_s, drain_s) < 0:
-            raise ConfigError("keepalive_s, connect_timeout_s and max_queued must be above 0, other times at least 0.")
+        if not 1 <= keepalive_s <= MAX_KEEPALIVE_S or max_queued < 1:
+            raise ConfigError(f"keepalive_s must lie between 1 and {MAX_KEEPALIVE_S}, max_queued must be at least 1.")
+        # Written so that NaN is refused as well.
+        if not (0 < connect_timeout_s <= MAX_WAIT_S and 0 <= drain_s <= MAX_WAIT_S and state_interval_s >= 0):
+            raise ConfigError(
+                "connect_timeout_s must be above 0, drain_s and state_interval_s at least 0, "
+                f"the first two at most {MAX_WAIT_S}."
+            )
         self.dropped: Counter[str] = Counter()
         self._where = f"{host}:{port}"
         self._host, self._port, self._protocol = host, port, protocol

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import socket
 import subprocess
 import sys
@@ -269,8 +270,13 @@ def test_tls_checks_the_certificate(mosquitto: Broker) -> None:
         ({"port": 70_000}, "port must lie between"),
         ({"protocol": "3"}, "protocol must be one of 5, 3.1.1"),
         ({"password_file": Path("x")}, "needs username"),
-        ({"max_queued": 0}, "above 0"),
-        ({"drain_s": -1.0}, "above 0"),
+        ({"max_queued": 0}, "max_queued must be at least 1"),
+        ({"drain_s": -1.0}, "drain_s and state_interval_s at least 0"),
+        ({"drain_s": math.inf}, "at most 86400"),
+        ({"state_interval_s": math.nan}, "drain_s and state_interval_s at least 0"),
+        ({"connect_timeout_s": 0.0}, "connect_timeout_s must be above 0"),
+        ({"connect_timeout_s": math.inf}, "at most 86400"),
+        ({"keepalive_s": 100_000}, "keepalive_s must lie between 1 and 65535"),
     ],
 )
 def test_parameters(more: dict[str, Any], message: str) -> None:
