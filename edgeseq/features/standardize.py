@@ -77,14 +77,18 @@ class Standardize:
         if self._picked is None:
             raise ConfigError("standardize: open comes before push.")
         picked = values[:, self._picked]
-        if self._centres is None:
-            frames = (picked - self._mean[0]) / self._std[0]
-        else:
-            settings = values[:, self._regime_picked]
-            away = ((settings[:, None] - self._centres) / self._scale) ** 2
-            regime = away.sum(axis=2).argmin(axis=1)
-            frames = (picked - self._mean[regime]) / self._std[regime]
-            frames[np.isnan(settings).any(axis=1)] = np.nan
+        # Beyond float32 a value is infinite, without a warning: it is clipped, or its frame dropped and counted. So is
+        # a frame whose settings are NaN or infinitely far from every regime: the nearest is not known.
+        with np.errstate(over="ignore"):
+            if self._centres is None:
+                frames = (picked - self._mean[0]) / self._std[0]
+            else:
+                settings = values[:, self._regime_picked]
+                away = ((settings[:, None] - self._centres) / self._scale) ** 2
+                distance = away.sum(axis=2)
+                regime = distance.argmin(axis=1)
+                frames = (picked - self._mean[regime]) / self._std[regime]
+                frames[~np.isfinite(distance.min(axis=1))] = np.nan
         if self._clip is not None:
             frames = np.clip(frames, -self._clip, self._clip)
         return t_ns, frames

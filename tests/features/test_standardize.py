@@ -86,6 +86,22 @@ def test_a_nan_stays_in_its_channel_unless_it_hides_the_regime() -> None:
     assert np.isnan(push(regimes, values)).tolist() == [[True, True], [False, False]]
 
 
+def test_a_setting_infinitely_far_from_every_regime_hides_it() -> None:
+    feature = Standardize(**{**Standardize.example(), "regime_channels": ["b"]})
+    feature.open(SPEC)
+    values = samples(2)
+    values[0, 1] = 1e30
+    assert np.isnan(push(feature, values)).tolist() == [[True, True], [False, False]]
+
+
+@pytest.mark.filterwarnings("error")
+def test_what_float32_does_not_hold_is_clipped_or_infinite_without_a_warning() -> None:
+    for clip, expected in ((5.0, 5.0), (None, np.inf)):
+        feature = Standardize(mean=[0, 0, 0], std=[0.1, 1, 1], clip=clip)
+        feature.open(SPEC)
+        assert push(feature, np.full((1, 3), 3e38, np.float32))[0, 0] == expected
+
+
 @pytest.mark.parametrize("regimes", [1, 6])
 def test_it_is_what_the_turbofan_recipe_trains_with(regimes: int) -> None:
     random = np.random.default_rng(regimes)
