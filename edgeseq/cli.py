@@ -31,13 +31,36 @@ usage: edgeseq COMMAND [...]
 {commands}
 
 `edgeseq COMMAND --help` explains a command. Every command that reports takes --json.
-Exit status: 0 done, 1 failed, 2 usage or configuration.
+Exit status: 0 done, 1 failed, 2 usage or configuration, 130 interrupted.
 Start with: edgeseq demo"""
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command and return the exit status."""
-    arguments = sys.argv[1:] if argv is None else argv
+    try:
+        status = _run(sys.argv[1:] if argv is None else argv)
+        sys.stdout.flush()
+    except EdgeseqError as error:
+        print(f"edgeseq: {error}", file=sys.stderr)  # noqa: T201 - the user's error
+        return USAGE if isinstance(error, ConfigError) else FAILED
+    except KeyboardInterrupt:
+        print("edgeseq: interrupted", file=sys.stderr)  # noqa: T201 - the user's own doing
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader of our output went away (`edgeseq ... | head`): nothing is left to say.
+        _abandon_output()
+        return FAILED
+    except OSError as error:
+        # Mostly a disk that is full, with our output on it.
+        _abandon_output()
+        where = error.filename or "the output"
+        print(f"edgeseq: {where}: {error.strerror or error}.", file=sys.stderr)  # noqa: T201 - the user's error
+        return FAILED
+    return status
+
+
+def _run(arguments: list[str]) -> int:
+    """Find the command and run it."""
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         commands = "\n".join(f"  {name:<9} {text}" for name, text in COMMANDS.items())
         print(OVERVIEW.format(commands=commands))  # noqa: T201 - the command's output
@@ -49,25 +72,19 @@ def main(argv: list[str] | None = None) -> int:
         return DONE
     # onnxruntime's wheels send telemetry unless this is set before they are imported.
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-    try:
-        command = _find(arguments[0])
-        parser = argparse.ArgumentParser(
-            prog=f"edgeseq {arguments[0]}",
-            description=command.HELP,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
-        command.arguments(parser)
-        return int(command.main(parser.parse_args(arguments[1:])))
-    except EdgeseqError as error:
-        print(f"edgeseq: {error}", file=sys.stderr)  # noqa: T201 - the user's error
-        return USAGE if isinstance(error, ConfigError) else FAILED
-    except KeyboardInterrupt:
-        print("edgeseq: interrupted", file=sys.stderr)  # noqa: T201 - the user's own doing
-        return INTERRUPTED
-    except BrokenPipeError:
-        # The reader of our output went away (`edgeseq ... | head`): nothing is left to say or to flush.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return FAILED
+    command = _find(arguments[0])
+    parser = argparse.ArgumentParser(
+        prog=f"edgeseq {arguments[0]}",
+        description=command.HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    command.arguments(parser)
+    return int(command.main(parser.parse_args(arguments[1:])))
+
+
+def _abandon_output() -> None:
+    """Let nothing be written to stdout any more, so that Python does not fail once more when it flushes at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno() if sys.__stdout__ else 1)
 
 
 def _find(name: str) -> ModuleType:
@@ -80,7 +97,14 @@ def _find(name: str) -> ModuleType:
 
         raise ConfigError(f"there is no command '{name}'. {suggest(name, COMMANDS)}")
     found = entry_points(group="edgeseq.commands", name=name)
-    return importlib.import_module(next(iter(found)).value if found else f"edgeseq.commands.{name}")
+    try:
+        return importlib.import_module(next(iter(found)).value if found else f"edgeseq.commands.{name}")
+    except ModuleNotFoundError as cause:
+        if not found:
+            raise
+        raise ConfigError(
+            f"'{name}' needs {cause.name}, which is not installed: pip install 'edgeseq[{name}]'."
+        ) from cause
 
 
 if __name__ == "__main__":

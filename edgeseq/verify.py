@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import zipfile
 from dataclasses import dataclass
 from typing import Any
 
@@ -103,6 +104,8 @@ def read(bundle: Bundle) -> Goldens:
     """Read parity.npz. Raises BundleError if it is not what it should be; nothing in it is unpickled."""
     path = bundle.path / GOLDENS
     try:
+        if not zipfile.is_zipfile(path):
+            raise ValueError("it is no NumPy archive")  # noqa: TRY301 - told like any other damage
         with np.load(path, allow_pickle=False) as file:
             arrays: dict[str, NDArray[Any]] = {name: np.asarray(file[name]) for name in file.files}
         frames, at, outputs = arrays["frames"], arrays["at"], arrays["outputs"]

@@ -66,6 +66,16 @@ def test_an_unknown_variant_is_answered_with_the_nearest(bundle: Path, capsys: p
     assert "Did you mean 'float32'?" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "wrong", [("--steps", "0"), ("--steps", "99999999999999"), ("--rate", "nan"), ("--rate", "inf"), ("--rate", "0")]
+)
+def test_what_cannot_be_measured_is_a_usage_error(
+    bundle: Path, wrong: tuple[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["bench", str(bundle), *wrong]) == 2
+    assert f"{wrong[0]} " in capsys.readouterr().err
+
+
 def test_a_damaged_bundle_is_one_paragraph(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tiny_bundle.write(tmp_path / "b")
     (path / "step.float32.onnx").write_bytes(b"no model")

@@ -50,7 +50,7 @@ def words(summary: Summary) -> str:
     ended = "stopped" if summary.stopped else "done"
     lines = [
         f"{summary.pipeline} on {summary.device}: {ended} after {summary.seconds:,.1f} s",
-        "  " + ", ".join(f"{count:,} {what}" for what, count in counts.items()),
+        "  " + ", ".join(f"{count:,} {what[:-1] if count == 1 else what}" for what, count in counts.items()),
         "  events: " + (", ".join(f"{count:,} {kind}" for kind, count in sorted(summary.events.items())) or "none"),
         "  streams by level: " + (", ".join(f"{count:,} {name}" for name, count in summary.levels.items()) or "none"),
     ]

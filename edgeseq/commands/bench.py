@@ -24,6 +24,9 @@ give the 99th, 100,000 the 99.9th.
   edgeseq bench BUNDLE --rate 100         one step every 10 ms, as a sensor has it: caches and clocks go cold between
   edgeseq bench BUNDLE --json > here.json"""
 
+MAX_STEPS = 100_000_000
+"""Each is kept until the end, in 16 bytes."""
+MIN_RATE_HZ, MAX_RATE_HZ = 0.001, 1e6
 HEADINGS = ("variant", "backend", "median", "p90", "p99", "p99.9", "max", "in run", "first", "load ms", "memory MB")
 
 
@@ -42,10 +45,10 @@ def main(args: argparse.Namespace) -> int:
     """Measure and print."""
     from edgeseq import bench
 
-    if args.steps < 1:
-        raise ConfigError("--steps must be at least 1.")
-    if args.rate is not None and not args.rate > 0:
-        raise ConfigError("--rate is in steps a second and must be positive.")
+    if not 1 <= args.steps <= MAX_STEPS:
+        raise ConfigError(f"--steps must lie between 1 and {MAX_STEPS:,}.")
+    if args.rate is not None and not MIN_RATE_HZ <= args.rate <= MAX_RATE_HZ:
+        raise ConfigError(f"--rate is in steps a second and must lie between {MIN_RATE_HZ:g} and {MAX_RATE_HZ:g}.")
     device = bench.device()
     cases = [
         bench.Case(bundle=str(path), backend=backend, variant=variant, steps=args.steps, rate_hz=args.rate)
