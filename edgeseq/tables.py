@@ -105,7 +105,9 @@ def keywords(document: Document, table: dict[str, Any], target: type[Any], *keys
             converted[name] = msgspec.convert(value, hints[name], dec_hook=path_in_folder)
         except msgspec.ValidationError as cause:
             message, inner = _split(str(cause))
-            raise document.fail(f"{message[:1].lower()}{message[1:]}.", *keys, name, *inner) from None
+            words = _words(hints[name])
+            choice = f" {suggest(str(value), words)}" if words and isinstance(value, str) else ""
+            raise document.fail(f"{message[:1].lower()}{message[1:]}.{choice}", *keys, name, *inner) from None
     return converted
 
 
@@ -173,6 +175,14 @@ def _split(message: str) -> tuple[str, list[str | int]]:
         return message, []
     parts = re.findall(r"\.([^.\[\]]+)|\[(\d+)\]", match.group(2))
     return match.group(1), [name or int(index) for name, index in parts]
+
+
+def _words(to: Any) -> list[str]:
+    """Return the words that a Literal type admits, also as one of several types."""
+    if typing.get_origin(to) is typing.Literal:
+        return [word for word in typing.get_args(to) if isinstance(word, str)]
+    members = typing.get_args(to) if typing.get_origin(to) in (typing.Union, types.UnionType) else ()
+    return [word for member in members for word in _words(member)]
 
 
 def _fields_at(to: Any, path: typing.Sequence[str | int]) -> list[str]:

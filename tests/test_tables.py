@@ -2,6 +2,7 @@
 
 import tomllib
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 import pytest
@@ -62,9 +63,15 @@ def test_a_file_that_is_no_table(tmp_path: Path) -> None:
 
 class Plug:
     def __init__(
-        self, *, path: Path, other: Path | None = None, many: list[float | list[float]] | None = None, mode: str = "a"
+        self,
+        *,
+        path: Path,
+        other: Path | None = None,
+        many: list[float | list[float]] | None = None,
+        mode: str = "a",
+        side: Literal["above", "below"] | float = 0.0,
     ) -> None:
-        self.path, self.other, self.many, self.mode = path, other, many, mode
+        self.path, self.other, self.many, self.mode, self.side = path, other, many, mode, side
 
 
 def keywords(tmp_path: Path, text: str) -> dict[str, object]:
@@ -89,7 +96,9 @@ def test_paths_are_relative_to_the_file(tmp_path: Path, monkeypatch: pytest.Monk
         ('path = "~no-such-user-here/x"', "line 1: path: there is no home folder"),
         ('path = "x"\nmany = [1, ["x"]]', "line 2: many"),
         ('path = "x"\nmdoe = "b"', "line 2: mdoe: unknown key 'mdoe'. Did you mean 'mode'?"),
-        ('path = "x"\nzzzzz = "b"', "Known here: many, mode, other, path"),
+        ('path = "x"\nzzzzz = "b"', "Known here: many, mode, other, path, side"),
+        ('path = "x"\nside = "bellow"', "line 2: side: invalid enum value 'bellow'. Did you mean 'below'?"),
+        ('path = "x"\nside = "left"', "line 2: side: invalid enum value 'left'. Known here: above, below."),
     ],
 )
 def test_keywords_that_are_wrong(tmp_path: Path, text: str, message: str) -> None:
