@@ -13,6 +13,7 @@ import tiny_demo
 from rich.console import Console
 
 from edgeseq.cli import main
+from edgeseq.demo import run as demo
 from edgeseq.demo import scene as scenes
 from edgeseq.demo.broker import HOST, Broker
 from edgeseq.demo.chart import area
@@ -54,6 +55,15 @@ def test_a_demo_as_json(zoo: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert 0 < result["rmse"] < 10
     assert result["step_us"]["p50"] > 0
     assert set(result["dropped"]) == {"decider.warming"}
+
+
+def test_a_report_that_was_only_tried_leaves_no_file(tmp_path: Path) -> None:
+    demo.check_report(tmp_path / "new.html")
+    assert list(tmp_path.iterdir()) == []
+    old = tmp_path / "old.html"
+    old.write_text("old")
+    demo.check_report(old)
+    assert old.read_text() == "old"
 
 
 def test_the_report_needs_nothing_beside_it(zoo: Path, capsys: pytest.CaptureFixture[str]) -> None:

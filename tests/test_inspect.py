@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import tiny_bundle
 
+from edgeseq.bundle import sha256
 from edgeseq.cli import main
 
 
@@ -22,6 +23,18 @@ def test_in_words_and_as_a_table(tmp_path: Path, capsys: pytest.CaptureFixture[s
         "1e-05",
     ):
         assert word in out
+
+
+def test_accuracies_stand_side_by_side(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tiny_bundle.write(tmp_path / "b")
+    manifest, sums = path / "bundle.toml", path / "SHA256SUMS"
+    before = sha256(manifest)
+    with manifest.open("a") as file:
+        file.write("\n[accuracy.float32]\nrmse = 10.6302\nnasa = 247.796\n[accuracy.int8]\nrmse = 10.5912\n")
+    sums.write_text(sums.read_text().replace(before, sha256(manifest)))
+    assert main(["inspect", str(path)]) == 0
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()[-3:]]
+    assert rows == [["accuracy", "float32", "int8"], ["rmse", "10.63", "10.59"], ["nasa", "247.8", "–"]]
 
 
 def test_as_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

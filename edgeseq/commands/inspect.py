@@ -55,9 +55,6 @@ def describe(opened: Bundle) -> list[str]:
     if manifest.decider:
         rest = ", ".join(f"{key} {value}" for key, value in manifest.decider.items() if key != "type")
         facts.append(("decides", f"{manifest.decider.get('type')}: {rest}" if rest else str(manifest.decider["type"])))
-    for variant, metrics in manifest.accuracy.items():
-        measured = ", ".join(f"{name} {value:g}" for name, value in metrics.items())
-        facts.append(("accuracy", f"{variant}: {measured}"))
     facts.append(("default", ", ".join(f"{variant} on {backend}" for backend, variant in manifest.defaults.items())))
     facts.append(("from", _origin(opened)))
     facts.append(("digest", opened.digest))
@@ -66,7 +63,7 @@ def describe(opened: Bundle) -> list[str]:
         f"  {name if not index or facts[index - 1][0] != name else '':<{width}}  {text}"
         for index, (name, text) in enumerate(facts)
     ]
-    return [*lines, "", _variants(opened)]
+    return [*lines, "", _variants(opened), *(["", _accuracy(opened)] if manifest.accuracy else [])]
 
 
 def _stream(opened: Bundle) -> str:
@@ -130,6 +127,19 @@ def _variants(opened: Bundle) -> str:
             ]
         )
     return table(HEADINGS, rows, left=3)
+
+
+def _accuracy(opened: Bundle) -> str:
+    """Return the table of what was measured on the task's test data, a column a variant."""
+    from edgeseq.text import table
+
+    accuracy = opened.manifest.accuracy
+    metrics = dict.fromkeys(metric for measured in accuracy.values() for metric in measured)
+    rows = [
+        [metric, *(f"{measured[metric]:.4g}" if metric in measured else "–" for measured in accuracy.values())]
+        for metric in metrics
+    ]
+    return table(("accuracy", *accuracy), rows)
 
 
 def _error(entry: ParityTable) -> float:

@@ -69,7 +69,11 @@ def check_report(report: Path) -> None:
     """See before the demo that its report can be written after it. Raises ConfigError."""
     try:
         report.parent.mkdir(parents=True, exist_ok=True)
+        there = report.exists()
         report.open("ab").close()
+        if not there:
+            # A demo that is interrupted leaves no empty report.
+            report.unlink()
     except OSError as cause:
         raise ConfigError(f"--report {report}: cannot be written: {cause.strerror or cause}.") from cause
 
