@@ -69,6 +69,9 @@ def apply(stream: StreamGraph) -> bool:
             changed = True
         else:
             changed |= _positions(stream, node)
+    if changed and not stream.narrowed and stream.windows:
+        seen = ", ".join(str(window) for window in sorted(set(stream.windows.values())))
+        stream.notes.append(f"attention sees {seen} steps back, as its own mask or the reset has it")
     if changed and stream.narrowed:
         stream.notes.append(f"attention sees {stream.attention_window} steps back, as chosen; the original sees all")
     if stream.limited:

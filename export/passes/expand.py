@@ -5,6 +5,8 @@ Attention and RotaryEmbedding (opset 23): what they do to time is then told op b
 
 from __future__ import annotations
 
+from typing import Any
+
 import onnx
 import onnx_ir as ir
 
@@ -43,7 +45,7 @@ def expanded(model: ir.Model) -> ir.Model:
 def _definition(node: onnx.NodeProto, opset: int, types: dict[str, onnx.TypeProto]) -> onnx.FunctionProto:
     entering = [types.get(name, onnx.TypeProto()).SerializeToString() for name in node.input]
     try:
-        schema = onnx.defs.get_schema(node.op_type, opset)
+        schema: Any = onnx.defs.get_schema(node.op_type, opset)
         versions = schema.context_dependent_function_opset_versions
         version = max(known for known in versions if known <= opset)
         content = schema.get_context_dependent_function_with_opset_version(version, node.SerializeToString(), entering)

@@ -20,7 +20,7 @@ from export.graph import StreamGraph, Timing, constant_of, integer, ints, sizes
 ELEMENTWISE = set(
     "Abs Add And Cast Ceil Celu Clip Cos Div Elu Equal Erf Exp Floor Gelu Greater GreaterOrEqual HardSigmoid HardSwish "  # noqa: SIM905
     "Identity IsNaN LeakyRelu Less LessOrEqual Log Max Min Mish Mul Neg Not Or PRelu Pow Reciprocal Relu Round Selu "
-    "Sigmoid Sign Sin Softplus Softsign Sqrt Sub Swish Tanh ThresholdedRelu Where Xor Mod Sum Mean Expand".split()
+    "Sigmoid Sign Sin Softplus Softsign Sqrt Sub Swish Tanh ThresholdedRelu Where Xor Mod Sum Mean Expand Tile".split()
 )
 ALONG_AXIS = {"Softmax": -1, "LogSoftmax": -1, "Hardmax": -1, "Concat": 0, "Split": 0, "Gather": 0, "ArgMax": 0}
 MOVING = {"Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten"}

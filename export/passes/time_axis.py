@@ -23,7 +23,7 @@ LENGTHS = (131, 257)
 """Two primes that are unlikely to be the size of anything else in a model, and far enough apart for strides."""
 
 PAIR = 2
-SHAPE_INPUTS = {"Reshape": 1, "Expand": 1, "Slice": 1}
+SHAPE_INPUTS = {"Reshape": 1, "Expand": 1, "Slice": 1, "Tile": 1}
 """Ops that read shapes or bounds beside data, and the first input at which they do."""
 
 
