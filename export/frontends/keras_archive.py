@@ -15,7 +15,6 @@ import stat
 import zipfile
 import zlib
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -69,39 +68,41 @@ class Archive:
         except Exception as cause:
             raise ExportError(f"{path}: its {WEIGHTS} is no HDF5 file ({first_line(cause)}).") from cause
 
-    def check_owner(self, group: str, layer: str) -> None:
-        """Refuse weights that carry another layer's name; some versions of Keras write none."""
-        place = self._open(f"{group}/vars", h5py.Group) if group else None
-        named = None if place is None else self._guarded(group, lambda: place.attrs.get("name"))
-        if named is not None and str(named) != layer:
-            raise ExportError(f"{self.path}: the weights at '{group}' belong to '{named}', not to '{layer}'.")
-
     def variables(self, group: str) -> tuple[NDArray[np.float32], ...]:
-        """Return the variables of a layer or cell (such as layers/lstm/cell) in order; () where it has none."""
-        place = self._open(f"{group}/vars", h5py.Group)
-        if place is None:
-            return ()
-        return tuple(self._variable(f"{group}/vars/{index}") for index in range(len(place)))
+        """Return the variables of a layer or cell (such as layers/lstm/cell) in order; () where it has none.
 
-    def _guarded(self, name: str, read: Callable[[], Any]) -> Any:
+        Attributes are never read: their texts lie in a heap in which a damaged file makes HDF5 go round for ever.
+        """
+        found: tuple[NDArray[np.float32], ...] = self._guarded(group, self._variables)
+        return found
+
+    def _guarded(self, group: str, read: Callable[[str], Any]) -> Any:
         """Read from HDF5, whose library raises whatever a damaged file makes it raise."""
         try:
-            return read()
+            return read(group)
+        except ExportError:
+            raise
         except Exception as cause:
-            raise ExportError(f"{self.path}: '{name}' cannot be read ({first_line(cause)}); it is damaged.") from cause
+            raise ExportError(
+                f"{self.path}: the weights at '{group}' cannot be read ({first_line(cause)}); the file is damaged."
+            ) from cause
+
+    def _variables(self, group: str) -> tuple[NDArray[np.float32], ...]:
+        place = self._open(f"{group}/vars", h5py.Group)
+        return () if place is None else tuple(self._variable(f"{group}/vars/{index}") for index in range(len(place)))
 
     def _variable(self, name: str) -> NDArray[np.float32]:
         data = self._open(name, h5py.Dataset)
         if data is None:
             raise ExportError(f"{self.path}: the weight '{name}' is missing.")
-        if self._guarded(name, lambda: data.external or data.is_virtual):
+        if data.external or data.is_virtual:
             raise ExportError(f"{self.path}: the weight '{name}' lies in another file; it is not read.")
         # A declared shape costs nothing to write and everything to read: it must fit into the file it came in.
         if data.nbytes > self._size:
             raise ExportError(f"{self.path}: the weight '{name}' claims the shape {data.shape}, more than the file is.")
         if data.dtype.kind not in "fi" or (data.dtype.kind == "f" and data.dtype.itemsize != 4):  # noqa: PLR2004
             raise ExportError(f"{self.path}: the weight '{name}' is of the type {data.dtype}; float32 is expected.")
-        values = np.asarray(self._guarded(name, lambda: data[()]), np.float32)
+        values = np.asarray(data[()], np.float32)
         if not np.isfinite(values).all():
             raise ExportError(f"{self.path}: the weight '{name}' holds NaN or infinity.")
         return values
@@ -110,16 +111,13 @@ class Archive:
         """Follow a path of plain groups, never a link that leaves the file; None where it ends."""
         place: Any = self._weights
         for part in name.split("/"):
-            place = self._guarded(name, partial(self._child, place, part, name))
-            if place is None:
+            link = place.get(part, getlink=True) if isinstance(place, h5py.Group) else None
+            if link is None:
                 return None
+            if not isinstance(link, h5py.HardLink):
+                raise ExportError(f"{self.path}: '{name}' is a link to somewhere else; it is not followed.")
+            place = place[part]
         return place if isinstance(place, kind) else None
-
-    def _child(self, place: Any, part: str, name: str) -> Any:
-        link = place.get(part, getlink=True) if isinstance(place, h5py.Group) else None
-        if link is not None and not isinstance(link, h5py.HardLink):
-            raise ExportError(f"'{name}' is a link to somewhere else, which is not followed")
-        return None if link is None else place[part]
 
     def _check_entries(self, archive: zipfile.ZipFile) -> None:
         entries = archive.infolist()

@@ -145,13 +145,11 @@ class Layers:
     def _layer(self, layer: Config, outer: str, place: str, inputs: list[str | float], key: Any) -> str:
         """Add the call of one layer, or of all the layers of a model inside; return its name."""
         config: Config = layer["config"]
-        kind, plain = str(layer["class_name"]), str(config["name"])
-        name = f"{outer}{plain}"
+        kind, name = str(layer["class_name"]), f"{outer}{config['name']}"
         if kind in MODELS:
             if len(inputs) != 1:
                 raise ExportError(f"layer '{name}' ({kind}): it is given {len(inputs)} inputs; one is expected.")
             return self._model(layer, f"{name}/", f"{place}/", str(inputs[0]))
-        self.archive.check_owner(place, plain)
         _check_dtype(name, kind, config)
         self.kinds.add(kind)
         if kind == "TimeDistributed":
