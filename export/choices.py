@@ -38,13 +38,23 @@ class Choice:
         self, sequence: Sequence, attention_window: int | None = None, max_steps: int | None = None
     ) -> StreamGraph:
         """Return the step graph. Raises ExportError naming the node that cannot stream."""
+        for name, value in (("--attention-window", attention_window), ("--max-steps", max_steps)):
+            if value is not None and value < 1:
+                raise OptionError(f"{name} must be at least 1, not {value}.")
+            if value is not None and self.kind in ("window", "restart"):
+                raise OptionError(f"--{self.kind} and {name} exclude each other: a whole window has its own end.")
         stream = StreamGraph(ir.from_proto(sequence.model), sequence.time_axis)
         if self.kind == "window":
             return window.rewrite(stream, self.length, sequence.time_of_output)
         if self.kind == "restart":
             return restart.rewrite(stream, self.length)
         stream.attention_window, stream.max_steps = attention_window, max_steps
-        return passes.rewrite(stream)
+        passes.rewrite(stream)
+        if attention_window is not None and not stream.windows:
+            raise OptionError("--attention-window narrows attention; this model has none.")
+        if max_steps is not None and not stream.limited:
+            stream.notes.append("--max-steps was not needed: the stream may go on for ever")
+        return stream
 
     def notes(self) -> list[str]:
         """Return what the user must know of it."""

@@ -42,7 +42,7 @@ def bounded(sequence: Sequence, stream: StreamGraph, frames: NDArray[np.float32]
 
     frames: float32[T, features], on which the distance of a chosen window to the unmasked original is told.
     """
-    timing = stream.output_timing or Timing(0, first=None)
+    timing = stream.output_timing or _of_last_step(stream)
     if not stream.windows or (timing.first is None and not stream.narrowed):
         return sequence, []
     single: Piece = lambda x, _: sequence.single(x)  # noqa: E731 - one of two forms of the same
@@ -63,6 +63,13 @@ def bounded(sequence: Sequence, stream: StreamGraph, frames: NDArray[np.float32]
         f"unmasked original, whose output varies by {spread:.3g}"
     )
     return result, [told]
+
+
+def _of_last_step(stream: StreamGraph) -> Timing:
+    """Return what an output without a time axis leans on at most: all that anything in the model leans on."""
+    firsts = [timing.first for timing in stream.timing.values()]
+    known = [first for first in firsts if first is not None]
+    return Timing(0, stride=stream.frames_per_step, first=min(known) if len(known) == len(firsts) else None)
 
 
 def _whole(sequence: Sequence, run: Piece, timing: Timing) -> Callable[[Floats], Floats]:
