@@ -81,7 +81,10 @@ class _ParquetReader:
             if file.metadata.num_rows == 0:
                 raise SourceError(f"{self.path} has columns but no rows.")
             names: list[str] = file.schema_arrow.names
-            return names
+        twice = [name for name in names if names.count(name) > 1]
+        if twice:
+            raise SourceError(f"{self.path}: has the column '{twice[0]}' twice; one of them must go.")
+        return names
 
     def keys(self, column: str) -> Iterator[Sequence[str]]:
         """Yield the column's cells as text."""
@@ -110,14 +113,16 @@ class _ParquetReader:
         """Open the file; whatever is wrong with it becomes one sentence."""
         pa = self._pa
         try:
-            with pa.parquet.ParquetFile(self.path) as file:
+            # Files that carry checksums are read by them; a value altered in others cannot be told.
+            with pa.parquet.ParquetFile(self.path, page_checksum_verification=True) as file:
                 yield file
         except FileNotFoundError as cause:
             raise ConfigError(f"{self.path}: there is no such file.") from cause
         except (pa.ArrowException, OSError) as cause:
+            what = str(cause).splitlines()[0].rstrip(".")
             raise SourceError(
-                f"{self.path}: not a whole Parquet file: {str(cause).splitlines()[0]} Copy it again; a file that is "
-                "still being written cannot be read."
+                f"{self.path}: not a whole Parquet file: {what}. Copy it again; a file that is still being written "
+                "cannot be read."
             ) from cause
 
     def _read(self, columns: list[str]) -> Iterator[Any]:

@@ -211,6 +211,23 @@ def test_a_time_that_64_bits_do_not_hold_is_an_error(make: Make, times: list[Any
         list(make({"t": times, "a": [1, 2]}, time_column="t", **more))
 
 
+def test_a_parquet_column_that_is_there_twice_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "table.parquet"
+    pq.write_table(pa.table([[1.0], [2.0]], names=["a", "a"]), path)
+    with pytest.raises(SourceError, match="has the column 'a' twice"):
+        Parquet(path=path, channels=["a"], rate_hz=1.0).check()
+
+
+def test_a_parquet_page_that_was_altered_is_an_error_where_it_has_a_checksum(tmp_path: Path) -> None:
+    path = tmp_path / "table.parquet"
+    table = pa.table({"a": [1.5, 2.5, 3.5]})
+    pq.write_table(table, path, write_page_checksum=True, use_dictionary=False, compression="none")
+    whole, value = path.read_bytes(), np.float64(2.5).tobytes()
+    path.write_bytes(whole.replace(value, np.float64(2.25).tobytes(), 1))
+    with pytest.raises(SourceError, match="not a whole Parquet file"):
+        list(Parquet(path=path, channels=["a"], rate_hz=1.0))
+
+
 def test_a_timestamp_that_64_bits_do_not_hold_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "table.parquet"
     pq.write_table(pa.table({"t": pa.array([2**40], pa.timestamp("s")), "a": [1.0]}), path)
