@@ -1,9 +1,15 @@
 """`edgeseq demo` end to end where there is no terminal, its report, its broker and what it draws."""
 
+import contextlib
 import io
 import json
+import os
+import pty
 import re
+import signal
 import socket
+import subprocess
+import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -12,7 +18,7 @@ import pytest
 import tiny_demo
 from rich.console import Console
 
-from edgeseq.cli import main
+from edgeseq.cli import INTERRUPTED, main
 from edgeseq.demo import run as demo
 from edgeseq.demo import scene as scenes
 from edgeseq.demo.broker import HOST, Broker
@@ -22,6 +28,8 @@ from edgeseq.demo.watch import Watch
 from edgeseq.types import About, Event, Output
 
 pytest.importorskip("iotcore", reason="needs the extra 'demo': pip install 'edgeseq[demo]'")
+TAKEN, GIVEN_BACK = b"\x1b[?1049h", b"\x1b[?1049l"
+"""What a terminal is sent for a screen of its own and for the one before."""
 FRAMES = sum(frames for frames, _ in tiny_demo.MACHINES.values())
 
 
@@ -55,6 +63,24 @@ def test_a_demo_as_json(zoo: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert 0 < result["rmse"] < 10
     assert result["step_us"]["p50"] > 0
     assert set(result["dropped"]) == {"decider.warming"}
+
+
+def test_sigterm_gives_the_terminal_back() -> None:
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "edgeseq.cli", "demo"]
+    child = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env={**os.environ, "TERM": "xterm"})
+    os.close(theirs)
+    seen = b""
+    # Reading a terminal whose other side is closed is an error on Linux, the end of the file elsewhere.
+    with contextlib.suppress(OSError):
+        while piece := os.read(ours, 65_536):
+            if TAKEN not in seen and TAKEN in seen + piece:
+                child.send_signal(signal.SIGTERM)
+            seen += piece
+    os.close(ours)
+    assert child.wait(10) == INTERRUPTED
+    assert seen.index(TAKEN) < seen.index(GIVEN_BACK)
+    assert seen.endswith(b"edgeseq: interrupted\r\n")
 
 
 def test_a_report_that_was_only_tried_leaves_no_file(tmp_path: Path) -> None:

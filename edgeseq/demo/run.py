@@ -10,6 +10,7 @@ from pathlib import Path
 import edgeseq
 from edgeseq import bench, plugins
 from edgeseq import config as configs
+from edgeseq.commands._common import stopped_by_signals
 from edgeseq.config import Config
 from edgeseq.demo.broker import HOST, Broker
 from edgeseq.demo.listener import TOPICS, Listener
@@ -32,7 +33,8 @@ def run(scene: Scene, stage: Stage, *, speed: float | None, port: int | None, re
     """Run a demo to its end and write its report.
 
     speed: times the usual pace; None for as fast as it goes. port: the broker's; None for a free one.
-    Raises ConfigError, BundleError, ModelError, SourceError or SinkError.
+    Raises ConfigError, BundleError, ModelError, SourceError or SinkError, and KeyboardInterrupt where SIGINT or SIGTERM
+    ended it.
     """
     config = _load(scene, speed)
     with ExitStack() as stack:
@@ -41,8 +43,12 @@ def run(scene: Scene, stage: Stage, *, speed: float | None, port: int | None, re
         watch = Watch(scene.tracks, stage.changed, stage.told)
         pipeline = config.pipeline(sinks=_sinks(config, broker.port), also=[watch])
         listen = f"mosquitto_sub -h {HOST} -p {broker.port} -t '{TOPICS}' -v"
-        stage.opened(watch, listen, lambda: step(_step_us(pipeline)))
-        summary = pipeline.run()
+        # A signal must not strike while the terminal is drawn on, which would then not be given back.
+        with stopped_by_signals(pipeline):
+            stage.opened(watch, listen, lambda: step(_step_us(pipeline)))
+            summary = pipeline.run()
+        if summary.stopped:
+            raise KeyboardInterrupt
         delivered = listener.delivered(watch.sent, DELIVERY_S)
     result = Result(
         demo=scene.name,
@@ -125,4 +131,7 @@ def _write(report: Path, text: str) -> None:
     try:
         report.write_text(text, encoding="utf-8")
     except OSError as cause:
+        # Half a report is none; what is no plain file is not ours to remove.
+        if report.is_file():
+            report.unlink()
         raise ConfigError(f"{report}: the report cannot be written: {cause.strerror or cause}.") from cause
