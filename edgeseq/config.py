@@ -280,10 +280,10 @@ def _open_features(bundle: Bundle) -> tuple[list[Feature], StreamSpec]:
 
 
 def _check_frame(bundle: Bundle, frame: StreamSpec) -> None:
-    """Compare what the chain gives with what a one-graph, one-input model takes: its input's last axis is features."""
+    """Compare what the chain gives with what a one-graph, one-input model takes, its frames laid out in any order."""
     graph = bundle.manifest.graphs[0]
     if len(bundle.manifest.graphs) == 1 and len(graph.inputs) == 1 and graph.inputs[0].shape:
-        takes = graph.inputs[0].shape[-1]
+        takes = math.prod(graph.inputs[0].shape) // graph.frames_per_step
         if takes != len(frame.channels):
             raise BundleError(
                 f"{bundle.path}: its feature chain gives {len(frame.channels)} values a frame, its model takes "
@@ -307,7 +307,7 @@ def _with_offered(
 
 def _columns(document: tables.Document, have: StreamSpec, wanted: StreamSpec, bundle: Bundle) -> list[int]:
     """Return where in the source's channels each channel of the bundle stands."""
-    where = f"the bundle {bundle.path.name}"
+    where = f"the model {bundle.manifest.name}"
     columns = []
     for channel in wanted.channels:
         if channel.name not in have.names:

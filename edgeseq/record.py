@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import os
 from collections import Counter
@@ -96,7 +97,9 @@ class Record:
     def discard(self) -> None:
         """Remove what was written beside the place, if anything still is there."""
         if self._file:
-            self._file.close()
+            # On a full disk close fails too, for what it still holds; it is thrown away here anyhow.
+            with contextlib.suppress(OSError):
+                self._file.close()
         self._aside.unlink(missing_ok=True)
 
     def _try(self, act: Any, *arguments: Any) -> None:

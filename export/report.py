@@ -17,7 +17,7 @@ def markdown(manifest: Manifest, drifts: Items[Drift], programs: dict[str, Progr
         "",
         manifest.description or "A sequence model as a stateful one-step model.",
         "",
-        f"Source: `{manifest.origin.source}` ({manifest.origin.framework}, SHA-256 `{manifest.origin.sha256[:16]}…`).",
+        f"Source: `{manifest.origin.source}` ({manifest.origin.framework}{_digest(manifest.origin.sha256)}).",
         *(f"- {note}" for note in notes),
         "",
         "## The step",
@@ -56,6 +56,11 @@ def markdown(manifest: Manifest, drifts: Items[Drift], programs: dict[str, Progr
     for variant, program in programs.items():
         lines += _precision(variant, program)
     return "\n".join(lines) + "\n"
+
+
+def _digest(sha256: str) -> str:
+    """Name the source by its digest; a model that came from memory has none."""
+    return f", SHA-256 `{sha256[:16]}…`" if sha256 else ""
 
 
 def _drift(drifts: Items[Drift]) -> list[str]:

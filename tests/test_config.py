@@ -132,7 +132,7 @@ MISTAKES: list[tuple[tuple[str, str], str]] = [
     (('path = "data.csv"', 'path = "data.csv"\npace = -1.0'), "line 4: source: pace must be"),
     (
         ('path = "data.csv"', 'path = "data.csv"\nrate_hz = 100'),
-        "samples come at 100 Hz, the bundle bundle was trained",
+        "samples come at 100 Hz, the model leaky-average was trained",
     ),
     (
         ('path = "data.csv"', 'path = "data.csv"\nchannels = ["lfe"]'),
@@ -140,7 +140,7 @@ MISTAKES: list[tuple[tuple[str, str], str]] = [
     ),
     (
         ('path = "data.csv"', 'path = "data.csv"\nchannels = [{ name = "life", unit = "h" }]'),
-        "the channel 'life' is in h, the bundle bundle was trained on cycles",
+        "the channel 'life' is in h, the model leaky-average was trained on cycles",
     ),
     (('path = "data.csv"', 'path = "data.csv"\nchannels = [{ nam = "life" }]'), "line 7: source.channels"),
     (("[model]", "[modle]"), "line 8: modle: unknown key 'modle'. Did you mean 'model'?"),
@@ -187,6 +187,19 @@ def test_the_bundle_s_own_mistakes_are_the_bundle_s(load: Load, tmp_path: Path) 
     load()
     rewrite(tmp_path / "bundle", ("warning = 40.0", "warnning = 40.0"))
     with pytest.raises(BundleError, match=r"bundle\.toml, line \d+: decider.warnning: unknown key"):
+        load()
+
+
+@pytest.mark.parametrize("shape", ["[2, 1]", "[1, 1, 2]"])
+def test_the_frames_of_a_step_may_lie_along_any_axis(load: Load, tmp_path: Path, shape: str) -> None:
+    frames = ("[[graphs]]", "[[graphs]]\nframes_per_step = 2")
+    load()
+    inputs = 'name = "x"\nshape = [\n    1,\n    1,\n]\n'
+    assert inputs in (tmp_path / "bundle" / "bundle.toml").read_text()
+    rewrite(tmp_path / "bundle", frames, (inputs, f'name = "x"\nshape = {shape}\n'))
+    assert load().columns == [0]
+    rewrite(tmp_path / "bundle", (f"shape = {shape}", "shape = [1, 6]"))
+    with pytest.raises(BundleError, match="gives 1 values a frame, its model takes 3"):
         load()
 
 

@@ -22,7 +22,7 @@ class Sequence:
 
     model: ONNX graph over [.., time, ..], batch 1, time free. shape: the input's, with -1 on the time axis.
     single: the original in float32. double: the original in float64. Both take the input with its time axis and give
-    the output as it comes. example: the input the user showed, if any.
+    the output as it comes.
     """
 
     model: onnx.ModelProto
@@ -34,7 +34,6 @@ class Sequence:
     framework: str
     origin: str
     sha256: str
-    example: NDArray[np.float32] | None = None
     window: int | None = None
     """How many steps the model was fixed to when it was built; None where its time axis was free."""
     notes: list[str] = field(default_factory=list)

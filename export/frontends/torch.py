@@ -72,8 +72,6 @@ def from_module(
                     "the module gives several outputs: the first is streamed, the others are left out"
                 )
             sequence.notes.append(f"exported by torch.onnx with dynamo={dynamo}, equal at {PROOF_LENGTHS} steps")
-            if tuple(example.shape[:axis]) == (1,) * axis:
-                sequence.example = example.detach().numpy().astype(np.float32)
             return sequence
         reasons.append(f"dynamo={dynamo}: {reason}")
     raise ExportError(f"{origin}: PyTorch could not export it with a free time axis ({'; '.join(reasons)}).")
