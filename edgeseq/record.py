@@ -103,10 +103,11 @@ class Record:
         self._aside.unlink(missing_ok=True)
 
     def _try(self, act: Any, *arguments: Any) -> None:
-        """Do it; a full disk becomes one sentence."""
+        """Do it; a full disk becomes one sentence, and the last one: nothing more is written to a broken file."""
         try:
             act(*arguments)
         except OSError as cause:
+            self._format = None
             raise SinkError(f"{self.path}: cannot be written: {cause.strerror or cause}.") from cause
 
 
@@ -173,13 +174,21 @@ class _Parquet:
     def close(self) -> None:
         if self._head:
             self._write()
-        self._writer.close()
+        self._or_give_up(self._writer.close)
 
     def _write(self) -> None:
         columns = [*zip(*self._head, strict=True), *np.stack(self._values).T]
         arrays = [self._pa.array(column, field.type) for column, field in zip(columns, self._schema, strict=True)]
-        self._writer.write_batch(self._pa.record_batch(arrays, schema=self._schema))
+        self._or_give_up(self._writer.write_batch, self._pa.record_batch(arrays, schema=self._schema))
         self._head, self._values = [], []
+
+    def _or_give_up(self, act: Any, *arguments: Any) -> None:
+        """Do it; a writer that failed would try again when it is freed, on a file that is closed by then."""
+        try:
+            act(*arguments)
+        except OSError:
+            self._writer.is_open = False
+            raise
 
 
 def _columns(about: About) -> list[str]:

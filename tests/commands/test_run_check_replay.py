@@ -17,7 +17,6 @@ import tiny_bundle
 from broker import Broker, free_port
 
 from edgeseq import cli
-from edgeseq.errors import SinkError
 from edgeseq.pipeline import Pipeline, Summary
 from edgeseq.record import Record
 from edgeseq.types import About, Output
@@ -280,20 +279,26 @@ def test_a_column_named_like_ours_is_told_apart(tmp_path: Path) -> None:
     assert pq.read_table(tmp_path / "x.parquet").column_names == header.split(",")
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
+ON_A_FULL_DISK = """
+import resource, sys
+from edgeseq import cli
+resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
+sys.exit(cli.main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize("steps", [60, 20_000])
 @pytest.mark.parametrize("ending", [".jsonl", ".csv", ".parquet"])
-def test_a_full_disk_is_one_sentence(tmp_path: Path, ending: str) -> None:
-    record = Record(tmp_path / f"x{ending}")
-    record._aside = Path("/dev/full")
-
-    def write_all() -> None:
-        record.open(About("d", "p", names=("y",)))
-        for place in range(20_000):
-            record.output(Output(place, "s", np.array([place], np.float32)), "ok")
-        record.close()
-
-    with pytest.raises(SinkError, match="No space left on device"):
-        write_all()
+def test_a_full_disk_is_one_sentence_and_leaves_nothing(write: Write, tmp_path: Path, ending: str, steps: int) -> None:
+    config, output = write(), tmp_path / f"out{ending}"
+    (tmp_path / "data.csv").write_text("unit,life\n" + "A,70\n" * steps)
+    # A limit on the size of files acts as a full disk does: at a write, or only at the close that empties the buffer.
+    command = [sys.executable, "-c", ON_A_FULL_DISK, "replay", str(config), "--output", str(output)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert f"out{ending}: cannot be written: File too large" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bundle", "data.csv", "pipeline.toml"]
 
 
 @pytest.mark.parametrize("command", ["run", "check", "replay"])
