@@ -11,7 +11,7 @@ from typing import IO, Any, Protocol
 
 import numpy as np
 
-from edgeseq import wav
+from edgeseq import libraries, wav
 from edgeseq.errors import ConfigError, SinkError
 from edgeseq.sinks import _payload
 from edgeseq.tables import suggest
@@ -47,9 +47,9 @@ class Record:
         if path.suffix not in FORMATS:
             raise ConfigError(f"{path}: the ending tells the format. {suggest(path.suffix, FORMATS)}")
         if path.suffix == ".parquet":
-            _pyarrow()
+            libraries.pyarrow()
         if path.suffix == ".wav":
-            wav.library()
+            libraries.soundfile()
         self.dropped: Counter[str] = Counter()
         self.path = path
         self._aside = path.with_name(f".{path.name}.partial")
@@ -155,7 +155,7 @@ class _Parquet:
     """Outputs as columns, written some thousands at a time."""
 
     def __init__(self, file: IO[bytes], about: About) -> None:
-        self._pa = pa = _pyarrow()
+        self._pa = pa = libraries.pyarrow()
         head = [("t_ns", pa.int64()), ("stream", pa.string()), ("level", pa.string()), ("warming", pa.bool_())]
         self._schema = pa.schema([*head, *((name, pa.float32()) for name in _columns(about))])
         self._writer = pa.parquet.ParquetWriter(file, self._schema)
@@ -194,18 +194,6 @@ class _Parquet:
 def _columns(about: About) -> list[str]:
     """Return the outputs' columns; one called like a column of HEAD is told apart from it."""
     return [f"{name}_output" if name in HEAD else name for name in about.names]
-
-
-def _pyarrow() -> Any:
-    """Import pyarrow with its Parquet part. Raises ConfigError naming the extra that brings it."""
-    try:
-        import pyarrow as pa  # noqa: PLC0415 - 176 MB that only this format needs
-        import pyarrow.parquet  # noqa: PLC0415
-    except ImportError as cause:
-        raise ConfigError(
-            "Parquet files need pyarrow, which is not installed: pip install 'edgeseq[parquet]'."
-        ) from cause
-    return pa
 
 
 FORMATS: dict[str, type[Any]] = {".jsonl": _JsonLines, ".csv": _Csv, ".parquet": _Parquet, ".wav": wav.Wav}

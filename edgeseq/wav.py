@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import IO, Any
+from typing import IO
 
 import numpy as np
 
+from edgeseq import libraries
 from edgeseq.errors import ConfigError, SinkError
 from edgeseq.types import About, Event, Frames, Output
 
@@ -28,7 +29,9 @@ class Wav:
         self.dropped: Counter[str] = Counter()
         self._stream: str | None = None
         self._bytes = 0
-        self._sound = library().SoundFile(file, "w", samplerate=round(rate), channels=1, format="WAV", subtype="FLOAT")
+        self._sound = libraries.soundfile().SoundFile(
+            file, "w", samplerate=round(rate), channels=1, format="WAV", subtype="FLOAT"
+        )
 
     def output(self, output: Output, level: str) -> None:  # noqa: ARG002 - a signal has no level
         """Write a step's samples. Raises SinkError for a second stream, and for more than the format holds."""
@@ -59,14 +62,3 @@ class Wav:
             values = values[: int(np.flatnonzero(finite)[-1]) + 1]
         self.dropped["not_finite_sample"] += int((~np.isfinite(values)).sum())
         return np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
-
-
-def library() -> Any:
-    """Import soundfile. Raises ConfigError naming the extra that brings it."""
-    try:
-        import soundfile  # noqa: PLC0415 - a library that only sound needs
-    except (ImportError, OSError) as cause:
-        raise ConfigError(
-            "sound files need soundfile, which is not installed: pip install 'edgeseq[audio]'."
-        ) from cause
-    return soundfile

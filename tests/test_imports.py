@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("edgeseq", "export", "firmware_bridge", "zoo")
-PLUGINS = ("edgeseq.types", "edgeseq.errors", "edgeseq.jit", "edgeseq.tables")
+PLUGINS = ("edgeseq.types", "edgeseq.errors", "edgeseq.jit", "edgeseq.tables", "edgeseq.libraries")
 
 # Module -> what of ours it may import, the first pattern that fits. A module may always import its own package's files.
 MAY_IMPORT: tuple[tuple[str, tuple[str, ...]], ...] = (
@@ -19,6 +19,8 @@ MAY_IMPORT: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("edgeseq.errors", ()),
     ("edgeseq.jit", ("edgeseq.errors",)),
     ("edgeseq.tables", ("edgeseq.errors",)),
+    ("edgeseq.libraries", ("edgeseq.errors",)),
+    ("edgeseq.stepping", ("edgeseq.types", "edgeseq.errors")),
     ("edgeseq.plugins", ("edgeseq.tables", "edgeseq.errors")),
     ("edgeseq.bundle", ("edgeseq.types", "edgeseq.errors", "edgeseq.tables")),
     ("edgeseq.outbox", ("edgeseq.types", "edgeseq.errors")),
@@ -31,10 +33,10 @@ MAY_IMPORT: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("edgeseq.deciders*", PLUGINS),
     # A sink writes alerts through the durable outbox; a backend is opened with a bundle.
     ("edgeseq.sinks*", (*PLUGINS, "edgeseq.outbox")),
-    ("edgeseq.backends*", (*PLUGINS, "edgeseq.bundle")),
+    ("edgeseq.backends*", (*PLUGINS, "edgeseq.bundle", "edgeseq.stepping")),
     # A stage that runs a file opens it as its backend does.
     ("edgeseq.stages*", (*PLUGINS, "edgeseq.backends*")),
-    ("edgeseq.chain", ("edgeseq.types", "edgeseq.errors")),
+    ("edgeseq.chain", ("edgeseq.types", "edgeseq.stepping")),
     ("edgeseq.wiring", ("edgeseq.types", "edgeseq.errors", "edgeseq.tables", "edgeseq.plugins", "edgeseq.chain")),
     ("edgeseq*", ("edgeseq*",)),
     ("firmware_bridge*", ()),

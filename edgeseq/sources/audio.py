@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from edgeseq import libraries
 from edgeseq.errors import ConfigError, SourceError
 from edgeseq.sources._pace import Pace, PaceKey
 from edgeseq.sources._table import Column
@@ -43,7 +44,7 @@ class Audio:
         start: str = "1970-01-01",
         pace: PaceKey = "fast",
     ) -> None:
-        self._soundfile = _soundfile()
+        self._soundfile = libraries.soundfile()
         named = [Column(name=each) if isinstance(each, str) else each for each in channels or ["audio"]]
         self._path = path
         self._grid = Grid(rate_hz, start_ns(start))
@@ -138,14 +139,3 @@ def _cut_off(path: Path) -> bool:
         head = file.read(8)
         size = int.from_bytes(head[4:], "little")
         return head[:4] == b"RIFF" and size < OPEN_SIZE and size + len(head) > file.seek(0, os.SEEK_END)
-
-
-def _soundfile() -> Any:
-    """Import soundfile. Raises ConfigError naming the extra that brings it."""
-    try:
-        import soundfile  # noqa: PLC0415 - a library that only this source needs
-    except (ImportError, OSError) as cause:
-        raise ConfigError(
-            "sound files need soundfile, which is not installed: pip install 'edgeseq[audio]'."
-        ) from cause
-    return soundfile

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from edgeseq import libraries
 from edgeseq.errors import ConfigError, SourceError
 from edgeseq.sources import _table, _times
 from edgeseq.sources._pace import PaceKey
@@ -58,7 +59,7 @@ class Parquet(TableSource):
     @classmethod
     def example(cls) -> dict[str, Any]:
         """Return parameters for a small file of two machines, written to the temporary folder."""
-        pa = _pyarrow()
+        pa = libraries.pyarrow()
         path = Path(tempfile.mkdtemp(prefix="edgeseq-")) / "example.parquet"
         pa.parquet.write_table(
             pa.table({"unit": [1, 2, 1, 2, 1], "a": [0.5, 1.5, 2.5, 3.5, 4.5], "b": [1, 2, 3, 4, 5]}), path
@@ -73,7 +74,7 @@ class _ParquetReader:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._pa = _pyarrow()
+        self._pa = libraries.pyarrow()
 
     def columns(self) -> list[str]:
         """Return the columns' names and see that there are rows."""
@@ -185,15 +186,3 @@ class _ParquetReader:
                 f"{self.path}, rows {row} to {row + len(cells) - 1}, {where}: not a time in the format "
                 f"'{wanted.time_format}' (time_format): {cause}."
             ) from cause
-
-
-def _pyarrow() -> Any:
-    """Import pyarrow with its Parquet part. Raises ConfigError naming the extra that brings it."""
-    try:
-        import pyarrow as pa  # noqa: PLC0415 - 176 MB that only this source needs
-        import pyarrow.parquet  # noqa: PLC0415
-    except ImportError as cause:
-        raise ConfigError(
-            "Parquet files need pyarrow, which is not installed: pip install 'edgeseq[parquet]'."
-        ) from cause
-    return pa

@@ -1,0 +1,144 @@
+"""What every step model does alike, whatever computes the step."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import numpy as np
+
+from edgeseq.errors import ModelError
+from edgeseq.types import Frames, State
+
+STEPS, WAITING = "steps", "waiting"
+"""Names under which get_state gives what the model itself does not hold: steps taken, frames of an unfinished step."""
+
+
+class Stepping(ABC):
+    """The frame by frame part of a `StepModel`: frames checked and gathered into steps, states given and taken up.
+
+    A step takes float32[features], or [frames_per_step, features] where that is above 1, and gives float32[outputs];
+    the first `delay` outputs do not exist and are NaN. Raises ModelError for a wrong shape, for a frame that is not
+    finite (it would stay in the state for ever), and beyond max_frames from a reset, where the model has no position or
+    memory left.
+    """
+
+    def __init__(
+        self, *, frames_per_step: int, features: int, outputs: int, delay: int, max_frames: int | None = None
+    ) -> None:
+        self.frames_per_step, self.features, self.outputs, self.delay = frames_per_step, features, outputs, delay
+        self._max_frames = max_frames
+        self._step_shape = (features,) if frames_per_step == 1 else (frames_per_step, features)
+        self._state: list[Any] = []
+        self._steps = 0
+        self._waiting: Frames = np.empty((0, features), np.float32)
+
+    @abstractmethod
+    def _initial(self) -> list[Any]:
+        """Return the state at the start, in the order in which _compute holds it; its arrays are never altered."""
+
+    @abstractmethod
+    def _named(self, state: list[Any]) -> State:
+        """Return such a state's arrays by name."""
+
+    @abstractmethod
+    def _ordered(self, state: State) -> list[Any]:
+        """Return named arrays as such a state."""
+
+    @abstractmethod
+    def _compute(self, x: Frames) -> Frames:
+        """Make one step on checked frames: replace self._state, return float32[outputs]."""
+
+    def reset(self) -> None:
+        """Forget everything."""
+        self._state = self._initial()
+        self._steps = 0
+        self._waiting = self._waiting[:0]
+
+    def step(self, x: Frames, out: Frames | None = None) -> Frames:
+        """Take the frames of one step; give float32[outputs], written to `out` where given."""
+        if x.shape != self._step_shape:
+            raise ModelError(f"a step takes frames of shape {self._step_shape}, not {x.shape}.")
+        self._check_room(1)
+        if len(self._waiting):
+            raise ModelError(f"{len(self._waiting)} frames of an unfinished step wait; finish it with run.")
+        _check_finite(x)
+        y = self._advance(x)
+        if out is None:
+            return y
+        out[:] = y
+        return out
+
+    def run(self, x: Frames) -> Frames:
+        """Take float32[T, features], any T; give float32[steps, outputs]. Equals single steps bit for bit.
+
+        Frames that do not fill a step wait for the next call.
+        """
+        if x.ndim != 2 or x.shape[1] != self.features:  # noqa: PLR2004 - frames are a matrix
+            raise ModelError(f"run takes frames of shape (T, {self.features}), not {x.shape}.")
+        _check_finite(x)
+        frames = np.concatenate([self._waiting, x]) if len(self._waiting) else x
+        per_step = self.frames_per_step
+        count = len(frames) // per_step
+        self._check_room(count)
+        y = np.empty((count, self.outputs), np.float32)
+        for row in range(count):
+            y[row] = self._advance(frames[row * per_step : (row + 1) * per_step])
+        self._waiting = np.array(frames[count * per_step :], np.float32)
+        return y
+
+    def get_state(self) -> State:
+        """Return a copy of the whole state, by name: the model's own, steps taken, and frames that wait."""
+        state: State = {name: value.copy() for name, value in self._named(self._state).items()}
+        return {**state, STEPS: np.array(self._steps, np.int64), WAITING: self._waiting.copy()}
+
+    def set_state(self, state: State) -> None:
+        """Take up a state that get_state gave. Raises ModelError where names, shapes or types differ."""
+        expected = self._named(self._initial())
+        if set(state) != {*expected, STEPS, WAITING}:
+            raise ModelError(f"the state has {sorted(state)}, the model wants {sorted({*expected, STEPS, WAITING})}.")
+        for name, value in expected.items():
+            if state[name].shape != value.shape or state[name].dtype != value.dtype:
+                raise ModelError(
+                    f"the state '{name}' is {state[name].dtype}{state[name].shape}, "
+                    f"the model wants {value.dtype}{value.shape}."
+                )
+        waiting = state[WAITING]
+        if waiting.ndim != 2 or waiting.shape[1] != self.features or len(waiting) >= self.frames_per_step:  # noqa: PLR2004
+            raise ModelError(f"the state's waiting frames have the shape {waiting.shape}.")
+        self._state = self._ordered({name: state[name].copy() for name in expected})
+        self._steps = int(state[STEPS])
+        self._waiting = np.array(waiting, np.float32)
+
+    def _owed(self, total: int) -> Frames:
+        """Return the outputs of a sequence of `total` steps that have not come yet, with zeros after its end.
+
+        Frames that wait are its last ones. The stream itself may go on: its state is left as it was.
+        """
+        kept = self._state, self._steps, self._waiting
+        padded = np.zeros((self.frames_per_step, self.features), np.float32)
+        padded[: len(self._waiting)] = self._waiting
+        rows = []
+        for number in range(self._steps - self.delay, total):
+            y = self._advance(padded.reshape(self._step_shape))
+            padded = np.zeros_like(padded)
+            if number >= 0:
+                rows.append(y)
+        self._state, self._steps, self._waiting = kept
+        return np.array(rows, np.float32).reshape(len(rows), self.outputs)
+
+    def _check_room(self, steps: int) -> None:
+        """Refuse steps beyond the model's end: they would be wrong in silence."""
+        if self._max_frames is not None and (self._steps + steps) * self.frames_per_step > self._max_frames:
+            raise ModelError(f"the model is made for {self._max_frames} frames from a reset; reset it.")
+
+    def _advance(self, x: Frames) -> Frames:
+        """Make one step on checked frames and count it."""
+        y = self._compute(x)
+        self._steps += 1
+        return np.full(self.outputs, np.nan, np.float32) if self._steps <= self.delay else y
+
+
+def _check_finite(x: Frames) -> None:
+    if not np.isfinite(x).all():
+        raise ModelError("a frame holds NaN or infinity, which the model's state would never forget.")
