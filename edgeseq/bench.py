@@ -6,6 +6,7 @@ So its load time starts from nothing, its memory is its own, and no library's th
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 import subprocess
@@ -108,9 +109,12 @@ def run_case(case: Case) -> dict[str, Any]:
     load_ns = time.perf_counter_ns() - began
     graph = opened.graph()
     # Seeded noise of the spread that standardized features have: what a step costs does not hang on the values.
-    features = int(np.prod(graph.inputs[0].shape))
-    frames = np.random.default_rng(0).standard_normal((RUN_FRAMES, features), dtype=np.float32)
-    out = np.empty(int(np.prod(graph.outputs[0].shape)), np.float32)
+    rng = np.random.default_rng(0)
+    rows = rng.standard_normal((RUN_FRAMES * graph.frames_per_step, sum(graph.widths)), dtype=np.float32)
+    for place, count in graph.tokens.items():
+        rows[:, place] = rng.integers(0, count, len(rows))
+    frames = rows if graph.frames_per_step == 1 else rows.reshape(RUN_FRAMES, graph.frames_per_step, -1)
+    out = np.empty(sum(math.prod(tensor.shape) for tensor in graph.outputs), np.float32)
     first_ns = _time(model, frames[:1], out)[0]
     _time(model, frames[:WARM_STEPS], out)
     starts = np.empty(case.steps, np.int64)
@@ -127,7 +131,7 @@ def run_case(case: Case) -> dict[str, Any]:
         "max_us": float(durations.max()) / 1000,
         "mean_us": float(durations.mean()) / 1000,
         "std_us": float(durations.std()) / 1000,
-        "run_us_per_step": _run_us(model, frames),
+        "run_us_per_step": _run_us(model, rows),
         "first_step_us": float(first_ns) / 1000,
         "load_ms": load_ns / 1e6,
         "rss_mb": _rss_mb(),
@@ -192,7 +196,7 @@ def _run_us(model: StepModel, frames: Frames) -> float:
     for _ in range(RUN_REPEATS):
         began = time.perf_counter_ns()
         model.run(frames)
-        took.append((time.perf_counter_ns() - began) / len(frames) / 1000)
+        took.append((time.perf_counter_ns() - began) * model.frames_per_step / len(frames) / 1000)
     return float(np.median(took))
 
 

@@ -27,6 +27,8 @@ MAX_FILE_BYTES = 2 << 30
 MAX_STEPS = 1 << 20
 """Frames a step, and steps of delay or warm-up, beyond which no honest bundle goes."""
 MAX_NUMBERS = 1 << 28
+MAX_TOKENS = 1 << 24
+"""Tokens stand in rows of float32, which counts no further one by one."""
 MAX_ZERO_POINT = 1 << 15
 
 
@@ -58,12 +60,16 @@ class StreamTable(_Table, frozen=True):
 
 
 class Tensor(_Table, frozen=True):
-    """An input or output of a graph: its name, shape (batch and time, both 1, included) and type in the file."""
+    """An input or output of a graph: its name, shape (batch and time, both 1, included) and type in the file.
+
+    dtype: int64 for tokens. tokens: how many different ones there are, from 0 on.
+    """
 
     name: str
     shape: list[int]
-    dtype: str = "float32"
+    dtype: Literal["float32", "int64"] = "float32"
     time_axis: int = 1
+    tokens: int | None = None
 
 
 class StateTable(_Table, frozen=True):
@@ -94,6 +100,21 @@ class Graph(_Table, frozen=True):
     """The original gives (T + length_offset) // frames_per_step outputs for T frames."""
     max_steps: int | None = None
     """Frames after which the stream must be reset, where positions or memory are bounded; absent where nothing is."""
+
+    @property
+    def widths(self) -> list[int]:
+        """How many numbers of a frame each input takes; a frame holds them side by side."""
+        return [math.prod(tensor.shape) // self.frames_per_step for tensor in self.inputs]
+
+    @property
+    def tokens(self) -> dict[int, int]:
+        """The numbers of a frame that are tokens, by their places, and how many tokens there are of each."""
+        known = [
+            (tensor.tokens or MAX_TOKENS) if tensor.dtype == "int64" else None
+            for tensor, width in zip(self.inputs, self.widths, strict=True)
+            for _ in range(width)
+        ]
+        return {place: count for place, count in enumerate(known) if count is not None}
 
 
 class StateTensors(_Table, frozen=True):

@@ -282,8 +282,8 @@ def _open_features(bundle: Bundle) -> tuple[list[Feature], StreamSpec]:
 def _check_frame(bundle: Bundle, frame: StreamSpec) -> None:
     """Compare what the chain gives with what a one-graph, one-input model takes, its frames laid out in any order."""
     graph = bundle.manifest.graphs[0]
-    if len(bundle.manifest.graphs) == 1 and len(graph.inputs) == 1 and graph.inputs[0].shape:
-        takes = math.prod(graph.inputs[0].shape) // graph.frames_per_step
+    if len(bundle.manifest.graphs) == 1:
+        takes = sum(graph.widths)
         if takes != len(frame.channels):
             raise BundleError(
                 f"{bundle.path}: its feature chain gives {len(frame.channels)} values a frame, its model takes "

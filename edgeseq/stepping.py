@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -18,16 +20,24 @@ class Stepping(ABC):
     """The frame by frame part of a `StepModel`: frames checked and gathered into steps, states given and taken up.
 
     A step takes float32[features], or [frames_per_step, features] where that is above 1, and gives float32[outputs];
-    the first `delay` outputs do not exist and are NaN. Raises ModelError for a wrong shape, for a frame that is not
-    finite (it would stay in the state for ever), and beyond max_frames from a reset, where the model has no position or
-    memory left.
+    the first `delay` outputs do not exist and are NaN. tokens: the features that are tokens (whole numbers, which may
+    come as int64) and how many there are of each. Raises ModelError for a wrong shape, for a frame that is not finite
+    (it would stay in the state for ever), for a token that there is not, and beyond max_frames from a reset, where the
+    model has no position or memory left.
     """
 
     def __init__(
-        self, *, frames_per_step: int, features: int, outputs: int, delay: int, max_frames: int | None = None
+        self,
+        *,
+        frames_per_step: int,
+        features: int,
+        outputs: int,
+        delay: int,
+        max_frames: int | None = None,
+        tokens: Mapping[int, int] = MappingProxyType({}),
     ) -> None:
         self.frames_per_step, self.features, self.outputs, self.delay = frames_per_step, features, outputs, delay
-        self._max_frames = max_frames
+        self._max_frames, self._tokens = max_frames, tokens
         self._step_shape = (features,) if frames_per_step == 1 else (frames_per_step, features)
         self._state: list[Any] = []
         self._steps = 0
@@ -62,7 +72,7 @@ class Stepping(ABC):
         self._check_room(1)
         if len(self._waiting):
             raise ModelError(f"{len(self._waiting)} frames of an unfinished step wait; finish it with run.")
-        _check_finite(x)
+        self._check_content(x)
         y = self._advance(x)
         if out is None:
             return y
@@ -76,7 +86,7 @@ class Stepping(ABC):
         """
         if x.ndim != 2 or x.shape[1] != self.features:  # noqa: PLR2004 - frames are a matrix
             raise ModelError(f"run takes frames of shape (T, {self.features}), not {x.shape}.")
-        _check_finite(x)
+        self._check_content(x)
         frames = np.concatenate([self._waiting, x]) if len(self._waiting) else x
         per_step = self.frames_per_step
         count = len(frames) // per_step
@@ -132,13 +142,17 @@ class Stepping(ABC):
         if self._max_frames is not None and (self._steps + steps) * self.frames_per_step > self._max_frames:
             raise ModelError(f"the model is made for {self._max_frames} frames from a reset; reset it.")
 
+    def _check_content(self, x: Frames) -> None:
+        if not np.isfinite(x).all():
+            raise ModelError("a frame holds NaN or infinity, which the model's state would never forget.")
+        for column, count in self._tokens.items():
+            given = x[..., column]
+            wrong = given[(given != np.rint(given)) | (given < 0) | (given >= count)]
+            if wrong.size:
+                raise ModelError(f"there is no token {wrong.flat[0]:g}; the model knows those from 0 to {count - 1}.")
+
     def _advance(self, x: Frames) -> Frames:
         """Make one step on checked frames and count it."""
         y = self._compute(x)
         self._steps += 1
         return np.full(self.outputs, np.nan, np.float32) if self._steps <= self.delay else y
-
-
-def _check_finite(x: Frames) -> None:
-    if not np.isfinite(x).all():
-        raise ModelError("a frame holds NaN or infinity, which the model's state would never forget.")

@@ -43,9 +43,9 @@ class Choice:
                 raise OptionError(f"{name} must be at least 1, not {value}.")
             if value is not None and self.kind in ("window", "restart"):
                 raise OptionError(f"--{self.kind} and {name} exclude each other: a whole window has its own end.")
-        stream = StreamGraph(ir.from_proto(sequence.model), sequence.time_axis)
+        stream = StreamGraph(ir.from_proto(sequence.model), sequence.inputs)
         if self.kind == "window":
-            return window.rewrite(stream, self.length, sequence.time_of_output)
+            return window.rewrite(stream, self.length, sequence.times_of_outputs)
         if self.kind == "restart":
             return restart.rewrite(stream, self.length)
         stream.attention_window, stream.max_steps = attention_window, max_steps
@@ -80,7 +80,7 @@ def choose(
             if length < 1:
                 raise OptionError(f"--{name} must be at least 1 frame, not {length}.")
             return Choice("window" if name == "window" else "restart", length)
-    if sequence.window is None and sequence.time_of_output is not None:
+    if sequence.window is None and sequence.every_step:
         return Choice("stream")
     if state == "carry":
         return Choice("carry")

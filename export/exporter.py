@@ -201,11 +201,11 @@ def _calibration(given: str | Path | Items[Frames] | None, sequence: Sequence) -
     """Return the calibration sequences, checked, and what must be said of them."""
     if given is None:
         note = "no calibration frames were given: seeded normal noise stood in, which fits standardized features only"
-        return frames.noise(sequence.features), [note]
+        return frames.noise(sequence.inputs), [note]
     if isinstance(given, str | Path):
-        cases = frames.checked(frames.read(Path(given)), sequence.features, str(given))
+        cases = frames.checked(frames.read(Path(given)), sequence.inputs, str(given))
     else:
-        cases = frames.checked(list(given), sequence.features, "calibration")
+        cases = frames.checked(list(given), sequence.inputs, "calibration")
     total = sum(map(len, cases))
     return cases, [f"calibrated on {total:,} frames in {len(cases)} sequences"]
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterable, Iterator
+from collections.abc import Sequence as Items
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeseq.bundle import MAX_TOKENS
 from export.errors import ExportError
+from export.graph import Input
 
 NOISE_SEQUENCES, NOISE_STEPS = 8, 512
 
@@ -27,15 +30,18 @@ def read(path: Path) -> list[NDArray[np.float32]]:
     return readers[path.suffix](path)
 
 
-def checked(sequences: list[NDArray[np.float32]], features: int, origin: str) -> list[NDArray[np.float32]]:
+def checked(sequences: list[NDArray[np.float32]], inputs: Items[Input], origin: str) -> list[NDArray[np.float32]]:
     """Return the sequences that hold anything, as float32[T, features]. Raises ExportError."""
     result = []
+    features = sum(entry.features for entry in inputs)
     for index, given in enumerate(sequences):
         try:
             with np.errstate(over="ignore"):
                 sequence = np.asarray(given, np.float32)
         except (TypeError, ValueError) as cause:
             raise ExportError(f"{origin}: sequence {index} holds something else than numbers ({cause}).") from cause
+        if sequence.ndim == 1 and features == 1:
+            sequence = sequence[:, None]
         if sequence.ndim != 2 or sequence.shape[1] != features:  # noqa: PLR2004 - a matrix
             raise ExportError(
                 f"{origin}: sequence {index} has the shape {sequence.shape}; the model takes {features} numbers a "
@@ -44,6 +50,7 @@ def checked(sequences: list[NDArray[np.float32]], features: int, origin: str) ->
         if not np.isfinite(sequence).all():
             row = int(np.argwhere(~np.isfinite(sequence))[0, 0])
             raise ExportError(f"{origin}: sequence {index}, frame {row} holds NaN or infinity.")
+        _check_tokens(sequence, inputs, f"{origin}: sequence {index}")
         if len(sequence):
             result.append(np.ascontiguousarray(sequence, np.float32))
     if not result:
@@ -51,10 +58,34 @@ def checked(sequences: list[NDArray[np.float32]], features: int, origin: str) ->
     return result
 
 
-def noise(features: int, seed: int = 0) -> list[NDArray[np.float32]]:
-    """Return seeded normal frames: what standardized features look like, where no real frames were given."""
+def noise(inputs: Items[Input], seed: int = 0) -> list[NDArray[np.float32]]:
+    """Return seeded normal frames: what standardized features look like, where no real frames were given.
+
+    Of tokens, any.
+    """
     rng = np.random.default_rng(seed)
-    return [rng.normal(size=(NOISE_STEPS, features)).astype(np.float32) for _ in range(NOISE_SEQUENCES)]
+
+    def columns(entry: Input) -> NDArray[np.float32]:
+        shape = NOISE_STEPS, entry.features
+        if entry.dtype == "int64":
+            return rng.integers(0, entry.tokens or 2, size=shape).astype(np.float32)
+        return rng.normal(size=shape).astype(np.float32)
+
+    return [np.concatenate([columns(entry) for entry in inputs], axis=1) for _ in range(NOISE_SEQUENCES)]
+
+
+def _check_tokens(frames: NDArray[np.float32], inputs: Items[Input], origin: str) -> None:
+    start = 0
+    for entry in inputs:
+        part = frames[:, start : start + entry.features]
+        start += entry.features
+        if entry.dtype == "int64":
+            wrong = np.argwhere((part != np.rint(part)) | (part < 0) | (part >= (entry.tokens or MAX_TOKENS)))
+            if len(wrong):
+                raise ExportError(
+                    f"{origin}, frame {wrong[0, 0]}: {part[tuple(wrong[0])]:g} is none of the tokens of "
+                    f"'{entry.name}', 0 to {(entry.tokens or MAX_TOKENS) - 1}."
+                )
 
 
 def _npy(path: Path) -> list[NDArray[np.float32]]:

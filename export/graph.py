@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import onnx
@@ -19,6 +19,40 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 import onnxruntime as ort
 
 Array = NDArray[np.generic]
+
+
+@dataclass(frozen=True)
+class Input:
+    """An input of frames. shape: as the model takes it, with -1 on the time axis.
+
+    dtype: "float32", or "int64" for tokens. tokens: how many different ones there are, from 0 on, where that is known.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: Literal["float32", "int64"] = "float32"
+    tokens: int | None = None
+
+    @property
+    def time_axis(self) -> int:
+        """The axis along which time runs."""
+        return self.shape.index(-1)
+
+    @property
+    def features(self) -> int:
+        """Numbers in one frame."""
+        return -int(np.prod(self.shape))
+
+    def shaped(self, length: int) -> list[int]:
+        """Return the shape of so many frames."""
+        return [length if dim == -1 else dim for dim in self.shape]
+
+    def noise(self, length: int, seed: int = 0) -> Array:
+        """Return seeded frames of a length: normal numbers, or any of the tokens."""
+        rng = np.random.default_rng(seed)
+        if self.dtype == "int64":
+            return rng.integers(0, self.tokens or 2, size=self.shaped(length))
+        return rng.normal(size=self.shaped(length)).astype(np.float32)
 
 
 @dataclass
@@ -72,8 +106,8 @@ class Pair:
 class StreamGraph:
     """A sequence graph on its way to a step graph.
 
-    input: the frames, whose axis `time_axis` is time. time: time axis of every value that has one. lengths: how long
-    each was along it in the two runs that showed it. timing: how each of them stands to the frames. fills: the
+    frames: the inputs of frames, which all have the same times. time: time axis of every value that has one. lengths:
+    how long each was along it in the two runs that showed it. timing: how each of them stands to the frames. fills: the
     constant entries at the start of those with a negative delay. frames_per_step: frames that one step takes.
     states: what the passes have made explicit. notes: what was inferred or decided, for the user to read.
 
@@ -85,7 +119,7 @@ class StreamGraph:
     """
 
     model: ir.Model
-    time_axis: int
+    frames: tuple[Input, ...]
     time: dict[ir.Value, int] = field(default_factory=dict)
     lengths: dict[ir.Value, tuple[int, int]] = field(default_factory=dict)
     timing: dict[ir.Value, Timing] = field(default_factory=dict)
@@ -110,9 +144,9 @@ class StreamGraph:
         return self.model.graph
 
     @property
-    def input(self) -> ir.Value:
-        """The frames."""
-        return self.graph.inputs[0]
+    def inputs(self) -> list[ir.Value]:
+        """The values as which the frames enter, in their order."""
+        return list(self.graph.inputs[: len(self.frames)])
 
     @property
     def outputs(self) -> list[ir.Value]:
@@ -122,16 +156,21 @@ class StreamGraph:
 
     @property
     def output_timing(self) -> Timing | None:
-        """The first output's timing; None where it has no time axis."""
-        return self.timing.get(self.outputs[0])
+        """The outputs' timing, all together: the latest sets the delay; None where none has a time axis."""
+        timings = [self.timing[value] for value in self.outputs if value in self.timing]
+        if not timings:
+            return None
+        firsts = [timing.first for timing in timings]
+        return replace(
+            timings[0],
+            delay=max(timing.delay for timing in timings),
+            first=None if None in firsts else min(first for first in firsts if first is not None),
+            last=max(timing.last for timing in timings),
+        )
 
     def noise(self, length: int, seed: int = 0) -> dict[str, Array]:
         """Return random input frames of a length, seeded: what they hold does not matter, only their shape."""
-        shape = [dim if isinstance(dim, int) else 1 for dim in self.input.shape or ()]
-        if not shape:
-            raise ExportError(f"the input '{self.input.name}' has no shape; give one with --example.")
-        shape[self.time_axis] = length
-        return {str(self.input.name): np.random.default_rng(seed).normal(size=shape).astype(np.float32)}
+        return {frames.name: frames.noise(length, seed + place) for place, frames in enumerate(self.frames)}
 
     def add_state(self, name: str, initial: Array) -> ir.Value:
         """Add a state of the shape and type of `initial` and return the value it enters as; `leave` closes it."""

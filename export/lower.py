@@ -35,22 +35,25 @@ class Lowering:
 
     def __init__(self, stream: StreamGraph) -> None:
         self.stream = stream
-        self.names: dict[ir.Value, str] = {stream.input: str(stream.input.name)}
-        sizes = {str(stream.input.name): _size(stream.input)}
+        entering = stream.inputs[0]
+        self.names: dict[ir.Value, str] = {entering: str(entering.name)}
+        sizes = {str(entering.name): _size(entering)}
         for state in stream.states:
             self.names[state.input] = str(state.input.name)
             sizes[str(state.input.name)] = int(state.initial.size)
-        self.program = Program(str(stream.input.name), "", [], sizes)
+        self.program = Program(str(entering.name), "", [], sizes)
 
     def lower(self) -> Program:
         """Return the Program. Raises NoIntegerForm naming the node that has none."""
+        if len(self.stream.inputs) != 1 or len(self.stream.outputs) != 1:
+            raise NoIntegerForm("quantized variants take models of one input and one output; export float32 alone.")
+        if self.stream.frames[0].dtype != "float32":
+            raise NoIntegerForm("quantized variants take frames of float32, not tokens; export float32 alone.")
         try:
             for node in self.stream.graph:
                 self._node(node)
         except ExportError as cause:
             raise NoIntegerForm(str(cause)) from cause
-        if len(self.stream.outputs) != 1:
-            raise NoIntegerForm("quantized variants take models of one output; export float32 alone.")
         self.program.output = self.names[self.stream.outputs[0]]
         for state in self.stream.states:
             initial = state.initial.reshape(-1)

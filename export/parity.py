@@ -77,7 +77,7 @@ def truth(sequence: Sequence, frames: NDArray[np.float32], window: int = 0, seed
             np.stack([sequence.outputs(part, run)[-1] for part in parts]) for run in (sequence.double, sequence.single)
         )
         return _truth(frames, at, double, single)
-    if sequence.time_of_output is not None:
+    if sequence.every_step:
         double, single = sequence.outputs(frames, sequence.double), sequence.outputs(frames, sequence.single)
         return _truth(frames, np.arange(len(double)), double, single)
     at = np.unique(np.concatenate([[0, len(frames) - 1], rng.integers(0, len(frames), min(PREFIXES, len(frames)))]))

@@ -13,6 +13,7 @@ function. So the original runs in pieces, each begun as much earlier as its outp
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Sequence as Items
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,14 +24,14 @@ from numpy.typing import NDArray
 from onnx.reference import ReferenceEvaluator
 
 from export.errors import ExportError, node_error
-from export.frontends.onnx import RNN, doubled
-from export.frontends.sequence import PROOF_LENGTHS, Sequence
-from export.graph import Pair, StreamGraph, Timing, first_line, session
+from export.frontends.onnx import RNN, doubled, floats
+from export.frontends.sequence import PROOF_LENGTHS, Run, Sequence
+from export.graph import Array, Pair, StreamGraph, Timing, first_line, session
 from export.passes import buffers, clean, pairs, tables, time_axis
 
 Floats = NDArray[np.floating]
-Piece = Callable[[Floats, int], Floats]
-"""Runs frames of which the first has the given number."""
+Piece = Callable[[Items[Array], int], Items[Array]]
+"""Runs inputs whose first frame has the given number."""
 PIECE = 512
 """Outputs of one piece at least: with few, most of the work would be what comes before them."""
 COMPARED = 1000
@@ -72,27 +73,33 @@ def _of_last_step(stream: StreamGraph) -> Timing:
     return Timing(0, stride=stream.frames_per_step, first=min(known) if len(known) == len(firsts) else None)
 
 
-def _whole(sequence: Sequence, run: Piece, timing: Timing) -> Callable[[Floats], Floats]:
+def _whole(sequence: Sequence, run: Piece, timing: Timing) -> Run:
     """Return a run over a whole sequence made of runs over pieces."""
-    time_in, time_out = sequence.time_axis, sequence.time_of_output
+    every_step = sequence.every_step
+    times_in, times_out = [entry.time_axis for entry in sequence.inputs], sequence.times_of_outputs
 
-    def whole(x: Floats) -> Floats:
-        steps = x.shape[time_in]
+    def whole(x: Items[Array]) -> Items[Array]:
+        steps = x[0].shape[times_in[0]]
         if timing.first is None or steps <= PIECE - timing.first:
             return run(x, 0)
         stride = timing.stride
         total = (steps + timing.offset) // stride
         at_once = max(PIECE, -timing.first) // stride
         parts = []
-        for first in range(0, total, at_once) if time_out is not None else [total - 1]:
+        for first in range(0, total, at_once) if every_step else [total - 1]:
             count = min(at_once, total - first)
             start = max(0, (first * stride + timing.first) // stride * stride)
             end = steps if first + count == total else min(steps, (first + count) * stride + timing.last)
-            y = run(np.take(x, range(start, end), axis=time_in), start)
-            if time_out is None:
+            y = run(
+                [np.take(array, range(start, end), axis=axis) for array, axis in zip(x, times_in, strict=True)], start
+            )
+            if not every_step:
                 return y
-            parts.append(np.take(y, range(first - start // stride, first - start // stride + count), axis=time_out))
-        return np.concatenate(parts, axis=time_out)
+            kept = range(first - start // stride, first - start // stride + count)
+            parts.append([np.take(array, kept, axis=axis) for array, axis in zip(y, times_out, strict=True)])
+        return [
+            np.concatenate(pieces, axis=axis) for pieces, axis in zip(zip(*parts, strict=True), times_out, strict=True)
+        ]
 
     return whole
 
@@ -101,7 +108,8 @@ def _prove(sequence: Sequence, result: Sequence, stream: StreamGraph) -> None:
     """Hold the reference against the untouched original where the two must agree: within the window."""
     length = min(stream.attention_window or PROOF_LENGTHS[1], stream.max_steps or PROOF_LENGTHS[1], PROOF_LENGTHS[1])
     x = sequence.noise(length)
-    if not np.allclose(result.double(x), sequence.double(x), rtol=1e-3, atol=1e-4):
+    pairs_of_outputs = zip(result.double(x), sequence.double(x), strict=True)
+    if not all(np.allclose(ours, theirs, rtol=1e-3, atol=1e-4) for ours, theirs in pairs_of_outputs):
         raise ExportError(f"the band-masked original is not the original within the window ({length} steps).")
 
 
@@ -119,9 +127,8 @@ class _Banded:
     """The original graph with bands in its masks (2) and positions as inputs (3)."""
 
     def __init__(self, sequence: Sequence, stream: StreamGraph) -> None:
-        self.stream = StreamGraph(ir.from_proto(sequence.model), sequence.time_axis)
+        self.stream = StreamGraph(ir.from_proto(sequence.model), sequence.inputs)
         self.stream.attention_window, self.stream.max_steps = stream.attention_window, stream.max_steps
-        self.name = sequence.input
         for rule in (clean.apply, time_axis.apply, pairs.apply):
             rule(self.stream)
         original = self.stream.original or self.stream.model
@@ -132,23 +139,24 @@ class _Banded:
         model = ir.to_proto(self.stream.model)
         self.runtime, self.evaluator = session(model), ReferenceEvaluator(doubled(model), new_ops=[RNN])
 
-    def single(self, x: Floats, start: int) -> Floats:
+    def single(self, x: Items[Array], start: int) -> list[Array]:
         """Run a piece in float32."""
-        return self._run(self.runtime, x.astype(np.float32), start, double=False)
+        return self._run(self.runtime, floats(x, np.float32), start, double=False)
 
-    def double(self, x: Floats, start: int) -> Floats:
+    def double(self, x: Items[Array], start: int) -> list[Array]:
         """Run a piece in float64."""
-        return self._run(self.evaluator, x.astype(np.float64), start, double=True)
+        return self._run(self.evaluator, floats(x, np.float64), start, double=True)
 
-    def _run(self, engine: Any, x: Floats, start: int, *, double: bool) -> Floats:
-        feeds: dict[str, Any] = {self.name: x}
-        steps = x.shape[self.stream.time_axis]
+    def _run(self, engine: Any, x: Items[Array], start: int, *, double: bool) -> list[Array]:
+        frames = self.stream.frames
+        feeds: dict[str, Any] = {entry.name: array for entry, array in zip(frames, x, strict=True)}
+        steps = x[0].shape[frames[0].time_axis]
         for entry in self.rows:
             first, count = start // entry.stride, (steps + entry.offset) // entry.stride
             rows = self._position(entry, start + steps, double=double)
             feeds[entry.name] = np.take(rows, range(first, first + count), axis=entry.axis)
         try:
-            return np.asarray(engine.run(None, feeds)[0])
+            return [np.asarray(y) for y in engine.run(None, feeds)]
         except Exception as cause:
             raise ExportError(f"the band-masked original does not run: {first_line(cause)}") from cause
 
@@ -157,9 +165,10 @@ class _Banded:
         found = self.known.get((entry.name, double))
         if found is None or found.shape[entry.axis] * entry.stride - entry.offset < steps:
             wanted = self._ancestors(entry.name.removesuffix(ROWS), double=double)
-            x = next(iter(self.stream.noise(2 * steps).values())).astype(np.float64 if double else np.float32)
+            names, arrays = zip(*self.stream.noise(2 * steps).items(), strict=True)
+            x = dict(zip(names, floats(arrays, np.float64 if double else np.float32), strict=True))
             engine: Any = ReferenceEvaluator(wanted) if double else session(wanted)
-            found = np.asarray(engine.run(None, {self.name: x})[0])
+            found = np.asarray(engine.run(None, x)[0])
             self.known[entry.name, double] = found
         return found
 

@@ -52,7 +52,7 @@ class Maker:
             _check_finite(self._program, self._seen)
         program = quantize(self._program, self._seen, name)
         output = self._stream.outputs[0]
-        shapes = {str(value.name): tuple(sizes(value)) for value in (self._stream.input, output)}
+        shapes = {str(value.name): tuple(sizes(value)) for value in (*self._stream.inputs, output)}
         shapes |= {state.name: state.initial.shape for state in self._stream.states}
         model = writer.quantized_step(program, shapes, str(output.name))
         return Variant(name, model, self._file(name, model, program), program)
@@ -62,7 +62,16 @@ class Maker:
         stream, timing = self._stream, self._stream.output_timing
         return Graph(
             name="step",
-            inputs=[Tensor(name=str(stream.input.name), shape=sizes(stream.input), time_axis=stream.time_axis)],
+            inputs=[
+                Tensor(
+                    name=entry.name,
+                    shape=entry.shaped(stream.frames_per_step),
+                    dtype=entry.dtype,
+                    time_axis=entry.time_axis,
+                    tokens=entry.tokens,
+                )
+                for entry in stream.frames
+            ],
             outputs=[Tensor(name=str(value.name), shape=sizes(value)) for value in stream.outputs],
             states=[
                 StateTable(name=s.name, shape=list(s.initial.shape), initial=_initial(s.initial)) for s in stream.states

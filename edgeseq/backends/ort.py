@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -30,18 +32,19 @@ class OrtStep(Stepping):
     def __init__(self, session: ort.InferenceSession, graph: Graph, file: ModelFile) -> None:
         super().__init__(
             frames_per_step=graph.frames_per_step,
-            features=int(np.prod(graph.inputs[0].shape)) // graph.frames_per_step,
-            outputs=int(np.prod(graph.outputs[0].shape)),
+            features=sum(graph.widths),
+            outputs=sum(math.prod(tensor.shape) for tensor in graph.outputs),
             delay=graph.delay,
             max_frames=graph.max_steps,
+            tokens=graph.tokens,
         )
         self._session, self._graph, self._file = session, graph, file
         self.variant = file.variant
         self.warm_up = graph.warm_up
         self.receptive_field = graph.receptive_field
-        self._input = graph.inputs[0].name
-        self._layout = _layout(graph)
-        self._fetch = [graph.outputs[0].name, *(state.output for state in file.states)]
+        self._entries = _entries(graph)
+        self._given = len(graph.outputs)
+        self._fetch = [*(tensor.name for tensor in graph.outputs), *(state.output for state in file.states)]
         self._enter = [state.input for state in file.states]
         self._at_reset = [_at_reset(graph, file, index) for index in range(len(file.states))]
         self.reset()
@@ -74,23 +77,42 @@ class OrtStep(Stepping):
 
     def _compute(self, x: Frames) -> Frames:
         feeds = dict(zip(self._enter, self._state, strict=True))
-        feeds[self._input] = np.asarray(x, np.float32).reshape(self._layout[0]).transpose(self._layout[1])
-        y, *self._state = self._session.run(self._fetch, feeds)
-        return np.asarray(y.reshape(self.outputs))
+        for entry in self._entries:
+            part = x if entry.columns is None else x[..., entry.columns]
+            feeds[entry.name] = np.asarray(part, entry.dtype).reshape(entry.shape).transpose(entry.order)
+        results = self._session.run(self._fetch, feeds)
+        self._state = results[self._given :]
+        if self._given == 1:
+            return np.asarray(results[0].reshape(self.outputs))
+        return np.concatenate([y.reshape(-1) for y in results[: self._given]])
 
 
-def _layout(graph: Graph) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Return how frames [frames_per_step, features] become the graph's input: a shape, then an order of axes."""
-    shape, axis = tuple(graph.inputs[0].shape), graph.inputs[0].time_axis
-    rest = [size for place, size in enumerate(shape) if place != axis]
-    order = [place + 1 if place < axis else 0 if place == axis else place for place in range(len(shape))]
-    return (graph.frames_per_step, *rest), tuple(order)
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """How rows [frames_per_step, features] become one of the graph's inputs: columns, a shape, an order of axes."""
+
+    name: str
+    dtype: type[np.generic]
+    columns: slice | None
+    shape: tuple[int, ...]
+    order: tuple[int, ...]
+
+
+def _entries(graph: Graph) -> list[_Entry]:
+    found, start = [], 0
+    for tensor, width in zip(graph.inputs, graph.widths, strict=True):
+        axis = tensor.time_axis
+        rest = [size for place, size in enumerate(tensor.shape) if place != axis]
+        order = [place + 1 if place < axis else 0 if place == axis else place for place in range(len(tensor.shape))]
+        columns = None if len(graph.inputs) == 1 else slice(start, start + width)
+        dtype: type[np.generic] = np.int64 if tensor.dtype == "int64" else np.float32
+        found.append(_Entry(tensor.name, dtype, columns, (graph.frames_per_step, *rest), tuple(order)))
+        start += width
+    return found
 
 
 def open_step(path: Path, graph: Graph, file: ModelFile) -> OrtStep:
     """Open a step model's ONNX file and hold its inputs and outputs against bundle.toml. Raises ModelError."""
-    if len(graph.inputs) != 1 or len(graph.outputs) != 1:
-        raise ModelError(f"{path}: this version runs graphs of one input and one output.")
     session = open_session(path)
     _check(path, session, graph, file)
     return OrtStep(session, graph, file)
@@ -113,8 +135,12 @@ def open_session(path: Path) -> ort.InferenceSession:
 def _check(path: Path, session: ort.InferenceSession, graph: Graph, file: ModelFile) -> None:
     """Compare the file's inputs and outputs with what bundle.toml says of them."""
     shapes = {state.name: tuple(state.shape) for state in graph.states}
-    entering = {graph.inputs[0].name: (tuple(graph.inputs[0].shape), "float32")}
-    leaving = {graph.outputs[0].name: (tuple(graph.outputs[0].shape), "float32")}
+    entering: dict[str, tuple[tuple[int, ...], str]] = {
+        tensor.name: (tuple(tensor.shape), tensor.dtype) for tensor in graph.inputs
+    }
+    leaving: dict[str, tuple[tuple[int, ...], str]] = {
+        tensor.name: (tuple(tensor.shape), tensor.dtype) for tensor in graph.outputs
+    }
     for state in file.states:
         entering[state.input] = leaving[state.output] = (shapes[state.name], state.dtype)
     for what, said, found in (("input", entering, session.get_inputs()), ("output", leaving, session.get_outputs())):

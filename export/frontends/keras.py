@@ -11,11 +11,11 @@ over a free time axis, under the layer's own name; keras_reference.py says the s
 
 from __future__ import annotations
 
+from collections.abc import Sequence as Items
 from pathlib import Path
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
 
 from export.errors import ExportError
 from export.frontends.keras_archive import Archive
@@ -24,7 +24,7 @@ from export.frontends.keras_layers import LAYERS
 from export.frontends.keras_model import Layers
 from export.frontends.keras_reference import Reference
 from export.frontends.sequence import Sequence
-from export.graph import first_line
+from export.graph import Array, Input, first_line
 
 TIME_AXIS = 1
 
@@ -41,16 +41,16 @@ def load(path: Path, *, input_name: str | None, time_axis: int | None) -> Sequen
     model = build(layers)
     source, reference = layers.input, Reference(layers)
 
-    def single(x: NDArray[np.floating]) -> NDArray[np.floating]:
-        return reference.run(x.astype(np.float32))
+    def single(x: Items[Array]) -> list[Array]:
+        return [reference.run(x[0].astype(np.float32))]
 
-    def double(x: NDArray[np.floating]) -> NDArray[np.floating]:
-        return reference.run(x.astype(np.float64))
+    def double(x: Items[Array]) -> list[Array]:
+        return [reference.run(x[0].astype(np.float64))]
 
-    shape = (1, -1, layers.features)
+    inputs = (Input(source, (1, -1, layers.features)),)
     notes = _notes(layers)
     return Sequence(
-        model, source, TIME_AXIS, shape, single, double, "Keras", path.name, archive.sha256,
+        model, inputs, single, double, "Keras", path.name, archive.sha256,
         notes=notes, window=layers.window,
     )  # fmt: skip
 

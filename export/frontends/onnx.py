@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence as Items
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 from onnx.reference.ops.op_rnn import RNN_14
 
 from export.errors import ExportError, node_error
 from export.frontends.sequence import Sequence, axis_of
-from export.graph import first_line, session
+from export.graph import Array, Input, first_line, session
 
 MIN_OPSET = 13
 MAX_BYTES = 2 << 30
 TIME_WORDS = ("time", "seq", "step", "frame", "length", "t")
 WEIGHTED = {"RNN", "GRU", "LSTM", "MatMul", "Gemm", "Conv", "LayerNormalization"}
+ELEMENTS: dict[int, Literal["float32", "int64"]] = {TensorProto.FLOAT: "float32", TensorProto.INT64: "int64"}
 BATCH_WORDS = ("batch", "n", "b")
 # ONNX's own reference of these ops works with their default activations, whatever the node says.
 ACTIVATIONS = {"RNN": (["Tanh"], ["Relu"]), "GRU": (["Sigmoid", "Tanh"],), "LSTM": (["Sigmoid", "Tanh", "Tanh"],)}
@@ -31,39 +32,44 @@ def load(path: Path, *, input_name: str | None, time_axis: int | None) -> Sequen
     model = read(path)
     for node in model.graph.node:
         _check_node(model, node)
-    if len(model.graph.output) != 1:
-        names = ", ".join(f"'{value.name}'" for value in model.graph.output)
-        raise ExportError(
-            f"{path}: gives {len(model.graph.output)} outputs ({names}); one is expected. "
-            "Cut the others off with onnx.utils.extract_model: the states are made explicit here."
-        )
     notes: list[str] = []
-    chosen = _choose_input(path, model, input_name)
-    dims = _dims(path, chosen)
-    axis = _choose_axis(path, chosen, dims, time_axis, notes)
-    shape = tuple(-1 if i == axis else dim if isinstance(dim, int) else 1 for i, dim in enumerate(dims))
-    _fix_shape(model, chosen.name, shape)
-    name = chosen.name
+    inputs, windows = [], []
+    for value in _choose_inputs(path, model, input_name):
+        dims = _dims(path, value)
+        axis = _choose_axis(path, value, dims, time_axis, notes)
+        shape = tuple(-1 if i == axis else dim if isinstance(dim, int) else 1 for i, dim in enumerate(dims))
+        _fix_shape(model, value.name, shape)
+        inputs.append(Input(value.name, shape, ELEMENTS[value.type.tensor_type.elem_type]))
+        fixed = dims[axis]
+        windows.append(fixed if isinstance(fixed, int) else None)
+    if len(set(windows)) > 1:
+        said = ", ".join(f"'{entry.name}' at {window or 'any'}" for entry, window in zip(inputs, windows, strict=True))
+        raise ExportError(
+            f"{path}: its inputs have different lengths of time ({said}); all must have the same. States and sequence "
+            "lengths are no inputs here: export the model again with its initial state as a constant."
+        )
     runtime = session(model)
     try:
         evaluator = ReferenceEvaluator(doubled(model), new_ops=[RNN])
     except Exception as cause:
         raise ExportError(f"{path}: has no meaning in float64: {first_line(cause)}") from cause
 
-    def single(x: NDArray[np.floating]) -> NDArray[np.floating]:
-        return _run(path, runtime, {name: x.astype(np.float32)})
+    names = [entry.name for entry in inputs]
 
-    def double(x: NDArray[np.floating]) -> NDArray[np.floating]:
-        return _run(path, evaluator, {name: x.astype(np.float64)})
+    def single(x: Items[Array]) -> list[Array]:
+        return _run(path, runtime, dict(zip(names, floats(x, np.float32), strict=True)))
+
+    def double(x: Items[Array]) -> list[Array]:
+        return _run(path, evaluator, dict(zip(names, floats(x, np.float64), strict=True)))
 
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    fixed = dims[axis]
-    window = fixed if isinstance(fixed, int) else None
     sequence = Sequence(
-        model, name, axis, shape, single, double, "ONNX", path.name, digest, window=window, notes=notes
+        model, tuple(inputs), single, double, "ONNX", path.name, digest, window=windows[0], notes=notes
     )  # fmt: skip
-    if window is not None:
-        _check_freed(path, sequence, window)
+    if windows[0] is not None:
+        _check_freed(path, sequence, windows[0])
+    sequence.count_tokens()
+    sequence.keep_streamed()
     return sequence
 
 
@@ -78,9 +84,14 @@ def _check_freed(path: Path, sequence: Sequence, window: int) -> None:
         ) from cause
 
 
-def _run(path: Path, engine: Any, feeds: dict[str, NDArray[Any]]) -> NDArray[np.floating]:
+def floats(x: Items[Array], dtype: type[np.floating]) -> list[Array]:
+    """Return arrays with all that are floats in one type; tokens stay as they are."""
+    return [array.astype(dtype) if array.dtype.kind == "f" else array for array in x]
+
+
+def _run(path: Path, engine: Any, feeds: dict[str, Array]) -> list[Array]:
     try:
-        return np.asarray(engine.run(None, feeds)[0])
+        return [np.asarray(y) for y in engine.run(None, feeds)]
     except Exception as cause:
         shape = next(iter(feeds.values())).shape
         raise ExportError(f"{path}: does not run on frames of the shape {shape}: {first_line(cause)}") from cause
@@ -192,24 +203,21 @@ def _check_external(path: Path, model: onnx.ModelProto) -> None:
                 raise ExportError(f"{path}: the weights of '{tensor.name}' are missing at '{entry.value}'.")
 
 
-def _choose_input(path: Path, model: onnx.ModelProto, name: str | None) -> onnx.ValueInfoProto:
+def _choose_inputs(path: Path, model: onnx.ModelProto, name: str | None) -> list[onnx.ValueInfoProto]:
     weights = {tensor.name for tensor in model.graph.initializer}
     inputs = [value for value in model.graph.input if value.name not in weights]
     names = ", ".join(f"'{value.name}'" for value in inputs) or "none"
     if name is not None and name not in [value.name for value in inputs]:
         raise ExportError(f"{path}: has no input '{name}'; its inputs: {names}.")
-    if len(inputs) != 1:
-        raise ExportError(
-            f"{path}: one input of frames is expected; this model has {names}. States and sequence lengths are no "
-            "inputs here: export the model again with its initial state as a constant, and over the whole sequence."
-        )
+    if not inputs:
+        raise ExportError(f"{path}: it has no input of frames.")
+    for value in inputs:
+        if value.type.tensor_type.elem_type not in ELEMENTS:
+            raise ExportError(f"{path}: the input '{value.name}' is neither float32 (frames) nor int64 (tokens).")
     # Weights listed as inputs are defaults that a caller may override; here they are constants.
     del model.graph.input[:]
-    model.graph.input.append(inputs[0])
-    if inputs[0].type.tensor_type.elem_type != TensorProto.FLOAT:
-        raise ExportError(f"{path}: the input '{inputs[0].name}' is not float32.")
-    chosen: onnx.ValueInfoProto = inputs[0]
-    return chosen
+    model.graph.input.extend(inputs)
+    return list(model.graph.input)
 
 
 def _dims(path: Path, value: onnx.ValueInfoProto) -> list[int | str]:
@@ -218,10 +226,12 @@ def _dims(path: Path, value: onnx.ValueInfoProto) -> list[int | str]:
         dim.dim_value if dim.dim_value > 0 else dim.dim_param
         for dim in value.type.tensor_type.shape.dim
     ]
-    if len(dims) not in (2, 3):
+    tokens = value.type.tensor_type.elem_type == TensorProto.INT64
+    if len(dims) not in ((1, 2, 3) if tokens else (2, 3)):
         raise ExportError(
             f"{path}: the input '{value.name}' has the shape {dims}; [batch, time, features], [time, batch, features] "
-            "or [time, features] is expected."
+            "or [time, features] is expected; of tokens also [batch, time] or [time]. States are no inputs here: "
+            "export the model again with its initial state as a constant, and over the whole sequence."
         )
     return dims
 
@@ -230,13 +240,15 @@ def _choose_axis(
     path: Path, value: onnx.ValueInfoProto, dims: list[int | str], given: int | None, notes: list[str]
 ) -> int:
     """Infer the time axis: the one given, else by the axes' names, else by which are free, else batch first."""
+    tokens = value.type.tensor_type.elem_type == TensorProto.INT64
+    matrix = len(dims) == 2  # noqa: PLR2004 - [time, features], or tokens as [batch, time]
     free = [axis for axis, dim in enumerate(dims) if not isinstance(dim, int)]
     named = [axis for axis in free if _named(dims[axis], TIME_WORDS)]
     batch = [axis for axis in free if _named(dims[axis], BATCH_WORDS)]
     rest = [axis for axis in free if axis not in batch]
     if given is not None:
         axis = axis_of(given, dims, str(path))
-    elif len(dims) == 2:  # noqa: PLR2004 - [time, features]
+    elif len(dims) == 1 or (matrix and not tokens):
         axis = 0
     elif len(named) == 1:
         axis = named[0]
@@ -248,13 +260,13 @@ def _choose_axis(
         # [batch, time, features], time fixed or not.
         axis = 1
         notes.append(f"time was taken to be axis 1 of '{value.name}' {dims}; --time-axis says otherwise")
-    features = [dim for place, dim in enumerate(dims) if place != axis][-1]
-    if not isinstance(features, int):
+    features = next((dim for place, dim in reversed(list(enumerate(dims))) if place != axis), 1)
+    if not isinstance(features, int) and not (matrix and tokens):
         raise ExportError(f"{path}: the number of features of '{value.name}' is not fixed (shape {dims}).")
     if isinstance(dims[axis], int):
         notes.append(f"the time axis was fixed at {dims[axis]} steps and was set free")
-    size = dims[1 if axis == 0 else 0]
-    if len(dims) > 2 and isinstance(size, int) and size != 1:  # noqa: PLR2004 - [batch, time, features]
+    size = dims[1 if axis == 0 else 0] if len(dims) > 1 else 1
+    if not (matrix and not tokens) and isinstance(size, int) and size != 1:
         raise ExportError(
             f"{path}: '{value.name}' {dims} takes a batch of {size}; a stream is one sequence. "
             "Export the model again for a batch of 1 or a free one."

@@ -1,18 +1,24 @@
-"""A sequence model as every frontend delivers it: an ONNX graph, and the original to be held against."""
+"""A sequence model as every frontend delivers it: an ONNX graph, and the original to be held against.
+
+Outside this file frames and outputs are rows: all that the model takes, or gives, at one time side by side, in the
+order of its inputs and outputs.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Sequence as Items
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from edgeseq.bundle import MAX_TOKENS
 from export.errors import ExportError
+from export.graph import Array, Input
 
-Run = Callable[[NDArray[np.floating]], NDArray[np.floating]]
+Run = Callable[[Items[Array]], Items[Array]]
 PROOF_LENGTHS = (41, 67, 128)
 
 
@@ -20,15 +26,12 @@ PROOF_LENGTHS = (41, 67, 128)
 class Sequence:
     """A trained sequence model.
 
-    model: ONNX graph over [.., time, ..], batch 1, time free. shape: the input's, with -1 on the time axis.
-    single: the original in float32. double: the original in float64. Both take the input with its time axis and give
-    the output as it comes.
+    model: ONNX graph over [.., time, ..], batch 1, time free. single: the original in float32. double: the original in
+    float64. Both take the inputs with their time axes and give the outputs as they come.
     """
 
     model: onnx.ModelProto
-    input: str
-    time_axis: int
-    shape: tuple[int, ...]
+    inputs: tuple[Input, ...]
     single: Run
     double: Run
     framework: str
@@ -40,45 +43,106 @@ class Sequence:
 
     @property
     def features(self) -> int:
-        """Numbers in one frame."""
-        return -int(np.prod(self.shape))
-
-    def to_input(self, frames: NDArray[np.floating]) -> NDArray[np.floating]:
-        """Bring frames [T, features] into the shape that the model takes."""
-        rest = [dim for axis, dim in enumerate(self.shape) if axis != self.time_axis]
-        return np.moveaxis(frames.reshape(len(frames), *rest), 0, self.time_axis)
-
-    def outputs(self, frames: NDArray[np.floating], run: Run) -> NDArray[np.floating]:
-        """Run the original over frames [T, features]; return [steps, outputs]; one step for a last-step model."""
-        y = np.asarray(run(self.to_input(frames)))
-        if self.time_of_output is None:
-            return y.reshape(1, -1)
-        return np.moveaxis(y, self.time_of_output, 0).reshape(y.shape[self.time_of_output], -1)
+        """Numbers in one frame, all inputs together."""
+        return sum(entry.features for entry in self.inputs)
 
     @property
-    def time_of_output(self) -> int | None:
-        """The output's time axis, found by running the original at two lengths; None where it gives one step only."""
-        if not hasattr(self, "_time_of_output"):
-            given = [np.asarray(self.single(self.noise(length))) for length in PROOF_LENGTHS[:2]]
-            if given[0].dtype != np.float32:
+    def tokens(self) -> bool:
+        """Whether all inputs are tokens; frames are int64 then."""
+        return all(entry.dtype == "int64" for entry in self.inputs)
+
+    def to_inputs(self, frames: Array) -> list[Array]:
+        """Bring frames [T, features] into the shapes and types that the model takes."""
+        bounds = np.cumsum([entry.features for entry in self.inputs])[:-1]
+        given = []
+        for entry, part in zip(self.inputs, np.split(frames, bounds, axis=1), strict=True):
+            rest = [dim for dim in entry.shape if dim != -1]
+            shaped = np.moveaxis(part.reshape(len(part), *rest), 0, entry.time_axis)
+            given.append(shaped.astype(entry.dtype))
+        return given
+
+    def outputs(self, frames: Array, run: Run) -> NDArray[np.floating]:
+        """Run the original over frames [T, features]; return [steps, outputs]; one step for a last-step model."""
+        given = run(self.to_inputs(frames))
+        rows = []
+        for y, axis in zip(given, self.times_of_outputs, strict=True):
+            rows.append(y.reshape(1, -1) if axis is None else np.moveaxis(y, axis, 0).reshape(y.shape[axis], -1))
+        return np.concatenate(rows, axis=1)
+
+    @property
+    def every_step(self) -> bool:
+        """Whether the model gives an output at every step, not at the last one alone."""
+        return None not in self.times_of_outputs
+
+    @property
+    def times_of_outputs(self) -> tuple[int | None, ...]:
+        """The outputs' time axes, found by running the original at two lengths; None where it gives one step only."""
+        if not hasattr(self, "_times_of_outputs"):
+            self._times_of_outputs = self._find_times()
+        return self._times_of_outputs
+
+    def _find_times(self) -> tuple[int | None, ...]:
+        lengths = PROOF_LENGTHS[:2]
+        found: list[int | None] = []
+        outgrown = []
+        for short, long in zip(*(self.single(self.noise(length)) for length in lengths), strict=True):
+            if short.dtype != np.float32:
                 raise ExportError(
-                    f"{self.origin}: its output is {given[0].dtype}; float32 is expected. "
+                    f"{self.origin}: its output is {short.dtype}; float32 is expected. "
                     "Leave off what chooses or rounds behind it: the runtime's decider does that."
                 )
-            short, long = (array.shape for array in given)
-            if len(short) != len(long):
+            if short.ndim != long.ndim:
                 raise ExportError(f"{self.origin}: the output's number of axes depends on how many steps there are.")
-            grown = [axis for axis, (a, b) in enumerate(zip(short, long, strict=True)) if a != b]
+            grown = [axis for axis, (a, b) in enumerate(zip(short.shape, long.shape, strict=True)) if a != b]
             if len(grown) > 1:
-                lengths = " to ".join(map(str, PROOF_LENGTHS[:2]))
-                raise ExportError(f"the output changes from {short} to {long} as the input grows from {lengths} steps.")
-            self._time_of_output = grown[0] if grown else None
-        return self._time_of_output
+                raise ExportError(
+                    f"the output changes from {short.shape} to {long.shape} as the input grows from "
+                    f"{' to '.join(map(str, lengths))} steps."
+                )
+            found.append(grown[0] if grown else None)
+            outgrown.append([y.shape[grown[0]] if grown else None for y in (short, long)])
+        if any(lengths != outgrown[0] for lengths in outgrown):
+            raise ExportError(
+                f"{self.origin}: of its outputs, some come at every step and some at the last one alone, or they have "
+                f"different lengths ({outgrown}). Leave off those that shall not be streamed."
+            )
+        return tuple(found)
 
-    def noise(self, length: int, seed: int = 0) -> NDArray[np.float32]:
-        """Return seeded normal input of a length."""
-        shape = [length if axis == self.time_axis else dim for axis, dim in enumerate(self.shape)]
-        return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+    def count_tokens(self) -> None:
+        """Find out how many tokens each input of tokens knows."""
+        for place, entry in enumerate(self.inputs):
+            if entry.dtype != "int64":
+                continue
+
+            def run(token: int, place: int = place) -> None:
+                given = self.noise(PROOF_LENGTHS[0])
+                given[place] = np.full_like(given[place], token)
+                self.single(given)
+
+            known = replace(entry, tokens=how_many_tokens(run))
+            self.inputs = (*self.inputs[:place], known, *self.inputs[place + 1 :])
+
+    def keep(self, kept: Items[int], note: str) -> None:
+        """Leave off all outputs but some, and say so."""
+        single, double = self.single, self.double
+        outputs = [self.model.graph.output[place] for place in kept]
+        del self.model.graph.output[:]
+        self.model.graph.output.extend(outputs)
+        self.single = lambda x: [y for place, y in enumerate(single(x)) if place in kept]
+        self.double = lambda x: [y for place, y in enumerate(double(x)) if place in kept]
+        self.notes.append(note)
+
+    def keep_streamed(self) -> None:
+        """Leave off what is given at the last step alone beside outputs at every step: mostly the last states."""
+        short, long = (self.single(self.noise(length)) for length in PROOF_LENGTHS[:2])
+        timed = [place for place, (a, b) in enumerate(zip(short, long, strict=True)) if a.shape != b.shape]
+        if timed and len(timed) < len(short):
+            left_out = [self.model.graph.output[place].name for place in range(len(short)) if place not in timed]
+            self.keep(timed, f"outputs at the last step alone were left out: {', '.join(left_out)}")
+
+    def noise(self, length: int, seed: int = 0) -> list[Array]:
+        """Return seeded input of a length: normal numbers, or any tokens."""
+        return [entry.noise(length, seed + place) for place, entry in enumerate(self.inputs)]
 
 
 def axis_of(given: int, dims: Items[object], origin: str) -> int:
@@ -86,3 +150,22 @@ def axis_of(given: int, dims: Items[object], origin: str) -> int:
     if not -len(dims) <= given < len(dims):
         raise ExportError(f"{origin}: there is no axis {given}; the input has {len(dims)} axes, {list(dims)}.")
     return given % len(dims)
+
+
+def how_many_tokens(run: Callable[[int], object]) -> int | None:
+    """Return how many tokens a model knows: one more than the greatest that `run` takes; None where it takes any.
+
+    Tables end somewhere, and every engine says so where a token lies beyond; what stands behind them need not be known.
+    """
+    least, beyond = 0, None
+    while beyond is None or beyond - least > 1:
+        tried = 2 * least + 1 if beyond is None else (least + beyond) // 2
+        if tried > MAX_TOKENS:
+            return None
+        try:
+            run(tried)
+        except ExportError:
+            beyond = tried
+        else:
+            least = tried
+    return least + 1

@@ -17,19 +17,20 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Iterator
+from collections.abc import Sequence as Items
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from export.errors import ExportError
 from export.frontends.onnx import read
 from export.frontends.sequence import PROOF_LENGTHS, Sequence, axis_of
-from export.graph import first_line, session
+from export.graph import Array, Input, first_line, session
 
 OPSET = 17
+Example = torch.Tensor | tuple[torch.Tensor, ...]
 
 
 def load(path: Path, function: str, *, time_axis: int | None) -> Sequence:
@@ -39,38 +40,36 @@ def load(path: Path, function: str, *, time_axis: int | None) -> Sequence:
 
 
 def from_module(
-    module: torch.nn.Module, example: torch.Tensor, origin: str, sha256: str, *, time_axis: int | None = None
+    module: torch.nn.Module, example: Example, origin: str, sha256: str, *, time_axis: int | None = None
 ) -> Sequence:
-    """Export a PyTorch module. example: one input, [batch, time, features] unless time_axis says otherwise."""
-    _check(module, example, origin)
+    """Export a PyTorch module. example: an input, or several, [batch, time, features] unless time_axis says otherwise.
+
+    Tokens come as int64 [batch, time].
+    """
+    examples = _checked(module, example, origin)
     module = module.eval()
-    default = 1 if example.ndim > 2 else 0  # noqa: PLR2004
-    axis = default if time_axis is None else axis_of(time_axis, tuple(example.shape), origin)
-    shape = tuple(-1 if i == axis else 1 if i != example.ndim - 1 else size for i, size in enumerate(example.shape))
+    inputs = tuple(_input(number, given, time_axis, origin) for number, given in enumerate(examples))
     twin = _double(module, origin)
 
-    def single(x: NDArray[np.floating]) -> NDArray[np.floating]:
+    def single(x: Items[Array]) -> list[Array]:
         return _run(module, x, torch.float32, origin)
 
-    def double(x: NDArray[np.floating]) -> NDArray[np.floating]:
+    def double(x: Items[Array]) -> list[Array]:
         return _run(twin, x, torch.float64, origin)
 
     recurrent = any(isinstance(part, torch.nn.RNNBase) for part in module.modules())
     reasons = []
     for dynamo in (False, True) if recurrent else (True, False):
         try:
-            model = _export(module, shape, axis, dynamo=dynamo)
+            model = _export(module, inputs, dynamo=dynamo)
         except Exception as cause:  # noqa: BLE001 - the exporter raises whatever it likes; the reason is told
             reasons.append(f"dynamo={dynamo}: {first_line(cause)}")
             continue
-        name = model.graph.input[0].name
-        sequence = Sequence(model, name, axis, shape, single, double, "PyTorch", origin, sha256)
+        sequence = Sequence(model, inputs, single, double, "PyTorch", origin, sha256)
+        sequence.count_tokens()
         reason = _differs(sequence)
         if reason is None:
-            if not isinstance(module(example), torch.Tensor):
-                sequence.notes.append(
-                    "the module gives several outputs: the first is streamed, the others are left out"
-                )
+            sequence.keep_streamed()
             sequence.notes.append(f"exported by torch.onnx with dynamo={dynamo}, equal at {PROOF_LENGTHS} steps")
             return sequence
         reasons.append(f"dynamo={dynamo}: {reason}")
@@ -83,36 +82,37 @@ def _differs(sequence: Sequence) -> str | None:
     for length in PROOF_LENGTHS:
         x = sequence.noise(length)
         expected = sequence.single(x)
+        names = [entry.name for entry in sequence.inputs]
         try:
-            given = runtime.run(None, {sequence.input: x})[0]
+            given = runtime.run(None, dict(zip(names, x, strict=True)))
         except Exception as cause:  # noqa: BLE001 - a frozen time axis shows as any kind of failure
             return f"the export does not run at {length} steps ({first_line(cause)})"
         # Float32 sums taken in another order differ in their last bits; a frozen or wrong export differs grossly.
-        if given.shape != expected.shape or not np.allclose(given, expected, rtol=1e-3, atol=1e-4):
-            return f"the export differs from the module at {length} steps"
+        for ours, theirs in zip(given, expected, strict=True):
+            if ours.shape != theirs.shape or not np.allclose(ours, theirs, rtol=1e-3, atol=1e-4):
+                return f"the export differs from the module at {length} steps"
     return None
 
 
-def _export(module: torch.nn.Module, shape: tuple[int, ...], axis: int, *, dynamo: bool) -> Any:
-    sample = torch.randn([PROOF_LENGTHS[1] if size == -1 else size for size in shape])
+def _export(module: torch.nn.Module, inputs: tuple[Input, ...], *, dynamo: bool) -> Any:
+    sample = tuple(torch.from_numpy(entry.noise(PROOF_LENGTHS[1])) for entry in inputs)
+    count = len(_tensors(module(*sample)))
     options: dict[str, Any] = {
-        "input_names": ["frames"],
-        "output_names": ["output"],
+        "input_names": [entry.name for entry in inputs],
+        "output_names": ["output", *(f"output{number}" for number in range(1, count))],
         "opset_version": OPSET,
         "dynamo": dynamo,
     }
     if dynamo:
-        options["dynamic_shapes"] = ({axis: torch.export.Dim("time", min=2, max=1 << 20)},)
+        time = torch.export.Dim("time", min=2, max=1 << 20)
+        options["dynamic_shapes"] = tuple({entry.time_axis: time} for entry in inputs)
         options["opset_version"] = 18
     else:
-        options["dynamic_axes"] = {"frames": {axis: "time"}}
+        options["dynamic_axes"] = {entry.name: {entry.time_axis: "time"} for entry in inputs}
     with tempfile.TemporaryDirectory() as folder, _quiet():
         file = Path(folder) / "sequence.onnx"
-        torch.onnx.export(module, (sample,), str(file), **options)
-        model = read(file)
-    # A module that gives (output, state) streams its output; the states are made explicit by the rewrite.
-    del model.graph.output[1:]
-    return model
+        torch.onnx.export(module, sample, str(file), **options)
+        return read(file)
 
 
 @contextlib.contextmanager
@@ -131,7 +131,7 @@ def _quiet() -> Iterator[None]:
             logging.disable(logging.NOTSET)
 
 
-def _call(path: Path, function: str) -> tuple[torch.nn.Module, torch.Tensor]:
+def _call(path: Path, function: str) -> tuple[torch.nn.Module, Example]:
     if not path.is_file():
         raise ExportError(f"{path}: there is no such file.")
     spec = importlib.util.spec_from_file_location(f"edgeseq_source_{path.stem}", path)
@@ -152,36 +152,63 @@ def _call(path: Path, function: str) -> tuple[torch.nn.Module, torch.Tensor]:
     if not (isinstance(result, tuple) and len(result) == 2 and isinstance(result[0], torch.nn.Module)):  # noqa: PLR2004
         raise ExportError(f"{path}: {function}() must return (module, example).")
     module, example = result
-    return module, example[0] if isinstance(example, tuple) and len(example) == 1 else example
+    return module, example
 
 
-def _check(module: torch.nn.Module, example: torch.Tensor, origin: str) -> None:
-    """Refuse what no export could make right. Raises ExportError."""
-    if not isinstance(example, torch.Tensor) or example.ndim not in (2, 3):
-        raise ExportError(f"{origin}: the example must be one tensor, [batch, time, features].")
-    if example.dtype != torch.float32:
-        raise ExportError(f"{origin}: the example is {example.dtype}; frames are float32 (token models come later).")
+def _checked(module: torch.nn.Module, example: Example, origin: str) -> tuple[torch.Tensor, ...]:
+    """Return the examples. Raises ExportError for what no export could make right."""
+    examples = example if isinstance(example, tuple) else (example,)
+    if not examples or not all(isinstance(given, torch.Tensor) for given in examples):
+        raise ExportError(f"{origin}: the example must be a tensor, [batch, time, features], or a tuple of them.")
+    for given in examples:
+        if given.dtype not in (torch.float32, torch.int64):
+            raise ExportError(f"{origin}: the example is {given.dtype}; frames are float32, tokens int64.")
+        if given.ndim not in ((1, 2, 3) if given.dtype == torch.int64 else (2, 3)):
+            raise ExportError(
+                f"{origin}: the example has the shape {tuple(given.shape)}; [batch, time, features] is expected, or "
+                "[batch, time] of tokens."
+            )
     for name, weight in module.named_parameters():
         if not torch.isfinite(weight).all():
             raise ExportError(f"{origin}: the parameter '{name}' holds NaN or infinity.")
+    return examples
 
 
-def _run(module: torch.nn.Module, x: NDArray[np.floating], dtype: torch.dtype, origin: str) -> NDArray[np.floating]:
+def _input(number: int, example: torch.Tensor, time_axis: int | None, origin: str) -> Input:
+    """Describe one input: batch 1, time free."""
+    dims, tokens = tuple(example.shape), example.dtype == torch.int64
+    batched = len(dims) > (1 if tokens else 2)
+    axis = int(batched) if time_axis is None else axis_of(time_axis, dims, origin)
+    kept = len(dims) - 1 if not tokens or len(dims) == 3 else None  # noqa: PLR2004 - [batch, time, features]
+    shape = tuple(-1 if i == axis else size if i == kept else 1 for i, size in enumerate(dims))
+    return Input("frames" if number == 0 else f"frames{number}", shape, "int64" if tokens else "float32")
+
+
+def _run(module: torch.nn.Module, x: Items[Array], dtype: torch.dtype, origin: str) -> list[Array]:
     """Run a module in a float type; what it makes itself, such as an initial state of zeros, is of that type too."""
     before = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
     try:
         with torch.no_grad():
-            output = module(torch.from_numpy(x).to(dtype))
+            given = [torch.from_numpy(array) for array in x]
+            output = module(*(each.to(dtype) if each.is_floating_point() else each for each in given))
     except Exception as cause:
-        reason = first_line(cause)
-        raise ExportError(f"{origin}: the module does not run on {dtype} frames {x.shape}: {reason}") from cause
+        reason, shapes = first_line(cause), " and ".join(str(array.shape) for array in x)
+        raise ExportError(f"{origin}: the module does not run on {dtype} frames {shapes}: {reason}") from cause
     finally:
         torch.set_default_dtype(before)
-    first = output[0] if isinstance(output, tuple | list) and output else output
-    if not isinstance(first, torch.Tensor):
-        raise ExportError(f"{origin}: the module gives a {type(first).__name__}; a tensor, or one first, is expected.")
-    return np.asarray(first.numpy())
+    tensors = _tensors(output)
+    if not tensors:
+        raise ExportError(f"{origin}: the module gives a {type(output).__name__}; a tensor, or several, is expected.")
+    return [np.asarray(tensor.numpy()) for tensor in tensors]
+
+
+def _tensors(output: object) -> list[torch.Tensor]:
+    """Return all tensors of a module's output in the order in which the exporters name them."""
+    if isinstance(output, torch.Tensor):
+        return [output]
+    parts = output.values() if isinstance(output, dict) else output if isinstance(output, tuple | list) else ()
+    return [tensor for part in parts for tensor in _tensors(part)]
 
 
 def _double(module: torch.nn.Module, origin: str) -> torch.nn.Module:

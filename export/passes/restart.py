@@ -10,27 +10,22 @@ trained, at the cost of one step of a batch of N instead of N steps.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import onnx_ir as ir
 
 from export.errors import ExportError
-from export.graph import StreamGraph, probe, sizes
+from export.graph import Input, StreamGraph, probe
 from export.passes import align, buffers, clean, convolution, padding, recurrent, single_step, time_axis, timeline
 from export.passes.window import whole_window
-
-RANK = 3
 
 
 def rewrite(stream: StreamGraph, length: int) -> StreamGraph:
     """Turn a sequence graph into the step graph of restarted copies, in place."""
-    shape = sizes(stream.input)
-    if len(shape) != RANK:
-        raise ExportError("--restart needs a model with a batch axis; use --window.")
-    batch_axis = 1 - stream.time_axis
-    output_axis = _batch_of_output(stream, batch_axis)
-    wide: list[int | str] = [*shape]
-    wide[batch_axis], wide[stream.time_axis] = length, "time"
-    stream.input.shape = ir.Shape(wide)
+    alone = stream.frames
+    batches = _batches_of_outputs(stream)
+    _widen(stream, length)
     passes = (clean, time_axis, timeline, align, padding, convolution)
     for rule in passes:
         rule.apply(stream)
@@ -51,50 +46,64 @@ def rewrite(stream: StreamGraph, length: int) -> StreamGraph:
         for node, index in list(state.input.uses()):
             if node is not entering.producer():
                 node.replace_input_with(index, entering)
-    _one_frame_for_all(stream, first, batch_axis, length)
+    stream.frames = alone
+    _one_frame_for_all(stream, first, length)
     following = buffers.emit(
         stream, first, "Add", [buffers.clock(stream), stream.constant("one", np.ones(1, np.int64))]
     )
     oldest = buffers.emit(stream, first, "Mod", [following, stream.constant("n", np.array([length], np.int64))])
-    output = stream.outputs[0]
-    last = buffers.take(stream, output, output_axis, oldest)  # 2
-    stream.graph.outputs[list(stream.graph.outputs).index(output)] = last
-    stream.timing = {last: whole_window(length)}
+    for output, axis in zip(stream.outputs, batches, strict=True):
+        last = buffers.take(stream, output, axis, oldest)  # 2
+        stream.graph.outputs[list(stream.graph.outputs).index(output)] = last
+    stream.timing = dict.fromkeys(stream.outputs, whole_window(length))
     single_step.apply(stream)
     return stream
 
 
-def _one_frame_for_all(stream: StreamGraph, first: ir.Node, batch_axis: int, length: int) -> None:
+def _widen(stream: StreamGraph, count: int) -> None:
+    """Give every input so many sequences as its batch."""
+    stream.frames = tuple(_wide(frames, count) for frames in stream.frames)
+    for frames, value in zip(stream.frames, stream.inputs, strict=True):
+        value.shape = ir.Shape(["time" if dim == -1 else dim for dim in frames.shape])
+
+
+def _wide(frames: Input, count: int) -> Input:
+    axis = 1 - frames.time_axis
+    plain = 2 if frames.dtype == "int64" else 3  # [batch, time] of tokens, [batch, time, features]
+    if axis not in (0, 1) or len(frames.shape) < plain:
+        raise ExportError("--restart needs a model with a batch axis; use --window.")
+    return replace(frames, shape=(*frames.shape[:axis], count, *frames.shape[axis + 1 :]))
+
+
+def _one_frame_for_all(stream: StreamGraph, first: ir.Node, length: int) -> None:
     """Let the step take one frame, and spread it over the batch."""
-    old = stream.input
-    shape = sizes(old)
-    shape[stream.time_axis] = shape[batch_axis] = 1
-    frame = ir.Value(name=old.name, shape=ir.Shape(shape), type=old.type)
-    stream.graph.inputs[0] = frame
-    old.name = None
-    shape[batch_axis] = length
-    wide = buffers.emit(stream, first, "Expand", [frame, stream.constant("wide", np.array(shape, np.int64))])
-    for node, index in list(old.uses()):
-        node.replace_input_with(index, wide)
+    for place, (frames, old) in enumerate(zip(stream.frames, stream.inputs, strict=True)):
+        frame = ir.Value(name=old.name, shape=ir.Shape(frames.shaped(1)), type=old.type)
+        stream.graph.inputs[place] = frame
+        old.name = None
+        shape = np.array(_wide(frames, length).shaped(1), np.int64)
+        wide = buffers.emit(stream, first, "Expand", [frame, stream.constant("wide", shape)])
+        for node, index in list(old.uses()):
+            node.replace_input_with(index, wide)
 
 
-def _batch_of_output(stream: StreamGraph, batch_axis: int) -> int:
-    """Find the output's batch axis by running the model on two batch sizes."""
-    output, seen = stream.graph.outputs[0], []
+def _batches_of_outputs(stream: StreamGraph) -> list[int]:
+    """Find each output's batch axis by running the model on two batch sizes."""
+    seen, alone, outputs = [], stream.frames, stream.outputs
     for count in (2, 3):
-        shape = sizes(stream.input)
-        shape[batch_axis], shape[stream.time_axis] = count, time_axis.LENGTHS[0]
-        kept = stream.input.shape
-        stream.input.shape = ir.Shape(shape)
-        feeds = {str(stream.input.name): np.zeros(shape, np.float32)}
+        _widen(stream, count)
         try:
-            seen.append(probe(stream.model, feeds, [output])[str(output.name)].shape)
+            content = probe(stream.model, stream.noise(time_axis.LENGTHS[0]), outputs)
         except ExportError as cause:
             raise ExportError(f"--restart runs copies as a batch, but the model's batch is fixed ({cause}). "
                               "Use --window.") from cause  # fmt: skip
         finally:
-            stream.input.shape = kept
-    grown = [axis for axis, (a, b) in enumerate(zip(*seen, strict=True)) if a != b]
-    if len(grown) != 1:
-        raise ExportError(f"--restart needs an output with a batch axis; this one's shape is {seen[0]}. Use --window.")
-    return grown[0]
+            stream.frames = alone
+        seen.append([content[str(output.name)].shape for output in outputs])
+    batches = []
+    for few, more in zip(*seen, strict=True):
+        grown = [axis for axis, (a, b) in enumerate(zip(few, more, strict=True)) if a != b]
+        if len(grown) != 1:
+            raise ExportError(f"--restart needs an output with a batch axis; this one's shape is {few}. Use --window.")
+        batches.append(grown[0])
+    return batches

@@ -6,15 +6,14 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes import common
 
-from export.graph import Array, StreamGraph, probe, sizes
+from export.graph import Array, StreamGraph, probe
 from export.passes import time_axis
 
 
 def apply(stream: StreamGraph) -> bool:
     """Set one step, fold what depends on no data, and write down every value's shape and type."""
-    shape = sizes(stream.input)
-    shape[stream.time_axis] = stream.frames_per_step
-    stream.input.shape = ir.Shape(shape)
+    for frames, value in zip(stream.frames, stream.inputs, strict=True):
+        value.shape = ir.Shape(frames.shaped(stream.frames_per_step))
     values = [v for node in stream.graph for v in node.outputs if v.name and (v.uses() or v.is_graph_output())]
     content = probe(stream.model, feeds(stream), values)
     on_data = time_axis.data_dependent(stream.graph)
@@ -30,6 +29,8 @@ def apply(stream: StreamGraph) -> bool:
 
 def feeds(stream: StreamGraph) -> dict[str, Array]:
     """Return inputs for one step: zero frames and the states at reset."""
-    step: dict[str, Array] = {str(stream.input.name): np.zeros(sizes(stream.input), np.float32)}
+    step: dict[str, Array] = {
+        frames.name: np.zeros(frames.shaped(stream.frames_per_step), frames.dtype) for frames in stream.frames
+    }
     step.update({str(state.input.name): state.initial for state in stream.states})
     return step

@@ -32,7 +32,8 @@ def apply(stream: StreamGraph) -> bool:
     values = [v for node in stream.graph for v in node.outputs if v.name and (v.uses() or v.is_graph_output())]
     short, long = (probe(stream.model, frames(stream, length), values) for length in LENGTHS)
     on_data = data_dependent(stream.graph)
-    stream.time, stream.lengths = {stream.input: stream.time_axis}, {stream.input: LENGTHS}
+    for given, value in zip(stream.frames, stream.inputs, strict=True):
+        stream.time[value], stream.lengths[value] = given.time_axis, LENGTHS
     stream.probed = LENGTHS
     changed = False
     for value in values:

@@ -23,7 +23,9 @@ Rule = Callable[[StreamGraph, ir.Node], Timing]
 
 def apply(stream: StreamGraph) -> bool:
     """Fill in `stream.timing`, `stream.fills` and `stream.frames_per_step`. Changes nothing else."""
-    stream.timing = {stream.input: Timing(stream.time_axis)}
+    stream.timing = {
+        value: Timing(frames.time_axis) for frames, value in zip(stream.frames, stream.inputs, strict=True)
+    }
     ends = set(head.ending(stream))
     _check_ends(stream, ends)
     for node in stream.graph:
@@ -43,12 +45,13 @@ def apply(stream: StreamGraph) -> bool:
                 stream.timing[output] = timing.at(stream.time[output])
     strides = {timing.stride for timing in stream.timing.values()}
     stream.frames_per_step = math.lcm(*strides)
-    given = stream.output_timing
-    if given is not None and given.stride != stream.frames_per_step:
-        raise ExportError(
-            f"the output comes every {given.stride} frames, but part of the model works every "
-            f"{stream.frames_per_step}: several outputs a step are not streamed."
-        )
+    for output in stream.outputs:
+        given = stream.timing.get(output)
+        if given is not None and given.stride != stream.frames_per_step:
+            raise ExportError(
+                f"the output '{output.name}' comes every {given.stride} frames, but part of the model works every "
+                f"{stream.frames_per_step}: several outputs a step are not streamed."
+            )
     _check_lengths(stream)
     _find_fills(stream)
     return False

@@ -6,36 +6,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import onnx_ir as ir
 
-from export.graph import StreamGraph, Timing, sizes
+from export.graph import StreamGraph, Timing
 from export.passes import buffers, clean, single_step
 
 
-def rewrite(stream: StreamGraph, length: int, time_of_output: int | None) -> StreamGraph:
+def rewrite(stream: StreamGraph, length: int, times_of_outputs: Sequence[int | None]) -> StreamGraph:
     """Turn a sequence graph into the step graph that runs whole windows, in place.
 
-    time_of_output: the output's time axis; None where it has none.
+    times_of_outputs: the outputs' time axes; None where one has none.
     """
     clean.apply(stream)
-    old = stream.input
-    shape = sizes(old)
-    shape[stream.time_axis] = 1
-    newest = ir.Value(name=old.name, shape=ir.Shape(shape), type=old.type)
-    stream.graph.inputs[0] = newest
     first = next(iter(stream.graph))
-    timing = Timing(stream.time_axis)
-    nothing = np.zeros([0 if axis == stream.time_axis else dim for axis, dim in enumerate(shape)], np.float32)
-    whole = buffers.history(stream, first, newest, timing, length - 1, nothing, "window")  # 1
-    old.name = None
-    for node, index in list(old.uses()):
-        node.replace_input_with(index, whole)
-    if time_of_output is not None:
-        output = stream.outputs[0]
-        last = buffers.take(stream, output, time_of_output, np.array([-1], np.int64))  # 2
-        stream.graph.outputs[list(stream.graph.outputs).index(output)] = last
-    stream.timing = {stream.outputs[0]: whole_window(length)}
+    for place, (frames, old) in enumerate(zip(stream.frames, stream.inputs, strict=True)):
+        newest = ir.Value(name=old.name, shape=ir.Shape(frames.shaped(1)), type=old.type)
+        stream.graph.inputs[place] = newest
+        nothing = np.zeros(frames.shaped(0), frames.dtype)
+        timing = Timing(frames.time_axis)
+        name = "window" if place == 0 else f"window{place}"
+        whole = buffers.history(stream, first, newest, timing, length - 1, nothing, name)  # 1
+        old.name = None
+        for node, index in list(old.uses()):
+            node.replace_input_with(index, whole)
+    for output, axis in zip(stream.outputs, times_of_outputs, strict=True):
+        if axis is not None:
+            last = buffers.take(stream, output, axis, np.array([-1], np.int64))  # 2
+            stream.graph.outputs[list(stream.graph.outputs).index(output)] = last
+    stream.timing = dict.fromkeys(stream.outputs, whole_window(length))
     single_step.apply(stream)
     return stream
 

@@ -149,7 +149,7 @@ def rewritten(
     module: nn.Module, window: int | None = None, max_steps: int | None = None
 ) -> tuple[Sequence, StreamGraph]:
     sequence = frontend.from_module(module.eval(), models.example(), "model", "")
-    stream = StreamGraph(ir.from_proto(sequence.model), sequence.time_axis)
+    stream = StreamGraph(ir.from_proto(sequence.model), sequence.inputs)
     stream.attention_window, stream.max_steps = window, max_steps
     return sequence, passes.rewrite(stream)
 
@@ -163,7 +163,7 @@ def stepped(stream: StreamGraph, x: np.ndarray, start: int = 0) -> np.ndarray:
     fetch = [str(stream.outputs[0].name), *(str(entry.output.name) for entry in stream.states)]
     given = []
     for frame in x:
-        y, *left = runtime.run(fetch, {str(stream.input.name): frame[None, None], **state})
+        y, *left = runtime.run(fetch, {str(stream.inputs[0].name): frame[None, None], **state})
         state = dict(zip(state, left, strict=True))
         given.append(y.reshape(-1))
     return np.array(given)
@@ -325,7 +325,7 @@ def attention_file(path: Path, **attributes: float) -> None:
 def test_the_attention_op_streams_by_its_own_definition(tmp_path: Path) -> None:
     attention_file(tmp_path / "m.onnx", is_causal=1, softcap=2.0)
     sequence = load(str(tmp_path / "m.onnx"))
-    stream = StreamGraph(ir.from_proto(sequence.model), sequence.time_axis, attention_window=9)
+    stream = StreamGraph(ir.from_proto(sequence.model), sequence.inputs, attention_window=9)
     passes.rewrite(stream)
     x = noise(60)
     held, _ = reference.bounded(sequence, stream, x)
@@ -333,4 +333,4 @@ def test_the_attention_op_streams_by_its_own_definition(tmp_path: Path) -> None:
     np.testing.assert_allclose(stepped(stream, x), expected, rtol=0, atol=1e-5 * expected.std())
     attention_file(tmp_path / "m.onnx")
     with pytest.raises(export.ExportError, match=r"node 'n7.*over the future"):
-        passes.rewrite(StreamGraph(ir.from_proto(load(str(tmp_path / "m.onnx")).model), sequence.time_axis))
+        passes.rewrite(StreamGraph(ir.from_proto(load(str(tmp_path / "m.onnx")).model), sequence.inputs))

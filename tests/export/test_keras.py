@@ -37,9 +37,9 @@ def equals_keras(model: Any, folder: Path) -> frontend.Layers:
     sequence = frontend.load(path, input_name=None, time_axis=None)
     x = frames()[None]
     expected = predicted(model, x[0])
-    given = session(sequence.model).run(None, {sequence.input: x})[0]
+    given = session(sequence.model).run(None, {sequence.inputs[0].name: x})[0]
     close(given, expected)
-    double, single = sequence.double(x), sequence.single(x)
+    double, single = sequence.double([x])[0], sequence.single([x])[0]
     assert (double.dtype, single.dtype) == (np.float64, np.float32)
     close(double, expected)
     close(single, expected)
@@ -204,7 +204,7 @@ def test_names_of_layers_are_names_of_nodes(tmp_path: Path) -> None:
 
 def test_a_window_is_made_free_and_told(tmp_path: Path) -> None:
     sequence = frontend.load(saved(sequential(layers.LSTM(3), window=30), tmp_path), input_name=None, time_axis=None)
-    assert (sequence.window, sequence.shape) == (30, (1, -1, FEATURES))
+    assert (sequence.window, sequence.inputs[0].shape) == (30, (1, -1, FEATURES))
     assert any("30 steps" in note for note in sequence.notes)
 
 
@@ -213,7 +213,7 @@ def test_stateful_layers_start_from_zero(tmp_path: Path) -> None:
     model = randomized(keras.Sequential(parts))
     sequence = frontend.load(saved(model, tmp_path), input_name=None, time_axis=None)
     x = frames()
-    close(sequence.double(x[None]), predicted(model, x))
+    close(sequence.double([x[None]])[0], predicted(model, x))
     assert any("stateful" in note for note in sequence.notes)
 
 
@@ -226,8 +226,10 @@ def test_a_real_model_equals_its_onnx_twin(tmp_path: Path) -> None:
     name = twin.get_inputs()[0].name
     windows = np.random.default_rng(0).normal(size=(20, 30, 17)).astype(np.float32)
     expected = np.concatenate([twin.run(None, {name: window[None]})[0] for window in windows])
-    for run in (sequence.single, sequence.double, lambda x: session(sequence.model).run(None, {sequence.input: x})[0]):
-        np.testing.assert_allclose(np.concatenate([run(window[None]) for window in windows]), expected, rtol=2e-6)
+    source = sequence.inputs[0].name
+    for run in (sequence.single, sequence.double, lambda x: session(sequence.model).run(None, {source: x[0]})):
+        given = np.concatenate([run([window[None]])[0] for window in windows])
+        np.testing.assert_allclose(given, expected, rtol=2e-6)
     assert sequence.window == 30
     bundle = export.export(REAL, tmp_path / "b", variants=["float32"], state="carry")
     step = edgeseq.load(bundle)

@@ -16,6 +16,7 @@ import export
 from edgeseq import cli
 from edgeseq.bundle import StreamTable
 from export import frames
+from export.graph import Input
 from export.writers import bundle as writer
 
 SOURCE = """
@@ -163,7 +164,7 @@ def _array(array: Any) -> bytes:
 def test_a_file_of_no_frames_is_refused(name: str, content: bytes, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(export.ExportError, match=name):
-        frames.checked(frames.read(tmp_path / name), 5, name)
+        frames.checked(frames.read(tmp_path / name), [Input("x", (1, -1, 5))], name)
 
 
 def test_blank_lines_in_a_csv_are_no_frames(tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ from export.writers.onnx import quantized_step, stored
 
 def lowered(module: models.Recurrent) -> tuple[StreamGraph, Program]:
     sequence = frontend.from_module(module, models.example(), "test", "")
-    stream = rewrite(StreamGraph(ir.from_proto(sequence.model), sequence.time_axis))
+    stream = rewrite(StreamGraph(ir.from_proto(sequence.model), sequence.inputs))
     return stream, Lowering(stream).lower()
 
 
@@ -39,7 +39,7 @@ def quantized(module: models.Recurrent, variant: str) -> tuple[Program, onnx.Mod
     stream, program = lowered(module)
     result = quantize(program, calibrate(program, models.walks()), variant)
     output = str(stream.outputs[0].name)
-    shapes = {str(stream.input.name): (1, 1, models.FEATURES), output: (1, 1, 2)}
+    shapes = {str(stream.inputs[0].name): (1, 1, models.FEATURES), output: (1, 1, 2)}
     shapes |= {state.name: state.initial.shape for state in stream.states}
     return result, quantized_step(result, shapes, output)
 

@@ -1,0 +1,85 @@
+"""A step model of several inputs or outputs by their names, as people call it; inside, frames and outputs are rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeseq.bundle import Graph
+from edgeseq.errors import ModelError
+from edgeseq.types import Frames, State, StepModel
+
+Given = Mapping[str, NDArray[np.generic]]
+
+
+class NamedStep:
+    """Takes and gives what a `StepModel` does, with a dict by name where there are several inputs, or outputs.
+
+    Inputs are [features] a step, [frames_per_step, features] where that is above 1, [T, features] for run, all with the
+    same times; tokens as int64. Raises ModelError for a name or a shape that the model does not have.
+    """
+
+    def __init__(self, model: StepModel, graph: Graph) -> None:
+        self._model, self._graph = model, graph
+        self._inputs = dict(zip((tensor.name for tensor in graph.inputs), graph.widths, strict=True))
+        self._outputs = {tensor.name: int(np.prod(tensor.shape)) for tensor in graph.outputs}
+        self.backend, self.variant = model.backend, model.variant
+        self.frames_per_step, self.delay = model.frames_per_step, model.delay
+        self.warm_up, self.receptive_field = model.warm_up, model.receptive_field
+
+    def reset(self) -> None:
+        """Forget everything."""
+        self._model.reset()
+
+    def step(self, x: Frames | Given) -> Frames | dict[str, Frames]:
+        """Take the frames of one step."""
+        return self._parted(self._model.step(self._row(x)))
+
+    def run(self, x: Frames | Given) -> Frames | dict[str, Frames]:
+        """Take any number of frames; equals single steps bit for bit."""
+        return self._parted(self._model.run(self._row(x)))
+
+    def flush(self) -> Frames | dict[str, Frames]:
+        """Give the outputs still owed if the sequence ends here."""
+        return self._parted(self._model.flush())
+
+    def get_state(self) -> State:
+        """Return a copy of everything remembered."""
+        return self._model.get_state()
+
+    def set_state(self, state: State) -> None:
+        """Take up where `get_state` was called."""
+        self._model.set_state(state)
+
+    def fork(self) -> Self:
+        """Return another on the same weights, freshly reset."""
+        return type(self)(self._model.fork(), self._graph)
+
+    def _row(self, x: Frames | Given) -> Frames:
+        """Put the inputs side by side."""
+        if not isinstance(x, Mapping):
+            if len(self._inputs) > 1:
+                raise ModelError(f"the model takes a dict of {', '.join(self._inputs)}.")
+            return x
+        if set(x) != set(self._inputs):
+            raise ModelError(f"the model takes {', '.join(self._inputs)}; given were {', '.join(sorted(x))}.")
+        shapes = {name: x[name].shape for name in self._inputs}
+        fits = all(shape and shape[-1] == self._inputs[name] for name, shape in shapes.items())
+        if not fits or len({shape[:-1] for shape in shapes.values()}) > 1:
+            wanted = ", ".join(f"'{name}' [.., {width}]" for name, width in self._inputs.items())
+            raise ModelError(f"the model takes {wanted}, all with the same times; given were {shapes}.")
+        return np.concatenate([np.asarray(x[name], np.float32) for name in self._inputs], axis=-1)
+
+    def _parted(self, rows: Frames) -> Frames | dict[str, Frames]:
+        if len(self._outputs) == 1:
+            return rows
+        bounds = np.cumsum(list(self._outputs.values()))[:-1]
+        return dict(zip(self._outputs, np.split(rows, bounds, axis=-1), strict=True))
+
+
+def named(model: StepModel, graph: Graph) -> StepModel | NamedStep:
+    """Return a step model as its users call it: by names where there are several inputs or outputs."""
+    return NamedStep(model, graph) if len(graph.inputs) > 1 or len(graph.outputs) > 1 else model
