@@ -75,13 +75,37 @@ class Tensor(_Table, frozen=True):
 class StateTable(_Table, frozen=True):
     """One state: its name, shape in the file, value at reset (in real units) and when it is reset.
 
-    initial: one value for all elements, or one an element in row-major order.
+    initial: one value for all elements, or one an element in row-major order. held: what is held by this name is the
+    value at reset instead.
     """
 
     name: str
     shape: list[int]
     initial: float | list[float] = 0.0
     reset: Literal["start", "gap"] = "start"
+    held: str | None = None
+
+
+class HeldTable(_Table, frozen=True):
+    """What a decoder takes from its encoder and holds while it steps: the encoder's `output`, as it is.
+
+    shape: with -1 along the source's time; such an output of an encoder's steps comes row by row, any other holds from
+    the last step on. enters: the model file has an input of that name; else it only is states' value at reset.
+    """
+
+    name: str
+    output: str
+    shape: list[int]
+    dtype: str = "float32"
+    enters: bool = True
+
+
+class GenerateTable(_Table, frozen=True):
+    """How a decoder of tokens generates: the token it starts from, the one that ends it, how many it gives at most."""
+
+    start: int
+    stop: int | None = None
+    max_length: int = 64
 
 
 class Graph(_Table, frozen=True):
@@ -98,6 +122,9 @@ class Graph(_Table, frozen=True):
     """In frames; absent where the memory has no end."""
     length_offset: int = 0
     """The original gives (T + length_offset) // frames_per_step outputs for T frames."""
+    whole: bool = False
+    """An encoder that sees all of its source at every step: it is no step, but runs once over the whole source."""
+    held: list[HeldTable] = []
     max_steps: int | None = None
     """Frames after which the stream must be reset, where positions or memory are bounded; absent where nothing is."""
 
@@ -195,6 +222,7 @@ class Manifest(_Table, frozen=True, kw_only=True):
     decider: dict[str, Any] | None = None
     calibration: str = ""
     """How the decider's thresholds were calibrated."""
+    generate: GenerateTable | None = None
     graphs: list[Graph]
     files: list[ModelFile]
     defaults: dict[str, str]
@@ -217,6 +245,11 @@ class Bundle:
     def digest(self) -> str:
         """The SHA-256 of SHA256SUMS: it names the bundle's whole content."""
         return hashlib.sha256((self.path / SUMS).read_bytes()).hexdigest()
+
+    @property
+    def encoder_decoder(self) -> bool:
+        """Whether it holds an encoder and a decoder instead of one step."""
+        return {graph.name for graph in self.manifest.graphs} == {"encoder", "decoder"}
 
     def graph(self, name: str = "step") -> Graph:
         """Return a graph by name. Raises BundleError if the bundle has none of that name."""
@@ -298,6 +331,8 @@ def _check_references(bundle: Bundle) -> None:
         given = sum(math.prod(output.shape) for output in graph.outputs)
         if graph.name == "step" and given != len(manifest.output.names):
             raise document.fail(f"{len(manifest.output.names)} names for {given} outputs.", "output", "names")
+    if bundle.encoder_decoder:
+        _check_memory(bundle)
     _check_files(bundle)
     variants = {file.variant for file in manifest.files}
     for backend, variant in manifest.defaults.items():
@@ -341,9 +376,24 @@ def _check_graph(document: tables.Document, graph: Graph, index: int) -> None:
             if key == "inputs" and not 0 <= tensor.time_axis < max(len(tensor.shape), 1):
                 raise document.fail(f"the shape {tensor.shape} has no axis {tensor.time_axis}.", *where)
             if isinstance(tensor, StateTable):
+                if tensor.held is not None and tensor.held not in {entry.name for entry in graph.held}:
+                    raise document.fail(f"nothing is held by the name '{tensor.held}'.", *where)
                 given = tensor.initial if isinstance(tensor.initial, list) else [tensor.initial]
                 if len(given) not in (1, math.prod(tensor.shape)) or not all(map(math.isfinite, given)):
                     raise document.fail("`initial` is one finite number, or one an element.", *where)
+
+
+def _check_memory(bundle: Bundle) -> None:
+    """Compare what a decoder holds with what its encoder gives."""
+    decoder = next(index for index, graph in enumerate(bundle.manifest.graphs) if graph.name == "decoder")
+    given = {tensor.name for tensor in bundle.graph("encoder").outputs}
+    for place, entry in enumerate(bundle.manifest.graphs[decoder].held):
+        where = ("graphs", decoder, "held", place)
+        if entry.output not in given:
+            raise bundle.document.fail(f"the encoder has no output '{entry.output}'.", *where)
+        free = [size for size in entry.shape if size != -1]
+        if any(size < 1 for size in free) or math.prod(free) > MAX_NUMBERS:
+            raise bundle.document.fail(f"the shape {entry.shape} is none that a memory has.", *where)
 
 
 def _listed(words: Any) -> str:

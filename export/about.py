@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from edgeseq import tables
-from edgeseq.bundle import ChannelTable, OutputTable, StreamTable
+from edgeseq.bundle import ChannelTable, GenerateTable, OutputTable, StreamTable
 from export.errors import ExportError
 
 
@@ -22,6 +22,7 @@ class About(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     features: list[dict[str, Any]] = []
     output: OutputTable | None = None
     decider: dict[str, Any] | None = None
+    generate: GenerateTable | None = None
     calibration: str = ""
 
     def stream_for(self, features: int) -> StreamTable:

@@ -87,6 +87,13 @@ def choose(
     raise OptionError(_what_hangs_on_it(sequence, frames))
 
 
+def exclude(what: str, **options: object) -> None:
+    """Raise OptionError for options that do not go with a kind of model."""
+    given = [f"--{name.replace('_', '-')}" for name, value in options.items() if value is not None]
+    if given:
+        raise OptionError(f"{' and '.join(given)} cannot be used for {what}.")
+
+
 def _what_hangs_on_it(sequence: Sequence, frames: Items[Frames]) -> str:
     """Say why a choice is needed and, where the window is known, how far the choices lie apart."""
     told = (

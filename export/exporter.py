@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from collections.abc import Sequence as Items
-from importlib.metadata import version as version_of
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -14,20 +13,22 @@ from numpy.typing import NDArray
 
 from edgeseq import backends, verify
 from edgeseq import bundle as bundles
-from edgeseq.bundle import Manifest, Origin
+from edgeseq.bundle import Manifest
 from edgeseq.tables import suggest
 from edgeseq.types import StepModel
 from export import about as abouts
-from export import choices, frames, parity, reference, report
+from export import choices, encoder_decoder, frames, origin, parity, reference, report
 from export.about import About
 from export.errors import ExportError, NoIntegerForm, OptionError
-from export.frontends import Sequence, load
+from export.frontends import EncoderDecoder, Sequence, load
 from export.quantize.reference import Interpreter
-from export.variants import KNOWN, Maker, Variant
+from export.variants import KNOWN, Maker, Variant, describe
 from export.writers import bundle as writer
 
 if TYPE_CHECKING:
     import torch
+
+    Example = torch.Tensor | tuple[torch.Tensor, ...]
 
 Progress = Callable[[str], None]
 Evaluate = Callable[[StepModel], Mapping[str, float]]
@@ -36,7 +37,7 @@ GOLDEN_STEPS = 1000
 
 
 def export(
-    source: str | Path | tuple[torch.nn.Module, torch.Tensor],
+    source: str | Path | tuple[torch.nn.Module, Example],
     output: str | Path,
     *,
     calibration: str | Path | Items[Frames] | None = None,
@@ -68,7 +69,14 @@ def export(
     writer.check(output)
     described = about if isinstance(about, About) else abouts.read(Path(about)) if about is not None else About()
     progress("reading the model")
-    sequence = _load(source, input, time_axis)
+    loaded = _load(source, input, time_axis)
+    if isinstance(loaded, EncoderDecoder):
+        choices.exclude(
+            "an encoder-decoder", calibration=calibration, state=state, window=window, restart=restart,
+            attention_window=attention_window, evaluate=evaluate,
+        )  # fmt: skip
+        return encoder_decoder.export(loaded, output, described, variants, max_steps, progress)
+    sequence = loaded
     _check_described(described, sequence)
     cases, notes = _calibration(calibration, sequence)
     progress("rewriting it to a step")
@@ -84,7 +92,7 @@ def export(
     maker = Maker(stream, [truth.frames for truth in known])
     with writer.folder(output) as folder:
         made = _make(maker, variants, folder, notes, progress)
-        graph = maker.graph()
+        graph = describe(stream)
         golden = parity.truth(sequence, known[0].frames[:GOLDEN_STEPS], choice.length)
         writer.goldens(folder, _goldens(golden, made))
         entries, drifts, accuracy = _prove(made, folder, graph, known, evaluate, progress)
@@ -103,7 +111,7 @@ def export(
             defaults={"ort": default or _default(made)},
             accuracy=accuracy,
             parity=entries,
-            origin=_origin(sequence, notes),
+            origin=origin.of(sequence, notes),
         )
         programs = {variant.name: variant.program for variant in made if variant.program is not None}
         text = report.markdown(manifest, drifts, programs, [*sequence.notes, *stream.notes, *notes])
@@ -148,7 +156,7 @@ def _prove(  # noqa: PLR0917 - one call, above
         model = backends.open_file(folder / variant.file.path, "ort", graph, variant.file)
         entry, drift = parity.measure(model, known)
         if not entry.passed:
-            raise ExportError(_missed(entry))
+            raise ExportError(parity.missed(entry))
         entries.append(entry)
         drifts.append(drift)
         if evaluate is not None:
@@ -176,8 +184,8 @@ def _check_variants(variants: Items[str], default: str | None) -> None:
 
 
 def _load(
-    source: str | Path | tuple[torch.nn.Module, torch.Tensor], input_name: str | None, axis: int | None
-) -> Sequence:
+    source: str | Path | tuple[torch.nn.Module, Example], input_name: str | None, axis: int | None
+) -> Sequence | EncoderDecoder:
     if isinstance(source, str | Path):
         return load(str(source), input_name=input_name, time_axis=axis)
     from export.frontends import torch as frontend  # noqa: PLC0415 - PyTorch loads only for PyTorch sources
@@ -229,24 +237,3 @@ def _goldens(golden: parity.Truth, made: Items[Variant]) -> dict[str, NDArray[An
         arrays[f"{variant.name}.offset"] = np.asarray(last.arrays.get("offset", 0.0), np.float64)
         arrays[f"{variant.name}.zero_point"] = np.array(kind.zero_point, np.int64)
     return arrays
-
-
-def _origin(sequence: Sequence, notes: Items[str]) -> Origin:
-    tools = {name: version_of(name) for name in ("edgeseq", "onnx", "onnxruntime", "numpy")}
-    return Origin(
-        framework=sequence.framework, source=sequence.origin, sha256=sequence.sha256, tools=tools, note="; ".join(notes)
-    )
-
-
-def _missed(entry: bundles.ParityTable) -> str:
-    error = entry.rms_err if entry.metric == "rms" else entry.max_abs_err
-    advice = (
-        "The tolerance is a share of how much the output varies over the calibration frames: calibrate with more of "
-        "the real ones, or leave the variant out with --variants."
-        if entry.metric == "rms"
-        else "The step is not the model: part of it works over time in a way that was not recognized."
-    )
-    return (
-        f"{entry.variant} on {entry.backend} misses its tolerance at output {entry.output}: {entry.metric} error "
-        f"{error:.3g} over {entry.steps:,} steps, {entry.tolerance:.3g} allowed. Nothing was written. {advice}"
-    )

@@ -43,6 +43,11 @@ class Input:
         """Numbers in one frame."""
         return -int(np.prod(self.shape))
 
+    def enter(self, rows: Array) -> Array:
+        """Bring rows [T, features] into the shape and type that the model takes."""
+        rest = [dim for dim in self.shape if dim != -1]
+        return np.moveaxis(rows.reshape(len(rows), *rest), 0, self.time_axis).astype(self.dtype)
+
     def shaped(self, length: int) -> list[int]:
         """Return the shape of so many frames."""
         return [length if dim == -1 else dim for dim in self.shape]
@@ -57,12 +62,16 @@ class Input:
 
 @dataclass
 class State:
-    """One state of the step: where it enters and leaves the graph, and its value at reset."""
+    """One state of the step: where it enters and leaves the graph, and its value at reset.
+
+    held: the held input that gives its value at reset instead.
+    """
 
     name: str
     input: ir.Value
     output: ir.Value
     initial: NDArray[Any]
+    held: str | None = None
 
 
 @dataclass(frozen=True)
@@ -116,6 +125,8 @@ class StreamGraph:
     original: the graph before it was rewritten, where there are such values. attention_window, max_steps: the
     user's choices. narrowed: attention_window cut off what the original sees. limited: beyond max_steps the step would
     not be the original. counted: positions are counted from the first frame.
+
+    held: further inputs that stay the same from step to step, each as it is for two sources of different lengths.
     """
 
     model: ir.Model
@@ -137,6 +148,7 @@ class StreamGraph:
     counted: bool = False
     probed: tuple[int, int] = (0, 0)
     original: ir.Model | None = None
+    held: Mapping[str, tuple[Array, Array]] = field(default_factory=dict)
 
     @property
     def graph(self) -> ir.Graph:
@@ -170,14 +182,15 @@ class StreamGraph:
 
     def noise(self, length: int, seed: int = 0) -> dict[str, Array]:
         """Return random input frames of a length, seeded: what they hold does not matter, only their shape."""
-        return {frames.name: frames.noise(length, seed + place) for place, frames in enumerate(self.frames)}
+        frames = {frames.name: frames.noise(length, seed + place) for place, frames in enumerate(self.frames)}
+        return frames | {name: examples[0] for name, examples in self.held.items()}
 
-    def add_state(self, name: str, initial: Array) -> ir.Value:
+    def add_state(self, name: str, initial: Array, held: str | None = None) -> ir.Value:
         """Add a state of the shape and type of `initial` and return the value it enters as; `leave` closes it."""
         kind = ir.TensorType(ir.DataType.from_numpy(initial.dtype))
         entering = ir.Value(name=self.new_name(f"{name}.in"), shape=ir.Shape(initial.shape), type=kind)
         self.graph.inputs.append(entering)
-        self.states.append(State(name, entering, entering, initial))
+        self.states.append(State(name, entering, entering, initial, held))
         return entering
 
     def leave(self, entering: ir.Value, leaving: ir.Value) -> None:

@@ -160,3 +160,18 @@ def in_chunks(model: StepModel, frames: NDArray[np.float32], rng: np.random.Gene
         rows.append(model.step(chunk[0])[None] if alone else model.run(chunk))
         start += size
     return np.concatenate([*rows, model.flush()])[model.delay :]
+
+
+def missed(entry: ParityTable) -> str:
+    """Say which variant missed its tolerance, and what to do."""
+    error = entry.rms_err if entry.metric == "rms" else entry.max_abs_err
+    advice = (
+        "The tolerance is a share of how much the output varies over the calibration frames: calibrate with more of "
+        "the real ones, or leave the variant out with --variants."
+        if entry.metric == "rms"
+        else "The step is not the model: part of it works over time in a way that was not recognized."
+    )
+    return (
+        f"{entry.variant} on {entry.backend} misses its tolerance at output {entry.output}: {entry.metric} error "
+        f"{error:.3g} over {entry.steps:,} steps, {entry.tolerance:.3g} allowed. Nothing was written. {advice}"
+    )

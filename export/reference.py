@@ -189,7 +189,7 @@ class _Banded:
 
     def _change(self, *, counted: bool) -> None:
         stream = self.stream
-        on_data = time_axis.data_dependent(stream.graph)
+        on_data = time_axis.data_dependent(stream)
         for node in list(stream.graph):
             if node.outputs[0] not in on_data or node.op_type in ("Shape", "Size"):
                 continue

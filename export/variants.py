@@ -57,48 +57,16 @@ class Maker:
         model = writer.quantized_step(program, shapes, str(output.name))
         return Variant(name, model, self._file(name, model, program), program)
 
-    def graph(self) -> Graph:
-        """Return the step graph's description for bundle.toml."""
-        stream, timing = self._stream, self._stream.output_timing
-        return Graph(
-            name="step",
-            inputs=[
-                Tensor(
-                    name=entry.name,
-                    shape=entry.shaped(stream.frames_per_step),
-                    dtype=entry.dtype,
-                    time_axis=entry.time_axis,
-                    tokens=entry.tokens,
-                )
-                for entry in stream.frames
-            ],
-            outputs=[Tensor(name=str(value.name), shape=sizes(value)) for value in stream.outputs],
-            states=[
-                StateTable(name=s.name, shape=list(s.initial.shape), initial=_initial(s.initial)) for s in stream.states
-            ],
-            frames_per_step=stream.frames_per_step,
-            delay=0 if timing is None else timing.delay,
-            warm_up=0 if timing is None or timing.first is None else timing.delay - timing.first // timing.stride,
-            receptive_field=None if timing is None or timing.first is None else timing.last - timing.first + 1,
-            length_offset=0 if timing is None else timing.offset,
-            max_steps=stream.max_steps if stream.limited else None,
-        )
-
     def _file(self, name: str, model: onnx.ModelProto, program: Program | None) -> ModelFile:
         counted = macs.count(model)
         return ModelFile(
-            path=f"step.{name}.onnx", graph="step", variant=name, format="onnx", weight_bytes=_weight_bytes(model),
+            path=f"step.{name}.onnx", graph="step", variant=name, format="onnx", weight_bytes=weight_bytes(model),
             integer_macs=counted.integer, float_macs=counted.floating, states=self._states(program),
         )  # fmt: skip
 
     def _states(self, program: Program | None) -> list[StateTensors]:
         if program is None:
-            return [
-                StateTensors(
-                    name=s.name, input=str(s.input.name), output=str(s.output.name), dtype=s.initial.dtype.name
-                )
-                for s in self._stream.states
-            ]
+            return state_tensors(self._stream)
         result = []
         for state in program.states:
             kind = program.types[state.input]
@@ -112,6 +80,43 @@ class Maker:
         return result
 
 
+def describe(stream: StreamGraph, name: str = "step") -> Graph:
+    """Return a step graph's description for bundle.toml."""
+    timing = stream.output_timing
+    return Graph(
+        name=name,
+        inputs=[
+            Tensor(
+                name=entry.name,
+                shape=entry.shaped(stream.frames_per_step),
+                dtype=entry.dtype,
+                time_axis=entry.time_axis,
+                tokens=entry.tokens,
+            )
+            for entry in stream.frames
+        ],
+        outputs=[Tensor(name=str(value.name), shape=sizes(value)) for value in stream.outputs],
+        states=[
+            StateTable(name=s.name, shape=list(s.initial.shape), initial=_initial(s.initial), held=s.held)
+            for s in stream.states
+        ],
+        frames_per_step=stream.frames_per_step,
+        delay=0 if timing is None else timing.delay,
+        warm_up=0 if timing is None or timing.first is None else timing.delay - timing.first // timing.stride,
+        receptive_field=None if timing is None or timing.first is None else timing.last - timing.first + 1,
+        length_offset=0 if timing is None else timing.offset,
+        max_steps=stream.max_steps if stream.limited else None,
+    )
+
+
+def state_tensors(stream: StreamGraph) -> list[StateTensors]:
+    """Return how the states enter and leave a float step."""
+    return [
+        StateTensors(name=s.name, input=str(s.input.name), output=str(s.output.name), dtype=s.initial.dtype.name)
+        for s in stream.states
+    ]
+
+
 def _check_finite(program: Program, seen: Mapping[str, Seen]) -> None:
     nodes = {op.output: op.node for op in program.ops}
     for name, found in seen.items():
@@ -122,7 +127,7 @@ def _check_finite(program: Program, seen: Mapping[str, Seen]) -> None:
             )
 
 
-def _weight_bytes(model: onnx.ModelProto) -> int:
+def weight_bytes(model: onnx.ModelProto) -> int:
     """Bytes of all stored numbers, without the scalars and shapes that only describe them."""
     arrays = [onnx.numpy_helper.to_array(tensor) for tensor in model.graph.initializer]
     return sum(array.nbytes for array in arrays if array.size > 1 and array.dtype != np.int64)

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
 
 from edgeseq import bundle as bundles
 from edgeseq.errors import ModelError
 from edgeseq.tables import suggest
-from edgeseq.types import StepModel
+from edgeseq.types import Frames, StepModel
 
+Whole = Callable[[Frames], dict[str, NDArray[Any]]]
 FORMATS = {"ort": "onnx"}
 """Backend -> the format of the files that it reads."""
 
@@ -26,6 +31,15 @@ def load(
     if streams != 1:
         raise ModelError(f"no backend steps {streams} streams in one call; load one and fork it for each stream.")
     opened = bundle if isinstance(bundle, bundles.Bundle) else bundles.read(Path(bundle))
+    if opened.encoder_decoder:
+        raise ModelError(f"{opened.path}: holds an encoder and a decoder, no single step; open it with edgeseq.load.")
+    backend, variant = chosen(opened, backend, variant)
+    file = opened.file(variant, FORMATS[backend])
+    return open_file(opened.path / file.path, backend, opened.graph(), file)
+
+
+def chosen(opened: bundles.Bundle, backend: str, variant: str) -> tuple[str, str]:
+    """Return the backend and variant that "auto" stands for. Raises ModelError where there are none such."""
     defaults = opened.manifest.defaults
     if backend == "auto":
         backend = next(iter(defaults))
@@ -35,8 +49,7 @@ def load(
         if backend not in defaults:
             raise ModelError(f"{opened.path}: bundle.toml names no default variant for '{backend}'; choose one.")
         variant = defaults[backend]
-    file = opened.file(variant, FORMATS[backend])
-    return open_file(opened.path / file.path, backend, opened.graph(), file)
+    return backend, variant
 
 
 def open_file(path: Path, backend: str, graph: bundles.Graph, file: bundles.ModelFile) -> StepModel:
@@ -45,11 +58,17 @@ def open_file(path: Path, backend: str, graph: bundles.Graph, file: bundles.Mode
     return model
 
 
+def open_whole(path: Path, backend: str, graph: bundles.Graph, file: bundles.ModelFile) -> Whole:
+    """Open an encoder that runs over its whole source."""
+    run: Whole = importlib.import_module(f"edgeseq.backends.{backend}").open_whole(path, graph, file)
+    return run
+
+
 def choices(bundle: bundles.Bundle) -> list[tuple[str, str]]:
     """Return every (backend, variant) that can be loaded from a bundle here, in the bundle's order."""
     return [
         (backend, file.variant)
         for backend, file_format in FORMATS.items()
         for file in bundle.manifest.files
-        if file.format == file_format
+        if file.format == file_format and file.graph == bundle.manifest.graphs[0].name
     ]

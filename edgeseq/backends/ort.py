@@ -17,6 +17,8 @@ from edgeseq.stepping import Stepping
 from edgeseq.types import Frames, State
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from edgeseq.bundle import Graph, ModelFile
 
 # onnxruntime's wheels send telemetry unless this is set before they are imported.
@@ -42,11 +44,24 @@ class OrtStep(Stepping):
         self.variant = file.variant
         self.warm_up = graph.warm_up
         self.receptive_field = graph.receptive_field
-        self._entries = _entries(graph)
+        self._entries = _entries(graph, graph.frames_per_step)
         self._given = len(graph.outputs)
         self._fetch = [*(tensor.name for tensor in graph.outputs), *(state.output for state in file.states)]
         self._enter = [state.input for state in file.states]
         self._at_reset = [_at_reset(graph, file, index) for index in range(len(file.states))]
+        self._memory: Mapping[str, NDArray[Any]] = {}
+        self._held: dict[str, NDArray[Any]] = {}
+        self.reset()
+
+    def hold(self, memory: Mapping[str, NDArray[Any]]) -> None:
+        """Take what an encoder gave, by the names of the graph's held values, and start anew with it."""
+        self._memory = memory
+        self._held = {entry.name: memory[entry.name] for entry in self._graph.held if entry.enters}
+        begins = {state.name: state.held for state in self._graph.states}
+        for place, entry in enumerate(self._file.states):
+            held = begins[entry.name]
+            if held is not None:
+                self._at_reset[place] = memory[held].reshape(self._at_reset[place].shape).astype(entry.dtype)
         self.reset()
 
     def flush(self) -> Frames:
@@ -63,8 +78,11 @@ class OrtStep(Stepping):
         return owed
 
     def fork(self) -> Self:
-        """Return another step model on the same session, freshly reset."""
-        return type(self)(self._session, self._graph, self._file)
+        """Return another step model on the same session, freshly reset; it holds what this one holds."""
+        other = type(self)(self._session, self._graph, self._file)
+        if self._memory:
+            other.hold(self._memory)
+        return other
 
     def _initial(self) -> list[NDArray[Any]]:
         return list(self._at_reset)
@@ -77,9 +95,9 @@ class OrtStep(Stepping):
 
     def _compute(self, x: Frames) -> Frames:
         feeds = dict(zip(self._enter, self._state, strict=True))
+        feeds.update(self._held)
         for entry in self._entries:
-            part = x if entry.columns is None else x[..., entry.columns]
-            feeds[entry.name] = np.asarray(part, entry.dtype).reshape(entry.shape).transpose(entry.order)
+            feeds[entry.name] = entry.enter(x)
         results = self._session.run(self._fetch, feeds)
         self._state = results[self._given :]
         if self._given == 1:
@@ -97,8 +115,12 @@ class _Entry:
     shape: tuple[int, ...]
     order: tuple[int, ...]
 
+    def enter(self, x: Frames) -> NDArray[Any]:
+        part = x if self.columns is None else x[..., self.columns]
+        return np.asarray(part, self.dtype).reshape(self.shape).transpose(self.order)
 
-def _entries(graph: Graph) -> list[_Entry]:
+
+def _entries(graph: Graph, frames: int) -> list[_Entry]:
     found, start = [], 0
     for tensor, width in zip(graph.inputs, graph.widths, strict=True):
         axis = tensor.time_axis
@@ -106,7 +128,7 @@ def _entries(graph: Graph) -> list[_Entry]:
         order = [place + 1 if place < axis else 0 if place == axis else place for place in range(len(tensor.shape))]
         columns = None if len(graph.inputs) == 1 else slice(start, start + width)
         dtype: type[np.generic] = np.int64 if tensor.dtype == "int64" else np.float32
-        found.append(_Entry(tensor.name, dtype, columns, (graph.frames_per_step, *rest), tuple(order)))
+        found.append(_Entry(tensor.name, dtype, columns, (frames, *rest), tuple(order)))
         start += width
     return found
 
@@ -116,6 +138,27 @@ def open_step(path: Path, graph: Graph, file: ModelFile) -> OrtStep:
     session = open_session(path)
     _check(path, session, graph, file)
     return OrtStep(session, graph, file)
+
+
+def open_whole(path: Path, graph: Graph, file: ModelFile) -> Callable[[Frames], dict[str, NDArray[Any]]]:
+    """Open an encoder that runs over its whole source. Raises ModelError.
+
+    What is returned takes rows [T, features] and gives the graph's outputs by name.
+    """
+    session = open_session(path)
+    names = [tensor.name for tensor in graph.outputs]
+    found = [value.name for value in (*session.get_inputs(), *session.get_outputs())]
+    if file.states or found != [*(tensor.name for tensor in graph.inputs), *names]:
+        raise ModelError(f"{path}: it takes and gives {found}, bundle.toml says otherwise. Export it again.")
+
+    def run(rows: Frames) -> dict[str, NDArray[Any]]:
+        feeds = {entry.name: entry.enter(rows) for entry in _entries(graph, len(rows))}
+        try:
+            return dict(zip(names, session.run(names, feeds), strict=True))
+        except Exception as cause:
+            raise ModelError(f"{path}: does not run on a source of {len(rows)} frames: {cause}") from cause
+
+    return run
 
 
 def open_session(path: Path) -> ort.InferenceSession:
@@ -141,12 +184,20 @@ def _check(path: Path, session: ort.InferenceSession, graph: Graph, file: ModelF
     leaving: dict[str, tuple[tuple[int, ...], str]] = {
         tensor.name: (tuple(tensor.shape), tensor.dtype) for tensor in graph.outputs
     }
+    for held in graph.held:
+        if held.enters:
+            entering[held.name] = (tuple(held.shape), held.dtype)
     for state in file.states:
         entering[state.input] = leaving[state.output] = (shapes[state.name], state.dtype)
     for what, said, found in (("input", entering, session.get_inputs()), ("output", leaving, session.get_outputs())):
-        there = {value.name: (tuple(value.shape), _dtype(value.type)) for value in found}
+        there = {value.name: (_shape(value.shape), _dtype(value.type)) for value in found}
         if there != said:
             raise ModelError(f"{path}: its {what}s are {there}, bundle.toml says {said}. Export it again.")
+
+
+def _shape(dims: list[Any]) -> tuple[int, ...]:
+    """Return a shape with -1 for what is free."""
+    return tuple(dim if isinstance(dim, int) else -1 for dim in dims)
 
 
 def _dtype(ort_type: str) -> str:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from export.errors import ExportError
+from export.frontends.encoder_decoder import EncoderDecoder
 from export.frontends.sequence import Sequence
 
-__all__ = ["Sequence", "load"]
+__all__ = ["EncoderDecoder", "Sequence", "load"]
 
 
-def load(source: str, *, input_name: str | None = None, time_axis: int | None = None) -> Sequence:
+def load(source: str, *, input_name: str | None = None, time_axis: int | None = None) -> Sequence | EncoderDecoder:
     """Load a model: a .onnx or .keras file, or `module.py:function` that gives a PyTorch module and an example.
 
     Raises ExportError for what is neither, or cannot be loaded.

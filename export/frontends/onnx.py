@@ -14,6 +14,8 @@ from onnx.reference import ReferenceEvaluator
 from onnx.reference.ops.op_rnn import RNN_14
 
 from export.errors import ExportError, node_error
+from export.frontends import encoder_decoder
+from export.frontends.encoder_decoder import EncoderDecoder
 from export.frontends.sequence import Sequence, axis_of
 from export.graph import Array, Input, first_line, session
 
@@ -27,8 +29,11 @@ BATCH_WORDS = ("batch", "n", "b")
 ACTIVATIONS = {"RNN": (["Tanh"], ["Relu"]), "GRU": (["Sigmoid", "Tanh"],), "LSTM": (["Sigmoid", "Tanh", "Tanh"],)}
 
 
-def load(path: Path, *, input_name: str | None, time_axis: int | None) -> Sequence:
-    """Load an ONNX sequence model. Raises ExportError saying what is wrong with it."""
+def load(path: Path, *, input_name: str | None, time_axis: int | None) -> Sequence | EncoderDecoder:
+    """Load an ONNX sequence model; the source of an encoder-decoder is its first input.
+
+    Raises ExportError saying what is wrong with it.
+    """
     model = read(path)
     for node in model.graph.node:
         _check_node(model, node)
@@ -63,6 +68,11 @@ def load(path: Path, *, input_name: str | None, time_axis: int | None) -> Sequen
         return _run(path, evaluator, dict(zip(names, floats(x, np.float64), strict=True)))
 
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    if windows[0] is None and encoder_decoder.recognized(inputs, single):
+        for entry in inputs:
+            _fix_shape(model, entry.name, entry.shape, f"{entry.name}_length")
+        source, target = inputs
+        return EncoderDecoder(model, source, target, single, double, "ONNX", path.name, digest, notes)
     sequence = Sequence(
         model, tuple(inputs), single, double, "ONNX", path.name, digest, window=windows[0], notes=notes
     )  # fmt: skip
@@ -279,12 +289,12 @@ def _named(dim: int | str, words: tuple[str, ...]) -> bool:
     return text in words or any(word in text for word in words if len(word) > 1)
 
 
-def _fix_shape(model: onnx.ModelProto, name: str, shape: tuple[int, ...]) -> None:
+def _fix_shape(model: onnx.ModelProto, name: str, shape: tuple[int, ...], time: str = "time") -> None:
     """Set batch to 1 and name the time axis, in place."""
     value = next(value for value in model.graph.input if value.name == name)
     for dim, size in zip(value.type.tensor_type.shape.dim, shape, strict=True):
         if size == -1:
-            dim.dim_param = "time"
+            dim.dim_param = time
         else:
             dim.dim_value = size
     # Shapes noted for another batch size would now contradict the input's.

@@ -54,12 +54,8 @@ class Sequence:
     def to_inputs(self, frames: Array) -> list[Array]:
         """Bring frames [T, features] into the shapes and types that the model takes."""
         bounds = np.cumsum([entry.features for entry in self.inputs])[:-1]
-        given = []
-        for entry, part in zip(self.inputs, np.split(frames, bounds, axis=1), strict=True):
-            rest = [dim for dim in entry.shape if dim != -1]
-            shaped = np.moveaxis(part.reshape(len(part), *rest), 0, entry.time_axis)
-            given.append(shaped.astype(entry.dtype))
-        return given
+        parts = np.split(frames, bounds, axis=1)
+        return [entry.enter(part) for entry, part in zip(self.inputs, parts, strict=True)]
 
     def outputs(self, frames: Array, run: Run) -> NDArray[np.floating]:
         """Run the original over frames [T, features]; return [steps, outputs]; one step for a last-step model."""

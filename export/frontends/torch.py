@@ -18,22 +18,26 @@ import tempfile
 import warnings
 from collections.abc import Iterator
 from collections.abc import Sequence as Items
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import torch
 
 from export.errors import ExportError
+from export.frontends import encoder_decoder
+from export.frontends.encoder_decoder import EncoderDecoder
 from export.frontends.onnx import read
-from export.frontends.sequence import PROOF_LENGTHS, Sequence, axis_of
+from export.frontends.sequence import PROOF_LENGTHS, Run, Sequence, axis_of
 from export.graph import Array, Input, first_line, session
 
 OPSET = 17
 Example = torch.Tensor | tuple[torch.Tensor, ...]
 
 
-def load(path: Path, function: str, *, time_axis: int | None) -> Sequence:
+def load(path: Path, function: str, *, time_axis: int | None) -> Sequence | EncoderDecoder:
     """Call `function` of the file, which gives (module, example), and export the module. Raises ExportError."""
     module, example = _call(path, function)
     return from_module(module, example, f"{path.name}:{function}", _sha256(path), time_axis=time_axis)
@@ -41,7 +45,7 @@ def load(path: Path, function: str, *, time_axis: int | None) -> Sequence:
 
 def from_module(
     module: torch.nn.Module, example: Example, origin: str, sha256: str, *, time_axis: int | None = None
-) -> Sequence:
+) -> Sequence | EncoderDecoder:
     """Export a PyTorch module. example: an input, or several, [batch, time, features] unless time_axis says otherwise.
 
     Tokens come as int64 [batch, time].
@@ -57,45 +61,63 @@ def from_module(
     def double(x: Items[Array]) -> list[Array]:
         return _run(twin, x, torch.float64, origin)
 
+    if encoder_decoder.recognized(inputs, single):
+        source, target = replace(inputs[0], name="source"), replace(inputs[1], name="target")
+        model, note = _exported(module, (source, target), single, encoder_decoder.PROOF_LENGTHS, origin)
+        return EncoderDecoder(model, source, target, single, double, "PyTorch", origin, sha256, [note])
+    model, note = _exported(module, inputs, single, [(length,) * len(inputs) for length in PROOF_LENGTHS], origin)
+    sequence = Sequence(model, inputs, single, double, "PyTorch", origin, sha256)
+    sequence.count_tokens()
+    sequence.keep_streamed()
+    sequence.notes.append(note)
+    return sequence
+
+
+def _exported(
+    module: torch.nn.Module, inputs: tuple[Input, ...], single: Run, lengths: Items[tuple[int, ...]], origin: str
+) -> tuple[onnx.ModelProto, str]:
+    """Return the module's ONNX graph, proven at the lengths given, and what to tell of it.
+
+    Inputs of different lengths have times of their own.
+    """
     recurrent = any(isinstance(part, torch.nn.RNNBase) for part in module.modules())
     reasons = []
     for dynamo in (False, True) if recurrent else (True, False):
         try:
-            model = _export(module, inputs, dynamo=dynamo)
+            model = _export(module, inputs, lengths[1], dynamo=dynamo)
         except Exception as cause:  # noqa: BLE001 - the exporter raises whatever it likes; the reason is told
             reasons.append(f"dynamo={dynamo}: {first_line(cause)}")
             continue
-        sequence = Sequence(model, inputs, single, double, "PyTorch", origin, sha256)
-        sequence.count_tokens()
-        reason = _differs(sequence)
+        reason = _differs(model, inputs, single, lengths)
         if reason is None:
-            sequence.keep_streamed()
-            sequence.notes.append(f"exported by torch.onnx with dynamo={dynamo}, equal at {PROOF_LENGTHS} steps")
-            return sequence
+            steps = ", ".join("/".join(map(str, sorted({*each}))) for each in lengths)
+            return model, f"exported by torch.onnx with dynamo={dynamo}, equal at {steps} steps"
         reasons.append(f"dynamo={dynamo}: {reason}")
     raise ExportError(f"{origin}: PyTorch could not export it with a free time axis ({'; '.join(reasons)}).")
 
 
-def _differs(sequence: Sequence) -> str | None:
+def _differs(
+    model: onnx.ModelProto, inputs: tuple[Input, ...], single: Run, lengths: Items[tuple[int, ...]]
+) -> str | None:
     """Run the export beside the module at several lengths; return how they differ, or None."""
-    runtime = session(sequence.model)
-    for length in PROOF_LENGTHS:
-        x = sequence.noise(length)
-        expected = sequence.single(x)
-        names = [entry.name for entry in sequence.inputs]
+    runtime = session(model)
+    for each in lengths:
+        x = [entry.noise(length, place) for place, (entry, length) in enumerate(zip(inputs, each, strict=True))]
+        expected = single(x)
         try:
-            given = runtime.run(None, dict(zip(names, x, strict=True)))
+            given = runtime.run(None, {entry.name: array for entry, array in zip(inputs, x, strict=True)})
         except Exception as cause:  # noqa: BLE001 - a frozen time axis shows as any kind of failure
-            return f"the export does not run at {length} steps ({first_line(cause)})"
+            return f"the export does not run at {each[0]} steps ({first_line(cause)})"
         # Float32 sums taken in another order differ in their last bits; a frozen or wrong export differs grossly.
         for ours, theirs in zip(given, expected, strict=True):
             if ours.shape != theirs.shape or not np.allclose(ours, theirs, rtol=1e-3, atol=1e-4):
-                return f"the export differs from the module at {length} steps"
+                return f"the export differs from the module at {each[0]} steps"
     return None
 
 
-def _export(module: torch.nn.Module, inputs: tuple[Input, ...], *, dynamo: bool) -> Any:
-    sample = tuple(torch.from_numpy(entry.noise(PROOF_LENGTHS[1])) for entry in inputs)
+def _export(module: torch.nn.Module, inputs: tuple[Input, ...], lengths: tuple[int, ...], *, dynamo: bool) -> Any:
+    sample = tuple(torch.from_numpy(entry.noise(length)) for entry, length in zip(inputs, lengths, strict=True))
+    names = ["time"] * len(inputs) if len(set(lengths)) == 1 else [entry.name for entry in inputs]
     count = len(_tensors(module(*sample)))
     options: dict[str, Any] = {
         "input_names": [entry.name for entry in inputs],
@@ -104,11 +126,15 @@ def _export(module: torch.nn.Module, inputs: tuple[Input, ...], *, dynamo: bool)
         "dynamo": dynamo,
     }
     if dynamo:
-        time = torch.export.Dim("time", min=2, max=1 << 20)
-        options["dynamic_shapes"] = tuple({entry.time_axis: time} for entry in inputs)
+        times = {name: torch.export.Dim(f"{name}_length", min=2, max=1 << 20) for name in names}
+        options["dynamic_shapes"] = tuple(
+            {entry.time_axis: times[name]} for entry, name in zip(inputs, names, strict=True)
+        )
         options["opset_version"] = 18
     else:
-        options["dynamic_axes"] = {entry.name: {entry.time_axis: "time"} for entry in inputs}
+        options["dynamic_axes"] = {
+            entry.name: {entry.time_axis: f"{name}_length"} for entry, name in zip(inputs, names, strict=True)
+        }
     with tempfile.TemporaryDirectory() as folder, _quiet():
         file = Path(folder) / "sequence.onnx"
         torch.onnx.export(module, sample, str(file), **options)

@@ -59,7 +59,7 @@ def apply(stream: StreamGraph) -> bool:
     rings: dict[tuple[ir.Value, int, int], ir.Value] = {}
     changed = False
     nodes = list(stream.graph)
-    on_data = time_axis.data_dependent(stream.graph)
+    on_data = time_axis.data_dependent(stream)
     for node in nodes:
         if node.outputs[0] not in on_data or node.op_type in ("Shape", "Size"):
             continue

@@ -1,7 +1,7 @@
 """Give recurrent ops (RNN, GRU, LSTM) their state: what came in as initial state comes from the last step.
 
 1. The op must run forward, over the time axis, and not depend on sequence lengths.
-2. Its initial state must be a constant (or absent: zero); that is the state's value at reset.
+2. Its initial state must be a constant (or absent: zero), or held; that is the state's value at reset.
 3. Its last state leaves the graph. Where the model itself reads the last state (a last-step head), it reads on from
    there: at every step, the last state is that step's.
 4. Where the input comes late, the state waits for the first entry that exists.
@@ -84,12 +84,13 @@ def _add_state(stream: StreamGraph, node: ir.Node, name: str, position: int, exi
     batch = sizes(node.inputs[0])[0 if integer(node, "layout", 0) else 1]
     shape = (batch, 1, hidden) if integer(node, "layout", 0) else (1, batch, hidden)
     initial = np.zeros(shape, np.float32)
-    if given is not None:
+    held = given.name if given is not None and given.name in stream.held else None
+    if given is not None and held is None:
         content = constant_of(given)  # 2
         if content is None:
             raise node_error(str(node.name), node.op_type, "its initial state is computed from the data.")
         initial = np.broadcast_to(np.asarray(content, np.float32), shape).copy()
-    entering = stream.add_state(name, initial)
+    entering = stream.add_state(name, initial, held)
     node.replace_input_with(INITIAL + position, entering)
     output = 1 + position
     if len(node.outputs) <= output:

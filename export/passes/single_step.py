@@ -16,21 +16,24 @@ def apply(stream: StreamGraph) -> bool:
         value.shape = ir.Shape(frames.shaped(stream.frames_per_step))
     values = [v for node in stream.graph for v in node.outputs if v.name and (v.uses() or v.is_graph_output())]
     content = probe(stream.model, feeds(stream), values)
-    on_data = time_axis.data_dependent(stream.graph)
+    other = probe(stream.model, feeds(stream, 1), values) if stream.held else content
+    on_data = time_axis.data_dependent(stream)
     for value in values:
         array = content[str(value.name)]
         if value not in on_data and not value.is_graph_output():
             value.replace_all_uses_with(stream.constant(f"{value.name}_folded", array))
-        value.shape = ir.Shape(array.shape)
+        # What lies along a held value's own length has no fixed size.
+        dims = zip(array.shape, other[str(value.name)].shape, strict=True)
+        value.shape = ir.Shape([a if a == b else None for a, b in dims])
         value.type = ir.TensorType(ir.DataType.from_numpy(array.dtype))
     common.RemoveUnusedNodesPass()(stream.model)
     return True
 
 
-def feeds(stream: StreamGraph) -> dict[str, Array]:
-    """Return inputs for one step: zero frames and the states at reset."""
+def feeds(stream: StreamGraph, example: int = 0) -> dict[str, Array]:
+    """Return inputs for one step: zero frames, the states at reset, one of the examples of what is held."""
     step: dict[str, Array] = {
         frames.name: np.zeros(frames.shaped(stream.frames_per_step), frames.dtype) for frames in stream.frames
     }
     step.update({str(state.input.name): state.initial for state in stream.states})
-    return step
+    return step | {name: examples[example] for name, examples in stream.held.items()}

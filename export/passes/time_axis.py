@@ -31,7 +31,7 @@ def apply(stream: StreamGraph) -> bool:
     """Fill in `stream.time` and fold what does not depend on data."""
     values = [v for node in stream.graph for v in node.outputs if v.name and (v.uses() or v.is_graph_output())]
     short, long = (probe(stream.model, frames(stream, length), values) for length in LENGTHS)
-    on_data = data_dependent(stream.graph)
+    on_data = data_dependent(stream)
     for given, value in zip(stream.frames, stream.inputs, strict=True):
         stream.time[value], stream.lengths[value] = given.time_axis, LENGTHS
     stream.probed = LENGTHS
@@ -67,13 +67,19 @@ def frames(stream: StreamGraph, length: int, seed: int = 0) -> dict[str, Array]:
     return stream.noise(length, seed)
 
 
-def data_dependent(graph: ir.Graph) -> set[ir.Value]:
-    """Return the values that depend on the content of an input, not only on its shape."""
-    found: set[ir.Value] = set(graph.inputs)
-    for node in graph:
+def data_dependent(stream: StreamGraph) -> set[ir.Value]:
+    """Return the values that depend on the content of an input, not only on its shape.
+
+    The shape of what is held is content, too: the length of its source.
+    """
+    found: set[ir.Value] = set(stream.graph.inputs)
+    held = {value for value in stream.graph.inputs if value.name in stream.held}
+    for node in stream.graph:
         # CastLike takes the second input's type alone.
         read = node.inputs[:1] if node.op_type == "CastLike" else node.inputs
-        reads_content = node.op_type not in ("Shape", "Size") and any(value in found for value in read)
+        reads_content = any(value in (held if node.op_type in ("Shape", "Size") else found) for value in read)
+        if any(value in held for value in read):
+            held.update(node.outputs)
         if reads_content or node.op_type.startswith("Random"):
             found.update(node.outputs)
     return found

@@ -141,7 +141,7 @@ def test_tokens_stream_through_their_table(tmp_path: Path) -> None:
 def test_a_token_that_there_is_not_is_refused(token: float, tmp_path: Path) -> None:
     export.export((Words(), torch.zeros(1, 8, dtype=torch.int64)), tmp_path / "b")
     model = edgeseq.load(tmp_path / "b")
-    with pytest.raises(ModelError, match="there is no token .* from 0 to 10"):
+    with pytest.raises(ModelError, match=r"there is no token .* from 0 to 10"):
         model.step(np.array([token]))
 
 

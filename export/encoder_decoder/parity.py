@@ -1,0 +1,101 @@
+"""Do encoder and decoder together compute what was trained? Held against the original in float64, teacher-forced."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence as Items
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeseq import verify
+from edgeseq.bundle import GenerateTable, ParityTable
+from edgeseq.encoder_decoder import EncoderDecoder as StepPair
+from export import parity
+from export.errors import ExportError
+from export.frontends import EncoderDecoder
+
+LONGEST = 64
+"""Frames of the sources and targets that are compared."""
+GOLDENS = 8
+GREEDY_STEPS = 24
+
+
+@dataclass(frozen=True)
+class Case:
+    """A source and a target, as rows, and the original's outputs on them: float64 and, from float32, its own error."""
+
+    source: NDArray[np.float32]
+    target: NDArray[np.float32]
+    outputs: NDArray[np.float64]
+    own_error: NDArray[np.float64]
+
+
+def cases(model: EncoderDecoder, longest_target: int, seed: int = 0) -> list[Case]:
+    """Run the original on seeded sources and targets of random lengths, `parity.STEPS` target steps at least."""
+    rng = np.random.default_rng(seed)
+    longest_source = _longest_source(model)
+    found: list[Case] = []
+    steps = 0
+    while steps < parity.STEPS:
+        source_length = int(rng.integers(longest_source // 2, longest_source + 1))
+        target_length = int(rng.integers(1, min(longest_target, LONGEST) + 1))
+        given = model.noise(source_length, target_length, 2 * len(found))
+        source, target = (_rows(x, entry.time_axis) for x, entry in zip(given, model.inputs, strict=True))
+        double = model.outputs(source, target, model.double)
+        single = model.outputs(source, target, model.single)
+        found.append(Case(source, target, double.astype(np.float64), np.abs(double - single).max(axis=0)))
+        steps += len(target)
+    return found
+
+
+def truths(known: Items[Case]) -> list[parity.Truth]:
+    """Return the cases as one sequence, as tolerances are taken from it."""
+    outputs = np.concatenate([case.outputs for case in known])
+    frames = np.concatenate([case.target for case in known])
+    return [parity.Truth(frames, np.arange(len(outputs)), outputs, np.max([case.own_error for case in known], axis=0))]
+
+
+def measure(model: StepPair, known: Items[Case], seed: int = 0) -> ParityTable:
+    """Run encoder and decoder on every case, the target in chunks of random length; compare."""
+    rng = np.random.default_rng(seed)
+    errors = []
+    for case in known:
+        given = parity.in_chunks(model.decoder(model.encode(case.source)), case.target, rng)
+        errors.append(given.astype(np.float64) - case.outputs)
+    metric, limits = parity.tolerances(model.variant, truths(known))
+    found = verify.worst(np.concatenate(errors), metric, limits)
+    return ParityTable(
+        variant=model.variant, backend=model.backend, steps=sum(len(case.target) for case in known),
+        max_abs_err=found.max_abs_err, rms_err=found.rms_err, metric=metric, tolerance=found.tolerance,
+        passed=found.passed, output=found.output, tolerances=limits.tolist(),
+    )  # fmt: skip
+
+
+def greedy(model: EncoderDecoder, source: NDArray[np.float32], generate: GenerateTable, steps: int) -> list[int]:
+    """Return the tokens that the original gives in float64, each time run over all it has given so far."""
+    given: list[int] = []
+    while len(given) < steps:
+        target = np.array([generate.start, *given], np.float32)[:, None]
+        token = int(np.argmax(model.outputs(source, target, model.double)[-1]))
+        if token == generate.stop:
+            break
+        given.append(token)
+    return given
+
+
+def _longest_source(model: EncoderDecoder) -> int:
+    """Return how long sources may be, up to LONGEST: tables of positions end somewhere."""
+    length = LONGEST
+    while length > 1:
+        try:
+            model.single(model.noise(length, 5))
+        except ExportError:
+            length //= 2
+        else:
+            return length
+    raise ExportError(f"{model.origin}: it runs on no source of {LONGEST} frames or fewer.")
+
+
+def _rows(array: NDArray[np.generic], axis: int) -> NDArray[np.float32]:
+    return np.moveaxis(array, axis, 0).reshape(array.shape[axis], -1).astype(np.float32)

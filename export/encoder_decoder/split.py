@@ -1,0 +1,152 @@
+"""An encoder-decoder's graph in two: what hangs on the source alone is the encoder, the rest is the decoder.
+
+The cut is laid as late as it goes: everything the target has no part in is computed once a source, keys and values of
+cross-attention included. What crosses it, the encoder gives and the decoder takes as it is: the memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+import onnx
+import onnx_ir as ir
+from onnx_ir.passes import common
+
+from export.errors import ExportError
+from export.graph import Array, Input, StreamGraph, probe
+from export.passes import clean
+
+SOURCES = (37, 53)
+"""Source lengths at which the memory is looked at; where they fail, shorter ones."""
+SHORT_SOURCES = (7, 11)
+
+
+@dataclass(frozen=True)
+class Held:
+    """One value of the memory, as the encoder gives it for two sources of different lengths.
+
+    axes: those that grow with the source.
+    """
+
+    name: str
+    examples: tuple[Array, Array]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Its shape for the shorter source."""
+        return self.examples[0].shape
+
+    @property
+    def axes(self) -> tuple[int, ...]:
+        """The axes along which it grows with the source."""
+        short, long = (example.shape for example in self.examples)
+        return tuple(axis for axis, (a, b) in enumerate(zip(short, long, strict=True)) if a != b)
+
+    def describe(self, value: ir.Value) -> None:
+        """Write shape and type down."""
+        short = self.examples[0]
+        value.shape = ir.Shape(["source" if axis in self.axes else dim for axis, dim in enumerate(short.shape)])
+        value.type = ir.TensorType(ir.DataType.from_numpy(short.dtype))
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Encoder: source → memory. Decoder: target and memory → output."""
+
+    encoder: ir.Model
+    decoder: ir.Model
+    memory: tuple[Held, ...]
+
+
+def split(model: onnx.ModelProto, source: Input, target: Input) -> Parts:
+    """Split a model. Raises ExportError where no part of it hangs on the source."""
+    # The passes' first one brings composite ops, functions and constants into the form in which they are told apart.
+    whole = StreamGraph(ir.from_proto(model), (source, target))
+    clean.apply(whole)
+    graph = whole.graph
+    behind_target = _behind(graph, target.name)
+    behind_source = _behind(graph, source.name) - behind_target
+    reading = [node for node in graph if any(value.name in behind_target for value in node.outputs)]
+    crossing = {value.name for node in reading for value in _reads(node)} & (behind_source | {source.name})
+    if not crossing:
+        raise ExportError(f"nothing behind '{target.name}' reads '{source.name}': they are no encoder and decoder.")
+    names = [str(value.name) for value in _values(graph) if value.name in crossing]
+    memory = _memory(whole, source, target, names)
+    for held in memory:
+        held.describe(next(value for value in _values(graph) if value.name == held.name))
+    encoder = _cut(whole.model, [source.name], names)
+    decoder = _cut(whole.model, [target.name, *names], [str(value.name) for value in graph.outputs])
+    return Parts(encoder, decoder, memory)
+
+
+def _behind(graph: ir.Graph, name: str) -> set[str | None]:
+    """Return the names of all values that hang on an input, or on its length alone."""
+    found: set[str | None] = {name}
+    for node in graph:
+        if any(value.name in found for value in _reads(node)):
+            found.update(value.name for value in node.outputs)
+    return found - {name}
+
+
+def _reads(node: ir.Node) -> Iterator[ir.Value]:
+    """Return what a node reads, and what the graphs inside it take from outside."""
+    yield from (value for value in node.inputs if value is not None)
+    for attribute in node.attributes.values():
+        if attribute.type == ir.AttributeType.GRAPH:
+            inside = attribute.as_graph()
+            own = {*inside.inputs, *inside.initializers.values(), *(v for inner in inside for v in inner.outputs)}
+            yield from (value for inner in inside for value in _reads(inner) if value not in own)
+
+
+def _values(graph: ir.Graph) -> Iterable[ir.Value]:
+    yield from graph.inputs
+    for node in graph:
+        yield from node.outputs
+
+
+def _memory(whole: StreamGraph, source: Input, target: Input, names: list[str]) -> tuple[Held, ...]:
+    """Look at the memory for sources of two lengths."""
+    values = [value for value in _values(whole.graph) if value.name in names and value.name != source.name]
+    for lengths in (SOURCES, SHORT_SOURCES):
+        try:
+            found = [_held_by(whole, source, target, values, length) for length in lengths]
+        except ExportError:
+            if lengths == SHORT_SOURCES:
+                raise
+            continue
+        break
+    return tuple(Held(name, (found[0][name], found[1][name])) for name in names)
+
+
+def _held_by(
+    whole: StreamGraph, source: Input, target: Input, values: list[ir.Value], length: int
+) -> Mapping[str, Array]:
+    given = source.noise(length)
+    return {source.name: given, **probe(whole.model, {source.name: given, target.name: target.noise(5)}, values)}
+
+
+def _cut(model: ir.Model, entering: list[str], leaving: list[str]) -> ir.Model:
+    """Return the part of a model between some of its values, an input of the whole among them or not."""
+    part = model.clone()
+    graph = part.graph
+    values = {str(value.name): value for value in _values(graph)}
+    inputs = []
+    for name in entering:
+        old = values[name]
+        new = ir.Value(name=name, shape=old.shape, type=old.type)
+        old.name = None if old.producer() is None else f"{name}.cut"
+        old.replace_all_uses_with(new, replace_graph_outputs=False)
+        inputs.append(new)
+    outputs = [next(value for value in inputs if value.name == n) if n in entering else values[n] for n in leaving]
+    for place, output in enumerate(outputs):
+        if output in inputs:  # the source itself is part of the memory
+            node = ir.node("Identity", [output])
+            node.outputs[0].name = f"{output.name}.held"
+            node.outputs[0].shape, node.outputs[0].type = output.shape, output.type
+            graph.append(node)
+            outputs[place] = node.outputs[0]
+    graph.inputs[:] = inputs
+    graph.outputs[:] = outputs
+    common.RemoveUnusedNodesPass()(part)
+    return part
