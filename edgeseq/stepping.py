@@ -72,7 +72,7 @@ class Stepping(ABC):
         self._check_room(1)
         if len(self._waiting):
             raise ModelError(f"{len(self._waiting)} frames of an unfinished step wait; finish it with run.")
-        self._check_content(x)
+        check_content(x, self._tokens)
         y = self._advance(x)
         if out is None:
             return y
@@ -86,7 +86,7 @@ class Stepping(ABC):
         """
         if x.ndim != 2 or x.shape[1] != self.features:  # noqa: PLR2004 - frames are a matrix
             raise ModelError(f"run takes frames of shape (T, {self.features}), not {x.shape}.")
-        self._check_content(x)
+        check_content(x, self._tokens)
         frames = np.concatenate([self._waiting, x]) if len(self._waiting) else x
         per_step = self.frames_per_step
         count = len(frames) // per_step
@@ -142,17 +142,19 @@ class Stepping(ABC):
         if self._max_frames is not None and (self._steps + steps) * self.frames_per_step > self._max_frames:
             raise ModelError(f"the model is made for {self._max_frames} frames from a reset; reset it.")
 
-    def _check_content(self, x: Frames) -> None:
-        if not np.isfinite(x).all():
-            raise ModelError("a frame holds NaN or infinity, which the model's state would never forget.")
-        for column, count in self._tokens.items():
-            given = x[..., column]
-            wrong = given[(given != np.rint(given)) | (given < 0) | (given >= count)]
-            if wrong.size:
-                raise ModelError(f"there is no token {wrong.flat[0]:g}; the model knows those from 0 to {count - 1}.")
-
     def _advance(self, x: Frames) -> Frames:
         """Make one step on checked frames and count it."""
         y = self._compute(x)
         self._steps += 1
         return np.full(self.outputs, np.nan, np.float32) if self._steps <= self.delay else y
+
+
+def check_content(x: Frames, tokens: Mapping[int, int]) -> None:
+    """Raise ModelError for frames that are not finite, and for tokens that there are not. tokens: as of Stepping."""
+    if not np.isfinite(x).all():
+        raise ModelError("a frame holds NaN or infinity, which the model's state would never forget.")
+    for column, count in tokens.items():
+        given = x[..., column]
+        wrong = given[(given != np.rint(given)) | (given < 0) | (given >= count)]
+        if wrong.size:
+            raise ModelError(f"there is no token {wrong.flat[0]:g}; the model knows those from 0 to {count - 1}.")

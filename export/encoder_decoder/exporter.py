@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from edgeseq import bundle as bundles
 from edgeseq import encoder_decoder as runtime
-from edgeseq import verify
+from edgeseq import goldens, verify
 from edgeseq.bundle import Graph, HeldTable, Manifest, ModelFile, Tensor
 from export import macs, origin, parity, passes, report, variants
 from export.about import About
@@ -59,8 +59,8 @@ def export(  # noqa: PLR0917 - one call, from the exporter
     notes.extend(parity.chaos(proof.truths(known)))
     with writer.folder(output) as folder:
         graphs, files = _write(folder, encoder, decoder, parts, model.source)
-        goldens = _goldens(model, described, known[: proof.GOLDENS])
-        writer.goldens(folder, goldens)
+        _, limits = parity.tolerances(VARIANT, proof.truths(known))
+        writer.goldens(folder, _goldens(model, described, known[: proof.GOLDENS], limits))
         manifest = Manifest(
             schema=bundles.SCHEMA,
             name=described.name or output.name,
@@ -81,11 +81,11 @@ def export(  # noqa: PLR0917 - one call, from the exporter
         writer.sums(folder)
         progress(f"proving {VARIANT}")
         # Opened from its files and their description, just as a device opens it.
-        entry = proof.measure(runtime.load(bundles.read(folder)), known)
+        entry, drift = proof.measure(runtime.load(bundles.read(folder)), known)
         if not entry.passed:
             raise ExportError(parity.missed(entry))
         manifest = msgspec.structs.replace(manifest, parity=[entry])
-        (folder / "report.md").write_text(report.markdown(manifest, [], {}, [*model.notes, *notes]), "utf-8")
+        (folder / "report.md").write_text(report.markdown(manifest, [drift], {}, [*model.notes, *notes]), "utf-8")
         writer.manifest(folder, manifest)
         writer.sums(folder)
         failed = [verdict for verdict in verify.verify(bundles.read(folder)) if not verdict.passed]
@@ -205,7 +205,9 @@ def _of_length(model: onnx.ModelProto, length: int) -> onnx.ModelProto:
     return copy
 
 
-def _goldens(model: EncoderDecoder, described: About, known: Items[proof.Case]) -> dict[str, NDArray[Any]]:
+def _goldens(
+    model: EncoderDecoder, described: About, known: Items[proof.Case], tolerances: NDArray[np.float64]
+) -> dict[str, NDArray[Any]]:
     """Return parity.npz's arrays: sources and targets one behind another, the original's outputs, its greedy tokens."""
     arrays: dict[str, NDArray[Any]] = {
         "sources": np.concatenate([case.source for case in known]),
@@ -216,9 +218,9 @@ def _goldens(model: EncoderDecoder, described: About, known: Items[proof.Case]) 
     }
     if described.generate is not None:
         steps = min(described.generate.max_length, proof.GREEDY_STEPS)
-        tokens = np.full((len(known), steps), -1, np.int64)
+        tokens = np.full((len(known), steps), goldens.NO_TOKEN, np.int64)
         for row, case in zip(tokens, known, strict=True):
-            given = proof.greedy(model, case.source, described.generate, steps)
+            given = proof.greedy(model, case.source, described.generate, steps, 2 * float(tolerances.max()))
             row[: len(given)] = given
         arrays["greedy"] = tokens
     return arrays

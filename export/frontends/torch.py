@@ -86,7 +86,7 @@ def _exported(
         try:
             model = _export(module, inputs, lengths[1], dynamo=dynamo)
         except Exception as cause:  # noqa: BLE001 - the exporter raises whatever it likes; the reason is told
-            reasons.append(f"dynamo={dynamo}: {first_line(cause)}")
+            reasons.append(f"dynamo={dynamo}: {_reason(cause)}")
             continue
         reason = _differs(model, inputs, single, lengths)
         if reason is None:
@@ -135,7 +135,7 @@ def _export(module: torch.nn.Module, inputs: tuple[Input, ...], lengths: tuple[i
         options["dynamic_axes"] = {
             entry.name: {entry.time_axis: f"{name}_length"} for entry, name in zip(inputs, names, strict=True)
         }
-    with tempfile.TemporaryDirectory() as folder, _quiet():
+    with tempfile.TemporaryDirectory() as folder, _quiet(), _masks_as_given():
         file = Path(folder) / "sequence.onnx"
         torch.onnx.export(module, sample, str(file), **options)
         return read(file)
@@ -155,6 +155,31 @@ def _quiet() -> Iterator[None]:
             yield
         finally:
             logging.disable(logging.NOTSET)
+
+
+@contextlib.contextmanager
+def _masks_as_given() -> Iterator[None]:
+    """Let PyTorch's own Transformer apply masks without first looking whether they are causal.
+
+    That look is a branch on data, which the newer exporter cannot follow; all that hangs on it is a quicker kernel.
+    """
+    layers: Any = torch.nn.modules.transformer
+    detect = getattr(layers, "_detect_is_causal_mask", None)
+    if detect is None:
+        yield
+        return
+    layers._detect_is_causal_mask = lambda mask, is_causal=None, size=None: bool(is_causal)  # noqa: ARG005, SLF001
+    try:
+        yield
+    finally:
+        layers._detect_is_causal_mask = detect  # noqa: SLF001
+
+
+def _reason(cause: BaseException) -> str:
+    """Return the first line of what an exporter stumbled over; the outer errors only say at which of its steps."""
+    while cause.__cause__ is not None:
+        cause = cause.__cause__
+    return first_line(cause)
 
 
 def _call(path: Path, function: str) -> tuple[torch.nn.Module, Example]:
