@@ -20,7 +20,7 @@ from edgeseq.bundle import Graph, HeldTable, Manifest, ModelFile, Tensor
 from export import macs, origin, parity, passes, report, variants
 from export.about import About
 from export.encoder_decoder import parity as proof
-from export.encoder_decoder.split import SOURCES, Held, Parts, split
+from export.encoder_decoder.split import Held, Parts, split
 from export.errors import ExportError, OptionError
 from export.frontends import EncoderDecoder
 from export.graph import Input, StreamGraph
@@ -53,7 +53,7 @@ def export(  # noqa: PLR0917 - one call, from the exporter
     progress("rewriting them to steps")
     decoder = _decoder(parts, model.target, longest)
     encoder = _encoder(parts, model.source)
-    notes = _notes(encoder, decoder)
+    notes = _notes(encoder, decoder, parts.length)
     progress("running the original in float64")
     known = proof.cases(model, decoder.max_steps or proof.LONGEST if decoder.limited else proof.LONGEST)
     notes.extend(parity.chaos(proof.truths(known)))
@@ -133,13 +133,13 @@ def _encoder(parts: Parts, source: Input) -> StreamGraph | str:
     return stream
 
 
-def _notes(encoder: StreamGraph | str, decoder: StreamGraph) -> list[str]:
+def _notes(encoder: StreamGraph | str, decoder: StreamGraph, length: int) -> list[str]:
     told = (
         [f"the encoder runs once over the whole source, since it is no step: {encoder}"]
         if isinstance(encoder, str)
         else ["the encoder steps through the source as it comes", *encoder.notes]
     )
-    return [*told, *decoder.notes, f"multiply-accumulates are those for a source of {SOURCES[0]} frames"]
+    return [*told, *decoder.notes, f"multiply-accumulates are those for a source of {length} frames"]
 
 
 def _write(
@@ -170,8 +170,8 @@ def _write(
     ]
     described = msgspec.structs.replace(variants.describe(decoder, "decoder"), held=held)
     files = [
-        _file(folder, "encoder", first, states),
-        _file(folder, "decoder", second, variants.state_tensors(decoder)),
+        _file(folder, "encoder", first, states, parts.length),
+        _file(folder, "decoder", second, variants.state_tensors(decoder), parts.length),
     ]
     return [graph, described], files
 
@@ -181,10 +181,10 @@ def _held(entry: Held, output: str, *, enters: bool) -> HeldTable:
     return HeldTable(name=entry.name, output=output, shape=shape, dtype=str(entry.examples[0].dtype), enters=enters)
 
 
-def _file(folder: Path, graph: str, model: onnx.ModelProto, states: list[Any]) -> ModelFile:
+def _file(folder: Path, graph: str, model: onnx.ModelProto, states: list[Any], length: int) -> ModelFile:
     path = f"{graph}.{VARIANT}.onnx"
     onnx.save(model, str(folder / path))
-    counted = macs.count(_of_length(model, SOURCES[0]))
+    counted = macs.count(_of_length(model, length))
     return ModelFile(
         path=path, graph=graph, variant=VARIANT, format="onnx", weight_bytes=variants.weight_bytes(model),
         integer_macs=counted.integer, float_macs=counted.floating, states=states,

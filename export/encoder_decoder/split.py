@@ -52,11 +52,12 @@ class Held:
 
 @dataclass(frozen=True)
 class Parts:
-    """Encoder: source → memory. Decoder: target and memory → output."""
+    """Encoder: source → memory. Decoder: target and memory → output. length: of the source that gave the examples."""
 
     encoder: ir.Model
     decoder: ir.Model
     memory: tuple[Held, ...]
+    length: int
 
 
 def split(model: onnx.ModelProto, source: Input, target: Input) -> Parts:
@@ -72,12 +73,12 @@ def split(model: onnx.ModelProto, source: Input, target: Input) -> Parts:
     if not crossing:
         raise ExportError(f"nothing behind '{target.name}' reads '{source.name}': they are no encoder and decoder.")
     names = [str(value.name) for value in _values(graph) if value.name in crossing]
-    memory = _memory(whole, source, target, names)
+    memory, length = _memory(whole, source, target, names)
     for held in memory:
         held.describe(next(value for value in _values(graph) if value.name == held.name))
     encoder = _cut(whole.model, [source.name], names)
     decoder = _cut(whole.model, [target.name, *names], [str(value.name) for value in graph.outputs])
-    return Parts(encoder, decoder, memory)
+    return Parts(encoder, decoder, memory, length)
 
 
 def _behind(graph: ir.Graph, name: str) -> set[str | None]:
@@ -105,8 +106,8 @@ def _values(graph: ir.Graph) -> Iterable[ir.Value]:
         yield from node.outputs
 
 
-def _memory(whole: StreamGraph, source: Input, target: Input, names: list[str]) -> tuple[Held, ...]:
-    """Look at the memory for sources of two lengths."""
+def _memory(whole: StreamGraph, source: Input, target: Input, names: list[str]) -> tuple[tuple[Held, ...], int]:
+    """Look at the memory for sources of two lengths; return the shorter one, too."""
     values = [value for value in _values(whole.graph) if value.name in names and value.name != source.name]
     for lengths in (SOURCES, SHORT_SOURCES):
         try:
@@ -116,7 +117,7 @@ def _memory(whole: StreamGraph, source: Input, target: Input, names: list[str]) 
                 raise
             continue
         break
-    return tuple(Held(name, (found[0][name], found[1][name])) for name in names)
+    return tuple(Held(name, (found[0][name], found[1][name])) for name in names), lengths[0]
 
 
 def _held_by(
