@@ -86,7 +86,9 @@ def export(
     sequence, told = reference.bounded(sequence, stream, cases[0])
     notes.extend(told)
     progress("running the original in float64")
-    known = parity.truths(sequence, cases, choice.length, max_steps if stream.limited else None)
+    longest, told = reference.longest(stream)
+    notes.extend(told)
+    known = parity.truths(sequence, cases, choice.length, longest)
     notes.extend(parity.chaos(known))
     # Ranges are seen on each sequence from its reset, and on the long run, where the state goes where it likes.
     maker = Maker(stream, [truth.frames for truth in known])

@@ -60,7 +60,9 @@ def truths(
     """
     joined = np.concatenate(list(calibration))
     long = np.tile(joined, (-(-STEPS // len(joined)), 1))[: max(STEPS, min(len(joined), 2 * STEPS))]
-    cases = [frames for frames in (long, *calibration[:SEGMENTS]) if len(frames) >= window]
+    # Each sequence ends in another place of a step.
+    cut = [frames[: len(frames) - place] for place, frames in enumerate(calibration[:SEGMENTS])]
+    cases = [frames for frames in (long, *cut) if len(frames) >= max(window, 1)]
     if longest is not None:
         cases = [case[at : at + longest] for case in cases for at in range(0, len(case), longest)]
     return [truth(sequence, frames, window) for frames in cases]

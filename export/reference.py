@@ -25,6 +25,7 @@ from onnx.reference import ReferenceEvaluator
 
 from export.errors import ExportError, node_error
 from export.frontends.onnx import RNN, doubled, floats
+from export.frontends.pools import POOLS
 from export.frontends.sequence import PROOF_LENGTHS, Run, Sequence
 from export.graph import Array, Pair, StreamGraph, Timing, first_line, session
 from export.passes import buffers, clean, pairs, tables, time_axis
@@ -35,6 +36,9 @@ Piece = Callable[[Items[Array], int], Items[Array]]
 PIECE = 512
 """Outputs of one piece at least: with few, most of the work would be what comes before them."""
 COMPARED = 1000
+ENDLESS = 2000
+"""Frames of one run where attention stands beside a memory without end: it can't run in pieces, and the scores of all
+frames with all take memory with their square."""
 ROWS = ".rows"
 
 
@@ -64,6 +68,16 @@ def bounded(sequence: Sequence, stream: StreamGraph, frames: NDArray[np.float32]
         f"unmasked original, whose output varies by {spread:.3g}"
     )
     return result, [told]
+
+
+def longest(stream: StreamGraph) -> tuple[int | None, list[str]]:
+    """Return how long the sequences may be at most that the original runs over, and what must be said of it."""
+    if stream.limited:
+        return stream.max_steps, []
+    timing = stream.output_timing or _of_last_step(stream)
+    if not stream.windows or timing.first is not None:
+        return None, []
+    return ENDLESS, [f"attention beside a memory without end: the original ran from a reset every {ENDLESS:,} frames"]
 
 
 def _of_last_step(stream: StreamGraph) -> Timing:
@@ -137,7 +151,7 @@ class _Banded:
         self.known: dict[tuple[str, bool], Floats] = {}
         self._change(counted=stream.counted)
         model = ir.to_proto(self.stream.model)
-        self.runtime, self.evaluator = session(model), ReferenceEvaluator(doubled(model), new_ops=[RNN])
+        self.runtime, self.evaluator = session(model), ReferenceEvaluator(doubled(model), new_ops=[RNN, *POOLS])
 
     def single(self, x: Items[Array], start: int) -> list[Array]:
         """Run a piece in float32."""

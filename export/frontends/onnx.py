@@ -16,6 +16,7 @@ from onnx.reference.ops.op_rnn import RNN_14
 from export.errors import ExportError, node_error
 from export.frontends import encoder_decoder
 from export.frontends.encoder_decoder import EncoderDecoder
+from export.frontends.pools import POOLS
 from export.frontends.sequence import Sequence, axis_of
 from export.graph import Array, Input, first_line, session
 
@@ -56,7 +57,7 @@ def load(path: Path, *, input_name: str | None, time_axis: int | None) -> Sequen
         )
     runtime = session(model)
     try:
-        evaluator = ReferenceEvaluator(doubled(model), new_ops=[RNN])
+        evaluator = ReferenceEvaluator(doubled(model), new_ops=[RNN, *POOLS])
     except Exception as cause:
         raise ExportError(f"{path}: has no meaning in float64: {first_line(cause)}") from cause
 
