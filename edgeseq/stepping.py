@@ -123,17 +123,16 @@ class Stepping(ABC):
     def _owed(self, total: int) -> Frames:
         """Return the outputs of a sequence of `total` steps that have not come yet, with zeros after its end.
 
-        Frames that wait are its last ones. The stream itself may go on: its state is left as it was.
+        Frames that wait are its last ones. With what came before they are `delay` rows more than the sequence has
+        outputs, the first `delay` NaN, however short it is. The stream itself may go on: its state is left as it was.
         """
         kept = self._state, self._steps, self._waiting
         padded = np.zeros((self.frames_per_step, self.features), np.float32)
         padded[: len(self._waiting)] = self._waiting
         rows = []
-        for number in range(self._steps - self.delay, total):
-            y = self._advance(padded.reshape(self._step_shape))
+        for _ in range(self._steps - self.delay, total):
+            rows.append(self._advance(padded.reshape(self._step_shape)))
             padded = np.zeros_like(padded)
-            if number >= 0:
-                rows.append(y)
         self._state, self._steps, self._waiting = kept
         return np.array(rows, np.float32).reshape(len(rows), self.outputs)
 

@@ -194,7 +194,6 @@ class Scrambler:
                 [("Add", [early, zero], {})],
                 [("Transpose", [early], {"perm": [2, 0, 1]}), ("Transpose", [None], {"perm": [1, 2, 0]})],
                 [("Unsqueeze", [early, axis], {}), ("Squeeze", [None, axis], {})],
-                [("Cast", [early], {"to": 11}), ("Cast", [None], {"to": 1})],
                 [("Neg", [early], {}), ("Neg", [None], {})],
             ]
             result += self.chain(name, *detours[int(self.rng.integers(len(detours)))])
@@ -214,8 +213,10 @@ class Scrambler:
 
     def _constants(self) -> None:
         """Write some weights as Constant nodes."""
-        kept = []
+        kept, read = [], {name for node in self.graph.node for name in node.input}
         for tensor in list(self.graph.initializer):
+            if tensor.name not in read:
+                continue
             if self.chance(0.3):
                 self.graph.node.insert(0, helper.make_node("Constant", [], [tensor.name], value=tensor))
             else:
