@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 
-import numpy as np
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from edgeseq.bundle import Bundle, Graph, ModelFile, ParityTable
+from edgeseq.bundle import Bundle, ParityTable
 from edgeseq.text import amount, size
 
-COLUMNS = ("size", "error", "tolerance", "states", "delay", "warm-\nup", "MACs", "integer")
+COLUMNS = ("size", "error", "allowed", "states", "delay", "warm-\nup", "MACs", "integer")
 ERRORS = {"max": "the greatest", "rms": "the rms"}
 
 
@@ -24,7 +22,7 @@ def show(bundle: Bundle, console: Console) -> None:
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), collapse_padding=True, pad_edge=False, show_edge=False)
     table.add_column("graph" if len(manifest.graphs) > 1 else "variant", no_wrap=True, vertical="bottom")
     for column in COLUMNS:
-        table.add_column(column, justify="right", no_wrap=True)
+        table.add_column(column, justify="right", overflow="fold")
     for row in _rows(bundle):
         table.add_row(*row)
     console.print(Text(f"{manifest.name} {manifest.version}", style="bold"))
@@ -52,7 +50,7 @@ def _rows(bundle: Bundle) -> Iterator[list[str]]:
             file.variant if len(manifest.graphs) == 1 else f"{file.graph} {file.variant}" if several else file.graph,
             size((bundle.path / file.path).stat().st_size),
             *(_judged(judged) if judged is not None else ("", "")),
-            _states(graph, file),
+            f"{len(file.states)}, {size(bundle.state_bytes(file))}" if file.states else "none",
             str(graph.delay),
             str(graph.warm_up),
             amount(macs),
@@ -62,16 +60,7 @@ def _rows(bundle: Bundle) -> Iterator[list[str]]:
 
 def _judged(entry: ParityTable) -> tuple[str, str]:
     """Return the error that the tolerance is for, and that."""
-    return f"{entry.rms_err if entry.metric == 'rms' else entry.max_abs_err:.1e}", f"{entry.tolerance:.1e}"
-
-
-def _states(graph: Graph, file: ModelFile) -> str:
-    """Return how many there are and how many bytes they take."""
-    if not graph.states:
-        return "none"
-    shapes = {state.name: state.shape for state in graph.states}
-    taken = sum(math.prod(shapes[state.name]) * np.dtype(state.dtype).itemsize for state in file.states)
-    return f"{len(graph.states)}, {size(taken)}"
+    return f"{entry.rms_err if entry.metric == 'rms' else entry.max_abs_err:.2g}", f"{entry.tolerance:.2g}"
 
 
 def _facts(bundle: Bundle) -> Iterator[str]:

@@ -141,7 +141,7 @@ def test_the_table_says_all_of_every_variant(gru_bundle: Bundle) -> None:
         row = rows[file.variant]
         assert text.size((gru_bundle.path / file.path).stat().st_size) in row
         entry = next(entry for entry in gru_bundle.manifest.parity if entry.variant == file.variant)
-        assert f"{entry.tolerance:.1e}" in row
+        assert f"{entry.tolerance:.2g}" in row
         assert f"{file.integer_macs + file.float_macs:,}" in row
     # One state of 12: float32, or int16.
     assert "1, 48 B" in rows["float32"]
