@@ -6,6 +6,7 @@
    box. Where a way around an operator that weighs meets it again, as in a residual's Add, another one begins.
 4. An operator that works over time begins a box of its own.
 5. Counters of steps are one state, the clock, with all that is made of them alone.
+6. A state that the clock sets anew is drawn as the state.
 """
 
 from __future__ import annotations
@@ -28,7 +29,6 @@ RECURRENT = {"GRU", "LSTM", "RNN", "Scan", "Loop", "CumSum"}
 PRODUCTS = {"MatMul", "Gemm", "Einsum"}
 CONVOLUTIONS = {"Conv", "ConvTranspose", "MaxPool", "AveragePool", "LpPool"}
 HEAVY = {"GRU", "LSTM", "RNN", "Scan", "Loop", "If", *PRODUCTS, *CONVOLUTIONS}
-TOKENS = {"int64": " tokens"}
 NAMED = 4
 """Light operators of a box that are named."""
 
@@ -91,7 +91,7 @@ def as_trained(model: Sequence | EncoderDecoder) -> Drawing:
             pass  # a window's model need not stream: what is known of its times is drawn
     over_time = {node for node in stream.graph if _over_time(stream, node)}
     entering = {
-        value: Source("input", [str(value.name), _size(entry.shape) + TOKENS.get(entry.dtype, "")])
+        value: Source("input", [str(value.name), _frame(entry.shape, tokens=entry.dtype == "int64")])
         for value, entry in zip(stream.inputs, stream.frames, strict=True)
     }
     return _draw(stream.graph, entering, {}, over_time)
@@ -118,17 +118,21 @@ def as_step(stream: StreamGraph) -> Drawing:
             entering[value] = Source("state", [state.name, _size(state.initial.shape)])
         else:
             kind = "held" if value.name in stream.held else "input"
-            tokens = TOKENS["int64"] if value.dtype == ir.DataType.INT64 and kind == "input" else ""
-            entering[value] = Source(kind, [str(value.name), _size(value.shape or ()) + tokens])
-    held = {value for value in states if entering[value].kind == "state"}
-    reading = {node for node in stream.graph if any(value in held for value in reads(node))}
-    return _draw(stream.graph, entering, states, reading)
+            tokens = kind == "input" and value.dtype == ir.DataType.INT64
+            entering[value] = Source(kind, [str(value.name), _frame(value.shape or (), tokens=tokens)])
+    return _draw(stream.graph, entering, states, set())
 
 
 def _size(shape: Iterable[object]) -> str:
     """Say a shape without its ones."""
     kept = ["time" if dim == -1 or not isinstance(dim, int) else str(dim) for dim in shape if dim != 1]
     return " × ".join(kept) or "1"
+
+
+def _frame(shape: Iterable[object], *, tokens: bool) -> str:
+    """Say the shape of what enters, in tokens where it is made of them."""
+    size = _size(shape)
+    return f"{size} token{'s' * (size != '1')}" if tokens else size
 
 
 def _over_time(stream: StreamGraph, node: ir.Node) -> bool:
@@ -139,12 +143,22 @@ def _over_time(stream: StreamGraph, node: ir.Node) -> bool:
     if not stream.time and node.op_type in PRODUCTS:
         return all(constant_of(value) is None for value in node.inputs[:2])  # attention, mostly
     if node.op_type in CONVOLUTIONS:
-        place = stream.time[timed[0]] - 2 if timed else 0
-        return (_kernel(node) or (1,))[place] > 1 or (ints(node, "strides") or (1,) * (place + 1))[place] > 1
+        return any(number > 1 for number in _along_time(node, stream.time[timed[0]] - 2 if timed else None))
     given = [value for value in node.outputs if value in stream.time]
     if not timed:
         return False
     return not given or stream.lengths.get(timed[0]) != stream.lengths.get(given[0])
+
+
+def _along_time(node: ir.Node, place: int | None) -> tuple[int, ...]:
+    """Return a convolution's kernel and stride along the time axis, or along all axes where that is not known.
+
+    place: of the time axis among those that the kernel runs along; it is none of them where time stands for a batch.
+    """
+    numbers = [_kernel(node), ints(node, "strides")]
+    if place is None:
+        return sum(numbers, ())
+    return tuple(each[place] for each in numbers if 0 <= place < len(each))
 
 
 class _Sorter:
@@ -166,10 +180,14 @@ class _Sorter:
         if all(self._is("clock", each) for each in read):
             self.made.update(dict.fromkeys(node.outputs, next(iter(read))))  # 5
             return
-        timed = node in self.over_time
+        held = [each for each in read if not self._is("clock", each)]
+        if node.op_type == "Where" and len(held) == 1 and self._is("state", held[0]):
+            self.made.update(dict.fromkeys(node.outputs, held[0]))  # 6
+            return
+        timed = node in self.over_time or any(self._is("state", each) for each in read)
         table = node.op_type == "Gather" and constant_of(node.inputs[0]) is not None
         heavy = node.op_type in HEAVY or table
-        quiet = node.op_type in QUIET and not heavy and not self._chooses(node, read) and not self._joins(node)
+        quiet = node.op_type in QUIET and not heavy and not self._chooses(node) and not self._joins(node)
         key = next(
             (key for key in sorted(_boxes(read), reverse=True) if self._open(key, read, heavy, quiet, timed)), None
         )
@@ -189,15 +207,16 @@ class _Sorter:
         """Return whether a node may join a box."""
         box = self.boxes[key]
         others = {each for each in read - {key} if not self._is("clock", each)}
+        others -= {each for each in self.reads[key] if self._is("state", each)}
         if heavy:
             return not box.head and not box.light and not others  # 2
         if others and (box.head or not others <= self.reads[key]):
             return False  # 3
         return quiet or box.over_time == timed or bool(box.over_time and box.head)  # 2, 4
 
-    def _chooses(self, node: ir.Node, read: set[int | ir.Value]) -> bool:
+    def _chooses(self, node: ir.Node) -> bool:
         """Return whether a node that only changes shapes picks one of several times."""
-        return node in self.over_time and not any(self._is("state", each) for each in read)
+        return node in self.over_time
 
     def _joins(self, node: ir.Node) -> bool:
         """Return whether a Concat joins what comes from several places; with a state it is a memory."""
@@ -268,18 +287,19 @@ def _told(node: ir.Node) -> list[str]:
         table = sizes(node.inputs[0])
         return [f"Embedding {table[0]} → {table[-1] if len(table) > 1 else 1}"]
     if op in CONVOLUTIONS:
-        weight = sizes(node.inputs[1]) if len(node.inputs) > 1 else []
         groups = integer(node, "group", 1)
-        if op == "ConvTranspose":
-            weight = weight[1::-1]
-        channels = f" {weight[1] * groups} → {weight[0]}" if op == "Conv" else f" {weight[1]} → {weight[0] * groups}"
+        channels = ""
+        if len(node.inputs) > 1:
+            first, second, *_ = sizes(node.inputs[1])
+            before, after = (second, first) if op == "Conv" else (first, second)
+            channels = f" {before * groups} → {after}" if op == "Conv" else f" {before} → {after * groups}"
         details = [
             f"kernel {_by(_kernel(node))}",
             *(f"{word} {_by(ints(node, name))}" for word, name in (("stride", "strides"), ("dilation", "dilations"))
               if any(number > 1 for number in ints(node, name))),
             *([f"groups {groups}"] if groups > 1 else []),
         ]  # fmt: skip
-        return [f"{op}{channels if weight else ''}", ", ".join(details)]
+        return [f"{op}{channels}", ", ".join(details)]
     weight = sizes(node.inputs[1]) if len(node.inputs) > 1 and constant_of(node.inputs[1]) is not None else []
     if op in ("GRU", "LSTM", "RNN") and weight:
         two = node.attributes.get("direction")

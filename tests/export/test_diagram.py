@@ -13,6 +13,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
+from test_convolution import Stack
 from torch import nn
 
 import export
@@ -119,6 +120,43 @@ def test_branches_with_different_delays() -> None:
     _, edges = check(before)
     add = next(line.split("[")[0].strip() for line in before if '"Add"' in line)
     assert sum(end == add for _, end in edges) == 2
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_convolutions_and_poolings_of_every_kind(seed: int) -> None:
+    before, after = both(Stack(seed, strides=True))
+    for kind in ("Conv", "Pool"):
+        assert any(kind in line for line in before) == any(kind in line for line in after)
+
+
+class Crnn(nn.Module):
+    """Features of each frame by a convolution over them alone, and a recurrent layer over time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.features, self.memory = nn.Conv1d(1, 3, 3, padding=1), nn.GRU(15, 4, batch_first=True)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = torch.relu(self.features(x.reshape(-1, 1, 5)))
+        return self.memory(y.reshape(1, -1, 15))[0]
+
+
+def test_a_convolution_over_features_works_over_no_time() -> None:
+    sequence = frontend.from_module(Crnn().eval(), models.example(), "m", "")
+    lines = mermaid.flowchart(diagram.as_trained(sequence))
+    check(lines)
+    (convolution,) = (line for line in lines if "Conv" in line)
+    assert convolution.endswith('["Conv 1 → 3<br/>kernel 3<br/>Relu"]')
+
+
+def test_states_that_restart_stand_at_their_layers() -> None:
+    sequence = frontend.from_module(models.random_module(3, last=True, kind="gru"), models.example(), "m", "")
+    lines = mermaid.flowchart(diagram.as_step(Choice("restart", 10).rewrite(sequence)))
+    _, edges = check(lines)
+    for name in (line.strip().split("[")[0] for line in lines if "[(" in line and "clock" not in line):
+        (cell,) = {end for start, end in edges if start == name}
+        assert any(line.strip().startswith(f'{cell}["GRU') for line in lines)
 
 
 class Attention(nn.Module):
