@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from collections.abc import Sequence as Items
 from pathlib import Path
 from typing import Any
@@ -17,17 +16,17 @@ from edgeseq import bundle as bundles
 from edgeseq import encoder_decoder as runtime
 from edgeseq import goldens, verify
 from edgeseq.bundle import Graph, HeldTable, Manifest, ModelFile, Tensor
-from export import macs, origin, parity, passes, report, variants
+from export import diagram, macs, origin, parity, passes, report, variants
 from export.about import About
 from export.encoder_decoder import parity as proof
 from export.encoder_decoder.split import Held, Parts, split
 from export.errors import ExportError, OptionError
 from export.frontends import EncoderDecoder
 from export.graph import Input, StreamGraph
+from export.progress import Progress, counted
 from export.writers import bundle as writer
 from export.writers import onnx as onnx_writer
 
-Progress = Callable[[str], None]
 VARIANT = "float32"
 
 
@@ -54,8 +53,8 @@ def export(  # noqa: PLR0917 - one call, from the exporter
     decoder = _decoder(parts, model.target, longest)
     encoder = _encoder(parts, model.source)
     notes = _notes(encoder, decoder, parts.length)
-    progress("running the original in float64")
-    known = proof.cases(model, decoder.max_steps or proof.LONGEST if decoder.limited else proof.LONGEST)
+    longest_target = decoder.max_steps or proof.LONGEST if decoder.limited else proof.LONGEST
+    known = proof.cases(model, longest_target, counted(progress, "running the original in float64", parity.STEPS))
     notes.extend(parity.chaos(proof.truths(known)))
     with writer.folder(output) as folder:
         graphs, files = _write(folder, encoder, decoder, parts, model.source)
@@ -79,15 +78,24 @@ def export(  # noqa: PLR0917 - one call, from the exporter
         )
         writer.manifest(folder, manifest)
         writer.sums(folder)
-        progress(f"proving {VARIANT}")
+        tick = counted(progress, f"proving {VARIANT}", sum(len(case.target) for case in known))
         # Opened from its files and their description, just as a device opens it.
-        entry, drift = proof.measure(runtime.load(bundles.read(folder)), known)
+        entry, drift = proof.measure(runtime.load(bundles.read(folder)), known, tick)
         if not entry.passed:
             raise ExportError(parity.missed(entry))
         manifest = msgspec.structs.replace(manifest, parity=[entry])
-        (folder / "report.md").write_text(report.markdown(manifest, [drift], {}, [*model.notes, *notes]), "utf-8")
+        pictures = diagram.pictures(
+            diagram.as_trained(model),
+            {
+                "encoder": diagram.whole(parts.encoder) if isinstance(encoder, str) else diagram.as_step(encoder),
+                "decoder": diagram.as_step(decoder),
+            },
+        )
+        text = report.markdown(manifest, [drift], {}, [*model.notes, *notes], pictures)
+        (folder / "report.md").write_text(text, "utf-8")
         writer.manifest(folder, manifest)
         writer.sums(folder)
+        progress("verifying the bundle")
         failed = [verdict for verdict in verify.verify(bundles.read(folder)) if not verdict.passed]
         if failed:
             raise ExportError(f"the goldens of {failed[0].variant} fail on {failed[0].backend}: {failed[0]}.")

@@ -6,7 +6,7 @@ cross-attention included. What crosses it, the encoder gives and the decoder tak
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import onnx
@@ -14,7 +14,7 @@ import onnx_ir as ir
 from onnx_ir.passes import common
 
 from export.errors import ExportError
-from export.graph import Array, Input, StreamGraph, probe
+from export.graph import Array, Input, StreamGraph, probe, reads
 from export.passes import clean
 
 SOURCES = (37, 53)
@@ -69,7 +69,7 @@ def split(model: onnx.ModelProto, source: Input, target: Input) -> Parts:
     behind_target = _behind(graph, target.name)
     behind_source = _behind(graph, source.name) - behind_target
     reading = [node for node in graph if any(value.name in behind_target for value in node.outputs)]
-    crossing = {value.name for node in reading for value in _reads(node)} & (behind_source | {source.name})
+    crossing = {value.name for node in reading for value in reads(node)} & (behind_source | {source.name})
     if not crossing:
         raise ExportError(f"nothing behind '{target.name}' reads '{source.name}': they are no encoder and decoder.")
     names = [str(value.name) for value in _values(graph) if value.name in crossing]
@@ -85,19 +85,9 @@ def _behind(graph: ir.Graph, name: str) -> set[str | None]:
     """Return the names of all values that hang on an input, or on its length alone."""
     found: set[str | None] = {name}
     for node in graph:
-        if any(value.name in found for value in _reads(node)):
+        if any(value.name in found for value in reads(node)):
             found.update(value.name for value in node.outputs)
     return found - {name}
-
-
-def _reads(node: ir.Node) -> Iterator[ir.Value]:
-    """Return what a node reads, and what the graphs inside it take from outside."""
-    yield from (value for value in node.inputs if value is not None)
-    for attribute in node.attributes.values():
-        if attribute.type == ir.AttributeType.GRAPH:
-            inside = attribute.as_graph()
-            own = {*inside.inputs, *inside.initializers.values(), *(v for inner in inside for v in inner.outputs)}
-            yield from (value for inner in inside for value in _reads(inner) if value not in own)
 
 
 def _values(graph: ir.Graph) -> Iterable[ir.Value]:
