@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
+from collections.abc import Sequence as Items
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -249,6 +250,11 @@ def integer(node: ir.Node, name: str, default: int) -> int:
     """Return an INT attribute."""
     attribute = node.attributes.get(name)
     return attribute.as_int() if attribute else default
+
+
+def floats(x: Items[Array], dtype: type[np.floating]) -> list[Array]:
+    """Return arrays with all that are floats in one type; tokens stay as they are."""
+    return [array.astype(dtype) if array.dtype.kind == "f" else array for array in x]
 
 
 def session(model: onnx.ModelProto, *, optimize: bool = True, threads: int = 1) -> ort.InferenceSession:

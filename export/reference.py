@@ -24,9 +24,9 @@ from numpy.typing import NDArray
 from onnx.reference import ReferenceEvaluator
 
 from export.errors import ExportError, node_error
-from export.frontends.onnx import RNN, doubled, floats
+from export.frontends.doubles import doubled, evaluator
 from export.frontends.sequence import PROOF_LENGTHS, Run, Sequence
-from export.graph import Array, Pair, StreamGraph, Timing, first_line, session
+from export.graph import Array, Pair, StreamGraph, Timing, first_line, floats, session
 from export.passes import buffers, clean, pairs, tables, time_axis
 
 Floats = NDArray[np.floating]
@@ -137,7 +137,7 @@ class _Banded:
         self.known: dict[tuple[str, bool], Floats] = {}
         self._change(counted=stream.counted)
         model = ir.to_proto(self.stream.model)
-        self.runtime, self.evaluator = session(model), ReferenceEvaluator(doubled(model), new_ops=[RNN])
+        self.runtime, self.evaluator = session(model), evaluator(model)
 
     def single(self, x: Items[Array], start: int) -> list[Array]:
         """Run a piece in float32."""

@@ -10,14 +10,13 @@ from typing import Any, Literal
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
-from onnx.reference import ReferenceEvaluator
-from onnx.reference.ops.op_rnn import RNN_14
 
 from export.errors import ExportError, node_error
-from export.frontends import encoder_decoder
+from export.frontends import encoder_decoder, fixed
+from export.frontends.doubles import evaluator
 from export.frontends.encoder_decoder import EncoderDecoder
 from export.frontends.sequence import Sequence, axis_of
-from export.graph import Array, Input, first_line, session
+from export.graph import Array, Input, first_line, floats, session
 
 MIN_OPSET = 13
 MAX_BYTES = 2 << 30
@@ -45,8 +44,8 @@ def load(path: Path, *, input_name: str | None, time_axis: int | None) -> Sequen
         shape = tuple(-1 if i == axis else dim if isinstance(dim, int) else 1 for i, dim in enumerate(dims))
         _fix_shape(model, value.name, shape)
         inputs.append(Input(value.name, shape, ELEMENTS[value.type.tensor_type.elem_type]))
-        fixed = dims[axis]
-        windows.append(fixed if isinstance(fixed, int) else None)
+        length = dims[axis]
+        windows.append(length if isinstance(length, int) else None)
     if len(set(windows)) > 1:
         said = ", ".join(f"'{entry.name}' at {window or 'any'}" for entry, window in zip(inputs, windows, strict=True))
         raise ExportError(
@@ -55,7 +54,7 @@ def load(path: Path, *, input_name: str | None, time_axis: int | None) -> Sequen
         )
     runtime = session(model)
     try:
-        evaluator = ReferenceEvaluator(doubled(model), new_ops=[RNN])
+        engine = evaluator(model)
     except Exception as cause:
         raise ExportError(f"{path}: has no meaning in float64: {first_line(cause)}") from cause
 
@@ -65,7 +64,7 @@ def load(path: Path, *, input_name: str | None, time_axis: int | None) -> Sequen
         return _run(path, runtime, dict(zip(names, floats(x, np.float32), strict=True)))
 
     def double(x: Items[Array]) -> list[Array]:
-        return _run(path, evaluator, dict(zip(names, floats(x, np.float64), strict=True)))
+        return _run(path, engine, dict(zip(names, floats(x, np.float64), strict=True)))
 
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     if windows[0] is None and encoder_decoder.recognized(inputs, single):
@@ -76,27 +75,10 @@ def load(path: Path, *, input_name: str | None, time_axis: int | None) -> Sequen
     sequence = Sequence(
         model, tuple(inputs), single, double, "ONNX", path.name, digest, window=windows[0], notes=notes
     )  # fmt: skip
-    if windows[0] is not None:
-        _check_freed(path, sequence, windows[0])
+    sequence = fixed.freed(sequence)
     sequence.count_tokens()
     sequence.keep_streamed()
     return sequence
-
-
-def _check_freed(path: Path, sequence: Sequence, window: int) -> None:
-    """See whether a model still runs at other lengths than the one it was fixed to."""
-    try:
-        sequence.single(sequence.noise(window + 1))
-    except ExportError as cause:
-        raise ExportError(
-            f"{path}: its time axis is fixed at {window} steps and its nodes hold that length too ({cause}). Export it "
-            "again with a dynamic time axis."
-        ) from cause
-
-
-def floats(x: Items[Array], dtype: type[np.floating]) -> list[Array]:
-    """Return arrays with all that are floats in one type; tokens stay as they are."""
-    return [array.astype(dtype) if array.dtype.kind == "f" else array for array in x]
 
 
 def _run(path: Path, engine: Any, feeds: dict[str, Array]) -> list[Array]:
@@ -105,16 +87,6 @@ def _run(path: Path, engine: Any, feeds: dict[str, Array]) -> list[Array]:
     except Exception as cause:
         shape = next(iter(feeds.values())).shape
         raise ExportError(f"{path}: does not run on frames of the shape {shape}: {first_line(cause)}") from cause
-
-
-class RNN(RNN_14):
-    """ONNX's own reference of the op knows tanh alone."""
-
-    op_domain = ""
-
-    def choose_act(self, name: str, alpha: float | None, beta: float | None) -> Any:
-        """Return an activation function by its ONNX name."""
-        return (lambda x: np.maximum(x, 0)) if name == "Relu" else super().choose_act(name, alpha, beta)  # type: ignore[no-untyped-call]
 
 
 def _check_node(model: onnx.ModelProto, node: onnx.NodeProto) -> None:
@@ -160,38 +132,6 @@ def read(path: Path) -> onnx.ModelProto:
     if not model.graph.output:
         raise ExportError(f"{path}: its graph has no output.")
     return model
-
-
-def doubled(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Return the model with all its float32 weights, inputs, constants and casts in float64."""
-    copy = onnx.ModelProto()
-    copy.CopyFrom(model)
-    _double_graph(copy.graph)
-    return copy
-
-
-def _double_graph(graph: onnx.GraphProto) -> None:
-    for tensor in graph.initializer:
-        _double_tensor(tensor)
-    for value in [*graph.input, *graph.output, *graph.value_info]:
-        if value.type.tensor_type.elem_type == TensorProto.FLOAT:
-            value.type.tensor_type.elem_type = TensorProto.DOUBLE
-    for node in graph.node:
-        for attribute in node.attribute:
-            if attribute.HasField("t"):
-                _double_tensor(attribute.t)
-            if attribute.HasField("g"):
-                _double_graph(attribute.g)
-            if node.op_type == "Cast" and attribute.name == "to" and attribute.i == TensorProto.FLOAT:
-                attribute.i = TensorProto.DOUBLE
-        if node.op_type == "ConstantOfShape" and not node.attribute:
-            zero = numpy_helper.from_array(np.zeros(1, np.float64))
-            node.attribute.append(helper.make_attribute("value", zero))
-
-
-def _double_tensor(tensor: onnx.TensorProto) -> None:
-    if tensor.data_type == TensorProto.FLOAT:
-        tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float64), tensor.name))
 
 
 def _check_external(path: Path, model: onnx.ModelProto) -> None:

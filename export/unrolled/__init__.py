@@ -20,12 +20,11 @@ from typing import Any
 import numpy as np
 import onnx
 import onnx_ir as ir
-from onnx.reference import ReferenceEvaluator
 from onnx_ir.passes import common
 
 from export.errors import ExportError
-from export.frontends.onnx import RNN, doubled, floats
-from export.graph import Array, Input, StreamGraph, first_line, session
+from export.frontends.doubles import evaluator
+from export.graph import Array, Input, StreamGraph, first_line, floats, session
 from export.unrolled import loop, steps
 from export.unrolled.groups import Grouping, Unlike, components
 from export.unrolled.prepare import Keys, prepared
@@ -93,7 +92,7 @@ def _truths(original: onnx.ModelProto, stream: StreamGraph, length: int) -> dict
 
 def _double(model: onnx.ModelProto) -> Any:
     try:
-        return ReferenceEvaluator(doubled(model), new_ops=[RNN])
+        return evaluator(model)
     except Exception as cause:
         raise ExportError(f"it has no meaning in float64: {first_line(cause)}") from cause
 

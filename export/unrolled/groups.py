@@ -274,7 +274,9 @@ class Grouping:
             else:
                 by = reader or node
                 told = (str(by.name), by.op_type) if by is not None else (str(value.name), "output")
-                raise node_error(*told, f"it reads step {turn} of {self.length} by its number, behind a loop over time.")
+                raise node_error(
+                    *told, f"it reads step {turn} of {self.length} by its number, behind a loop over time."
+                )
         return list(found)
 
     def _compare_turn(
@@ -310,7 +312,7 @@ class Grouping:
         if not same or one is None or one.number != turn:
             raise self._unlike(value.producer(), f"it does not take step {turn} as the other steps take theirs.")
 
-    def _compare_input(  # noqa: PLR0917
+    def _compare_input(
         self,
         loop: Loop,
         turn: int,

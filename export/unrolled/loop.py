@@ -15,11 +15,10 @@ from typing import Any
 
 import numpy as np
 import onnx_ir as ir
-from onnx.reference import ReferenceEvaluator
 
 from export.errors import node_error
-from export.frontends.onnx import RNN, doubled
-from export.graph import Array, constant_of, ints
+from export.frontends.doubles import evaluator
+from export.graph import Array, constant_of
 from export.unrolled.groups import Loop, Slot, Unlike, initial_of
 from export.unrolled.steps import Step, Walk, shape
 
@@ -117,7 +116,10 @@ class _Writer:
         if value.const_value is not None and value not in self.made:
             name = self._name(value.name)
             self.made[value] = ir.Value(
-                name=name, const_value=ir.tensor(value.const_value.numpy(), name=name), shape=value.shape, type=value.type
+                name=name,
+                const_value=ir.tensor(value.const_value.numpy(), name=name),
+                shape=value.shape,
+                type=value.type,
             )
             self.graph.register_initializer(self.made[value])
         return self.made[value]
@@ -255,7 +257,7 @@ def _replace(old: ir.Value, new: ir.Value, but: ir.Node | None = None) -> None:
 def _prove(loop: Loop, body: Body, writer: _Writer, found: Walk, truths: Mapping[str, Array]) -> None:
     """Run the body in float64 over the first turns and compare (4)."""
     model = ir.Model(body.graph, ir_version=10)
-    evaluator = ReferenceEvaluator(doubled(ir.to_proto(model)), new_ops=[RNN])
+    engine = evaluator(ir.to_proto(model))
     steps = {(step.source, step.number): value for value, step in found.steps.items()}
     states: list[Any] = [
         array.astype(np.float64) if array.dtype.kind == "f" else array
@@ -271,7 +273,7 @@ def _prove(loop: Loop, body: Body, writer: _Writer, found: Walk, truths: Mapping
             feeds.append(truths[str(value.name)] if rest is None else rest)
         inner = [str(writer.made[value].name) for value in watched]
         leaving = [str(value.name) for value in body.graph.outputs[: len(states)]]
-        given = evaluator.run([*leaving, *inner], dict(zip(names, [*states, *feeds], strict=True)))
+        given = engine.run([*leaving, *inner], dict(zip(names, [*states, *feeds], strict=True)))
         states = given[: len(states)]
         for value, content in zip(watched, given[len(states) :], strict=True):
             if value not in first:

@@ -62,7 +62,12 @@ class Keys:
 
     def op(self, node: ir.Node) -> Hashable:
         """Return a key that nodes of the same op and the same attributes share."""
-        return node.domain, node.op_type, len(node.outputs), tuple(sorted(map(self._attribute, node.attributes.items())))
+        return (
+            node.domain,
+            node.op_type,
+            len(node.outputs),
+            tuple(sorted(map(self._attribute, node.attributes.items()))),
+        )
 
     @staticmethod
     def _attribute(item: tuple[str, ir.Attr | ir.RefAttr]) -> tuple[str, str]:

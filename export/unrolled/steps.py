@@ -254,7 +254,7 @@ def _free_reshape(found: Walk, node: ir.Node, value: ir.Value, axis: int) -> Non
     _replace(found, node, 1, np.array([-1 if i == places[0] else dim for i, dim in enumerate(target)], np.int64))
 
 
-def _hold_once(found: Walk, node: ir.Node, index: int, content: Array, grown: set[int]) -> None:  # noqa: PLR0917
+def _hold_once(found: Walk, node: ir.Node, index: int, content: Array, grown: set[int]) -> None:
     for axis in grown:
         if -axis > content.ndim or content.shape[axis] == 1:
             continue
