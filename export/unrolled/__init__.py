@@ -1,11 +1,11 @@
 """Roll loops over time that an exporter unrolled into ONNX Scan ops, and set the graph's time axis free.
 
-An exporter that knows no loops writes one as T copies of what it does at a step. Here these are found and written as one
-Scan each. No layer is looked for and no name is read: T groups of nodes that are proven to be alike are a loop.
+An exporter that knows no loops writes one as T copies of what it does at a step. Here these are found and written as
+one Scan each. No layer is looked for and no name is read: T groups of nodes that are proven to be alike are a loop.
 
 1. prepare.py: at the fixed length all shapes and all that depends on no data are constants.
 2. steps.py: where time runs, and where single steps are taken out of it.
-3. groups.py: the groups, one a turn, compared with one of them.
+3. turns.py, compare.py: the groups, one a turn, compared with one of them.
 4. loop.py: the Scan in their place. A layer on top of it then has a value with time again: back to 2.
 5. At the fixed length the result equals the original, in float32 and in float64, and it runs at others.
 
@@ -26,8 +26,9 @@ from export.errors import ExportError
 from export.frontends.doubles import evaluator
 from export.graph import Array, Input, StreamGraph, first_line, floats, session
 from export.unrolled import loop, steps
-from export.unrolled.groups import Grouping, Unlike, components
+from export.unrolled.compare import UnlikeError
 from export.unrolled.prepare import Keys, prepared
+from export.unrolled.turns import Turns, components
 
 NEAR = {"float32": 1e-4, "float64": 1e-6}
 """How far, as a share of the outputs' size, two orders of the same sums may lie apart."""
@@ -69,16 +70,12 @@ def _roll(found: steps.Walk, region: list[ir.Node], number: int, truths: dict[st
     """Roll one loop (3, 4): with the least state, or else with a state whose initial value is known."""
     keys = Keys()
     try:
-        loop.insert(Grouping(found, region, keys, late=True).loop(), found, number, truths)
-    except Unlike:
-        grouping = Grouping(found, region, keys, late=False)
         try:
-            loop.insert(grouping.loop(), found, number, truths)
-        except ExportError:
-            grouping.check_direction()
-            raise
+            loop.insert(Turns(found, region, keys, late=True).loop(), found, number, truths)
+        except UnlikeError:
+            loop.insert(Turns(found, region, keys, late=False).loop(), found, number, truths)
     except ExportError:
-        Grouping(found, region, keys, late=False).check_direction()
+        Turns(found, region, keys, late=False).check_direction()
         raise
 
 

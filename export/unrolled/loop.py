@@ -1,6 +1,7 @@
 """Write a recognized loop as an ONNX Scan, and prove its first turns.
 
-1. The body is the template. States come first, then the steps; what several turns back is read goes from state to state.
+1. The body is the template. States come first, then the steps; what is read from several turns back goes from state to
+   state.
 2. Time is on axis 0 of what goes in and comes out, as every engine has it: Transpose stands around where it was not.
 3. A value of the last turn is the last state, or the last row of what comes out.
 4. The first turns were computed otherwise, where the exporter folded the initial state: the body, run in float64 on the
@@ -19,7 +20,7 @@ import onnx_ir as ir
 from export.errors import node_error
 from export.frontends.doubles import evaluator
 from export.graph import Array, constant_of
-from export.unrolled.groups import Loop, Slot, Unlike, initial_of
+from export.unrolled.compare import Loop, Slot, UnlikeError
 from export.unrolled.steps import Step, Walk, shape
 
 NEAR = 1e-5
@@ -155,18 +156,20 @@ class _Writer:
 
 
 def insert(loop: Loop, found: Walk, number: int, truths: Mapping[str, Array]) -> None:
-    """Put a Scan in the place of a loop's nodes. truths: the original's values in float64. Raises Unlike (4)."""
+    """Put a Scan in the place of a loop's nodes. truths: the original's values in float64. Raises UnlikeError (4)."""
     writer = _Writer(loop, found, f"loop{number}")
     body = writer.body()
-    _prove(loop, body, writer, found, truths)
+    try:
+        _prove(loop, body, writer, found, truths)
+    except UnlikeError:
+        if not loop.initial:
+            raise
+        loop.initial.clear()  # a constant that only seemed to stand in a slot's place
+        _prove(loop, body, writer, found, truths)
     graph, prefix = found.graph, writer.prefix
     emit = _emitter(graph, prefix)
-    inputs = []
-    for slot in body.states:
-        array = initial_of(loop, slot)
-        inputs.append(_constant(graph, f"{prefix}.initial{len(inputs)}", array))
-    for step in body.sources:
-        inputs.append(_time_first(emit, step))  # 2
+    initial = [_constant(graph, f"{prefix}.initial{i}", loop.start(slot)) for i, slot in enumerate(body.states)]
+    inputs = [*initial, *(_time_first(emit, step) for step in body.sources)]  # 2
     scan = ir.Node(
         "", "Scan", inputs,
         [ir.AttrGraph("body", body.graph), ir.AttrInt64("num_scan_inputs", len(body.sources))],
@@ -261,7 +264,7 @@ def _prove(loop: Loop, body: Body, writer: _Writer, found: Walk, truths: Mapping
     steps = {(step.source, step.number): value for value, step in found.steps.items()}
     states: list[Any] = [
         array.astype(np.float64) if array.dtype.kind == "f" else array
-        for array in (initial_of(loop, slot) for slot in body.states)
+        for array in (loop.start(slot) for slot in body.states)
     ]
     names = [str(value.name) for value in body.graph.inputs]
     watched = [value for value, back in body.states if back == 1] + [*loop.packs.values(), *loop.last.values()]
@@ -281,9 +284,8 @@ def _prove(loop: Loop, body: Body, writer: _Writer, found: Walk, truths: Mapping
             expected = truths[str(first[value].name)]
             apart = np.abs(content - expected).max(initial=0)
             if not apart <= NEAR * max(1.0, float(np.abs(expected).max(initial=0))):
-                node = first[value].producer()
-                name, op_type = (str(node.name), node.op_type) if node else (str(value.name), "value")
-                raise Unlike(str(node_error(
-                    name, op_type, f"a loop over time was unrolled here, but step {turn} is not computed as those "
-                    f"after it are: from no constant state known does the loop give its value ({apart:.2g} apart).",
-                )))  # fmt: skip
+                raise UnlikeError.of(
+                    first[value].producer(),
+                    f"step {turn} is not computed as those after it are: from no constant state known does the loop "
+                    f"give its value ({apart:.2g} apart).",
+                )

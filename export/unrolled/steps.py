@@ -147,6 +147,11 @@ def _take_steps(found: Walk, value: ir.Value) -> None:
     for node, index in value.uses():
         if index == 0 and node.graph is found.graph:
             taken |= _taken(node, value, axis, length)
+    once: dict[Step, ir.Value] = {}
+    for output, step in list(taken.items()):
+        if once.setdefault(step, output) is not output and not output.is_graph_output():
+            output.replace_all_uses_with(once[step])
+            del taken[output]
     numbers = {step.number for step in taken.values()}
     if len(numbers) >= max(LEAST, length - 1):
         found.steps |= taken
@@ -156,6 +161,11 @@ def _take_steps(found: Walk, value: ir.Value) -> None:
         for output, step in taken.items():
             if step.number == length - 1:
                 _from_the_end(found, output)  # 3
+            elif output.uses() or output.is_graph_output():
+                raise node_error(
+                    *_told(output), f"it takes step {step.number} of {length} by its number, and not all of the others are "
+                    "taken as it is."
+                )  # fmt: skip
 
 
 def _taken(node: ir.Node, value: ir.Value, axis: int, length: int) -> dict[ir.Value, Step]:
@@ -181,6 +191,11 @@ def _bounds(node: ir.Node, rank: int) -> tuple[int, int, int, int] | None:
         return None
     start, stop, axis, *step = [int(array.reshape(())) for array in content if array is not None]
     return start, stop, axis % rank, step[0] if step else 1
+
+
+def _told(output: ir.Value) -> tuple[str, str]:
+    node = output.producer()
+    return (str(node.name), node.op_type) if node is not None else (str(output.name), "input")
 
 
 def _from_the_end(found: Walk, output: ir.Value) -> None:
