@@ -34,8 +34,7 @@ def load(path: Path, *, input_name: str | None, time_axis: int | None) -> Sequen
     Raises ExportError saying what is wrong with it.
     """
     model = read(path)
-    for node in model.graph.node:
-        _check_node(model, node)
+    _check_nodes(model)
     notes: list[str] = []
     inputs, windows = [], []
     for value in _choose_inputs(path, model, input_name):
@@ -89,7 +88,21 @@ def _run(path: Path, engine: Any, feeds: dict[str, Array]) -> list[Array]:
         raise ExportError(f"{path}: does not run on frames of the shape {shape}: {first_line(cause)}") from cause
 
 
-def _check_node(model: onnx.ModelProto, node: onnx.NodeProto) -> None:
+def _graphs(graph: onnx.GraphProto) -> list[onnx.GraphProto]:
+    """Return a graph and all graphs that its nodes run inside."""
+    held = [attribute.g for node in graph.node for attribute in node.attribute if attribute.HasField("g")]
+    return [graph, *(inner for each in held for inner in _graphs(each))]
+
+
+def _check_nodes(model: onnx.ModelProto) -> None:
+    graphs = _graphs(model.graph)
+    weights = {tensor.name: tensor for graph in graphs for tensor in graph.initializer}
+    for graph in graphs:
+        for node in graph.node:
+            _check_node(weights, node)
+
+
+def _check_node(weights: dict[str, onnx.TensorProto], node: onnx.NodeProto) -> None:
     """Refuse weights that are no numbers, and what ONNX's reference passes over without a word."""
     if any(attribute.name == "input_forget" and attribute.i for attribute in node.attribute):
         raise node_error(node.name, node.op_type, "coupled input and forget gates are not supported.")
@@ -98,7 +111,7 @@ def _check_node(model: onnx.ModelProto, node: onnx.NodeProto) -> None:
         if given not in [words * directions for words in ACTIVATIONS.get(node.op_type, ()) for directions in (1, 2)]:
             raise node_error(node.name, node.op_type, f"the activations {given} are not supported in an ONNX source.")
     for name in node.input:
-        tensor = next((tensor for tensor in model.graph.initializer if tensor.name == name), None)
+        tensor = weights.get(name)
         if tensor is None or tensor.data_type not in (TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16):
             continue
         array = numpy_helper.to_array(tensor)
@@ -238,7 +251,8 @@ def _fix_shape(model: onnx.ModelProto, name: str, shape: tuple[int, ...], time: 
         else:
             dim.dim_value = size
     # Shapes noted for another batch size would now contradict the input's.
-    del model.graph.value_info[:]
+    for graph in _graphs(model.graph):
+        del graph.value_info[:]
     for output in model.graph.output:
         for dim in output.type.tensor_type.shape.dim:
             if not dim.HasField("dim_value"):

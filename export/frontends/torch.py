@@ -129,7 +129,9 @@ def _differs(
     return None
 
 
-def _export(module: torch.nn.Module, inputs: tuple[Input, ...], lengths: tuple[int, ...], *, dynamo: bool, free: bool = True) -> Any:
+def _export(
+    module: torch.nn.Module, inputs: tuple[Input, ...], lengths: tuple[int, ...], *, dynamo: bool, free: bool = True
+) -> Any:
     sample = tuple(torch.from_numpy(entry.noise(length)) for entry, length in zip(inputs, lengths, strict=True))
     names = ["time"] * len(inputs) if len(set(lengths)) == 1 else [entry.name for entry in inputs]
     count = len(_tensors(module(*sample)))
