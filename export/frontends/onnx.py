@@ -226,8 +226,6 @@ def _choose_axis(
     features = next((dim for place, dim in reversed(list(enumerate(dims))) if place != axis), 1)
     if not isinstance(features, int) and not (matrix and tokens):
         raise ExportError(f"{path}: the number of features of '{value.name}' is not fixed (shape {dims}).")
-    if isinstance(dims[axis], int):
-        notes.append(f"the time axis was fixed at {dims[axis]} steps and was set free")
     size = dims[1 if axis == 0 else 0] if len(dims) > 1 else 1
     if not (matrix and not tokens) and isinstance(size, int) and size != 1:
         raise ExportError(

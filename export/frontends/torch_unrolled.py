@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 import warnings
+from typing import Any
 
 import onnx
 import torch
@@ -34,7 +35,9 @@ def unrolls(module: torch.nn.Module, inputs: tuple[Input, ...]) -> bool:
         try:
             with torch.no_grad(), warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                traced = torch.jit.trace(module, sample, check_trace=False, strict=False)
+                traced: Any = torch.jit.trace(  # type: ignore[no-untyped-call]
+                    module, sample, check_trace=False, strict=False
+                )
         except Exception:  # noqa: BLE001 - what cannot be traced is left to the exporters
             return False
         counts.add(sum(1 for _ in traced.inlined_graph.nodes()))
@@ -94,8 +97,8 @@ class _Projected(torch.nn.Module):
     def _layer(
         self, steps: torch.Tensor, h: torch.Tensor, c: torch.Tensor, ending: str
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        weights = {name: getattr(self.lstm, f"{name}{ending}", None) for name in
-                   ("weight_ih", "weight_hh", "weight_hr", "bias_ih", "bias_hh")}  # fmt: skip
+        names = ("weight_ih", "weight_hh", "weight_hr", "bias_ih", "bias_hh")
+        weights: dict[str, Any] = {name: getattr(self.lstm, f"{name}{ending}", None) for name in names}
         linear = torch.nn.functional.linear
         ys = []
         for t in range(steps.shape[0]):

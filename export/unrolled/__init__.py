@@ -66,6 +66,19 @@ def rolled(model: onnx.ModelProto, inputs: tuple[Input, ...], length: int) -> tu
     return result, count
 
 
+def unrolled_over(model: onnx.ModelProto, inputs: tuple[Input, ...], length: int) -> int:
+    """Return over how many steps a loop is unrolled in a model that runs at a length; 0 where none is seen."""
+    try:
+        stream, longer = prepared(model, inputs, length), steps.longer_than(length)
+        shapes = {value: tuple(given.shaped(longer)) for given, value in zip(inputs, stream.inputs, strict=True)}
+        found = steps.walk(stream.graph, shapes, length, longer)
+    except steps.NumberedError as cause:
+        return max(cause.numbers) + 1 if len(cause.numbers) >= steps.LEAST else 0
+    except Exception:  # noqa: BLE001 - it is only looked at; what is wrong with it is told by what reads it in earnest
+        return 0
+    return max(found.lengths.values(), default=0)
+
+
 def _roll(found: steps.Walk, region: list[ir.Node], number: int, truths: dict[str, Array]) -> None:
     """Roll one loop (3, 4): with the least state, or else with a state whose initial value is known."""
     keys = Keys()
@@ -108,7 +121,7 @@ def _prove(original: onnx.ModelProto, result: onnx.ModelProto, inputs: tuple[Inp
         _run(engines["float32"][1], {entry.name: entry.noise(other) for entry in inputs})
 
 
-def _run(engine: Any, feeds: dict[str, Array]) -> Items[Array]:
+def _run(engine: Any, feeds: dict[str, Array]) -> Items[Any]:
     try:
         return [np.asarray(y) for y in engine.run(None, feeds)]
     except Exception as cause:

@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -82,7 +83,10 @@ class Comparison:
         self.found, self.keys, self.level, self.loop = found, keys, level, loop
 
     def compare(self, leaving: list[list[Pair]]) -> None:
-        """Compare all turns, the last one first. leaving: of each turn; what is handed on is added. Raises UnlikeError."""
+        """Compare all turns, the last one first. leaving: of each turn; what is handed on is added.
+
+        Raises UnlikeError.
+        """
         for turn in reversed(range(self.loop.length)):
             if turn >= self.loop.depth:
                 self._alike(turn, leaving)  # 1
@@ -99,24 +103,26 @@ class Comparison:
                     raise UnlikeError.of(value.producer(), "two of its values stand for one.")
                 continue
             seen[meant] = value
-            node, like = value.producer(), meant.producer()
             if meant in self.found.steps or value in self.found.steps:
                 self._same_step(turn, value, meant)
+            else:
+                for back, pair in self._inputs(turn, value, meant):
+                    (leaving[turn - back] if back else rest).append(pair)
+
+    def _inputs(self, turn: int, value: ir.Value, meant: ir.Value) -> Iterator[tuple[int, Pair]]:
+        """Compare the nodes that give two values; return what of their inputs is to be compared, and where."""
+        node, like = value.producer(), meant.producer()
+        if node is None or like is None or self.keys.op(node) != self.keys.op(like):
+            raise UnlikeError.of(node, f"at step {turn} other ops stand there than at the others.")
+        if len(node.inputs) != len(like.inputs) or node.outputs.index(value) != like.outputs.index(meant):
+            raise UnlikeError.of(node, f"at step {turn} it is not connected as at the others.")
+        for given, other in zip(node.inputs, like.inputs, strict=True):
+            if self._same_constant(turn, node, given, other) or given is None or other is None:
                 continue
-            if node is None or like is None or self.keys.op(node) != self.keys.op(like):
-                raise UnlikeError.of(node, f"at step {turn} other ops stand there than at the others.")
-            if len(node.inputs) != len(like.inputs) or node.outputs.index(value) != like.outputs.index(meant):
-                raise UnlikeError.of(node, f"at step {turn} it is not connected as at the others.")
-            for given, other in zip(node.inputs, like.inputs, strict=True):
-                if self._same_constant(turn, node, given, other) or given is None or other is None:
-                    continue
-                back = self._back(node, other)
-                if self.level.get(given) != turn - back:
-                    raise UnlikeError.of(node, f"at step {turn} it reads another step than the others do.")
-                if back:
-                    leaving[turn - back].append((given, self.loop.meaning[other][0]))
-                else:
-                    rest.append((given, other))
+            back = self._back(node, other)
+            if self.level.get(given) != turn - back:
+                raise UnlikeError.of(node, f"at step {turn} it reads another step than the others do.")
+            yield back, (given, self.loop.meaning[other][0] if back else other)
 
     def _same_step(self, turn: int, value: ir.Value, meant: ir.Value) -> None:
         one, other = self.found.steps.get(value), self.found.steps.get(meant)

@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from export.errors import node_error
 from export.frontends.doubles import evaluator
 from export.graph import Array, constant_of
 from export.unrolled.compare import Loop, Slot, UnlikeError
@@ -276,7 +275,7 @@ def _prove(loop: Loop, body: Body, writer: _Writer, found: Walk, truths: Mapping
             feeds.append(truths[str(value.name)] if rest is None else rest)
         inner = [str(writer.made[value].name) for value in watched]
         leaving = [str(value.name) for value in body.graph.outputs[: len(states)]]
-        given = engine.run([*leaving, *inner], dict(zip(names, [*states, *feeds], strict=True)))
+        given: Any = engine.run([*leaving, *inner], dict(zip(names, [*states, *feeds], strict=True)))
         states = given[: len(states)]
         for value, content in zip(watched, given[len(states) :], strict=True):
             if value not in first:

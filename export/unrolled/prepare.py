@@ -70,7 +70,7 @@ class Keys:
         )
 
     @staticmethod
-    def _attribute(item: tuple[str, ir.Attr | ir.RefAttr]) -> tuple[str, str]:
+    def _attribute(item: tuple[str, ir.Attr]) -> tuple[str, str]:
         name, attribute = item
         value = attribute.value
         if isinstance(value, ir.TensorProtocol):
@@ -127,4 +127,4 @@ def _unchanged(node: ir.Node) -> ir.Value | None:
 def _forward(node: ir.Node) -> bool:
     steps = node.inputs[4] if len(node.inputs) > 4 else None  # noqa: PLR2004 - Slice's fifth input
     content = constant_of(steps)
-    return steps is None or (content is not None and bool((content > 0).all()))
+    return steps is None or (content is not None and bool((np.asarray(content, np.int64) > 0).all()))

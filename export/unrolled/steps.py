@@ -10,6 +10,7 @@ and at a longer one; no op is matched but those that take steps out or hold the 
 4. Reshape, Expand and Slice that hold the length as a number get one that does not: Reshape, by which element lies
    where; the others, since they meant the whole axis.
 5. A constant as long as time, but the same at all times, is held once. One that differs is refused.
+6. What is gathered over time and divided by the number of steps is a mean, which would be wrong at other lengths.
 """
 
 from __future__ import annotations
@@ -29,6 +30,12 @@ from export.passes.pointwise import ELEMENTWISE
 LEAST = 3
 """Steps at least of what is unrolled: with two there is nothing to compare."""
 END = np.iinfo(np.int64).max
+
+
+class NumberedError(ExportError):
+    """Some steps are taken by their numbers, and not all."""
+
+    numbers: frozenset[int] = frozenset()
 
 
 class Step(NamedTuple):
@@ -162,10 +169,12 @@ def _take_steps(found: Walk, value: ir.Value) -> None:
             if step.number == length - 1:
                 _from_the_end(found, output)  # 3
             elif output.uses() or output.is_graph_output():
-                raise node_error(
-                    *_told(output), f"it takes step {step.number} of {length} by its number, and not all of the others are "
-                    "taken as it is."
-                )  # fmt: skip
+                reason = (
+                    f"it takes step {step.number} of {length} by its number, and not all of the others are taken so."
+                )
+                refusal = NumberedError(str(node_error(*_told(output), reason)))
+                refusal.numbers = frozenset(numbers)
+                raise refusal
 
 
 def _taken(node: ir.Node, value: ir.Value, axis: int, length: int) -> dict[ir.Value, Step]:
@@ -225,15 +234,26 @@ def _grown(found: Walk, node: ir.Node) -> list[tuple[int, ...]]:
     """Return the shapes of a node's outputs at the longer length."""
     given = [value for value in node.inputs if value is not None and value.const_value is None]
     if not any(found.time(value) for value in given):
+        _check_share(found, node)
         return [shape(output) for output in node.outputs]
     _free(found, node)
     try:
         return _run(found, node)
     except ExportError as cause:
+        reason = f"it holds the number of {found.fixed} time steps and does not run at another ({cause})."
+        raise node_error(str(node.name), node.op_type, reason) from cause
+
+
+def _check_share(found: Walk, node: ir.Node) -> None:
+    """Refuse a mean over time that was written as a sum divided by how many steps there are (6)."""
+    counts = {"Div": found.fixed, "Mul": 1 / found.fixed}
+    content = [array for value in node.inputs if (array := constant_of(value)) is not None and array.dtype.kind == "f"]
+    if node.op_type in counts and any(np.allclose(array, counts[node.op_type], rtol=1e-6, atol=0) for array in content):
         raise node_error(
-            str(node.name), node.op_type, f"it holds the number of {found.fixed} time steps and does not run at another "
-            f"({cause})",
-        ) from cause  # fmt: skip
+            str(node.name),
+            node.op_type,
+            f"it divides what was gathered over time by the number of steps, {found.fixed}.",
+        )
 
 
 def _free(found: Walk, node: ir.Node) -> None:
