@@ -49,6 +49,12 @@ class Lowering:
             raise NoIntegerForm("quantized variants take models of one input and one output; export float32 alone.")
         if self.stream.frames[0].dtype != "float32":
             raise NoIntegerForm("quantized variants take frames of float32, not tokens; export float32 alone.")
+        for state in self.stream.states:
+            if state.initial.dtype != np.float32:
+                raise NoIntegerForm(
+                    f"the state '{state.name}' is {state.initial.dtype}, which has no integer form yet; export float32 "
+                    "alone."
+                )
         try:
             for node in self.stream.graph:
                 self._node(node)

@@ -21,14 +21,12 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 from numpy.typing import NDArray
-from onnx.reference import ReferenceEvaluator
 
 from export.errors import ExportError, node_error
-from export.frontends.onnx import RNN, doubled, floats
-from export.frontends.pools import POOLS
+from export.frontends.doubles import evaluator
 from export.frontends.sequence import PROOF_LENGTHS, Run, Sequence
-from export.graph import Array, Pair, StreamGraph, Timing, first_line, session
-from export.passes import buffers, clean, pairs, tables, time_axis
+from export.graph import Array, Pair, StreamGraph, Timing, first_line, floats, session
+from export.passes import buffers, clean, loops, pairs, tables, time_axis
 
 Floats = NDArray[np.floating]
 Piece = Callable[[Items[Array], int], Items[Array]]
@@ -143,7 +141,7 @@ class _Banded:
     def __init__(self, sequence: Sequence, stream: StreamGraph) -> None:
         self.stream = StreamGraph(ir.from_proto(sequence.model), sequence.inputs)
         self.stream.attention_window, self.stream.max_steps = stream.attention_window, stream.max_steps
-        for rule in (clean.apply, time_axis.apply, pairs.apply):
+        for rule in (clean.apply, loops.apply, time_axis.apply, pairs.apply):
             rule(self.stream)
         original = self.stream.original or self.stream.model
         self.positions = ir.to_proto(original)
@@ -151,7 +149,7 @@ class _Banded:
         self.known: dict[tuple[str, bool], Floats] = {}
         self._change(counted=stream.counted)
         model = ir.to_proto(self.stream.model)
-        self.runtime, self.evaluator = session(model), ReferenceEvaluator(doubled(model), new_ops=[RNN, *POOLS])
+        self.runtime, self.evaluator = session(model), evaluator(model)
 
     def single(self, x: Items[Array], start: int) -> list[Array]:
         """Run a piece in float32."""
@@ -178,19 +176,18 @@ class _Banded:
         """Return the positions of a whole sequence: in float64 from the original in float64."""
         found = self.known.get((entry.name, double))
         if found is None or found.shape[entry.axis] * entry.stride - entry.offset < steps:
-            wanted = self._ancestors(entry.name.removesuffix(ROWS), double=double)
+            wanted = self._ancestors(entry.name.removesuffix(ROWS))
             names, arrays = zip(*self.stream.noise(2 * steps).items(), strict=True)
             x = dict(zip(names, floats(arrays, np.float64 if double else np.float32), strict=True))
-            engine: Any = ReferenceEvaluator(wanted) if double else session(wanted)
+            engine: Any = evaluator(wanted) if double else session(wanted)
             found = np.asarray(engine.run(None, x)[0])
             self.known[entry.name, double] = found
         return found
 
-    def _ancestors(self, name: str, *, double: bool) -> onnx.ModelProto:
+    def _ancestors(self, name: str) -> onnx.ModelProto:
         """Return the part of the original that a value is made by."""
-        model = doubled(self.positions) if double else self.positions
         part = onnx.ModelProto()
-        part.CopyFrom(model)
+        part.CopyFrom(self.positions)
         needed, kept = {name}, []
         for node in reversed(part.graph.node):
             if needed & set(node.output):

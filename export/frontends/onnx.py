@@ -10,15 +10,13 @@ from typing import Any, Literal
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
-from onnx.reference import ReferenceEvaluator
-from onnx.reference.ops.op_rnn import RNN_14
 
 from export.errors import ExportError, node_error
-from export.frontends import encoder_decoder
+from export.frontends import encoder_decoder, fixed
+from export.frontends.doubles import evaluator
 from export.frontends.encoder_decoder import EncoderDecoder
-from export.frontends.pools import POOLS
 from export.frontends.sequence import Sequence, axis_of
-from export.graph import Array, Input, first_line, session
+from export.graph import Array, Input, first_line, floats, session
 
 MIN_OPSET = 13
 MAX_BYTES = 2 << 30
@@ -36,8 +34,7 @@ def load(path: Path, *, input_name: str | None, time_axis: int | None) -> Sequen
     Raises ExportError saying what is wrong with it.
     """
     model = read(path)
-    for node in model.graph.node:
-        _check_node(model, node)
+    _check_nodes(model)
     notes: list[str] = []
     inputs, windows = [], []
     for value in _choose_inputs(path, model, input_name):
@@ -47,8 +44,8 @@ def load(path: Path, *, input_name: str | None, time_axis: int | None) -> Sequen
         # Each time by itself at first: onnxruntime takes axes of one name for equally long.
         _fix_shape(model, value.name, shape, f"{value.name}_length")
         inputs.append(Input(value.name, shape, ELEMENTS[value.type.tensor_type.elem_type]))
-        fixed = dims[axis]
-        windows.append(fixed if isinstance(fixed, int) else None)
+        length = dims[axis]
+        windows.append(length if isinstance(length, int) else None)
     if len(set(windows)) > 1:
         said = ", ".join(f"'{entry.name}' at {window or 'any'}" for entry, window in zip(inputs, windows, strict=True))
         raise ExportError(
@@ -57,7 +54,7 @@ def load(path: Path, *, input_name: str | None, time_axis: int | None) -> Sequen
         )
     runtime = session(model)
     try:
-        evaluator = ReferenceEvaluator(doubled(model), new_ops=[RNN, *POOLS])
+        engine = evaluator(model)
     except Exception as cause:
         raise ExportError(f"{path}: has no meaning in float64: {first_line(cause)}") from cause
 
@@ -67,7 +64,7 @@ def load(path: Path, *, input_name: str | None, time_axis: int | None) -> Sequen
         return _run(path, runtime, dict(zip(names, floats(x, np.float32), strict=True)))
 
     def double(x: Items[Array]) -> list[Array]:
-        return _run(path, evaluator, dict(zip(names, floats(x, np.float64), strict=True)))
+        return _run(path, engine, dict(zip(names, floats(x, np.float64), strict=True)))
 
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     if windows[0] is None and encoder_decoder.recognized(inputs, single):
@@ -78,27 +75,10 @@ def load(path: Path, *, input_name: str | None, time_axis: int | None) -> Sequen
     sequence = Sequence(
         model, tuple(inputs), single, double, "ONNX", path.name, digest, window=windows[0], notes=notes
     )  # fmt: skip
-    if windows[0] is not None:
-        _check_freed(path, sequence, windows[0])
+    sequence = fixed.freed(sequence)
     sequence.count_tokens()
     sequence.keep_streamed()
     return sequence
-
-
-def _check_freed(path: Path, sequence: Sequence, window: int) -> None:
-    """See whether a model still runs at other lengths than the one it was fixed to."""
-    try:
-        sequence.single(sequence.noise(window + 1))
-    except ExportError as cause:
-        raise ExportError(
-            f"{path}: its time axis is fixed at {window} steps and its nodes hold that length too ({cause}). Export it "
-            "again with a dynamic time axis."
-        ) from cause
-
-
-def floats(x: Items[Array], dtype: type[np.floating]) -> list[Array]:
-    """Return arrays with all that are floats in one type; tokens stay as they are."""
-    return [array.astype(dtype) if array.dtype.kind == "f" else array for array in x]
 
 
 def _run(path: Path, engine: Any, feeds: dict[str, Array]) -> list[Array]:
@@ -109,17 +89,21 @@ def _run(path: Path, engine: Any, feeds: dict[str, Array]) -> list[Array]:
         raise ExportError(f"{path}: does not run on frames of the shape {shape}: {first_line(cause)}") from cause
 
 
-class RNN(RNN_14):
-    """ONNX's own reference of the op knows tanh alone."""
-
-    op_domain = ""
-
-    def choose_act(self, name: str, alpha: float | None, beta: float | None) -> Any:
-        """Return an activation function by its ONNX name."""
-        return (lambda x: np.maximum(x, 0)) if name == "Relu" else super().choose_act(name, alpha, beta)  # type: ignore[no-untyped-call]
+def _graphs(graph: onnx.GraphProto) -> list[onnx.GraphProto]:
+    """Return a graph and all graphs that its nodes run inside."""
+    held = [attribute.g for node in graph.node for attribute in node.attribute if attribute.HasField("g")]
+    return [graph, *(inner for each in held for inner in _graphs(each))]
 
 
-def _check_node(model: onnx.ModelProto, node: onnx.NodeProto) -> None:
+def _check_nodes(model: onnx.ModelProto) -> None:
+    graphs = _graphs(model.graph)
+    weights = {tensor.name: tensor for graph in graphs for tensor in graph.initializer}
+    for graph in graphs:
+        for node in graph.node:
+            _check_node(weights, node)
+
+
+def _check_node(weights: dict[str, onnx.TensorProto], node: onnx.NodeProto) -> None:
     """Refuse weights that are no numbers, and what ONNX's reference passes over without a word."""
     if any(attribute.name == "input_forget" and attribute.i for attribute in node.attribute):
         raise node_error(node.name, node.op_type, "coupled input and forget gates are not supported.")
@@ -128,7 +112,7 @@ def _check_node(model: onnx.ModelProto, node: onnx.NodeProto) -> None:
         if given not in [words * directions for words in ACTIVATIONS.get(node.op_type, ()) for directions in (1, 2)]:
             raise node_error(node.name, node.op_type, f"the activations {given} are not supported in an ONNX source.")
     for name in node.input:
-        tensor = next((tensor for tensor in model.graph.initializer if tensor.name == name), None)
+        tensor = weights.get(name)
         if tensor is None or tensor.data_type not in (TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16):
             continue
         array = numpy_helper.to_array(tensor)
@@ -162,38 +146,6 @@ def read(path: Path) -> onnx.ModelProto:
     if not model.graph.output:
         raise ExportError(f"{path}: its graph has no output.")
     return model
-
-
-def doubled(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Return the model with all its float32 weights, inputs, constants and casts in float64."""
-    copy = onnx.ModelProto()
-    copy.CopyFrom(model)
-    _double_graph(copy.graph)
-    return copy
-
-
-def _double_graph(graph: onnx.GraphProto) -> None:
-    for tensor in graph.initializer:
-        _double_tensor(tensor)
-    for value in [*graph.input, *graph.output, *graph.value_info]:
-        if value.type.tensor_type.elem_type == TensorProto.FLOAT:
-            value.type.tensor_type.elem_type = TensorProto.DOUBLE
-    for node in graph.node:
-        for attribute in node.attribute:
-            if attribute.HasField("t"):
-                _double_tensor(attribute.t)
-            if attribute.HasField("g"):
-                _double_graph(attribute.g)
-            if node.op_type == "Cast" and attribute.name == "to" and attribute.i == TensorProto.FLOAT:
-                attribute.i = TensorProto.DOUBLE
-        if node.op_type == "ConstantOfShape" and not node.attribute:
-            zero = numpy_helper.from_array(np.zeros(1, np.float64))
-            node.attribute.append(helper.make_attribute("value", zero))
-
-
-def _double_tensor(tensor: onnx.TensorProto) -> None:
-    if tensor.data_type == TensorProto.FLOAT:
-        tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float64), tensor.name))
 
 
 def _check_external(path: Path, model: onnx.ModelProto) -> None:
@@ -275,8 +227,6 @@ def _choose_axis(
     features = next((dim for place, dim in reversed(list(enumerate(dims))) if place != axis), 1)
     if not isinstance(features, int) and not (matrix and tokens):
         raise ExportError(f"{path}: the number of features of '{value.name}' is not fixed (shape {dims}).")
-    if isinstance(dims[axis], int):
-        notes.append(f"the time axis was fixed at {dims[axis]} steps and was set free")
     size = dims[1 if axis == 0 else 0] if len(dims) > 1 else 1
     if not (matrix and not tokens) and isinstance(size, int) and size != 1:
         raise ExportError(
@@ -300,7 +250,8 @@ def _fix_shape(model: onnx.ModelProto, name: str, shape: tuple[int, ...], time: 
         else:
             dim.dim_value = size
     # Shapes noted for another batch size would now contradict the input's.
-    del model.graph.value_info[:]
+    for graph in _graphs(model.graph):
+        del graph.value_info[:]
     for output in model.graph.output:
         for dim in output.type.tensor_type.shape.dim:
             if not dim.HasField("dim_value"):

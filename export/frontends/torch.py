@@ -2,7 +2,8 @@
 
 PyTorch's two exporters each freeze the time axis of what the other handles (the newer one that of recurrent layers, the
 older one that of attention), without a word. So the likelier one is tried first, and an export counts only once it has
-equalled the module at several lengths.
+equalled the module at several lengths. A module with a loop over time of its own is frozen by both: see
+torch_unrolled.py.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from export.frontends import encoder_decoder
 from export.frontends.encoder_decoder import EncoderDecoder
 from export.frontends.onnx import read
 from export.frontends.sequence import PROOF_LENGTHS, Run, Sequence, axis_of
+from export.frontends.torch_unrolled import LENGTH, rolled, unrolls, written_out
 from export.graph import Array, Input, first_line, session
 
 OPSET = 17
@@ -80,19 +82,28 @@ def _exported(
 
     Inputs of different lengths have times of their own.
     """
-    recurrent = any(isinstance(part, torch.nn.RNNBase) for part in module.modules())
+    written = written_out(module)
+    recurrent = any(isinstance(part, torch.nn.RNNBase) for part in written.modules())
+    plain = [(dynamo, False) for dynamo in ((False, True) if recurrent else (True, False))]
+    unrolled = [(dynamo, True) for dynamo in (False, True) if all(len(set(each)) == 1 for each in lengths)]
+    # What both exporters unroll needs no try of the other kind, which takes long.
+    ways = unrolled or plain if unrolls(written, inputs) else [*plain, *unrolled]
     reasons = []
-    for dynamo in (False, True) if recurrent else (True, False):
+    for dynamo, rolling in ways:
+        told = f"dynamo={dynamo}{f', unrolled over {LENGTH} steps' if rolling else ''}"
         try:
-            model = _export(module, inputs, lengths[1], dynamo=dynamo)
+            example = (LENGTH,) * len(inputs) if rolling else lengths[1]
+            model = _export(written, inputs, example, dynamo=dynamo, free=not rolling)
+            model, loops = rolled(model, inputs) if rolling else (model, 0)
         except Exception as cause:  # noqa: BLE001 - the exporter raises whatever it likes; the reason is told
-            reasons.append(f"dynamo={dynamo}: {_reason(cause)}")
+            reasons.append(f"{told}: {_reason(cause)}")
             continue
         reason = _differs(model, inputs, single, lengths)
         if reason is None:
             steps = ", ".join("/".join(map(str, sorted({*each}))) for each in lengths)
-            return model, f"exported by torch.onnx with dynamo={dynamo}, equal at {steps} steps"
-        reasons.append(f"dynamo={dynamo}: {reason}")
+            again = f" and {loops} loops over time rolled again" if rolling else ""
+            return model, f"exported by torch.onnx with {told}{again}, equal at {steps} steps"
+        reasons.append(f"{told}: {reason}")
     raise ExportError(f"{origin}: PyTorch could not export it with a free time axis ({'; '.join(reasons)}).")
 
 
@@ -100,7 +111,10 @@ def _differs(
     model: onnx.ModelProto, inputs: tuple[Input, ...], single: Run, lengths: Items[tuple[int, ...]]
 ) -> str | None:
     """Run the export beside the module at several lengths; return how they differ, or None."""
-    runtime = session(model)
+    try:
+        runtime = session(model)
+    except ExportError as cause:
+        return str(cause)
     for each in lengths:
         x = [entry.noise(length, place) for place, (entry, length) in enumerate(zip(inputs, each, strict=True))]
         expected = single(x)
@@ -115,7 +129,9 @@ def _differs(
     return None
 
 
-def _export(module: torch.nn.Module, inputs: tuple[Input, ...], lengths: tuple[int, ...], *, dynamo: bool) -> Any:
+def _export(
+    module: torch.nn.Module, inputs: tuple[Input, ...], lengths: tuple[int, ...], *, dynamo: bool, free: bool = True
+) -> Any:
     sample = tuple(torch.from_numpy(entry.noise(length)) for entry, length in zip(inputs, lengths, strict=True))
     names = ["time"] * len(inputs) if len(set(lengths)) == 1 else [entry.name for entry in inputs]
     count = len(_tensors(module(*sample)))
@@ -125,7 +141,9 @@ def _export(module: torch.nn.Module, inputs: tuple[Input, ...], lengths: tuple[i
         "opset_version": OPSET,
         "dynamo": dynamo,
     }
-    if dynamo:
+    if not free:
+        options["opset_version"] = 18 if dynamo else OPSET
+    elif dynamo:
         times = {name: torch.export.Dim(f"{name}_length", min=2, max=1 << 20) for name in names}
         options["dynamic_shapes"] = tuple(
             {entry.time_axis: times[name]} for entry, name in zip(inputs, names, strict=True)

@@ -65,8 +65,8 @@ def _mixes(stream: StreamGraph, node: ir.Node) -> str | None:  # noqa: PLR0911 -
     if node.op_type == "BatchNormalization":
         statistics = "its statistics are taken over the batch" if integer(node, "training_mode", 0) else None
         return "its channel axis is time." if _first(stream, node)[1] == 1 else statistics  # 1
-    if node.op_type == "Pad":
-        return None  # 3: along time it is claimed by padding.py
+    if node.op_type in ("Pad", "CumSum"):
+        return None  # 3: along time they are claimed by padding.py and cumulative.py
     if node.op_type in MOVING:
         return _moving(stream, node)  # 4
     return "it is not known here to work on each time step by itself."
