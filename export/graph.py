@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from collections.abc import Sequence as Items
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -245,16 +245,6 @@ def constant_of(value: ir.Value | None) -> Array | None:
 def sizes(value: ir.Value | None) -> list[int]:
     """Return a value's shape, 1 standing for what is not fixed (batch, time)."""
     return [dim if isinstance(dim, int) else 1 for dim in (value.shape if value is not None else None) or ()]
-
-
-def reads(node: ir.Node) -> Iterator[ir.Value]:
-    """Return what a node reads, and what the graphs inside it take from outside."""
-    yield from (value for value in node.inputs if value is not None)
-    for attribute in node.attributes.values():
-        if attribute.type == ir.AttributeType.GRAPH:
-            inside = attribute.as_graph()
-            own = {*inside.inputs, *inside.initializers.values(), *(v for inner in inside for v in inner.outputs)}
-            yield from (value for inner in inside for value in reads(inner) if value not in own)
 
 
 def ints(node: ir.Node, name: str, default: tuple[int, ...] = ()) -> tuple[int, ...]:
