@@ -215,7 +215,8 @@ def _run(module: torch.nn.Module, x: Items[Array], dtype: torch.dtype, origin: s
     before = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
     try:
-        with torch.no_grad():
+        # Optimized, TorchScript keeps what it once made, such as zeros, in the float type of then.
+        with torch.no_grad(), torch.jit.optimized_execution(False):  # noqa: FBT003
             given = [torch.from_numpy(array) for array in x]
             output = module(*(each.to(dtype) if each.is_floating_point() else each for each in given))
     except Exception as cause:
@@ -239,8 +240,11 @@ def _tensors(output: object) -> list[torch.Tensor]:
 
 def _double(module: torch.nn.Module, origin: str) -> torch.nn.Module:
     """Return a float64 twin of the module, with what state_dict would not hold: plain tensors as attributes."""
+    held = [value for part in module.modules() for value in vars(part).values()]
+    # A scripted function holds no weights, and cannot be copied: both call the same one.
+    same = {id(value): value for value in held if isinstance(value, torch.jit.ScriptFunction)}
     try:
-        twin = copy.deepcopy(module).double()
+        twin = copy.deepcopy(module, same).double()
     except Exception as cause:
         raise ExportError(f"{origin}: the module cannot be copied to float64: {first_line(cause)}") from cause
     for part in twin.modules():
