@@ -118,7 +118,8 @@ def _differs(
 def _export(module: torch.nn.Module, inputs: tuple[Input, ...], lengths: tuple[int, ...], *, dynamo: bool) -> Any:
     sample = tuple(torch.from_numpy(entry.noise(length)) for entry, length in zip(inputs, lengths, strict=True))
     names = ["time"] * len(inputs) if len(set(lengths)) == 1 else [entry.name for entry in inputs]
-    count = len(_tensors(module(*sample)))
+    with torch.no_grad(), _as_written():
+        count = len(_tensors(module(*sample)))
     options: dict[str, Any] = {
         "input_names": [entry.name for entry in inputs],
         "output_names": ["output", *(f"output{number}" for number in range(1, count))],
@@ -135,10 +136,16 @@ def _export(module: torch.nn.Module, inputs: tuple[Input, ...], lengths: tuple[i
         options["dynamic_axes"] = {
             entry.name: {entry.time_axis: f"{name}_length"} for entry, name in zip(inputs, names, strict=True)
         }
-    with tempfile.TemporaryDirectory() as folder, _quiet():
+    with tempfile.TemporaryDirectory() as folder, _quiet(), _as_written():
         file = Path(folder) / "sequence.onnx"
         torch.onnx.export(module, sample, str(file), **options)
         return read(file)
+
+
+def _as_written() -> contextlib.AbstractContextManager[None]:
+    """Let TorchScript run as it is written: optimized, it keeps what it once made in the float type of then."""
+    unoptimized: contextlib.AbstractContextManager[None] = torch.jit.optimized_execution(False)  # type: ignore[attr-defined]
+    return unoptimized
 
 
 @contextlib.contextmanager
@@ -215,8 +222,7 @@ def _run(module: torch.nn.Module, x: Items[Array], dtype: torch.dtype, origin: s
     before = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
     try:
-        # Optimized, TorchScript keeps what it once made, such as zeros, in the float type of then.
-        with torch.no_grad(), torch.jit.optimized_execution(False):  # noqa: FBT003
+        with torch.no_grad(), _as_written():
             given = [torch.from_numpy(array) for array in x]
             output = module(*(each.to(dtype) if each.is_floating_point() else each for each in given))
     except Exception as cause:
