@@ -23,7 +23,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from export.errors import ExportError, node_error
-from export.frontends.doubles import evaluator
+from export.frontends.doubles import evaluator, read_by
 from export.frontends.sequence import PROOF_LENGTHS, Run, Sequence
 from export.graph import Array, Pair, StreamGraph, Timing, first_line, floats, session
 from export.passes import buffers, clean, loops, pairs, tables, time_axis
@@ -192,7 +192,7 @@ class _Banded:
         for node in reversed(part.graph.node):
             if needed & set(node.output):
                 kept.append(node)
-                needed |= set(node.input)
+                needed |= read_by(node)
         del part.graph.node[:], part.graph.output[:], part.graph.value_info[:]
         part.graph.node.extend(reversed(kept))
         part.graph.output.append(onnx.ValueInfoProto(name=name))

@@ -115,14 +115,14 @@ class Loop(_Rounds):
         return (*carried, *(np.stack(row) for row in rows))
 
 
+def read_by(node: onnx.NodeProto) -> set[str]:
+    """Return all names that a node reads, in its bodies too, some of which are given there."""
+    return set(node.input).union(*(_named(attribute.g) for attribute in node.attribute if attribute.HasField("g")))
+
+
 def _named(graph: onnx.GraphProto) -> set[str]:
-    """Return all names that a graph and the graphs within it read or give."""
-    names = {name for node in graph.node for name in node.input} | {value.name for value in graph.output}
-    for node in graph.node:
-        for attribute in node.attribute:
-            if attribute.HasField("g"):
-                names |= _named(attribute.g)
-    return names
+    """Return all names that a graph and the graphs within it read."""
+    return {value.name for value in graph.output}.union(*(read_by(node) for node in graph.node))
 
 
 def _double_graph(graph: onnx.GraphProto) -> None:
