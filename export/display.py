@@ -45,7 +45,9 @@ def _stages(display: bars.Progress) -> Progress:
             for task in known.values():
                 display.update(task, total=1, completed=1, share="")
             known[stage] = display.add_task(stage, total=None, long=False, share="")
-        if total:
+        if total and not done:
+            display.update(known[stage], long=True)  # a bar that only moves, until it is seen how fast it goes
+        elif total:
             # One short of the end: what ends a stage is the next one, not its last frame.
             display.update(
                 known[stage], completed=min(done, total - 1), total=total, long=True, share=f"{100 * done // total} %"

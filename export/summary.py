@@ -4,30 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from rich import box
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from edgeseq.bundle import Bundle, ParityTable
-from edgeseq.text import amount, size
+from edgeseq.text import amount, size, table
 
-COLUMNS = ("size", "error", "allowed", "states", "delay", "warm-\nup", "MACs", "integer")
+HEADINGS = ("size", "error", "allowed", "states", "delay", "warm-up", "MACs", "integer")
 ERRORS = {"max": "the greatest", "rms": "the rms"}
 
 
 def show(bundle: Bundle, console: Console) -> None:
     """Print the table, and below it what was noted on the way."""
     manifest = bundle.manifest
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), collapse_padding=True, pad_edge=False, show_edge=False)
-    table.add_column("graph" if len(manifest.graphs) > 1 else "variant", no_wrap=True, vertical="bottom")
-    for column in COLUMNS:
-        table.add_column(column, justify="right", overflow="fold")
-    for row in _rows(bundle):
-        table.add_row(*row)
+    headings = ("graph" if len(manifest.graphs) > 1 else "variant", *HEADINGS)
     console.print(Text(f"{manifest.name} {manifest.version}", style="bold"))
     console.print()
-    console.print(table)
+    console.print(Text(table(headings, list(_rows(bundle)), indent="")), soft_wrap=True)
     console.print()
     for fact in (*_facts(bundle), *manifest.origin.note.split("; ")):
         if fact:
