@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from rich.console import Console
 from rich.text import Text
 
+from edgeseq import footprint
 from edgeseq.bundle import Bundle, ParityTable
 from edgeseq.text import amount, size, table
 
@@ -41,9 +42,9 @@ def _rows(bundle: Bundle) -> Iterator[list[str]]:
         macs = file.integer_macs + file.float_macs
         yield [
             file.variant if len(manifest.graphs) == 1 else f"{file.graph} {file.variant}" if several else file.graph,
-            size((bundle.path / file.path).stat().st_size),
+            size(footprint.on_disk(bundle, file)),
             *(_judged(judged) if judged is not None else ("", "")),
-            f"{len(file.states)}, {size(bundle.state_bytes(file))}" if file.states else "none",
+            f"{len(file.states)}, {size(footprint.of_states(bundle, file))}" if file.states else "none",
             str(graph.delay),
             str(graph.warm_up),
             amount(macs),

@@ -130,6 +130,7 @@ def _origin(opened: Bundle) -> str:
 
 def _variants(opened: Bundle) -> str:
     """Return the table of files, with what export measured of each variant where it came nearest to its tolerance."""
+    from edgeseq import footprint
     from edgeseq.text import size, table
 
     rows = []
@@ -142,8 +143,8 @@ def _variants(opened: Bundle) -> str:
             [
                 file.variant,
                 file.path,
-                size((opened.path / file.path).stat().st_size),
-                size(opened.state_bytes(file)),
+                size(footprint.on_disk(opened, file)),
+                size(footprint.of_states(opened, file)),
                 f"{file.integer_macs:,}",
                 f"{file.float_macs:,}",
                 "–" if worst is None else f"{_error(worst):.2g} {worst.metric}",
