@@ -11,7 +11,7 @@ from edgeseq import footprint
 from edgeseq.bundle import Bundle, ParityTable
 from edgeseq.text import amount, size, table
 
-HEADINGS = ("size", "error", "allowed", "states", "delay", "warm-up", "MACs", "integer")
+HEADINGS = ("size", "error", "allowed", "states", "delay", "warm-up", "MACs", "int %")
 ERRORS = {"max": "the greatest", "rms": "the rms"}
 
 
@@ -48,7 +48,7 @@ def _rows(bundle: Bundle) -> Iterator[list[str]]:
             str(graph.delay),
             str(graph.warm_up),
             amount(macs),
-            f"{100 * file.integer_macs / max(macs, 1):.0f} %",
+            f"{100 * file.integer_macs / max(macs, 1):.0f}",
         ]
 
 

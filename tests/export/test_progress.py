@@ -146,7 +146,7 @@ def test_the_table_says_all_of_every_variant(gru_bundle: Bundle) -> None:
     # One state of 12: float32, or int16.
     assert "1, 48 B" in rows["float32"]
     assert "1, 24 B" in rows["int8"]
-    assert rows["int8"].endswith("100 %")
+    assert rows["int8"].endswith(" 100")
     assert "the greatest for float32" in " ".join(lines)
 
 
