@@ -25,8 +25,9 @@ from onnx.reference import ReferenceEvaluator
 
 from export.errors import ExportError, node_error
 from export.frontends.onnx import RNN, doubled, floats
-from export.frontends.sequence import PROOF_LENGTHS, Run, Sequence
+from export.frontends.sequence import Run, Sequence
 from export.graph import Array, Pair, StreamGraph, Timing, first_line, session
+from export.lengths import runs
 from export.passes import buffers, clean, pairs, tables, time_axis
 
 Floats = NDArray[np.floating]
@@ -106,7 +107,8 @@ def _whole(sequence: Sequence, run: Piece, timing: Timing) -> Run:
 
 def _prove(sequence: Sequence, result: Sequence, stream: StreamGraph) -> None:
     """Hold the reference against the untouched original where the two must agree: within the window."""
-    length = min(stream.attention_window or PROOF_LENGTHS[1], stream.max_steps or PROOF_LENGTHS[1], PROOF_LENGTHS[1])
+    longest = sequence.lengths[1]
+    length = min(stream.attention_window or longest, stream.max_steps or longest, longest)
     x = sequence.noise(length)
     pairs_of_outputs = zip(result.double(x), sequence.double(x), strict=True)
     if not all(np.allclose(ours, theirs, rtol=1e-3, atol=1e-4) for ours, theirs in pairs_of_outputs):
@@ -154,6 +156,8 @@ class _Banded:
         for entry in self.rows:
             first, count = start // entry.stride, (steps + entry.offset) // entry.stride
             rows = self._position(entry, start + steps, double=double)
+            if rows.shape[entry.axis] < first + count:
+                raise ExportError(f"its positions end before {start + steps} steps.")
             feeds[entry.name] = np.take(rows, range(first, first + count), axis=entry.axis)
         try:
             return [np.asarray(y) for y in engine.run(None, feeds)]
@@ -165,10 +169,18 @@ class _Banded:
         found = self.known.get((entry.name, double))
         if found is None or found.shape[entry.axis] * entry.stride - entry.offset < steps:
             wanted = self._ancestors(entry.name.removesuffix(ROWS), double=double)
-            names, arrays = zip(*self.stream.noise(2 * steps).items(), strict=True)
-            x = dict(zip(names, floats(arrays, np.float64 if double else np.float32), strict=True))
             engine: Any = ReferenceEvaluator(wanted) if double else session(wanted)
-            found = np.asarray(engine.run(None, x)[0])
+
+            def run(length: int) -> Floats:
+                names, arrays = zip(*self.stream.noise(length).items(), strict=True)
+                x = dict(zip(names, floats(arrays, np.float64 if double else np.float32), strict=True))
+                try:
+                    return np.asarray(engine.run(None, x)[0])
+                except Exception as cause:
+                    raise ExportError(f"its positions do not reach {length} steps: {first_line(cause)}") from cause
+
+            # More than asked for, so that the next piece finds its own, too, where they go on so far.
+            found = run(2 * steps if runs(run, 2 * steps) else steps)
             self.known[entry.name, double] = found
         return found
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from collections.abc import Sequence as Items
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 import onnx
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from edgeseq.bundle import MAX_TOKENS
 from export.errors import ExportError
 from export.graph import Array, Input
+from export.lengths import accepted
 
 Run = Callable[[Items[Array]], Items[Array]]
 PROOF_LENGTHS = (41, 67, 128)
@@ -77,8 +79,13 @@ class Sequence:
             self._times_of_outputs = self._find_times()
         return self._times_of_outputs
 
+    @cached_property
+    def lengths(self) -> tuple[int, ...]:
+        """Lengths at which the model runs, each longer than the one before; PROOF_LENGTHS where it takes them."""
+        return accepted(lambda length: self.single(self.noise(length)), PROOF_LENGTHS)
+
     def _find_times(self) -> tuple[int | None, ...]:
-        lengths = PROOF_LENGTHS[:2]
+        lengths = self.lengths[:2]
         found: list[int | None] = []
         outgrown = []
         for short, long in zip(*(self.single(self.noise(length)) for length in lengths), strict=True):
@@ -111,7 +118,7 @@ class Sequence:
                 continue
 
             def run(token: int, place: int = place) -> None:
-                given = self.noise(PROOF_LENGTHS[0])
+                given = self.noise(self.lengths[0])
                 given[place] = np.full_like(given[place], token)
                 self.single(given)
 
@@ -130,7 +137,7 @@ class Sequence:
 
     def keep_streamed(self) -> None:
         """Leave off what is given at the last step alone beside outputs at every step: mostly the last states."""
-        short, long = (self.single(self.noise(length)) for length in PROOF_LENGTHS[:2])
+        short, long = (self.single(self.noise(length)) for length in self.lengths[:2])
         timed = [place for place, (a, b) in enumerate(zip(short, long, strict=True)) if a.shape != b.shape]
         if timed and len(timed) < len(short):
             left_out = [self.model.graph.output[place].name for place in range(len(short)) if place not in timed]

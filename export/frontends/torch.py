@@ -32,6 +32,7 @@ from export.frontends.encoder_decoder import EncoderDecoder
 from export.frontends.onnx import read
 from export.frontends.sequence import PROOF_LENGTHS, Run, Sequence, axis_of
 from export.graph import Array, Input, first_line, session
+from export.lengths import accepted
 
 OPSET = 17
 Example = torch.Tensor | tuple[torch.Tensor, ...]
@@ -65,7 +66,8 @@ def from_module(
         source, target = replace(inputs[0], name="source"), replace(inputs[1], name="target")
         model, note = _exported(module, (source, target), single, encoder_decoder.PROOF_LENGTHS, origin)
         return EncoderDecoder(model, source, target, single, double, "PyTorch", origin, sha256, [note])
-    model, note = _exported(module, inputs, single, [(length,) * len(inputs) for length in PROOF_LENGTHS], origin)
+    lengths = accepted(lambda length: single([entry.noise(length) for entry in inputs]), PROOF_LENGTHS)
+    model, note = _exported(module, inputs, single, [(length,) * len(inputs) for length in lengths], origin)
     sequence = Sequence(model, inputs, single, double, "PyTorch", origin, sha256)
     sequence.count_tokens()
     sequence.keep_streamed()

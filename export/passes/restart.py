@@ -17,6 +17,7 @@ import onnx_ir as ir
 
 from export.errors import ExportError
 from export.graph import Input, StreamGraph, probe
+from export.lengths import accepted
 from export.passes import align, buffers, clean, convolution, padding, recurrent, single_step, time_axis, timeline
 from export.passes.window import whole_window
 
@@ -93,7 +94,8 @@ def _batches_of_outputs(stream: StreamGraph) -> list[int]:
     for count in (2, 3):
         _widen(stream, count)
         try:
-            content = probe(stream.model, stream.noise(time_axis.LENGTHS[0]), outputs)
+            (length,) = accepted(lambda steps: probe(stream.model, stream.noise(steps), outputs), time_axis.LENGTHS[:1])
+            content = probe(stream.model, stream.noise(length), outputs)
         except ExportError as cause:
             raise ExportError(f"--restart runs copies as a batch, but the model's batch is fixed ({cause}). "
                               "Use --window.") from cause  # fmt: skip

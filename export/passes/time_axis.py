@@ -18,9 +18,11 @@ from onnx_ir.passes import common
 
 from export.errors import ExportError, node_error
 from export.graph import Array, Pair, StreamGraph, probe
+from export.lengths import accepted
 
 LENGTHS = (131, 257)
-"""Two primes that are unlikely to be the size of anything else in a model, and far enough apart for strides."""
+"""Two primes that are unlikely to be the size of anything else in a model, and far enough apart for strides; where a
+model does not run at them, as one with a short table of positions, two others that it runs at."""
 
 PAIR = 2
 SHAPE_INPUTS = {"Reshape": 1, "Expand": 1, "Slice": 1, "Tile": 1}
@@ -30,11 +32,11 @@ SHAPE_INPUTS = {"Reshape": 1, "Expand": 1, "Slice": 1, "Tile": 1}
 def apply(stream: StreamGraph) -> bool:
     """Fill in `stream.time` and fold what does not depend on data."""
     values = [v for node in stream.graph for v in node.outputs if v.name and (v.uses() or v.is_graph_output())]
-    short, long = (probe(stream.model, frames(stream, length), values) for length in LENGTHS)
+    stream.probed = _probed(stream)
+    short, long = (probe(stream.model, frames(stream, length), values) for length in stream.probed)
     on_data = data_dependent(stream)
     for given, value in zip(stream.frames, stream.inputs, strict=True):
-        stream.time[value], stream.lengths[value] = given.time_axis, LENGTHS
-    stream.probed = LENGTHS
+        stream.time[value], stream.lengths[value] = given.time_axis, stream.probed
     changed = False
     for value in values:
         name = str(value.name)
@@ -60,6 +62,11 @@ def apply(stream: StreamGraph) -> bool:
     if not any(output in stream.time for output in stream.graph.outputs) and stream.graph.outputs:
         stream.notes.append("the output has no time axis: the model gives its last step's output only")
     return changed
+
+
+def _probed(stream: StreamGraph) -> tuple[int, int]:
+    short, long = accepted(lambda length: probe(stream.model, frames(stream, length), stream.outputs), LENGTHS)
+    return short, long
 
 
 def frames(stream: StreamGraph, length: int, seed: int = 0) -> dict[str, Array]:

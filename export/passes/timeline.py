@@ -16,7 +16,7 @@ import onnx_ir as ir
 from export.errors import ExportError, node_error
 from export.graph import Array, StreamGraph, Timing, probe
 from export.passes import attention, convolution, head, padding, pairs, pointwise, recurrent
-from export.passes.time_axis import LENGTHS, frames
+from export.passes.time_axis import frames
 
 Rule = Callable[[StreamGraph, ir.Node], Timing]
 
@@ -93,12 +93,13 @@ def _check_lengths(stream: StreamGraph) -> None:
         seen = stream.lengths.get(value)
         if producer is None or seen is None:
             continue
-        expected = tuple((length + timing.offset) // timing.stride for length in LENGTHS)
+        expected = tuple((length + timing.offset) // timing.stride for length in stream.probed)
         if seen != expected:
             raise node_error(
                 str(producer.name),
                 producer.op_type,
-                f"it gives {seen[0]} steps for {LENGTHS[0]} and {seen[1]} for {LENGTHS[1]}, which is not understood.",
+                f"it gives {seen[0]} steps for {stream.probed[0]} and {seen[1]} for "
+                f"{stream.probed[1]}, which is not understood.",
             )
 
 
@@ -107,7 +108,7 @@ def _find_fills(stream: StreamGraph) -> None:
     early = [value for value, timing in stream.timing.items() if timing.delay < 0]
     if not early:
         return
-    one, other = (probe(stream.model, frames(stream, LENGTHS[1], seed), early) for seed in (0, 1))
+    one, other = (probe(stream.model, frames(stream, stream.probed[1], seed), early) for seed in (0, 1))
     for value in early:
         timing, name = stream.timing[value], str(value.name)
         start: list[Array] = [np.take(run[name], range(-timing.delay), axis=timing.axis) for run in (one, other)]
