@@ -28,7 +28,7 @@ from export.frontends.onnx import RNN, doubled, floats
 from export.frontends.sequence import Run, Sequence
 from export.graph import Array, Pair, StreamGraph, Timing, first_line, session
 from export.lengths import runs
-from export.passes import buffers, clean, pairs, tables, time_axis
+from export.passes import branches, buffers, clean, lengths, pairs, tables, time_axis
 
 Floats = NDArray[np.floating]
 Piece = Callable[[Items[Array], int], Items[Array]]
@@ -131,7 +131,7 @@ class _Banded:
     def __init__(self, sequence: Sequence, stream: StreamGraph) -> None:
         self.stream = StreamGraph(ir.from_proto(sequence.model), sequence.inputs)
         self.stream.attention_window, self.stream.max_steps = stream.attention_window, stream.max_steps
-        for rule in (clean.apply, time_axis.apply, pairs.apply):
+        for rule in (branches.apply, clean.apply, lengths.apply, time_axis.apply, pairs.apply):
             rule(self.stream)
         original = self.stream.original or self.stream.model
         self.positions = ir.to_proto(original)

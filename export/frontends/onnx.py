@@ -14,8 +14,9 @@ from onnx.reference import ReferenceEvaluator
 from onnx.reference.ops.op_rnn import RNN_14
 
 from export.errors import ExportError, node_error
-from export.frontends import encoder_decoder
+from export.frontends import encoder_decoder, lengths
 from export.frontends.encoder_decoder import EncoderDecoder
+from export.frontends.lengths import Lengths
 from export.frontends.sequence import Sequence, axis_of
 from export.graph import Array, Input, first_line, session
 
@@ -38,8 +39,50 @@ def load(path: Path, *, input_name: str | None, time_axis: int | None) -> Sequen
     for node in model.graph.node:
         _check_node(model, node)
     notes: list[str] = []
+    chosen = _choose_inputs(path, model, input_name)
+    counts = _find_lengths(path, model, chosen, time_axis)
+    taken = [value for value in chosen if all(value.name != count.name for count in counts)]
+    inputs, window = _inputs(path, model, taken, time_axis, notes)
+    runtime = session(model)
+    try:
+        evaluator = ReferenceEvaluator(doubled(model), new_ops=[RNN])
+    except Exception as cause:
+        raise ExportError(f"{path}: has no meaning in float64: {first_line(cause)}") from cause
+
+    def feeds(x: Items[Array], dtype: type[np.floating]) -> dict[str, Array]:
+        given = dict(zip((entry.name for entry in inputs), floats(x, dtype), strict=True))
+        return given | {count.name: count.of(x[0].shape[inputs[0].time_axis]) for count in counts}
+
+    def single(x: Items[Array]) -> list[Array]:
+        return _run(path, runtime, feeds(x, np.float32))
+
+    def double(x: Items[Array]) -> list[Array]:
+        return _run(path, evaluator, feeds(x, np.float64))
+
+    for count in counts:
+        lengths.derive(model, count, inputs[0])
+        notes.append(count.note)
+
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    if window is None and encoder_decoder.recognized(inputs, single):
+        for entry in inputs:
+            _fix_shape(model, entry.name, entry.shape, f"{entry.name}_length")
+        source, target = inputs
+        return EncoderDecoder(model, source, target, single, double, "ONNX", path.name, digest, notes)
+    sequence = Sequence(model, tuple(inputs), single, double, "ONNX", path.name, digest, window=window, notes=notes)
+    if window is not None:
+        _check_freed(path, sequence, window)
+    sequence.count_tokens()
+    sequence.keep_streamed()
+    return sequence
+
+
+def _inputs(
+    path: Path, model: onnx.ModelProto, values: Items[onnx.ValueInfoProto], time_axis: int | None, notes: list[str]
+) -> tuple[list[Input], int | None]:
+    """Describe the inputs of frames, their batch set to 1 and their time free; return how long they were fixed, too."""
     inputs, windows = [], []
-    for value in _choose_inputs(path, model, input_name):
+    for value in values:
         dims = _dims(path, value)
         axis = _choose_axis(path, value, dims, time_axis, notes)
         shape = tuple(-1 if i == axis else dim if isinstance(dim, int) else 1 for i, dim in enumerate(dims))
@@ -50,37 +93,46 @@ def load(path: Path, *, input_name: str | None, time_axis: int | None) -> Sequen
     if len(set(windows)) > 1:
         said = ", ".join(f"'{entry.name}' at {window or 'any'}" for entry, window in zip(inputs, windows, strict=True))
         raise ExportError(
-            f"{path}: its inputs have different lengths of time ({said}); all must have the same. States and sequence "
-            "lengths are no inputs here: export the model again with its initial state as a constant."
+            f"{path}: its inputs have different lengths of time ({said}); all must have the same. States are no inputs "
+            "here: export the model again with its initial state as a constant."
         )
-    runtime = session(model)
-    try:
-        evaluator = ReferenceEvaluator(doubled(model), new_ops=[RNN])
-    except Exception as cause:
-        raise ExportError(f"{path}: has no meaning in float64: {first_line(cause)}") from cause
+    return inputs, windows[0]
 
-    names = [entry.name for entry in inputs]
 
-    def single(x: Items[Array]) -> list[Array]:
-        return _run(path, runtime, dict(zip(names, floats(x, np.float32), strict=True)))
+def _find_lengths(
+    path: Path, model: onnx.ModelProto, values: Items[onnx.ValueInfoProto], time_axis: int | None
+) -> list[Lengths]:
+    """Return the inputs that are lengths, their shapes set. Raises ExportError for other integers than tokens."""
+    ranks = {value.name: len(value.type.tensor_type.shape.dim) for value in values}
+    maybe = [v for v in values if v.type.tensor_type.elem_type in lengths.ELEMENTS and ranks[v.name] <= 1]
+    others = [value for value in values if value not in maybe]
+    if not maybe or not others:
+        return []
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    inputs, found = _inputs(path, copy, others, time_axis, [])[0], []
+    for value in maybe:
+        _fix_shape(copy, value.name, (1,) * ranks[value.name])
+        kind = lengths.ELEMENTS[value.type.tensor_type.elem_type]
+        found.append(Lengths(value.name, list(values).index(value), (1,) * ranks[value.name], kind))
 
-    def double(x: Items[Array]) -> list[Array]:
-        return _run(path, evaluator, dict(zip(names, floats(x, np.float64), strict=True)))
+    def padded(x: Items[Array], steps: int) -> list[Array]:
+        given = {entry.name: array for entry, array in zip(inputs, x, strict=True)}
+        return _run(path, runtime, given | {entry.name: entry.of(steps) for entry in found})
 
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    if windows[0] is None and encoder_decoder.recognized(inputs, single):
-        for entry in inputs:
-            _fix_shape(model, entry.name, entry.shape, f"{entry.name}_length")
-        source, target = inputs
-        return EncoderDecoder(model, source, target, single, double, "ONNX", path.name, digest, notes)
-    sequence = Sequence(
-        model, tuple(inputs), single, double, "ONNX", path.name, digest, window=windows[0], notes=notes
-    )  # fmt: skip
-    if windows[0] is not None:
-        _check_freed(path, sequence, windows[0])
-    sequence.count_tokens()
-    sequence.keep_streamed()
-    return sequence
+    runtime = session(copy)
+    if lengths.proven(padded, inputs):
+        for entry in found:
+            _fix_shape(model, entry.name, entry.shape)
+        return found
+    wrong = next((v for v in maybe if v.type.tensor_type.elem_type not in ELEMENTS or not ranks[v.name]), None)
+    if wrong is None:
+        return []
+    raise ExportError(
+        f"{path}: the input '{wrong.name}' is one number a sequence, but not its length: with it set to the number of "
+        "frames, what lies beyond still counts, or the outputs follow its value. Export the model again with it as a "
+        "constant."
+    )
 
 
 def _check_freed(path: Path, sequence: Sequence, window: int) -> None:
@@ -222,7 +274,7 @@ def _choose_inputs(path: Path, model: onnx.ModelProto, name: str | None) -> list
     if not inputs:
         raise ExportError(f"{path}: it has no input of frames.")
     for value in inputs:
-        if value.type.tensor_type.elem_type not in ELEMENTS:
+        if value.type.tensor_type.elem_type not in (*ELEMENTS, *lengths.ELEMENTS):
             raise ExportError(f"{path}: the input '{value.name}' is neither float32 (frames) nor int64 (tokens).")
     # Weights listed as inputs are defaults that a caller may override; here they are constants.
     del model.graph.input[:]
@@ -231,6 +283,8 @@ def _choose_inputs(path: Path, model: onnx.ModelProto, name: str | None) -> list
 
 
 def _dims(path: Path, value: onnx.ValueInfoProto) -> list[int | str]:
+    if value.type.tensor_type.elem_type not in ELEMENTS:
+        raise ExportError(f"{path}: the input '{value.name}' is neither float32 (frames) nor int64 (tokens).")
     dims: list[int | str] = [
         # Some exporters write a free axis as 0 or -1.
         dim.dim_value if dim.dim_value > 0 else dim.dim_param

@@ -11,8 +11,10 @@ from export.graph import StreamGraph
 from export.passes import (
     align,
     attention,
+    branches,
     clean,
     convolution,
+    lengths,
     mean,
     padding,
     pairs,
@@ -25,7 +27,9 @@ from export.passes import (
 Pass = Callable[[StreamGraph], bool]
 
 REWRITE: tuple[Pass, ...] = (
+    branches.apply,
     clean.apply,
+    lengths.apply,
     time_axis.apply,
     pairs.apply,
     timeline.apply,

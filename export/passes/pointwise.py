@@ -23,6 +23,8 @@ ELEMENTWISE = set(
     "Sigmoid Sign Sin Softplus Softsign Sqrt Sub Swish Tanh ThresholdedRelu Where Xor Mod Sum Mean Expand Tile".split()
 )
 ALONG_AXIS = {"Softmax": -1, "LogSoftmax": -1, "Hardmax": -1, "Concat": 0, "Split": 0, "Gather": 0, "ArgMax": 0}
+REASONS = {"ReverseSequence": "it turns time around: its first step is the last one, which has not come yet."}
+"""Why some ops cannot stream, where more can be said than that they are not known."""
 MOVING = {"Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten"}
 
 
@@ -69,7 +71,7 @@ def _mixes(stream: StreamGraph, node: ir.Node) -> str | None:  # noqa: PLR0911 -
         return None  # 3: along time it is claimed by padding.py
     if node.op_type in MOVING:
         return _moving(stream, node)  # 4
-    return "it is not known here to work on each time step by itself."
+    return REASONS.get(node.op_type, "it is not known here to work on each time step by itself.")
 
 
 def _elementwise(stream: StreamGraph, node: ir.Node) -> str | None:

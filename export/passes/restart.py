@@ -18,7 +18,19 @@ import onnx_ir as ir
 from export.errors import ExportError
 from export.graph import Input, StreamGraph, probe
 from export.lengths import accepted
-from export.passes import align, buffers, clean, convolution, padding, recurrent, single_step, time_axis, timeline
+from export.passes import (
+    align,
+    branches,
+    buffers,
+    clean,
+    convolution,
+    lengths,
+    padding,
+    recurrent,
+    single_step,
+    time_axis,
+    timeline,
+)
 from export.passes.window import whole_window
 
 
@@ -27,7 +39,7 @@ def rewrite(stream: StreamGraph, length: int) -> StreamGraph:
     alone = stream.frames
     batches = _batches_of_outputs(stream)
     _widen(stream, length)
-    passes = (clean, time_axis, timeline, align, padding, convolution)
+    passes = (branches, clean, lengths, time_axis, timeline, align, padding, convolution)
     for rule in passes:
         rule.apply(stream)
     if stream.states:

@@ -25,14 +25,14 @@ LENGTHS = (131, 257)
 model does not run at them, as one with a short table of positions, two others that it runs at."""
 
 PAIR = 2
-SHAPE_INPUTS = {"Reshape": 1, "Expand": 1, "Slice": 1, "Tile": 1}
+SHAPE_INPUTS = {"Reshape": 1, "Expand": 1, "Slice": 1, "Tile": 1, "ReverseSequence": 1}
 """Ops that read shapes or bounds beside data, and the first input at which they do."""
 
 
 def apply(stream: StreamGraph) -> bool:
     """Fill in `stream.time` and fold what does not depend on data."""
     values = [v for node in stream.graph for v in node.outputs if v.name and (v.uses() or v.is_graph_output())]
-    stream.probed = _probed(stream)
+    stream.probed = probed(stream)
     short, long = (probe(stream.model, frames(stream, length), values) for length in stream.probed)
     on_data = data_dependent(stream)
     for given, value in zip(stream.frames, stream.inputs, strict=True):
@@ -64,7 +64,8 @@ def apply(stream: StreamGraph) -> bool:
     return changed
 
 
-def _probed(stream: StreamGraph) -> tuple[int, int]:
+def probed(stream: StreamGraph) -> tuple[int, int]:
+    """Return two lengths at which the graph runs."""
     short, long = accepted(lambda length: probe(stream.model, frames(stream, length), stream.outputs), LENGTHS)
     return short, long
 
