@@ -24,7 +24,8 @@ from numpy.typing import NDArray
 from onnx.reference import ReferenceEvaluator
 
 from export.errors import ExportError, node_error
-from export.frontends.onnx import RNN, doubled, floats
+from export.frontends import onnx_recurrent
+from export.frontends.onnx import doubled, floats
 from export.frontends.sequence import Run, Sequence
 from export.graph import Array, Pair, StreamGraph, Timing, first_line, session
 from export.lengths import runs
@@ -139,7 +140,7 @@ class _Banded:
         self.known: dict[tuple[str, bool], Floats] = {}
         self._change(counted=stream.counted)
         model = ir.to_proto(self.stream.model)
-        self.runtime, self.evaluator = session(model), ReferenceEvaluator(doubled(model), new_ops=[RNN])
+        self.runtime, self.evaluator = session(model), ReferenceEvaluator(doubled(model), new_ops=onnx_recurrent.OPS)
 
     def single(self, x: Items[Array], start: int) -> list[Array]:
         """Run a piece in float32."""

@@ -11,10 +11,9 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
-from onnx.reference.ops.op_rnn import RNN_14
 
 from export.errors import ExportError, node_error
-from export.frontends import encoder_decoder, lengths
+from export.frontends import encoder_decoder, lengths, onnx_recurrent
 from export.frontends.encoder_decoder import EncoderDecoder
 from export.frontends.lengths import Lengths
 from export.frontends.sequence import Sequence, axis_of
@@ -26,8 +25,6 @@ TIME_WORDS = ("time", "seq", "step", "frame", "length", "t")
 WEIGHTED = {"RNN", "GRU", "LSTM", "MatMul", "Gemm", "Conv", "LayerNormalization"}
 ELEMENTS: dict[int, Literal["float32", "int64"]] = {TensorProto.FLOAT: "float32", TensorProto.INT64: "int64"}
 BATCH_WORDS = ("batch", "n", "b")
-# ONNX's own reference of these ops works with their default activations, whatever the node says.
-ACTIVATIONS = {"RNN": (["Tanh"], ["Relu"]), "GRU": (["Sigmoid", "Tanh"],), "LSTM": (["Sigmoid", "Tanh", "Tanh"],)}
 
 
 def load(path: Path, *, input_name: str | None, time_axis: int | None) -> Sequence | EncoderDecoder:
@@ -43,11 +40,12 @@ def load(path: Path, *, input_name: str | None, time_axis: int | None) -> Sequen
     counts = _find_lengths(path, model, chosen, time_axis)
     taken = [value for value in chosen if all(value.name != count.name for count in counts)]
     inputs, window = _inputs(path, model, taken, time_axis, notes)
-    runtime = session(model)
     try:
-        evaluator = ReferenceEvaluator(doubled(model), new_ops=[RNN])
+        evaluator = ReferenceEvaluator(doubled(model), new_ops=onnx_recurrent.OPS)
     except Exception as cause:
         raise ExportError(f"{path}: has no meaning in float64: {first_line(cause)}") from cause
+    onnx_recurrent.time_first(model)
+    runtime = session(model)
 
     def feeds(x: Items[Array], dtype: type[np.floating]) -> dict[str, Array]:
         given = dict(zip((entry.name for entry in inputs), floats(x, dtype), strict=True))
@@ -120,6 +118,7 @@ def _find_lengths(
         given = {entry.name: array for entry, array in zip(inputs, x, strict=True)}
         return _run(path, runtime, given | {entry.name: entry.of(steps) for entry in found})
 
+    onnx_recurrent.time_first(copy)
     runtime = session(copy)
     if lengths.proven(padded, inputs):
         for entry in found:
@@ -159,24 +158,11 @@ def _run(path: Path, engine: Any, feeds: dict[str, Array]) -> list[Array]:
         raise ExportError(f"{path}: does not run on frames of the shape {shape}: {first_line(cause)}") from cause
 
 
-class RNN(RNN_14):
-    """ONNX's own reference of the op knows tanh alone."""
-
-    op_domain = ""
-
-    def choose_act(self, name: str, alpha: float | None, beta: float | None) -> Any:
-        """Return an activation function by its ONNX name."""
-        return (lambda x: np.maximum(x, 0)) if name == "Relu" else super().choose_act(name, alpha, beta)  # type: ignore[no-untyped-call]
-
-
 def _check_node(model: onnx.ModelProto, node: onnx.NodeProto) -> None:
     """Refuse weights that are no numbers, and what ONNX's reference passes over without a word."""
-    if any(attribute.name == "input_forget" and attribute.i for attribute in node.attribute):
-        raise node_error(node.name, node.op_type, "coupled input and forget gates are not supported.")
-    if any(attribute.name == "activations" for attribute in node.attribute):
-        given = [word.decode() for word in helper.get_node_attr_value(node, "activations")]
-        if given not in [words * directions for words in ACTIVATIONS.get(node.op_type, ()) for directions in (1, 2)]:
-            raise node_error(node.name, node.op_type, f"the activations {given} are not supported in an ONNX source.")
+    reason = onnx_recurrent.refusal(node) if node.op_type in onnx_recurrent.DEFAULTS else None
+    if reason is not None:
+        raise node_error(node.name, node.op_type, reason)
     for name in node.input:
         tensor = next((tensor for tensor in model.graph.initializer if tensor.name == name), None)
         if tensor is None or tensor.data_type not in (TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16):
