@@ -21,10 +21,9 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 from numpy.typing import NDArray
-from onnx.reference import ReferenceEvaluator
 
 from export.errors import ExportError, node_error
-from export.frontends import onnx_recurrent
+from export.frontends import onnx_reference
 from export.frontends.onnx import doubled, floats
 from export.frontends.sequence import Run, Sequence
 from export.graph import Array, Pair, StreamGraph, Timing, first_line, session
@@ -140,7 +139,7 @@ class _Banded:
         self.known: dict[tuple[str, bool], Floats] = {}
         self._change(counted=stream.counted)
         model = ir.to_proto(self.stream.model)
-        self.runtime, self.evaluator = session(model), ReferenceEvaluator(doubled(model), new_ops=onnx_recurrent.OPS)
+        self.runtime, self.evaluator = session(model), onnx_reference.evaluator(doubled(model))
 
     def single(self, x: Items[Array], start: int) -> list[Array]:
         """Run a piece in float32."""
@@ -170,7 +169,7 @@ class _Banded:
         found = self.known.get((entry.name, double))
         if found is None or found.shape[entry.axis] * entry.stride - entry.offset < steps:
             wanted = self._ancestors(entry.name.removesuffix(ROWS), double=double)
-            engine: Any = ReferenceEvaluator(wanted) if double else session(wanted)
+            engine: Any = onnx_reference.evaluator(wanted) if double else session(wanted)
 
             def run(length: int) -> Floats:
                 names, arrays = zip(*self.stream.noise(length).items(), strict=True)

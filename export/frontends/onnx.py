@@ -10,10 +10,9 @@ from typing import Any, Literal
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
-from onnx.reference import ReferenceEvaluator
 
 from export.errors import ExportError, node_error
-from export.frontends import encoder_decoder, lengths, onnx_recurrent
+from export.frontends import encoder_decoder, lengths, onnx_recurrent, onnx_reference
 from export.frontends.encoder_decoder import EncoderDecoder
 from export.frontends.lengths import Lengths
 from export.frontends.sequence import Sequence, axis_of
@@ -41,7 +40,7 @@ def load(path: Path, *, input_name: str | None, time_axis: int | None) -> Sequen
     taken = [value for value in chosen if all(value.name != count.name for count in counts)]
     inputs, window = _inputs(path, model, taken, time_axis, notes)
     try:
-        evaluator = ReferenceEvaluator(doubled(model), new_ops=onnx_recurrent.OPS)
+        evaluator = onnx_reference.evaluator(doubled(model))
     except Exception as cause:
         raise ExportError(f"{path}: has no meaning in float64: {first_line(cause)}") from cause
     onnx_recurrent.time_first(model)

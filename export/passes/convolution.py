@@ -33,6 +33,12 @@ class Window:
     after: int
 
 
+def claims(stream: StreamGraph, node: ir.Node) -> bool:
+    """Is this a convolution or pooling over time? One that has time in the place of its batch is not."""
+    value = node.inputs[0] if node.inputs else None
+    return node.op_type in OPS and value is not None and value in stream.timing and stream.timing[value].axis > 0
+
+
 def timing(stream: StreamGraph, node: ir.Node) -> Timing:
     """Return the output's timing."""
     value = _input(node)
@@ -55,7 +61,7 @@ def timing(stream: StreamGraph, node: ir.Node) -> Timing:
 
 def apply(stream: StreamGraph) -> bool:
     """Rewrite every convolution and pooling over time."""
-    nodes = [node for node in stream.graph if node.op_type in OPS and node.inputs[0] in stream.timing]
+    nodes = [node for node in stream.graph if claims(stream, node)]
     for number, node in enumerate(nodes):
         _rewrite(stream, node, number)
     return bool(nodes)
@@ -67,7 +73,7 @@ def window(stream: StreamGraph, node: ir.Node) -> Window:
     rank = len(sizes(value))
     place = stream.timing[value].axis - 2
     if place < 0:
-        raise node_error(name, node.op_type, "time runs along its batch or channel axis, so it mixes all of time.")
+        raise node_error(name, node.op_type, "time runs along its channel axis, so it mixes all of time.")
     if integer(node, "ceil_mode", 0):
         raise node_error(name, node.op_type, "ceil_mode makes its last output depend on where the sequence ends.")
     weight = constant_of(node.inputs[1]) if node.op_type == "Conv" else None

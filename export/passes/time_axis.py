@@ -25,7 +25,7 @@ LENGTHS = (131, 257)
 model does not run at them, as one with a short table of positions, two others that it runs at."""
 
 PAIR = 2
-SHAPE_INPUTS = {"Reshape": 1, "Expand": 1, "Slice": 1, "Tile": 1, "ReverseSequence": 1}
+SHAPE_INPUTS = {"Reshape": 1, "Expand": 1, "Slice": 1, "Tile": 1, "ReverseSequence": 1, "Resize": 1}
 """Ops that read shapes or bounds beside data, and the first input at which they do."""
 
 

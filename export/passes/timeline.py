@@ -68,7 +68,9 @@ def _check_ends(stream: StreamGraph, ends: set[ir.Node]) -> None:
             raise node_error(
                 str(whole.name),
                 whole.op_type,
-                "what it takes from the whole sequence is used at every step again: that looks into the future.",
+                pointwise.REASONS.get(whole.op_type)
+                or "what it takes from the whole sequence is used at every step again: that looks into the future. "
+                "From the frames so far it would be another function; train it so, or over the features of one step.",
             )
         if whole is not None or node in ends:
             ended.update((output, whole or node) for output in node.outputs if output not in stream.time)
@@ -77,7 +79,7 @@ def _check_ends(stream: StreamGraph, ends: set[ir.Node]) -> None:
 def _rule(stream: StreamGraph, node: ir.Node) -> Rule:
     if node.op_type in recurrent.OPS:
         return recurrent.timing
-    if node.op_type in convolution.OPS:
+    if convolution.claims(stream, node):
         return convolution.timing
     if pairs.claims(stream, node):
         return attention.timing

@@ -160,10 +160,10 @@ class _Refused(nn.Module):
     ("what", "node", "reason"),
     [
         ("reflect", "Pad", "reflect"),
-        ("up", "ConvTranspose", "each time step by itself"),
+        ("up", "ConvTranspose", "several steps out of one"),
         ("average", "AveragePool", "count_include_pad"),
         ("global", "ReduceMean", "into the future"),
-        ("norm", "InstanceNormalization", "each time step by itself"),
+        ("norm", "InstanceNormalization", "normalizes over time"),
     ],
 )
 def test_what_does_not_stream_is_refused(what: str, node: str, reason: str, tmp_path: Path) -> None:
