@@ -16,7 +16,7 @@ import onnx
 from numpy.typing import NDArray
 
 from edgeseq.bundle import MAX_TOKENS
-from export.errors import ExportError
+from export.errors import ExportError, node_error
 from export.graph import Array, Input
 from export.lengths import accepted
 
@@ -88,7 +88,8 @@ class Sequence:
         lengths = self.lengths[:2]
         found: list[int | None] = []
         outgrown = []
-        for short, long in zip(*(self.single(self.noise(length)) for length in lengths), strict=True):
+        runs = (self.single(self.noise(length)) for length in lengths)
+        for place, (short, long) in enumerate(zip(*runs, strict=True)):
             if short.dtype != np.float32:
                 raise ExportError(
                     f"{self.origin}: its output is {short.dtype}; float32 is expected. "
@@ -98,9 +99,13 @@ class Sequence:
                 raise ExportError(f"{self.origin}: the output's number of axes depends on how many steps there are.")
             grown = [axis for axis, (a, b) in enumerate(zip(short.shape, long.shape, strict=True)) if a != b]
             if len(grown) > 1:
-                raise ExportError(
-                    f"the output changes from {short.shape} to {long.shape} as the input grows from "
-                    f"{' to '.join(map(str, lengths))} steps."
+                name = self.model.graph.output[place].name
+                node = next(node for node in self.model.graph.node if name in node.output)
+                raise node_error(
+                    node.name or name,
+                    node.op_type,
+                    f"its output changes from {short.shape} to {long.shape} as the input grows from "
+                    f"{' to '.join(map(str, lengths))} steps: a stream has not more than one time axis.",
                 )
             found.append(grown[0] if grown else None)
             outgrown.append([y.shape[grown[0]] if grown else None for y in (short, long)])

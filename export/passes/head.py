@@ -28,7 +28,7 @@ def check(stream: StreamGraph, node: ir.Node) -> None:
             str(node.name),
             node.op_type,
             "it ends the time axis with something else than the last step, a mean, a sum or a maximum, which is not "
-            "streamed; as whole windows it runs: --window N.",
+            "streamed.",
         )
     if any(value is not None and value in stream.timing and stream.timing[value].delay for value in node.inputs):
         raise node_error(

@@ -50,8 +50,7 @@ def check(stream: StreamGraph, node: ir.Node) -> None:
         raise node_error(
             str(node.name),
             node.op_type,
-            f"it is a {word} over all time, {reason}. Say after how many frames the stream is reset: --max-steps N; or "
-            "run whole windows: --window N.",
+            f"it is a {word} over all time, {reason}. Say after how many frames the stream is reset: --max-steps N.",
         )
 
 

@@ -243,7 +243,7 @@ def reach(stream: StreamGraph, weights: list[ir.Value], feeds: dict[str, Array])
             raise node_error(
                 *told(value),
                 f"it is attention over the future (up to {-int(ages.min())} steps ahead in a run of {len(array)}). "
-                "Train it with a causal mask, or run it over whole windows (--window).",
+                "Train it with a causal mask.",
             )
         greatest = max(greatest, int(ages.max()) + 1 if ages.size else 1)
     return greatest

@@ -214,7 +214,9 @@ def _moving(stream: StreamGraph, node: ir.Node) -> str | None:
         return None if order[stream.time[output]] == axis else "it reorders time."
     # Row-major order: time stays in order if as many elements stand before its axis as did.
     before, after = sizes(value)[:axis], sizes(output)[: stream.time[output]]
-    return None if math.prod(before) == math.prod(after) else "it reorders time."
+    return None if math.prod(before) == math.prod(after) else (
+        "it reorders time: steps and features come to lie along one axis, as they do for a norm over both."
+    )  # fmt: skip
 
 
 def _resize(stream: StreamGraph, node: ir.Node) -> str | None:
