@@ -117,7 +117,8 @@ class StreamGraph:
 
     frames: the inputs of frames, which all have the same times. time: time axis of every value that has one. lengths:
     how long each was along it in the two runs that showed it. timing: how each of them stands to the frames. fills: the
-    constant entries at the start of those with a negative delay. frames_per_step: frames that one step takes.
+    constant entries at the start of those with a negative delay. edges: how many entries at start and end are copies of
+    the one beside them, which only their reader puts in. frames_per_step: frames that one step takes.
     states: what the passes have made explicit. notes: what was inferred or decided, for the user to read.
 
     pairs: the time axes of values over two times; windows: how many keys a query sees there. sized: the time axes of
@@ -135,6 +136,7 @@ class StreamGraph:
     lengths: dict[ir.Value, tuple[int, int]] = field(default_factory=dict)
     timing: dict[ir.Value, Timing] = field(default_factory=dict)
     fills: dict[ir.Value, Array] = field(default_factory=dict)
+    edges: dict[ir.Value, tuple[int, int]] = field(default_factory=dict)
     frames_per_step: int = 1
     states: list[State] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -275,6 +277,11 @@ def probe(model: ir.Model, feeds: Mapping[str, Array], values: Iterable[ir.Value
     wanted = [value.name for value in values if value.name]
     present = {output.name for output in proto.graph.output}
     proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in wanted if name not in present)
+    # What is noted of shapes calls all times by one name, however long they are; onnxruntime would go by that.
+    del proto.graph.value_info[:]
+    for output in proto.graph.output:
+        if output.type.HasField("tensor_type"):
+            output.type.tensor_type.ClearField("shape")
     runtime = session(proto, optimize=False)
     try:
         results = runtime.run(wanted, dict(feeds))

@@ -3,7 +3,9 @@
 1. Pad before the first frame: the value is early by as much; those entries become the fill of its reader's history.
    Where the padded value comes late, the padding is put in the place of entries that do not exist yet.
 2. Pad behind the last frame is put in when the stream is flushed.
-3. Slice from the n-th entry on: the value is late by n. Slice up to the n-th from the end: it ends earlier.
+3. Pad with the edge value: the first and the last entry are not known at reset, so its reader's history copies them
+   (`stream.edges`). Only a convolution or pooling reads such a value, with ops on each entry by itself between.
+4. Slice from the n-th entry on: the value is late by n. Slice up to the n-th from the end: it ends earlier.
 """
 
 from __future__ import annotations
@@ -34,6 +36,8 @@ def timing(stream: StreamGraph, node: ir.Node) -> Timing:
     """Return the output's timing."""
     entering = stream.timing[_input(node)]
     before, after = _moved(stream, node)
+    if _mode(node) == "edge" and node.op_type == "Pad":
+        stream.edges[node.outputs[0]] = max(before, 0), max(after, 0)  # 3
     return replace(
         entering,
         delay=(entering.settled if after > 0 else entering.delay) - before,
@@ -57,22 +61,13 @@ def apply(stream: StreamGraph) -> bool:
             if after and entering.settled > entering.delay:
                 source = value = buffers.delayed(stream, node, value, entering.settled - entering.delay)
                 entering = stream.timing[value]
-            if (before and entering.delay > 0) or ending:
+            if _mode(node) == "constant" and ((before and entering.delay > 0) or ending):
                 source = buffers.within(stream, node, value, entering, _content(node), ending=ending)  # 1, 2
             if _others(stream, node):
                 raise node_error(str(node.name), "Pad", "it pads time and other axes at once; split it in two.")
         kept = buffers.emit(stream, node, "Identity", [source])
-        _take_over(stream, node.outputs[0], kept)
+        buffers.take_over(stream, node.outputs[0], kept)
     return bool(nodes)
-
-
-def _take_over(stream: StreamGraph, old: ir.Value, new: ir.Value) -> None:
-    """Let a new value stand in for an old one, its timing included."""
-    new.shape, new.type = old.shape, old.type
-    stream.timing[new], stream.time[new] = stream.timing[old], stream.time[old]
-    if old in stream.fills:
-        stream.fills[new] = stream.fills[old]
-    old.replace_all_uses_with(new, replace_graph_outputs=True)
 
 
 def _moved(stream: StreamGraph, node: ir.Node) -> tuple[int, int]:
@@ -95,7 +90,7 @@ def _moved(stream: StreamGraph, node: ir.Node) -> tuple[int, int]:
     lost = [a - b - start for a, b in zip(before, after, strict=True)]
     if lost[0] != lost[1] or lost[0] < 0:
         raise node_error(str(node.name), "Slice", "where it ends does not move with the length of the sequence.")
-    return -start, -lost[0]  # 3
+    return -start, -lost[0]  # 4
 
 
 def _cuts_time(stream: StreamGraph, node: ir.Node) -> bool:
@@ -117,12 +112,32 @@ def _pads(stream: StreamGraph, node: ir.Node) -> tuple[int, int]:
         return 0, 0
     at = places.index(axis)
     before, after = int(pads[at]), int(pads[at + len(places)])
-    mode = node.attributes["mode"].as_string() if "mode" in node.attributes else "constant"
-    if (before or after) and mode != "constant":
+    if (before or after) and _mode(node) not in ("constant", "edge"):
         raise node_error(
-            str(node.name), "Pad", f"its padding along time is of the mode '{mode}'; only constants stream."
-        )
+            str(node.name), "Pad",
+            f"its padding along time is of the mode '{_mode(node)}', made of frames that have not come yet or lie long "
+            "back; constants and the edge value stream.",
+        )  # fmt: skip
     return before, after
+
+
+def _mode(node: ir.Node) -> str:
+    return node.attributes["mode"].as_string() if "mode" in node.attributes else "constant"
+
+
+def spread_edges(stream: StreamGraph, node: ir.Node, *, pointwise: bool) -> None:
+    """Say what a node makes of values padded with their edge (3). Raises ExportError where that is not known."""
+    timed = [value for value in node.inputs if value is not None and value in stream.timing]
+    edges = {stream.edges.get(value) for value in timed}
+    if edges == {None}:
+        return
+    if not pointwise or len(edges) > 1 or len({stream.timing[value].delay for value in timed}) > 1:
+        raise node_error(
+            str(node.name), node.op_type,
+            "it reads what is padded with its edge value, together with what is not, or over time; pad right before "
+            "the convolution that needs it.",
+        )  # fmt: skip
+    stream.edges.update({output: found for output in node.outputs for found in edges if found is not None})
 
 
 def _others(stream: StreamGraph, node: ir.Node) -> bool:

@@ -75,7 +75,7 @@ def by_age(  # noqa: PLR0917
 
 def ring_valid(stream: StreamGraph, before: ir.Node, timing: Timing, keys: int) -> ir.Value:
     """Return bool[keys]: does the key exist in the original, or does it lie before the start?"""
-    index = counter.index(stream, before, timing, keys)
+    index = buffers.index(stream, before, timing, keys)
     return buffers.emit(stream, before, "GreaterOrEqual", [index, stream.constant("zero", np.zeros(1, np.int64))])
 
 
@@ -92,7 +92,7 @@ def rows(  # noqa: PLR0917
         same = np.moveaxis(np.broadcast_to(long[:1], (count, *long.shape[1:])), 0, axis)
         return stream.constant(f"{value.name}.same", np.ascontiguousarray(same))
     stream.counted = True
-    index = counter.index(stream, node, timing, count)
+    index = buffers.index(stream, node, timing, count)
     index = buffers.emit(stream, node, "Max", [index, stream.constant("zero", np.zeros(1, np.int64))])
     reason = None
     if stream.max_steps is None:

@@ -37,14 +37,26 @@ def apply(stream: StreamGraph) -> bool:
         if node in ends and not any(output in stream.time or output in stream.pairs for output in node.outputs):
             head.check(stream, node)
             continue
-        timing = _rule(stream, node)(stream, node)
+        rule = _rule(stream, node)
+        timing = rule(stream, node)
         for output in node.outputs:
             if output in stream.pairs:
                 stream.timing[output] = timing.at(stream.pairs[output].query)
             elif output in stream.time:
                 stream.timing[output] = timing.at(stream.time[output])
+        if rule is not convolution.timing:
+            padding.spread_edges(stream, node, pointwise=rule is pointwise.timing)
     strides = {timing.stride for timing in stream.timing.values()}
     stream.frames_per_step = math.lcm(*strides)
+    _check_outputs(stream)
+    _check_lengths(stream)
+    _find_fills(stream)
+    return False
+
+
+def _check_outputs(stream: StreamGraph) -> None:
+    if any(output in stream.edges for output in stream.outputs):
+        raise ExportError("the output is padded with its edge value; leave that padding off.")
     for output in stream.outputs:
         given = stream.timing.get(output)
         if given is not None and given.stride != stream.frames_per_step:
@@ -52,9 +64,6 @@ def apply(stream: StreamGraph) -> bool:
                 f"the output '{output.name}' comes every {given.stride} frames, but part of the model works every "
                 f"{stream.frames_per_step}: several outputs a step are not streamed."
             )
-    _check_lengths(stream)
-    _find_fills(stream)
-    return False
 
 
 def _check_ends(stream: StreamGraph, ends: set[ir.Node]) -> None:
@@ -107,7 +116,7 @@ def _check_lengths(stream: StreamGraph) -> None:
 
 def _find_fills(stream: StreamGraph) -> None:
     """Read the constant entries at the start of padded values from runs on two inputs, which must agree on them."""
-    early = [value for value, timing in stream.timing.items() if timing.delay < 0]
+    early = [value for value, timing in stream.timing.items() if timing.delay < 0 and value not in stream.edges]
     if not early:
         return
     one, other = (probe(stream.model, frames(stream, stream.probed[1], seed), early) for seed in (0, 1))

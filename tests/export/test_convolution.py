@@ -149,8 +149,6 @@ class _Refused(nn.Module):
             return self.conv(functional.pad(x, (2, 0), mode="reflect")).transpose(1, 2)
         if self.what == "up":
             return self.up(x).transpose(1, 2)
-        if self.what == "average":
-            return functional.avg_pool1d(x, 3, 1, 1, count_include_pad=False).transpose(1, 2)
         if self.what == "global":
             return self.conv(x).mean(dim=2, keepdim=True).expand(-1, -1, x.shape[2]).transpose(1, 2)
         return self.norm(self.conv(x)).transpose(1, 2)
@@ -161,7 +159,6 @@ class _Refused(nn.Module):
     [
         ("reflect", "Pad", "reflect"),
         ("up", "ConvTranspose", "several steps out of one"),
-        ("average", "AveragePool", "count_include_pad"),
         ("global", "ReduceMean", "into the future"),
         ("norm", "InstanceNormalization", "normalizes over time"),
     ],
