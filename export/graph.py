@@ -122,7 +122,8 @@ class StreamGraph:
     states: what the passes have made explicit. notes: what was inferred or decided, for the user to read.
 
     pairs: the time axes of values over two times; windows: how many keys a query sees there. sized: the time axes of
-    values that depend on the length alone (masks, positions) and are read as data. probed: the lengths of the runs.
+    values that depend on the length alone (masks, positions) and are read as data. counts:
+    those that say how many steps there are, read where the time axis has ended. probed: the lengths of the runs.
     original: the graph before it was rewritten, where there are such values. attention_window, max_steps: the
     user's choices. narrowed: attention_window cut off what the original sees. limited: beyond max_steps the step would
     not be the original. counted: positions are counted from the first frame.
@@ -143,6 +144,7 @@ class StreamGraph:
     pairs: dict[ir.Value, Pair] = field(default_factory=dict)
     windows: dict[ir.Value, int] = field(default_factory=dict)
     sized: dict[ir.Value, tuple[int, ...]] = field(default_factory=dict)
+    counts: list[ir.Value] = field(default_factory=list)
     attention_window: int | None = None
     max_steps: int | None = None
     narrowed: bool = False

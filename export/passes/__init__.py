@@ -14,6 +14,7 @@ from export.passes import (
     branches,
     clean,
     convolution,
+    counts,
     lengths,
     mean,
     padding,
@@ -38,6 +39,7 @@ REWRITE: tuple[Pass, ...] = (
     convolution.apply,
     recurrent.apply,
     mean.apply,
+    counts.apply,
     attention.apply,
     single_step.apply,
 )

@@ -25,6 +25,7 @@ from export.passes import (
     clean,
     convolution,
     lengths,
+    mean,
     padding,
     recurrent,
     single_step,
@@ -42,6 +43,8 @@ def rewrite(stream: StreamGraph, length: int) -> StreamGraph:
     passes = (branches, clean, lengths, time_axis, timeline, align, padding, convolution)
     for rule in passes:
         rule.apply(stream)
+    if stream.counts or any(mean.claims(stream, node) for node in stream.graph):
+        raise ExportError("--restart is for recurrent models; this one also reads all of the window. Use --window.")
     if stream.states:
         raise ExportError(f"--restart is for recurrent models; this one also has the memory '{stream.states[0].name}'. "
                           "Use --window.")  # fmt: skip

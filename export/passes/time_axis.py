@@ -6,8 +6,8 @@ Shapes seen in a run are right for any op, known or unknown, decomposed or not; 
 2. A value that depends on data and grew along one axis has its time there, whether in step with the input or not; one
    that grew along two is over two times, as attention's scores are.
 3. A value that depends on no data but on the length, and grew along one axis or two, is a table over time: positions or
-   a mask. Any other may only say shapes (Reshape, Expand …); read as data it would make the model depend on how much it
-   is given at once, so its reader is refused.
+   a mask. Any other may only say shapes (Reshape, Expand …), or count steps where time has ended (counts.py); read as
+   data elsewhere it would make the model depend on how much it is given at once, so its reader is refused.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def apply(stream: StreamGraph) -> bool:
     on_data = data_dependent(stream)
     for given, value in zip(stream.frames, stream.inputs, strict=True):
         stream.time[value], stream.lengths[value] = given.time_axis, stream.probed
-    changed = False
+    changed, unclear = False, []
     for value in values:
         name = str(value.name)
         if value in on_data:
@@ -55,13 +55,20 @@ def apply(stream: StreamGraph) -> bool:
             _describe(value, short[name], axes)
             stream.sized[value] = axes
         else:
-            _check_shape_only(value, on_data)  # 3
+            _describe(value, short[name], ())
+            unclear.append(value)
+    for value in unclear:
+        _check_shape_only(stream, value, on_data)  # 3
     common.RemoveUnusedNodesPass()(stream.model)
-    if stream.sized:
+    _conclude(stream)
+    return changed
+
+
+def _conclude(stream: StreamGraph) -> None:
+    if stream.sized or stream.counts:
         stream.original = stream.model.clone()
     if not any(output in stream.time for output in stream.graph.outputs) and stream.graph.outputs:
         stream.notes.append("the output has no time axis: the model gives its last step's output only")
-    return changed
 
 
 def probed(stream: StreamGraph) -> tuple[int, int]:
@@ -116,11 +123,21 @@ def _fold(stream: StreamGraph, value: ir.Value, content: Array) -> bool:
     return True
 
 
-def _check_shape_only(value: ir.Value, on_data: set[ir.Value]) -> None:
+def reads_content(node: ir.Node, index: int) -> bool:
+    """Return whether a node reads an input for more than a shape."""
+    return index < SHAPE_INPUTS.get(node.op_type, len(node.inputs))
+
+
+def _check_shape_only(stream: StreamGraph, value: ir.Value, on_data: set[ir.Value]) -> None:
+    """Note a count of steps that is read where the time axis has ended (counts.py); refuse it elsewhere."""
     for node, index in value.uses():
-        if any(output in on_data for output in node.outputs) and index < SHAPE_INPUTS.get(
-            node.op_type, len(node.inputs)
-        ):
+        if not reads_content(node, index) or not any(output in on_data for output in node.outputs):
+            continue
+        around = [v for v in (*node.inputs, *node.outputs) if v is not None]
+        # What is held has no time either, and may be read at every step.
+        if not stream.held and not any(v in stream.time or v in stream.pairs for v in around):
+            stream.counts.append(value)
+        else:
             raise node_error(
                 str(node.name), node.op_type, "it computes with the number of time steps, which a stream does not have."
             )

@@ -186,3 +186,31 @@ def test_masks_from_lengths(around: Any, last: bool, dtype: torch.dtype, tmp_pat
     example = torch.zeros(1, 20, models.FEATURES), torch.tensor([20], dtype=dtype)
     sequence, _ = equals_the_original((Masked(around), example), tmp_path)
     assert sequence.every_step is not last
+
+
+class Pooled(nn.Module):
+    """A mean over the frames that there are, written out with the lengths, or with the input's own."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        torch.manual_seed(2)
+        self.layer, self.head = nn.GRU(models.FEATURES, HIDDEN, batch_first=True), nn.Linear(HIDDEN, 2)
+        self.how = how
+
+    def forward(self, x: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        y = self.layer(x)[0]
+        inside = (torch.arange(x.shape[1])[None] < lengths[:, None]).to(y.dtype)
+        total = (y * inside[..., None]).sum(1)
+        if self.how == "lengths":
+            total = total / lengths[:, None].to(y.dtype)
+        elif self.how == "mask":
+            total = total / inside.sum(1, keepdim=True).clamp(min=1)
+        elif self.how == "reciprocal":
+            total = total * (1 / (lengths.to(y.dtype) + 2))[:, None]
+        return self.head(total)
+
+
+@pytest.mark.parametrize("how", ["lengths", "mask", "reciprocal", "sum"])
+def test_a_mean_written_out_runs_along(how: str, tmp_path: Path) -> None:
+    example = torch.zeros(1, 20, models.FEATURES), torch.tensor([20])
+    equals_the_original((Pooled(how), example), tmp_path, max_steps=500)
