@@ -145,7 +145,7 @@ class _Greatest(torch.nn.Module):
 
 
 def test_what_pools_all_of_a_window_is_not_restarted(tmp_path: Path) -> None:
-    with pytest.raises(export.ExportError, match="reads all of the window. Use --window"):
+    with pytest.raises(export.ExportError, match=r"reads all of the window\. Use --window"):
         export.export((_Greatest().eval(), models.example()), tmp_path / "b", restart=5, **OPTIONS)
 
 
