@@ -5,7 +5,8 @@
 2. Pad behind the last frame is put in when the stream is flushed.
 3. Pad with the edge value: the first and the last entry are not known at reset, so its reader's history copies them
    (`stream.edges`). Only a convolution or pooling reads such a value, with ops on each entry by itself between.
-4. Slice from the n-th entry on: the value is late by n. Slice up to the n-th from the end: it ends earlier.
+4. A Pad of other axes beside time goes on padding those.
+5. Slice from the n-th entry on: the value is late by n. Slice up to the n-th from the end: it ends earlier.
 """
 
 from __future__ import annotations
@@ -63,9 +64,8 @@ def apply(stream: StreamGraph) -> bool:
                 entering = stream.timing[value]
             if _mode(node) == "constant" and ((before and entering.delay > 0) or ending):
                 source = buffers.within(stream, node, value, entering, _content(node), ending=ending)  # 1, 2
-            if _others(stream, node):
-                raise node_error(str(node.name), "Pad", "it pads time and other axes at once; split it in two.")
-        kept = buffers.emit(stream, node, "Identity", [source])
+        others = node.op_type == "Pad" and _others(stream, node)
+        kept = _pad_others(stream, node, source) if others else buffers.emit(stream, node, "Identity", [source])
         buffers.take_over(stream, node.outputs[0], kept)
     return bool(nodes)
 
@@ -90,7 +90,7 @@ def _moved(stream: StreamGraph, node: ir.Node) -> tuple[int, int]:
     lost = [a - b - start for a, b in zip(before, after, strict=True)]
     if lost[0] != lost[1] or lost[0] < 0:
         raise node_error(str(node.name), "Slice", "where it ends does not move with the length of the sequence.")
-    return -start, -lost[0]  # 4
+    return -start, -lost[0]  # 5
 
 
 def _cuts_time(stream: StreamGraph, node: ir.Node) -> bool:
@@ -144,6 +144,22 @@ def _others(stream: StreamGraph, node: ir.Node) -> bool:
     """Return whether a Pad pads other axes besides time."""
     pads = _constant(node, 1)
     return pads is not None and int(np.count_nonzero(pads)) > sum(1 for amount in _pads(stream, node) if amount)
+
+
+def _pad_others(stream: StreamGraph, node: ir.Node, source: ir.Value) -> ir.Value:
+    """Return the value padded along the axes that are not time (4)."""
+    value, pads, axes = _input(node), _constant(node, 1), _constant(node, 3)
+    rank = len(sizes(value))
+    places = list(range(rank)) if axes is None else [int(a) % rank for a in axes]
+    at = places.index(stream.timing[value].axis)
+    rest = np.array(pads, np.int64)
+    rest[[at, at + len(places)]] = 0
+    inputs = [source, stream.constant("pads", rest), *node.inputs[2:]]
+    alone = ir.node("Pad", inputs, dict(node.attributes))
+    alone.name = stream.new_name("stream.pad")
+    alone.outputs[0].name = stream.new_name(f"{alone.name}.y")
+    stream.graph.insert_before(node, alone)
+    return alone.outputs[0]
 
 
 def _input(node: ir.Node) -> ir.Value:

@@ -188,6 +188,29 @@ def test_masks_from_lengths(around: Any, last: bool, dtype: torch.dtype, tmp_pat
     assert sequence.every_step is not last
 
 
+class PaddedEncoder(nn.Module):
+    """PyTorch's own encoder with a causal mask that it must look into, and one over keys from the lengths."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(1)
+        layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+        self.front, self.layers = (
+            nn.Linear(models.FEATURES, 8),
+            nn.TransformerEncoder(layer, 1, enable_nested_tensor=False),
+        )
+
+    def forward(self, x: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        mask = torch.triu(torch.ones(x.shape[1], x.shape[1], dtype=torch.bool), 1)
+        padding = torch.arange(x.shape[1])[None] >= lengths[:, None]
+        return self.layers(self.front(x), mask=mask, src_key_padding_mask=padding)
+
+
+def test_an_encoder_masks_keys_by_lengths(tmp_path: Path) -> None:
+    example = torch.zeros(1, 20, models.FEATURES), torch.tensor([20])
+    equals_the_original((PaddedEncoder(), example), tmp_path, attention_window=8)
+
+
 class Pooled(nn.Module):
     """A mean over the frames that there are, written out with the lengths, or with the input's own."""
 

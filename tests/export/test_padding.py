@@ -68,6 +68,25 @@ def test_an_output_that_ends_in_padding_is_refused() -> None:
         rewritten((Edges("output"), torch.zeros(1, 40, models.FEATURES)))
 
 
+class Planes(nn.Module):
+    """Two-dimensional convolutions whose padding goes over time and features at once."""
+
+    def __init__(self, mode: str) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.second = nn.Conv2d(1, 3, 3), nn.Conv2d(3, 1, 3, padding=1)
+        self.mode = mode
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = functional.relu(self.second(x.unsqueeze(1)[:, :, :-1].expand(-1, 3, -1, -1)) + 0.3)
+        return self.first(functional.pad(y, (1, 1, 2, 1), mode=self.mode))[:, 0]
+
+
+@pytest.mark.parametrize("mode", ["constant", "replicate"])
+def test_time_and_features_are_padded_at_once(mode: str, tmp_path: Path) -> None:
+    equals_the_original((Planes(mode), torch.zeros(1, 40, models.FEATURES)), tmp_path)
+
+
 class Averages(nn.Module):
     """Averages that leave padding out, at the start, at both ends, late, and over features as well."""
 
