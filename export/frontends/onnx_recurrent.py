@@ -51,7 +51,19 @@ class _Function:
     limit: float
 
     def __call__(self, x: Array) -> Array:
-        return ACTIVATIONS[self.name](np.clip(x, -self.limit, self.limit), self.alpha, self.beta)
+        limited = x if self.limit == np.inf else np.clip(x, -self.limit, self.limit)
+        return ACTIVATIONS[self.name](limited, self.alpha, self.beta)
+
+
+@dataclass(frozen=True)
+class _Cell:
+    """One direction of a node: recurrence [gates, hidden, hidden] transposed, its biases [gates, hidden], peepholes."""
+
+    r: Array
+    b: Array
+    p: Array
+    functions: list[Activation]
+    after: bool
 
 
 class _Recurrent(OpRun):
@@ -73,74 +85,77 @@ class _Recurrent(OpRun):
         """Run all directions. The sequence lengths are those of the whole, see lengths.py."""
         layout = attributes.get("layout") or 0
         x = np.swapaxes(x, 0, 1) if layout else x
-        directions, _, hidden = r.shape
+        directions, rows, hidden = w.shape[0], w.shape[1], r.shape[2]
         initial = [*given[: self.states], *(None,) * (self.states - len(given))]
         peephole = given[self.states] if len(given) > self.states else None
+        functions = self._functions(attributes)
+        each = len(DEFAULTS[self.op_type])
         ys, lasts = [], []
         for place in range(directions):
             back = place == 1 or attributes.get("direction") == "reverse"
-            start = [
+            last = [
                 np.zeros((x.shape[1], hidden), x.dtype) if h is None else (np.swapaxes(h, 0, 1) if layout else h)[place]
                 for h in initial
             ]
-            bias = np.zeros(2 * w.shape[1], x.dtype) if b is None else b[place]
-            weights = w[place], r[place], bias, None if peephole is None else peephole[place]
-            rows, last = [], start
-            for frame in x[::-1] if back else x:
-                last = self.step(frame, last, weights, self._functions(place, attributes), attributes)
-                rows.append(last[0])
-            ys.append(np.stack(rows[::-1] if back else rows))
+            bias = np.zeros((2, rows), x.dtype) if b is None else b[place].reshape(2, rows)
+            cell = _Cell(
+                np.swapaxes(r[place].reshape(-1, hidden, hidden), 1, 2),
+                bias[1].reshape(-1, hidden),
+                np.zeros((3, hidden), x.dtype) if peephole is None else peephole[place].reshape(3, hidden),
+                functions[place * each : (place + 1) * each],
+                bool(attributes.get("linear_before_reset")),
+            )
+            # All that depends on the input alone, at once: [time, gates, batch, hidden].
+            entering = np.swapaxes((x @ w[place].T + bias[0]).reshape(*x.shape[:2], -1, hidden), 1, 2)
+            y = []
+            for row in entering[::-1] if back else entering:
+                last = self.step(row, last, cell)
+                y.append(last[0])
+            ys.append(np.stack(y[::-1] if back else y))
             lasts.append(last)
         results = [np.stack(ys, axis=1), *(np.stack(states) for states in zip(*lasts, strict=True))]
         if layout:
             results = [np.transpose(results[0], (2, 0, 1, 3)), *(np.swapaxes(h, 0, 1) for h in results[1:])]
         return tuple(result.astype(x.dtype) for result in results[: len(self.onnx_node.output)])
 
-    def _functions(self, place: int, attributes: dict[str, Any]) -> list[Activation]:
-        names = DEFAULTS[self.op_type]
-        count = len(names)
-        names = list(attributes.get("activations") or names * 2)[place * count : (place + 1) * count]
+    def _functions(self, attributes: dict[str, Any]) -> list[Activation]:
+        """Return the activations of all directions."""
+        default = DEFAULTS[self.op_type]
+        names = list(attributes.get("activations") or default * 2)
         clip = attributes.get("clip") or np.inf
         alphas, betas = (list(attributes.get(f"activation_{which}") or []) for which in ("alpha", "beta"))
         # The lists hold values for those functions alone that take one, in order.
         functions: list[Activation] = []
-        for name in names:
+        for place, name in enumerate(names):
             alpha = alphas.pop(0) if name in ALPHA and alphas else ALPHA.get(name, 0.0)
             beta = betas.pop(0) if name in BETA and betas else BETA.get(name, 0.0)
-            limit = np.inf if len(functions) == 2 else clip  # noqa: PLR2004 - the LSTM's third, on the cell
-            functions.append(_Function(name, alpha, beta, limit))
+            on_cell = place % len(default) == 2  # noqa: PLR2004 - the LSTM's third
+            functions.append(_Function(name, alpha, beta, np.inf if on_cell else clip))
         return functions
 
-    def step(self, x: Array, state: list[Array], weights: Any, functions: Any, attributes: Any) -> list[Array]:
-        """Return the next state."""
+    def step(self, x: Array, state: list[Array], cell: _Cell) -> list[Array]:
+        """Return the next state. x: what the input brings to each gate [gates, batch, hidden]."""
         raise NotImplementedError
 
 
 class RNN(_Recurrent):
     """h = f(W x + R h + b)."""
 
-    def step(self, x: Array, state: list[Array], weights: Any, functions: Any, attributes: Any) -> list[Array]:  # noqa: ARG002
+    def step(self, x: Array, state: list[Array], cell: _Cell) -> list[Array]:
         """Return the next state."""
-        w, r, b, _ = weights
-        bx, bh = np.split(b, 2)
-        return [functions[0](x @ w.T + state[0] @ r.T + bx + bh)]
+        return [cell.functions[0](x[0] + state[0] @ cell.r[0] + cell.b[0])]
 
 
 class GRU(_Recurrent):
     """Gates z, r, h."""
 
-    def step(self, x: Array, state: list[Array], weights: Any, functions: Any, attributes: Any) -> list[Array]:
+    def step(self, x: Array, state: list[Array], cell: _Cell) -> list[Array]:
         """Return the next state."""
-        w, r, b, _ = weights
-        (h,), (f, g) = state, functions
-        bx, bh = np.split(b, 2)
-        xz, xr, xn = np.split(x @ w.T + bx, 3, -1)
-        rz, rr, rn = np.split(r, 3)
-        hz, hr, hn = np.split(bh, 3)
-        z, reset = f(xz + h @ rz.T + hz), f(xr + h @ rr.T + hr)
-        after = attributes.get("linear_before_reset")
-        inner = reset * (h @ rn.T + hn) if after else (reset * h) @ rn.T + hn
-        return [(1 - z) * g(xn + inner) + z * h]
+        (h,), (f, g) = state, cell.functions
+        z = f(x[0] + h @ cell.r[0] + cell.b[0])
+        reset = f(x[1] + h @ cell.r[1] + cell.b[1])
+        inner = reset * (h @ cell.r[2] + cell.b[2]) if cell.after else (reset * h) @ cell.r[2] + cell.b[2]
+        return [(1 - z) * g(x[2] + inner) + z * h]
 
 
 class LSTM(_Recurrent):
@@ -148,14 +163,12 @@ class LSTM(_Recurrent):
 
     states = 2
 
-    def step(self, x: Array, state: list[Array], weights: Any, functions: Any, attributes: Any) -> list[Array]:  # noqa: ARG002
+    def step(self, x: Array, state: list[Array], cell: _Cell) -> list[Array]:
         """Return the next states."""
-        w, r, b, p = weights
-        (h, c), (f, g, out) = state, functions
-        bx, bh = np.split(b, 2)
-        i, o, forget, cell = np.split(x @ w.T + h @ r.T + bx + bh, 4, -1)
-        pi, po, pf = np.split(np.zeros(3 * c.shape[-1]) if p is None else p, 3)
-        after = f(forget + pf * c) * c + f(i + pi * c) * g(cell)
+        (h, c), (f, g, out) = state, cell.functions
+        i, o, forget, new = x + h @ cell.r + cell.b[:, None]
+        pi, po, pf = cell.p
+        after = f(forget + pf * c) * c + f(i + pi * c) * g(new)
         return [f(o + po * after) * out(after), after]
 
 
