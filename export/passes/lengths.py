@@ -46,7 +46,7 @@ def _reads(node: ir.Node, on_data: set[ir.Value]) -> bool:
 
 def _all_steps(node: ir.Node, runs: Runs) -> bool:
     x, given = node.inputs[0], node.inputs[recurrent.SEQUENCE_LENS]
-    if x is None or given is None:
+    if x not in runs or given not in runs:
         return False
     axis = integer(node, "layout", 0)
     if not all(np.all(count == array.shape[axis]) for count, array in zip(runs[given], runs[x], strict=True)):
@@ -57,8 +57,8 @@ def _all_steps(node: ir.Node, runs: Runs) -> bool:
 
 def _last_step(stream: StreamGraph, node: ir.Node, runs: Runs) -> bool:
     value, index, output = node.inputs[0], node.inputs[1], node.outputs[0]
-    if value is None or index is None:
-        return False
+    if value not in runs or index not in runs:
+        return False  # what is held has no times of its own
     rank = runs[value][0].ndim
     grown = [axis for axis, (a, b) in enumerate(zip(*(array.shape for array in runs[value]), strict=True)) if a != b]
     places = [

@@ -125,8 +125,14 @@ REFUSED = [
     ("s = Resize(x, _, stretch, mode='nearest'); y = Identity(s)", "Resize", "between the steps"),
     ("b = Greater(x, zero); n = NonZero(b); f = Cast(n, to=1); y = Unsqueeze(f, axis1)", "NonZero", "depends on what"),
     ("e = Einsum(x, x, equation='btf,btf->bf'); y = Identity(e)", "Einsum", "ends the time axis"),
+    ("b = ReduceMax(x, axes=[0, 2], keepdims=0); c = Greater(b, zero); e = Compress(x, c, axis=1); y = Identity(e)",
+     "Compress", "depends on what"),
+    ("d = ReduceMax(x, axes=[0, 1, 2], keepdims=0); y = Sub(x, d)", "ReduceMax", "into the future"),
+    ("l = LayerNormalization(x, one, axis=1); y = Identity(l)", "LayerNormalization", "normalizes over time"),
+    ("s = ScatterND(x, first, row); y = Identity(s)", "ScatterND", "Concat"),
+    ("a = ArgMax(x, axis=1); y = Cast(a, to=1)", "ArgMax", "ends the time axis"),
     ("r = RandomNormalLike(x); y = Add(x, r)", "RandomNormalLike", "random numbers"),
-]
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(("lines", "op", "reason"), REFUSED)
