@@ -75,6 +75,8 @@ def choose(
     given = [name for name, value in asked.items() if value is not None]
     if len(given) > 1:
         raise OptionError(f"{' and '.join(given)} exclude each other: choose one.")
+    if sequence.fixed is not None and (window_length is None or window_length != sequence.window):
+        raise OptionError(f"{sequence.fixed} What works: --window {sequence.window}, whole windows of its own length.")
     for length, name in ((window_length, "window"), (restart_length, "restart")):
         if length is not None:
             if length < 1:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
+from collections.abc import Sequence as Items
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -184,6 +185,12 @@ class StreamGraph:
             last=max(timing.last for timing in timings),
         )
 
+    @property
+    def owes(self) -> bool:
+        """Whether outputs are still to come when a sequence ends, be it in the middle of a step: flush gives them."""
+        timing = self.output_timing
+        return timing is not None and (timing.delay > 0 or timing.offset > 0)
+
     def noise(self, length: int, seed: int = 0) -> dict[str, Array]:
         """Return random input frames of a length, seeded: what they hold does not matter, only their shape."""
         frames = {frames.name: frames.noise(length, seed + place) for place, frames in enumerate(self.frames)}
@@ -211,9 +218,10 @@ class StreamGraph:
 
     def new_name(self, base: str) -> str:
         """Return `base`, or `base` with a number where the graph already has that name."""
-        taken = {value.name for node in self.graph for value in node.outputs}
-        taken |= {value.name for value in self.graph.inputs} | set(self.graph.initializers)
-        taken |= {node.name for node in self.graph}
+        taken = {value.name for node in self.graph.all_nodes() for value in node.outputs}
+        taken |= {value.name for graph in self.model.graphs() for value in graph.inputs}
+        taken |= {name for graph in self.model.graphs() for name in graph.initializers}
+        taken |= {node.name for node in self.graph.all_nodes()}
         if base not in taken:
             return base
         return next(name for i in range(1, len(taken) + 2) if (name := f"{base}_{i}") not in taken)
@@ -255,6 +263,40 @@ def integer(node: ir.Node, name: str, default: int) -> int:
     return attribute.as_int() if attribute else default
 
 
+def floats(x: Items[Array], dtype: type[np.floating]) -> list[Array]:
+    """Return arrays with all that are floats in one type; tokens stay as they are."""
+    return [array.astype(dtype) if array.dtype.kind == "f" else array for array in x]
+
+
+def bodies(node: ir.Node) -> list[ir.Graph]:
+    """Return the graphs that a node (Scan, Loop, If) runs inside."""
+    kinds = (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
+    held = [attribute for attribute in node.attributes.values() if attribute.type in kinds]
+    return [
+        body
+        for attribute in held
+        for body in ([attribute.as_graph()] if attribute.type == kinds[0] else attribute.as_graphs())
+    ]
+
+
+def captured(node: ir.Node) -> list[ir.Value]:
+    """Return what a node's bodies read from outside them, beside the node's inputs."""
+    within: set[ir.Value] = set()
+    read: dict[ir.Value, None] = {}
+    for body in bodies(node):
+        within.update(body.inputs, body.initializers.values())
+        for inner in body:
+            within.update(inner.outputs)
+            read.update(dict.fromkeys(reads(inner)))
+        read.update(dict.fromkeys(body.outputs))
+    return [value for value in read if value not in within]
+
+
+def reads(node: ir.Node) -> list[ir.Value]:
+    """Return all that a node reads: its inputs, and what its bodies capture."""
+    return [*(value for value in node.inputs if value is not None), *captured(node)]
+
+
 def session(model: onnx.ModelProto, *, optimize: bool = True, threads: int = 1) -> ort.InferenceSession:
     """Open a model on onnxruntime's CPU provider. Raises ExportError with onnxruntime's reason."""
     options = ort.SessionOptions()
@@ -274,9 +316,13 @@ def first_line(cause: BaseException) -> str:
 
 
 def probe(model: ir.Model, feeds: Mapping[str, Array], values: Iterable[ir.Value]) -> dict[str, Array]:
-    """Run a model once, unoptimized, and return the named intermediate values (those that are tensors)."""
+    """Run a model once, unoptimized, and return the named intermediate values, those that are tensors."""
     proto = ir.to_proto(model)
     wanted = [value.name for value in values if value.name]
+    # onnxruntime takes axes of one name for equally long; "time" is on every axis that time runs along, however slowly.
+    del proto.graph.value_info[:]
+    for output in proto.graph.output:
+        output.type.tensor_type.ClearField("shape")
     present = {output.name for output in proto.graph.output}
     proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in wanted if name not in present)
     # What is noted of shapes calls all times by one name, however long they are; onnxruntime would go by that.
@@ -289,4 +335,6 @@ def probe(model: ir.Model, feeds: Mapping[str, Array], values: Iterable[ir.Value
         results = runtime.run(wanted, dict(feeds))
     except Exception as cause:
         raise ExportError(f"the model does not run: {first_line(cause)}") from cause
-    return {name: np.asarray(result) for name, result in zip(wanted, results, strict=True)}
+    # A sequence of tensors comes as a list.
+    tensors = zip(wanted, results, strict=True)
+    return {name: np.asarray(result) for name, result in tensors if not isinstance(result, list)}

@@ -23,12 +23,11 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from export.errors import ExportError, node_error
-from export.frontends import onnx_reference
-from export.frontends.onnx import doubled, floats
+from export.frontends.doubles import evaluator, read_by
 from export.frontends.sequence import Run, Sequence
-from export.graph import Array, Pair, StreamGraph, Timing, first_line, session
+from export.graph import Array, Pair, StreamGraph, Timing, first_line, floats, session
 from export.lengths import runs
-from export.passes import branches, buffers, clean, lengths, pairs, tables, time_axis
+from export.passes import branches, buffers, clean, lengths, loops, pairs, tables, time_axis
 
 Floats = NDArray[np.floating]
 Piece = Callable[[Items[Array], int], Items[Array]]
@@ -36,6 +35,9 @@ Piece = Callable[[Items[Array], int], Items[Array]]
 PIECE = 512
 """Outputs of one piece at least: with few, most of the work would be what comes before them."""
 COMPARED = 1000
+ENDLESS = 2000
+"""Frames of one run where attention stands beside a memory without end: it can't run in pieces, and the scores of all
+frames with all take memory with their square."""
 ROWS = ".rows"
 
 
@@ -65,6 +67,16 @@ def bounded(sequence: Sequence, stream: StreamGraph, frames: NDArray[np.float32]
         f"unmasked original, whose output varies by {spread:.3g}"
     )
     return result, [told]
+
+
+def longest(stream: StreamGraph) -> tuple[int | None, list[str]]:
+    """Return how long the sequences may be at most that the original runs over, and what must be said of it."""
+    if stream.limited:
+        return stream.max_steps, []
+    timing = stream.output_timing or _of_last_step(stream)
+    if not stream.windows or timing.first is not None:
+        return None, []
+    return ENDLESS, [f"attention beside a memory without end: the original ran from a reset every {ENDLESS:,} frames"]
 
 
 def _of_last_step(stream: StreamGraph) -> Timing:
@@ -131,7 +143,7 @@ class _Banded:
     def __init__(self, sequence: Sequence, stream: StreamGraph) -> None:
         self.stream = StreamGraph(ir.from_proto(sequence.model), sequence.inputs)
         self.stream.attention_window, self.stream.max_steps = stream.attention_window, stream.max_steps
-        for rule in (branches.apply, clean.apply, lengths.apply, time_axis.apply, pairs.apply):
+        for rule in (branches.apply, clean.apply, loops.apply, lengths.apply, time_axis.apply, pairs.apply):
             rule(self.stream)
         original = self.stream.original or self.stream.model
         self.positions = ir.to_proto(original)
@@ -139,7 +151,7 @@ class _Banded:
         self.known: dict[tuple[str, bool], Floats] = {}
         self._change(counted=stream.counted)
         model = ir.to_proto(self.stream.model)
-        self.runtime, self.evaluator = session(model), onnx_reference.evaluator(doubled(model))
+        self.runtime, self.evaluator = session(model), evaluator(model)
 
     def single(self, x: Items[Array], start: int) -> list[Array]:
         """Run a piece in float32."""
@@ -168,8 +180,8 @@ class _Banded:
         """Return the positions of a whole sequence: in float64 from the original in float64."""
         found = self.known.get((entry.name, double))
         if found is None or found.shape[entry.axis] * entry.stride - entry.offset < steps:
-            wanted = self._ancestors(entry.name.removesuffix(ROWS), double=double)
-            engine: Any = onnx_reference.evaluator(wanted) if double else session(wanted)
+            wanted = self._ancestors(entry.name.removesuffix(ROWS))
+            engine: Any = evaluator(wanted) if double else session(wanted)
 
             def run(length: int) -> Floats:
                 names, arrays = zip(*self.stream.noise(length).items(), strict=True)
@@ -184,16 +196,15 @@ class _Banded:
             self.known[entry.name, double] = found
         return found
 
-    def _ancestors(self, name: str, *, double: bool) -> onnx.ModelProto:
+    def _ancestors(self, name: str) -> onnx.ModelProto:
         """Return the part of the original that a value is made by."""
-        model = doubled(self.positions) if double else self.positions
         part = onnx.ModelProto()
-        part.CopyFrom(model)
+        part.CopyFrom(self.positions)
         needed, kept = {name}, []
         for node in reversed(part.graph.node):
             if needed & set(node.output):
                 kept.append(node)
-                needed |= set(node.input)
+                needed |= read_by(node)
         del part.graph.node[:], part.graph.output[:], part.graph.value_info[:]
         part.graph.node.extend(reversed(kept))
         part.graph.output.append(onnx.ValueInfoProto(name=name))

@@ -9,14 +9,15 @@ from typing import Any, Literal
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, numpy_helper
 
 from export.errors import ExportError, node_error
-from export.frontends import encoder_decoder, lengths, onnx_recurrent, onnx_reference
+from export.frontends import encoder_decoder, fixed, lengths, onnx_recurrent
+from export.frontends.doubles import evaluator
 from export.frontends.encoder_decoder import EncoderDecoder
 from export.frontends.lengths import Lengths
 from export.frontends.sequence import Sequence, axis_of
-from export.graph import Array, Input, first_line, session
+from export.graph import Array, Input, first_line, floats, session
 
 MIN_OPSET = 13
 MAX_BYTES = 2 << 30
@@ -32,15 +33,14 @@ def load(path: Path, *, input_name: str | None, time_axis: int | None) -> Sequen
     Raises ExportError saying what is wrong with it.
     """
     model = read(path)
-    for node in model.graph.node:
-        _check_node(model, node)
+    _check_nodes(model)
     notes: list[str] = []
     chosen = _choose_inputs(path, model, input_name)
     counts = _find_lengths(path, model, chosen, time_axis)
     taken = [value for value in chosen if all(value.name != count.name for count in counts)]
     inputs, window = _inputs(path, model, taken, time_axis, notes)
     try:
-        evaluator = onnx_reference.evaluator(doubled(model))
+        engine = evaluator(model)
     except Exception as cause:
         raise ExportError(f"{path}: has no meaning in float64: {first_line(cause)}") from cause
     onnx_recurrent.time_first(model)
@@ -54,7 +54,7 @@ def load(path: Path, *, input_name: str | None, time_axis: int | None) -> Sequen
         return _run(path, runtime, feeds(x, np.float32))
 
     def double(x: Items[Array]) -> list[Array]:
-        return _run(path, evaluator, feeds(x, np.float64))
+        return _run(path, engine, feeds(x, np.float64))
 
     for count in counts:
         lengths.derive(model, count, inputs[0])
@@ -62,13 +62,13 @@ def load(path: Path, *, input_name: str | None, time_axis: int | None) -> Sequen
 
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     if window is None and encoder_decoder.recognized(inputs, single):
-        for entry in inputs:
-            _fix_shape(model, entry.name, entry.shape, f"{entry.name}_length")
         source, target = inputs
         return EncoderDecoder(model, source, target, single, double, "ONNX", path.name, digest, notes)
-    sequence = Sequence(model, tuple(inputs), single, double, "ONNX", path.name, digest, window=window, notes=notes)
-    if window is not None:
-        _check_freed(path, sequence, window)
+    for entry in inputs:
+        _fix_shape(model, entry.name, entry.shape)
+    sequence = fixed.freed(
+        Sequence(model, tuple(inputs), single, double, "ONNX", path.name, digest, window=window, notes=notes)
+    )
     sequence.count_tokens()
     sequence.keep_streamed()
     return sequence
@@ -83,10 +83,11 @@ def _inputs(
         dims = _dims(path, value)
         axis = _choose_axis(path, value, dims, time_axis, notes)
         shape = tuple(-1 if i == axis else dim if isinstance(dim, int) else 1 for i, dim in enumerate(dims))
-        _fix_shape(model, value.name, shape)
+        # Each time by itself at first: onnxruntime takes axes of one name for equally long.
+        _fix_shape(model, value.name, shape, f"{value.name}_length")
         inputs.append(Input(value.name, shape, ELEMENTS[value.type.tensor_type.elem_type]))
-        fixed = dims[axis]
-        windows.append(fixed if isinstance(fixed, int) else None)
+        length = dims[axis]
+        windows.append(length if isinstance(length, int) else None)
     if len(set(windows)) > 1:
         said = ", ".join(f"'{entry.name}' at {window or 'any'}" for entry, window in zip(inputs, windows, strict=True))
         raise ExportError(
@@ -133,22 +134,6 @@ def _find_lengths(
     )
 
 
-def _check_freed(path: Path, sequence: Sequence, window: int) -> None:
-    """See whether a model still runs at other lengths than the one it was fixed to."""
-    try:
-        sequence.single(sequence.noise(window + 1))
-    except ExportError as cause:
-        raise ExportError(
-            f"{path}: its time axis is fixed at {window} steps and its nodes hold that length too ({cause}). Export it "
-            "again with a dynamic time axis."
-        ) from cause
-
-
-def floats(x: Items[Array], dtype: type[np.floating]) -> list[Array]:
-    """Return arrays with all that are floats in one type; tokens stay as they are."""
-    return [array.astype(dtype) if array.dtype.kind == "f" else array for array in x]
-
-
 def _run(path: Path, engine: Any, feeds: dict[str, Array]) -> list[Array]:
     try:
         return [np.asarray(y) for y in engine.run(None, feeds)]
@@ -157,13 +142,27 @@ def _run(path: Path, engine: Any, feeds: dict[str, Array]) -> list[Array]:
         raise ExportError(f"{path}: does not run on frames of the shape {shape}: {first_line(cause)}") from cause
 
 
-def _check_node(model: onnx.ModelProto, node: onnx.NodeProto) -> None:
+def _graphs(graph: onnx.GraphProto) -> list[onnx.GraphProto]:
+    """Return a graph and all graphs that its nodes run inside."""
+    held = [attribute.g for node in graph.node for attribute in node.attribute if attribute.HasField("g")]
+    return [graph, *(inner for each in held for inner in _graphs(each))]
+
+
+def _check_nodes(model: onnx.ModelProto) -> None:
+    graphs = _graphs(model.graph)
+    weights = {tensor.name: tensor for graph in graphs for tensor in graph.initializer}
+    for graph in graphs:
+        for node in graph.node:
+            _check_node(weights, node)
+
+
+def _check_node(weights: dict[str, onnx.TensorProto], node: onnx.NodeProto) -> None:
     """Refuse weights that are no numbers, and what ONNX's reference passes over without a word."""
     reason = onnx_recurrent.refusal(node) if node.op_type in onnx_recurrent.DEFAULTS else None
     if reason is not None:
         raise node_error(node.name, node.op_type, reason)
     for name in node.input:
-        tensor = next((tensor for tensor in model.graph.initializer if tensor.name == name), None)
+        tensor = weights.get(name)
         if tensor is None or tensor.data_type not in (TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16):
             continue
         array = numpy_helper.to_array(tensor)
@@ -197,38 +196,6 @@ def read(path: Path) -> onnx.ModelProto:
     if not model.graph.output:
         raise ExportError(f"{path}: its graph has no output.")
     return model
-
-
-def doubled(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Return the model with all its float32 weights, inputs, constants and casts in float64."""
-    copy = onnx.ModelProto()
-    copy.CopyFrom(model)
-    _double_graph(copy.graph)
-    return copy
-
-
-def _double_graph(graph: onnx.GraphProto) -> None:
-    for tensor in graph.initializer:
-        _double_tensor(tensor)
-    for value in [*graph.input, *graph.output, *graph.value_info]:
-        if value.type.tensor_type.elem_type == TensorProto.FLOAT:
-            value.type.tensor_type.elem_type = TensorProto.DOUBLE
-    for node in graph.node:
-        for attribute in node.attribute:
-            if attribute.HasField("t"):
-                _double_tensor(attribute.t)
-            if attribute.HasField("g"):
-                _double_graph(attribute.g)
-            if node.op_type == "Cast" and attribute.name == "to" and attribute.i == TensorProto.FLOAT:
-                attribute.i = TensorProto.DOUBLE
-        if node.op_type == "ConstantOfShape" and not node.attribute:
-            zero = numpy_helper.from_array(np.zeros(1, np.float64))
-            node.attribute.append(helper.make_attribute("value", zero))
-
-
-def _double_tensor(tensor: onnx.TensorProto) -> None:
-    if tensor.data_type == TensorProto.FLOAT:
-        tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float64), tensor.name))
 
 
 def _check_external(path: Path, model: onnx.ModelProto) -> None:
@@ -312,8 +279,6 @@ def _choose_axis(
     features = next((dim for place, dim in reversed(list(enumerate(dims))) if place != axis), 1)
     if not isinstance(features, int) and not (matrix and tokens):
         raise ExportError(f"{path}: the number of features of '{value.name}' is not fixed (shape {dims}).")
-    if isinstance(dims[axis], int):
-        notes.append(f"the time axis was fixed at {dims[axis]} steps and was set free")
     size = dims[1 if axis == 0 else 0] if len(dims) > 1 else 1
     if not (matrix and not tokens) and isinstance(size, int) and size != 1:
         raise ExportError(
@@ -337,7 +302,8 @@ def _fix_shape(model: onnx.ModelProto, name: str, shape: tuple[int, ...], time: 
         else:
             dim.dim_value = size
     # Shapes noted for another batch size would now contradict the input's.
-    del model.graph.value_info[:]
+    for graph in _graphs(model.graph):
+        del graph.value_info[:]
     for output in model.graph.output:
         for dim in output.type.tensor_type.shape.dim:
             if not dim.HasField("dim_value"):

@@ -7,10 +7,7 @@ from typing import Any
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
-
-from export.frontends import onnx_recurrent
 
 Array = NDArray[np.floating]
 
@@ -71,8 +68,8 @@ DEQUANTIZE = 19
 """The first opset whose DequantizeLinear the reference has."""
 
 
-def evaluator(model: onnx.ModelProto) -> ReferenceEvaluator:
-    """Return a model's evaluator; the model's floats may be of any kind."""
+def lacking(model: onnx.ModelProto) -> list[type[OpRun]]:
+    """Return the ops to be given for a model."""
     opset = max(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
-    own: list[type[OpRun]] = [*onnx_recurrent.OPS, LRN, MeanVarianceNormalization, GlobalMaxPool]
-    return ReferenceEvaluator(model, new_ops=[*own, DequantizeLinear] if opset < DEQUANTIZE else own)
+    own: list[type[OpRun]] = [LRN, MeanVarianceNormalization, GlobalMaxPool]
+    return [*own, DequantizeLinear] if opset < DEQUANTIZE else own

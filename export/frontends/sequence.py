@@ -42,6 +42,8 @@ class Sequence:
     window: int | None = None
     """How many steps the model was fixed to when it was built; None where its time axis was free."""
     notes: list[str] = field(default_factory=list)
+    fixed: str | None = None
+    """Why it runs at its window's length alone; None where it runs at any."""
 
     @property
     def features(self) -> int:
@@ -85,6 +87,8 @@ class Sequence:
         return accepted(lambda length: self.single(self.noise(length)), PROOF_LENGTHS)
 
     def _find_times(self) -> tuple[int | None, ...]:
+        if self.fixed is not None:
+            return self._times_of_window()
         lengths = self.lengths[:2]
         found: list[int | None] = []
         outgrown = []
@@ -116,6 +120,18 @@ class Sequence:
             )
         return tuple(found)
 
+    def _times_of_window(self) -> tuple[int | None, ...]:
+        """Find the outputs' time axes at the one length at which the model runs: those of that length."""
+        found: list[int | None] = []
+        for y in self.single(self.noise(self.window or 0)):
+            axes = [axis for axis, size in enumerate(y.shape) if size == self.window]
+            if y.dtype != np.float32 or len(axes) > 1:
+                raise ExportError(f"{self.fixed} Its output is {y.dtype} {list(y.shape)}, where time cannot be told.")
+            found.append(axes[0] if axes else None)
+        if len({axis is None for axis in found}) > 1:
+            raise ExportError(f"{self.fixed} Of its outputs, some come at every step and some at the last one alone.")
+        return tuple(found)
+
     def count_tokens(self) -> None:
         """Find out how many tokens each input of tokens knows."""
         for place, entry in enumerate(self.inputs):
@@ -123,7 +139,7 @@ class Sequence:
                 continue
 
             def run(token: int, place: int = place) -> None:
-                given = self.noise(self.lengths[0])
+                given = self.noise(self.lengths[0] if self.fixed is None else self.window or 0)
                 given[place] = np.full_like(given[place], token)
                 self.single(given)
 
@@ -142,6 +158,8 @@ class Sequence:
 
     def keep_streamed(self) -> None:
         """Leave off what is given at the last step alone beside outputs at every step: mostly the last states."""
+        if self.fixed is not None:
+            return
         short, long = (self.single(self.noise(length)) for length in self.lengths[:2])
         timed = [place for place, (a, b) in enumerate(zip(short, long, strict=True)) if a.shape != b.shape]
         if timed and len(timed) < len(short):

@@ -2,7 +2,8 @@
 
 PyTorch's two exporters each freeze the time axis of what the other handles (the newer one that of recurrent layers, the
 older one that of attention), without a word. So the likelier one is tried first, and an export counts only once it has
-equalled the module at several lengths.
+equalled the module at several lengths. A module with a loop over time of its own is frozen by both: see
+torch_unrolled.py.
 """
 
 from __future__ import annotations
@@ -21,7 +22,6 @@ from collections.abc import Sequence as Items
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import numpy as np
 import onnx
@@ -34,6 +34,7 @@ from export.frontends.lengths import Lengths, derive, inserted, proven
 from export.frontends.onnx import read
 from export.frontends.sequence import PROOF_LENGTHS, Run, Sequence, axis_of
 from export.frontends.torch_packed import Unpacking
+from export.frontends.torch_unrolled import LENGTH, rolled, unrolls, written_out
 from export.graph import Array, Input, first_line, session
 from export.lengths import accepted
 
@@ -123,19 +124,29 @@ def _exported(  # noqa: PLR0917 - one call, above
 
     Inputs of different lengths have times of their own.
     """
-    recurrent = any(isinstance(part, torch.nn.RNNBase) for part in module.modules())
+    written = written_out(module)
+    recurrent = any(isinstance(part, torch.nn.RNNBase) for part in written.modules())
+    plain = [(dynamo, False) for dynamo in ((False, True) if recurrent else (True, False))]
+    unrolled = [(dynamo, True) for dynamo in (False, True) if all(len(set(each)) == 1 for each in lengths)]
+    # What both exporters unroll needs no try of the other kind, which takes long.
+    # A loop over lengths is none over time.
+    ways = plain if counts else unrolled or plain if unrolls(written, inputs) else [*plain, *unrolled]
     reasons = []
-    for dynamo in (False, True) if recurrent else (True, False):
+    for dynamo, rolling in ways:
+        told = f"dynamo={dynamo}{f', unrolled over {LENGTH} steps' if rolling else ''}"
         try:
-            model = _export(module, inputs, counts, lengths[1], dynamo=dynamo)
+            example = (LENGTH,) * len(inputs) if rolling else lengths[1]
+            model = _export(written, inputs, counts, example, dynamo=dynamo, free=not rolling)
+            model, loops = rolled(model, inputs) if rolling else (model, 0)
         except Exception as cause:  # noqa: BLE001 - the exporter raises whatever it likes; the reason is told
-            reasons.append(f"dynamo={dynamo}: {first_line(cause)[:TOLD]}")
+            reasons.append(f"{told}: {_reason(cause)[:TOLD]}")
             continue
         reason = _differs(model, inputs, single, lengths)
         if reason is None:
             steps = ", ".join("/".join(map(str, sorted({*each}))) for each in lengths)
-            return model, f"exported by torch.onnx with dynamo={dynamo}, equal at {steps} steps"
-        reasons.append(f"dynamo={dynamo}: {reason}")
+            again = f" and {loops} loops over time rolled again" if rolling else ""
+            return model, f"exported by torch.onnx with {told}{again}, equal at {steps} steps"
+        reasons.append(f"{told}: {reason}")
     raise ExportError(f"{origin}: PyTorch could not export it with a free time axis ({'; '.join(reasons)}).")
 
 
@@ -143,7 +154,10 @@ def _differs(
     model: onnx.ModelProto, inputs: tuple[Input, ...], single: Run, lengths: Items[tuple[int, ...]]
 ) -> str | None:
     """Run the export beside the module at several lengths; return how they differ, or None."""
-    runtime = session(model)
+    try:
+        runtime = session(model)
+    except ExportError as cause:
+        return str(cause)
     for each in lengths:
         x = [entry.noise(length, place) for place, (entry, length) in enumerate(zip(inputs, each, strict=True))]
         expected = single(x)
@@ -165,6 +179,7 @@ def _export(
     lengths: tuple[int, ...],
     *,
     dynamo: bool,
+    free: bool = True,
 ) -> onnx.ModelProto:
     frames = [entry.noise(length) for entry, length in zip(inputs, lengths, strict=True)]
     sample = tuple(torch.from_numpy(array) for array in inserted(frames, counts, lengths[0]))
@@ -172,23 +187,26 @@ def _export(
     for each in counts:
         entering.insert(each.place, each.name)
     names = ["time"] * len(inputs) if len(set(lengths)) == 1 else [entry.name for entry in inputs]
-    count = len(_tensors(module(*sample)))
+    with torch.no_grad(), _as_written():
+        count = len(_tensors(module(*sample)))
     options: dict[str, Any] = {
         "input_names": entering,
         "output_names": ["output", *(f"output{number}" for number in range(1, count))],
         "opset_version": OPSET,
         "dynamo": dynamo,
     }
-    if dynamo:
+    if not free:
+        options["opset_version"] = 18 if dynamo else OPSET
+    elif dynamo:
         times = {name: torch.export.Dim(f"{name}_length", min=2, max=1 << 20) for name in names}
-        free = {entry.name: {entry.time_axis: times[name]} for entry, name in zip(inputs, names, strict=True)}
-        options["dynamic_shapes"] = tuple(free.get(name) for name in entering)
+        axes = {entry.name: {entry.time_axis: times[name]} for entry, name in zip(inputs, names, strict=True)}
+        options["dynamic_shapes"] = tuple(axes.get(name) for name in entering)
         options["opset_version"] = 18
     else:
         options["dynamic_axes"] = {
             entry.name: {entry.time_axis: f"{name}_length"} for entry, name in zip(inputs, names, strict=True)
         }
-    with tempfile.TemporaryDirectory() as folder, _quiet():
+    with tempfile.TemporaryDirectory() as folder, _quiet(), _as_written(), _masks_as_given():
         file = Path(folder) / "sequence.onnx"
         unpacking = Unpacking(module) if counts and not dynamo else None
         try:
@@ -203,6 +221,12 @@ def _export(
     return model
 
 
+def _as_written() -> contextlib.AbstractContextManager[None]:
+    """Let TorchScript run as it is written: optimized, it keeps what it once made in the float type of then."""
+    unoptimized: contextlib.AbstractContextManager[None] = torch.jit.optimized_execution(False)  # type: ignore[attr-defined]
+    return unoptimized
+
+
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Keep the exporters' own progress and warnings quiet; what matters of it is proven afterwards."""
@@ -210,7 +234,6 @@ def _quiet() -> Iterator[None]:
         warnings.catch_warnings(),
         contextlib.redirect_stdout(io.StringIO()),
         contextlib.redirect_stderr(io.StringIO()),
-        mock.patch("torch.nn.modules.transformer._detect_is_causal_mask", _not_looked_at),
     ):
         warnings.simplefilter("ignore")
         logging.disable(logging.CRITICAL)
@@ -220,9 +243,29 @@ def _quiet() -> Iterator[None]:
             logging.disable(logging.NOTSET)
 
 
-def _not_looked_at(_mask: object, is_causal: object = None, _size: object = None) -> bool:
-    """Stand in for PyTorch's look into an encoder's mask, whose answer no export can hold; the mask itself stays."""
-    return bool(is_causal)
+@contextlib.contextmanager
+def _masks_as_given() -> Iterator[None]:
+    """Let PyTorch's own Transformer apply masks without first looking whether they are causal.
+
+    That look is a branch on data, which the newer exporter cannot follow; all that hangs on it is a quicker kernel.
+    """
+    layers: Any = torch.nn.modules.transformer
+    detect = getattr(layers, "_detect_is_causal_mask", None)
+    if detect is None:
+        yield
+        return
+    layers._detect_is_causal_mask = lambda mask, is_causal=None, size=None: bool(is_causal)  # noqa: ARG005, SLF001
+    try:
+        yield
+    finally:
+        layers._detect_is_causal_mask = detect  # noqa: SLF001
+
+
+def _reason(cause: BaseException) -> str:
+    """Return the first line of what an exporter stumbled over; the outer errors only say at which of its steps."""
+    while cause.__cause__ is not None:
+        cause = cause.__cause__
+    return first_line(cause)
 
 
 def _call(path: Path, function: str) -> tuple[torch.nn.Module, Example]:
@@ -285,7 +328,7 @@ def _run(module: torch.nn.Module, x: Items[Array], dtype: torch.dtype, origin: s
     before = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
     try:
-        with torch.no_grad():
+        with torch.no_grad(), _as_written():
             given = [torch.from_numpy(array) for array in x]
             output = module(*(each.to(dtype) if each.is_floating_point() else each for each in given))
     except Exception as cause:
@@ -309,8 +352,11 @@ def _tensors(output: object) -> list[torch.Tensor]:
 
 def _double(module: torch.nn.Module, origin: str) -> torch.nn.Module:
     """Return a float64 twin of the module, with what state_dict would not hold: plain tensors as attributes."""
+    held = [value for part in module.modules() for value in vars(part).values()]
+    # A scripted function holds no weights, and cannot be copied: both call the same one.
+    same = {id(value): value for value in held if isinstance(value, torch.jit.ScriptFunction)}
     try:
-        twin = copy.deepcopy(module).double()
+        twin = copy.deepcopy(module, same).double()
     except Exception as cause:
         raise ExportError(f"{origin}: the module cannot be copied to float64: {first_line(cause)}") from cause
     for part in twin.modules():

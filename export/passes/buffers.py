@@ -136,6 +136,16 @@ def take_over(stream: StreamGraph, old: ir.Value, new: ir.Value) -> None:
     old.replace_all_uses_with(new, replace_graph_outputs=True)
 
 
+def chosen(stream: StreamGraph, before: ir.Node, choose: ir.Value, value: ir.Value, other: ir.Value) -> ir.Value:
+    """Return the value where `choose`, else the other; onnxruntime's Where takes no bool."""
+    kind = other.type or value.type
+    if kind is None or kind.dtype != ir.DataType.BOOL:
+        return emit(stream, before, "Where", [choose, value, other])
+    here = emit(stream, before, "And", [choose, value])
+    there = emit(stream, before, "And", [emit(stream, before, "Not", [choose]), other])
+    return emit(stream, before, "Or", [here, there])
+
+
 def either(stream: StreamGraph, before: ir.Node, choose: ir.Value, value: ir.Value, other: Array) -> ir.Value:
     """Return the value where `choose`, else `other`, a constant of its type; onnxruntime's Where takes no bool."""
     content = stream.constant("other", np.ascontiguousarray(other))

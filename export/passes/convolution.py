@@ -120,8 +120,8 @@ def _rewrite(stream: StreamGraph, node: ir.Node, number: int) -> None:
         source = value = buffers.delayed(stream, node, value, entering.settled - entering.delay)
         entering = stream.timing[value]
     if w.before and entering.delay > 0:
-        source = buffers.within(stream, node, value, entering, padding, ending=bool(w.after) and _flushed(stream))  # 1
-    elif w.after and _flushed(stream):
+        source = buffers.within(stream, node, value, entering, padding, ending=bool(w.after) and stream.owes)  # 1
+    elif w.after and stream.owes:
         source = buffers.within(stream, node, value, entering, padding, ending=True)  # 2
     source.shape, source.type = value.shape, value.type
     # Entry j * stride of the padded input lies this many entries before the newest ones of its step.
@@ -131,7 +131,7 @@ def _rewrite(stream: StreamGraph, node: ir.Node, number: int) -> None:
     else:
         fill = _fill(stream, value, entering, w.before, padding)
         edges = stream.edges.get(value, (0, 0))  # 3
-        edges = edges if _flushed(stream) else (edges[0], 0)
+        edges = edges if stream.owes else (edges[0], 0)
         name = f"{node.op_type.lower()}{number}"
         windowed = buffers.history(stream, node, source, entering, length, fill, name, edges=edges)
     node.replace_input_with(0, windowed)
@@ -175,7 +175,7 @@ def _count_real(stream: StreamGraph, node: ir.Node, entering: Timing, w: Window)
     starts = buffers.emit(stream, node, "Reshape", [starts, whole(entries, 1)])
     seen = buffers.emit(stream, node, "Add", [starts, whole(*(step - w.before for step in steps))])
     real = buffers.emit(stream, node, "GreaterOrEqual", [seen, whole(0)])
-    if w.after and _flushed(stream):
+    if w.after and stream.owes:
         total = buffers.emit(stream, node, "Add", [buffers.end(stream), whole(entering.offset)])
         total = buffers.emit(stream, node, "Div", [total, whole(entering.stride)])
         real = buffers.emit(stream, node, "And", [real, buffers.emit(stream, node, "Less", [seen, total])])
@@ -209,12 +209,6 @@ def _fill(stream: StreamGraph, value: ir.Value, entering: Timing, before: int, p
     if value in stream.fills:
         return np.concatenate([own, stream.fills[value]], axis=entering.axis)
     return own
-
-
-def _flushed(stream: StreamGraph) -> bool:
-    """Return whether the output comes late, so that the end of a sequence must be flushed out."""
-    output = stream.output_timing
-    return output is not None and output.delay > 0
 
 
 def _input(node: ir.Node) -> ir.Value:

@@ -1,7 +1,7 @@
 """Where the time axis ends before the output: the model gives its last step's output only.
 
-1. The last state of a recurrent op, Gather at -1 and Slice from -1 along time all read the newest step; in a step
-   graph that is the only one, so they stay as they are.
+1. The last state of a recurrent op or a Scan, Gather at -1 and Slice from -1 along time all read the newest step; in a
+   step graph that is the only one, so they stay as they are.
 2. A mean, maximum or sum over time becomes a running one (mean.py).
 3. Any other end of the time axis (a product, the first step) is refused by node.
 
@@ -15,14 +15,16 @@ import numpy as np
 import onnx_ir as ir
 
 from export.errors import node_error
-from export.graph import StreamGraph, constant_of, integer
-from export.passes import mean, recurrent
+from export.graph import StreamGraph, constant_of, integer, reads
+from export.passes import mean, recurrent, scan
 
 
 def check(stream: StreamGraph, node: ir.Node) -> None:
     """Check one place where the time axis ends. Raises ExportError for what is not a last step in time."""
     if mean.claims(stream, node):
         mean.check(stream, node)  # 2
+    elif scan.claims(node):
+        scan.timing(stream, node)  # 1
     elif node.op_type not in recurrent.OPS and not _reads_last(stream, node):
         raise node_error(  # 3
             str(node.name),
@@ -41,7 +43,7 @@ def ending(stream: StreamGraph) -> list[ir.Node]:
     states = {state.output for state in stream.states}
     found = []
     for node in stream.graph:
-        if not any(value in stream.time for value in node.inputs if value is not None) or node.op_type == "Shape":
+        if not any(value in stream.time for value in reads(node)) or node.op_type == "Shape":
             continue
         read = [
             v

@@ -1,7 +1,8 @@
 """What no other file claims must be pointwise in time: each output step made from the same step of its inputs alone.
 
 1. Elementwise ops, time axes aligned by broadcasting; batch norm with fixed statistics; quantizing with fixed scales.
-2. MatMul, Gemm, Einsum and their integer forms that do not contract over time.
+2. MatMul, Gemm, Einsum and their integer forms that do not contract over time; where both factors vary over time, it is
+   one of the axes along which they are multiplied entry by entry.
 3. Ops along axes (softmax, norms, reductions, concat, split, slice, gather, pad …) that are not time; convolutions and
    poolings that have time in the place of the batch.
 4. Ops that move axes (transpose, reshape, squeeze …) without reordering time.
@@ -111,6 +112,9 @@ def _product(stream: StreamGraph, node: ir.Node) -> str | None:
     if left is None or right is None:
         return "an input is missing."
     if left in stream.time and right in stream.time:
+        matrix = 2 if node.op_type == "MatMul" else _rank(node.outputs[0])
+        if all(stream.time[value] < _rank(value) - matrix for value in (left, right)):
+            return _elementwise(stream, node)
         return "it multiplies two things that both vary over time (attention is not streamed yet)."
     if left in stream.time:
         contracted = 0 if node.op_type == "Gemm" and integer(node, "transA", 0) else _rank(left) - 1
@@ -238,7 +242,7 @@ RULES: dict[str, Rule] = {
     **dict.fromkeys(PRODUCTS, _product),  # 2
     "Einsum": _einsum,  # 2
     **dict.fromkeys(("Gather", "GatherElements"), _gather),  # 3
-    **dict.fromkeys(("Pad", "OneHot", "CastLike"), _first_alone),  # 3: along time padding.py claims Pad
+    **dict.fromkeys(("Pad", "CumSum", "OneHot", "CastLike"), _first_alone),  # 3: along time padding.py, cumulative.py
     **dict.fromkeys(MOVING, _moving),  # 4
     "Resize": _resize,  # 5
 }

@@ -19,6 +19,8 @@ def apply(stream: StreamGraph) -> bool:
     other = probe(stream.model, feeds(stream, 1), values) if stream.held else content
     on_data = time_axis.data_dependent(stream)
     for value in values:
+        if str(value.name) not in content:
+            continue
         array = content[str(value.name)]
         if value not in on_data and not value.is_graph_output():
             value.replace_all_uses_with(stream.constant(f"{value.name}_folded", array))

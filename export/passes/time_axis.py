@@ -17,7 +17,7 @@ import onnx_ir as ir
 from onnx_ir.passes import common
 
 from export.errors import ExportError, node_error
-from export.graph import Array, Pair, StreamGraph, probe
+from export.graph import Array, Pair, StreamGraph, bodies, probe, reads
 from export.lengths import accepted
 
 LENGTHS = (131, 257)
@@ -31,9 +31,10 @@ SHAPE_INPUTS = {"Reshape": 1, "Expand": 1, "Slice": 1, "Tile": 1, "ReverseSequen
 
 def apply(stream: StreamGraph) -> bool:
     """Fill in `stream.time` and fold what does not depend on data."""
-    values = [v for node in stream.graph for v in node.outputs if v.name and (v.uses() or v.is_graph_output())]
+    asked = [v for node in stream.graph for v in node.outputs if v.name and (v.uses() or v.is_graph_output())]
     stream.probed = probed(stream)
-    short, long = (probe(stream.model, frames(stream, length), values) for length in stream.probed)
+    short, long = (probe(stream.model, frames(stream, length), asked) for length in stream.probed)
+    values = [value for value in asked if value.name in short]
     on_data = data_dependent(stream)
     for given, value in zip(stream.frames, stream.inputs, strict=True):
         stream.time[value], stream.lengths[value] = given.time_axis, stream.probed
@@ -91,12 +92,14 @@ def data_dependent(stream: StreamGraph) -> set[ir.Value]:
     held = {value for value in stream.graph.inputs if value.name in stream.held}
     for node in stream.graph:
         # CastLike takes the second input's type alone.
-        read = node.inputs[:1] if node.op_type == "CastLike" else node.inputs
+        read = node.inputs[:1] if node.op_type == "CastLike" else reads(node)
         reads_content = any(value in (held if node.op_type in ("Shape", "Size") else found) for value in read)
         if any(value in held for value in read):
             held.update(node.outputs)
         if reads_content or node.op_type.startswith("Random"):
             found.update(node.outputs)
+            for body in bodies(node):
+                found.update(output for inner in body.all_nodes() for output in inner.outputs)
     return found
 
 

@@ -14,8 +14,8 @@ import numpy as np
 import onnx_ir as ir
 
 from export.errors import ExportError, node_error
-from export.graph import Array, StreamGraph, Timing, probe
-from export.passes import attention, convolution, head, padding, pairs, pointwise, recurrent
+from export.graph import Array, StreamGraph, Timing, probe, reads
+from export.passes import attention, convolution, cumulative, head, padding, pairs, pointwise, recurrent, scan
 from export.passes.time_axis import frames
 
 Rule = Callable[[StreamGraph, ir.Node], Timing]
@@ -29,9 +29,7 @@ def apply(stream: StreamGraph) -> bool:
     ends = set(head.ending(stream))
     _check_ends(stream, ends)
     for node in stream.graph:
-        timed = [
-            value for value in node.inputs if value is not None and (value in stream.time or value in stream.pairs)
-        ]
+        timed = [value for value in reads(node) if value in stream.time or value in stream.pairs]
         if not timed or node.op_type in ("Shape", "Size"):
             continue
         if node in ends and not any(output in stream.time or output in stream.pairs for output in node.outputs):
@@ -68,11 +66,17 @@ def _check_outputs(stream: StreamGraph) -> None:
 
 def _check_ends(stream: StreamGraph, ends: set[ir.Node]) -> None:
     """Refuse what is taken from the whole sequence at its end and then used at every step of it."""
-    ended: dict[ir.Value | None, ir.Node] = {}
+    ended: dict[ir.Value, ir.Node] = {}
     for node in stream.graph:
         if node.op_type in ("Shape", "Size"):
             continue
-        whole = next((ended[value] for value in node.inputs if value in ended), None)
+        whole = next((ended[value] for value in reads(node) if value in ended), None)
+        if whole is not None and (node.op_type in recurrent.OPS or scan.claims(node)):
+            raise node_error(
+                str(node.name),
+                node.op_type,
+                f"its initial state is computed from the data: '{whole.name}' takes it from the sequence.",
+            )
         if whole is not None and any(output in stream.time or output in stream.pairs for output in node.outputs):
             raise node_error(
                 str(whole.name),
@@ -86,15 +90,15 @@ def _check_ends(stream: StreamGraph, ends: set[ir.Node]) -> None:
 
 
 def _rule(stream: StreamGraph, node: ir.Node) -> Rule:
-    if node.op_type in recurrent.OPS:
-        return recurrent.timing
-    if convolution.claims(stream, node):
-        return convolution.timing
-    if pairs.claims(stream, node):
-        return attention.timing
-    if padding.claims(stream, node):
-        return padding.timing
-    return pointwise.timing
+    rules: tuple[tuple[bool, Rule], ...] = (
+        (node.op_type in recurrent.OPS, recurrent.timing),
+        (scan.claims(node), scan.timing),
+        (cumulative.claims(stream, node), cumulative.timing),
+        (convolution.claims(stream, node), convolution.timing),
+        (pairs.claims(stream, node), attention.timing),
+        (padding.claims(stream, node), padding.timing),
+    )
+    return next((rule for claimed, rule in rules if claimed), pointwise.timing)
 
 
 def _check_lengths(stream: StreamGraph) -> None:
