@@ -17,7 +17,7 @@ from edgeseq.bundle import Manifest
 from edgeseq.tables import suggest
 from edgeseq.types import StepModel
 from export import about as abouts
-from export import choices, diagram, encoder_decoder, frames, origin, parity, reference, report
+from export import choices, diagram, encoder_decoder, frames, origin, parity, reference, refusals, report
 from export.about import About
 from export.errors import ExportError, NoIntegerForm, OptionError
 from export.frontends import EncoderDecoder, Sequence, load
@@ -83,7 +83,7 @@ def export(
     progress("rewriting it to a step")
     before = diagram.as_trained(sequence)
     choice = choices.choose(sequence, cases, state, window, restart)
-    stream = choice.rewrite(sequence, attention_window, max_steps)
+    stream = refusals.rewritten(choice, sequence, cases, attention_window, max_steps)
     notes.extend(choice.notes())
     sequence, told = reference.bounded(sequence, stream, cases[0])
     notes.extend(told)

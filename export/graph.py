@@ -118,11 +118,13 @@ class StreamGraph:
 
     frames: the inputs of frames, which all have the same times. time: time axis of every value that has one. lengths:
     how long each was along it in the two runs that showed it. timing: how each of them stands to the frames. fills: the
-    constant entries at the start of those with a negative delay. frames_per_step: frames that one step takes.
+    constant entries at the start of those with a negative delay. edges: how many entries at start and end are copies of
+    the one beside them, which only their reader puts in. frames_per_step: frames that one step takes.
     states: what the passes have made explicit. notes: what was inferred or decided, for the user to read.
 
     pairs: the time axes of values over two times; windows: how many keys a query sees there. sized: the time axes of
-    values that depend on the length alone (masks, positions) and are read as data. probed: the lengths of the runs.
+    values that depend on the length alone (masks, positions) and are read as data. counts:
+    those that say how many steps there are, read where the time axis has ended. probed: the lengths of the runs.
     original: the graph before it was rewritten, where there are such values. attention_window, max_steps: the
     user's choices. narrowed: attention_window cut off what the original sees. limited: beyond max_steps the step would
     not be the original. counted: positions are counted from the first frame.
@@ -136,12 +138,14 @@ class StreamGraph:
     lengths: dict[ir.Value, tuple[int, int]] = field(default_factory=dict)
     timing: dict[ir.Value, Timing] = field(default_factory=dict)
     fills: dict[ir.Value, Array] = field(default_factory=dict)
+    edges: dict[ir.Value, tuple[int, int]] = field(default_factory=dict)
     frames_per_step: int = 1
     states: list[State] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     pairs: dict[ir.Value, Pair] = field(default_factory=dict)
     windows: dict[ir.Value, int] = field(default_factory=dict)
     sized: dict[ir.Value, tuple[int, ...]] = field(default_factory=dict)
+    counts: list[ir.Value] = field(default_factory=list)
     attention_window: int | None = None
     max_steps: int | None = None
     narrowed: bool = False
@@ -321,6 +325,11 @@ def probe(model: ir.Model, feeds: Mapping[str, Array], values: Iterable[ir.Value
         output.type.tensor_type.ClearField("shape")
     present = {output.name for output in proto.graph.output}
     proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in wanted if name not in present)
+    # What is noted of shapes calls all times by one name, however long they are; onnxruntime would go by that.
+    del proto.graph.value_info[:]
+    for output in proto.graph.output:
+        if output.type.HasField("tensor_type"):
+            output.type.tensor_type.ClearField("shape")
     runtime = session(proto, optimize=False)
     try:
         results = runtime.run(wanted, dict(feeds))

@@ -241,6 +241,8 @@ class Lowering:
                 raise node_error(
                     str(node.name), node.op_type, f"the activations {words} have no integer form; export float32 alone."
                 )
+        if "clip" in node.attributes and node.attributes["clip"].as_float():
+            raise node_error(str(node.name), node.op_type, "clip has no integer form; export float32 alone.")
         hidden = recurrence.shape[2]
         given = constant_of(node.inputs[3]) if len(node.inputs) > 3 else None  # noqa: PLR2004 - B is the fourth input
         bias = np.zeros(2 * gates * hidden, np.float32) if given is None else given.reshape(-1)

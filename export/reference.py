@@ -24,9 +24,10 @@ from numpy.typing import NDArray
 
 from export.errors import ExportError, node_error
 from export.frontends.doubles import evaluator, read_by
-from export.frontends.sequence import PROOF_LENGTHS, Run, Sequence
+from export.frontends.sequence import Run, Sequence
 from export.graph import Array, Pair, StreamGraph, Timing, first_line, floats, session
-from export.passes import buffers, clean, loops, pairs, tables, time_axis
+from export.lengths import runs
+from export.passes import branches, buffers, clean, lengths, loops, pairs, tables, time_axis
 
 Floats = NDArray[np.floating]
 Piece = Callable[[Items[Array], int], Items[Array]]
@@ -118,7 +119,8 @@ def _whole(sequence: Sequence, run: Piece, timing: Timing) -> Run:
 
 def _prove(sequence: Sequence, result: Sequence, stream: StreamGraph) -> None:
     """Hold the reference against the untouched original where the two must agree: within the window."""
-    length = min(stream.attention_window or PROOF_LENGTHS[1], stream.max_steps or PROOF_LENGTHS[1], PROOF_LENGTHS[1])
+    longest = sequence.lengths[1]
+    length = min(stream.attention_window or longest, stream.max_steps or longest, longest)
     x = sequence.noise(length)
     pairs_of_outputs = zip(result.double(x), sequence.double(x), strict=True)
     if not all(np.allclose(ours, theirs, rtol=1e-3, atol=1e-4) for ours, theirs in pairs_of_outputs):
@@ -141,7 +143,7 @@ class _Banded:
     def __init__(self, sequence: Sequence, stream: StreamGraph) -> None:
         self.stream = StreamGraph(ir.from_proto(sequence.model), sequence.inputs)
         self.stream.attention_window, self.stream.max_steps = stream.attention_window, stream.max_steps
-        for rule in (clean.apply, loops.apply, time_axis.apply, pairs.apply):
+        for rule in (branches.apply, clean.apply, loops.apply, lengths.apply, time_axis.apply, pairs.apply):
             rule(self.stream)
         original = self.stream.original or self.stream.model
         self.positions = ir.to_proto(original)
@@ -166,6 +168,8 @@ class _Banded:
         for entry in self.rows:
             first, count = start // entry.stride, (steps + entry.offset) // entry.stride
             rows = self._position(entry, start + steps, double=double)
+            if rows.shape[entry.axis] < first + count:
+                raise ExportError(f"its positions end before {start + steps} steps.")
             feeds[entry.name] = np.take(rows, range(first, first + count), axis=entry.axis)
         try:
             return [np.asarray(y) for y in engine.run(None, feeds)]
@@ -177,10 +181,18 @@ class _Banded:
         found = self.known.get((entry.name, double))
         if found is None or found.shape[entry.axis] * entry.stride - entry.offset < steps:
             wanted = self._ancestors(entry.name.removesuffix(ROWS))
-            names, arrays = zip(*self.stream.noise(2 * steps).items(), strict=True)
-            x = dict(zip(names, floats(arrays, np.float64 if double else np.float32), strict=True))
             engine: Any = evaluator(wanted) if double else session(wanted)
-            found = np.asarray(engine.run(None, x)[0])
+
+            def run(length: int) -> Floats:
+                names, arrays = zip(*self.stream.noise(length).items(), strict=True)
+                x = dict(zip(names, floats(arrays, np.float64 if double else np.float32), strict=True))
+                try:
+                    return np.asarray(engine.run(None, x)[0])
+                except Exception as cause:
+                    raise ExportError(f"its positions do not reach {length} steps: {first_line(cause)}") from cause
+
+            # More than asked for, so that the next piece finds its own, too, where they go on so far.
+            found = run(2 * steps if runs(run, 2 * steps) else steps)
             self.known[entry.name, double] = found
         return found
 

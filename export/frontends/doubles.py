@@ -2,11 +2,12 @@
 
 ONNX's evaluator is a plain reading of the specification, but not of all of it. Given here anew:
 
-1. RNN: it knows tanh alone.
+1. RNN, GRU, LSTM (onnx_recurrent.py): it takes no notice of activations and clip.
 2. Scan: it knows axis 0 alone.
 3. Loop: it stacks what rounds give with vstack, which is wrong for all but vectors and rows, lets values from outside
    hide those carried by the same name, and hands a loop without a trip count no number of the round.
 4. MaxPool and AveragePool (pools.py): strides together with padding.
+5. What it lacks or has for float32 alone (onnx_reference.py).
 """
 
 from __future__ import annotations
@@ -20,15 +21,17 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
-from onnx.reference.ops.op_rnn import RNN_14
 
+from export.frontends import onnx_recurrent, onnx_reference
 from export.frontends.pools import POOLS
 from export.graph import Array
 
 
 def evaluator(model: onnx.ModelProto) -> ReferenceEvaluator:
     """Return a float64 engine of a float32 model. Raises whatever onnx raises where the model has no meaning in it."""
-    return ReferenceEvaluator(doubled(model), new_ops=[RNN, Scan, Loop, *POOLS])
+    return ReferenceEvaluator(
+        doubled(model), new_ops=[*onnx_recurrent.OPS, Scan, Loop, *POOLS, *onnx_reference.lacking(model)]
+    )
 
 
 def doubled(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -39,16 +42,6 @@ def doubled(model: onnx.ModelProto) -> onnx.ModelProto:
     for function in copy.functions:
         _double_nodes(function.node)
     return copy
-
-
-class RNN(RNN_14):
-    """ONNX's own reference of the op knows tanh alone (1)."""
-
-    op_domain = ""
-
-    def choose_act(self, name: str, alpha: float | None, beta: float | None) -> Any:
-        """Return an activation function by its ONNX name."""
-        return (lambda x: np.maximum(x, 0)) if name == "Relu" else super().choose_act(name, alpha, beta)  # type: ignore[no-untyped-call]
 
 
 class _Rounds(OpRun):

@@ -9,12 +9,13 @@ from typing import Any, Literal
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, numpy_helper
 
 from export.errors import ExportError, node_error
-from export.frontends import encoder_decoder, fixed
+from export.frontends import encoder_decoder, fixed, lengths, onnx_recurrent
 from export.frontends.doubles import evaluator
 from export.frontends.encoder_decoder import EncoderDecoder
+from export.frontends.lengths import Lengths
 from export.frontends.sequence import Sequence, axis_of
 from export.graph import Array, Input, first_line, floats, session
 
@@ -24,8 +25,6 @@ TIME_WORDS = ("time", "seq", "step", "frame", "length", "t")
 WEIGHTED = {"RNN", "GRU", "LSTM", "MatMul", "Gemm", "Conv", "LayerNormalization"}
 ELEMENTS: dict[int, Literal["float32", "int64"]] = {TensorProto.FLOAT: "float32", TensorProto.INT64: "int64"}
 BATCH_WORDS = ("batch", "n", "b")
-# ONNX's own reference of these ops works with their default activations, whatever the node says.
-ACTIVATIONS = {"RNN": (["Tanh"], ["Relu"]), "GRU": (["Sigmoid", "Tanh"],), "LSTM": (["Sigmoid", "Tanh", "Tanh"],)}
 
 
 def load(path: Path, *, input_name: str | None, time_axis: int | None) -> Sequence | EncoderDecoder:
@@ -36,8 +35,51 @@ def load(path: Path, *, input_name: str | None, time_axis: int | None) -> Sequen
     model = read(path)
     _check_nodes(model)
     notes: list[str] = []
+    chosen = _choose_inputs(path, model, input_name)
+    counts = _find_lengths(path, model, chosen, time_axis)
+    taken = [value for value in chosen if all(value.name != count.name for count in counts)]
+    inputs, window = _inputs(path, model, taken, time_axis, notes)
+    try:
+        engine = evaluator(model)
+    except Exception as cause:
+        raise ExportError(f"{path}: has no meaning in float64: {first_line(cause)}") from cause
+    onnx_recurrent.time_first(model)
+    runtime = session(model)
+
+    def feeds(x: Items[Array], dtype: type[np.floating]) -> dict[str, Array]:
+        given = dict(zip((entry.name for entry in inputs), floats(x, dtype), strict=True))
+        return given | {count.name: count.of(x[0].shape[inputs[0].time_axis]) for count in counts}
+
+    def single(x: Items[Array]) -> list[Array]:
+        return _run(path, runtime, feeds(x, np.float32))
+
+    def double(x: Items[Array]) -> list[Array]:
+        return _run(path, engine, feeds(x, np.float64))
+
+    for count in counts:
+        lengths.derive(model, count, inputs[0])
+        notes.append(count.note)
+
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    if window is None and encoder_decoder.recognized(inputs, single):
+        source, target = inputs
+        return EncoderDecoder(model, source, target, single, double, "ONNX", path.name, digest, notes)
+    for entry in inputs:
+        _fix_shape(model, entry.name, entry.shape)
+    sequence = fixed.freed(
+        Sequence(model, tuple(inputs), single, double, "ONNX", path.name, digest, window=window, notes=notes)
+    )
+    sequence.count_tokens()
+    sequence.keep_streamed()
+    return sequence
+
+
+def _inputs(
+    path: Path, model: onnx.ModelProto, values: Items[onnx.ValueInfoProto], time_axis: int | None, notes: list[str]
+) -> tuple[list[Input], int | None]:
+    """Describe the inputs of frames, their batch set to 1 and their time free; return how long they were fixed, too."""
     inputs, windows = [], []
-    for value in _choose_inputs(path, model, input_name):
+    for value in values:
         dims = _dims(path, value)
         axis = _choose_axis(path, value, dims, time_axis, notes)
         shape = tuple(-1 if i == axis else dim if isinstance(dim, int) else 1 for i, dim in enumerate(dims))
@@ -49,36 +91,47 @@ def load(path: Path, *, input_name: str | None, time_axis: int | None) -> Sequen
     if len(set(windows)) > 1:
         said = ", ".join(f"'{entry.name}' at {window or 'any'}" for entry, window in zip(inputs, windows, strict=True))
         raise ExportError(
-            f"{path}: its inputs have different lengths of time ({said}); all must have the same. States and sequence "
-            "lengths are no inputs here: export the model again with its initial state as a constant."
+            f"{path}: its inputs have different lengths of time ({said}); all must have the same. States are no inputs "
+            "here: export the model again with its initial state as a constant."
         )
-    runtime = session(model)
-    try:
-        engine = evaluator(model)
-    except Exception as cause:
-        raise ExportError(f"{path}: has no meaning in float64: {first_line(cause)}") from cause
+    return inputs, windows[0]
 
-    names = [entry.name for entry in inputs]
 
-    def single(x: Items[Array]) -> list[Array]:
-        return _run(path, runtime, dict(zip(names, floats(x, np.float32), strict=True)))
+def _find_lengths(
+    path: Path, model: onnx.ModelProto, values: Items[onnx.ValueInfoProto], time_axis: int | None
+) -> list[Lengths]:
+    """Return the inputs that are lengths, their shapes set. Raises ExportError for other integers than tokens."""
+    ranks = {value.name: len(value.type.tensor_type.shape.dim) for value in values}
+    maybe = [v for v in values if v.type.tensor_type.elem_type in lengths.ELEMENTS and ranks[v.name] <= 1]
+    others = [value for value in values if value not in maybe]
+    if not maybe or not others:
+        return []
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    inputs, found = _inputs(path, copy, others, time_axis, [])[0], []
+    for value in maybe:
+        _fix_shape(copy, value.name, (1,) * ranks[value.name])
+        kind = lengths.ELEMENTS[value.type.tensor_type.elem_type]
+        found.append(Lengths(value.name, list(values).index(value), (1,) * ranks[value.name], kind))
 
-    def double(x: Items[Array]) -> list[Array]:
-        return _run(path, engine, dict(zip(names, floats(x, np.float64), strict=True)))
+    def padded(x: Items[Array], steps: int) -> list[Array]:
+        given = {entry.name: array for entry, array in zip(inputs, x, strict=True)}
+        return _run(path, runtime, given | {entry.name: entry.of(steps) for entry in found})
 
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    if windows[0] is None and encoder_decoder.recognized(inputs, single):
-        source, target = inputs
-        return EncoderDecoder(model, source, target, single, double, "ONNX", path.name, digest, notes)
-    for entry in inputs:
-        _fix_shape(model, entry.name, entry.shape, "time")
-    sequence = Sequence(
-        model, tuple(inputs), single, double, "ONNX", path.name, digest, window=windows[0], notes=notes
-    )  # fmt: skip
-    sequence = fixed.freed(sequence)
-    sequence.count_tokens()
-    sequence.keep_streamed()
-    return sequence
+    onnx_recurrent.time_first(copy)
+    runtime = session(copy)
+    if lengths.proven(padded, inputs):
+        for entry in found:
+            _fix_shape(model, entry.name, entry.shape)
+        return found
+    wrong = next((v for v in maybe if v.type.tensor_type.elem_type not in ELEMENTS or not ranks[v.name]), None)
+    if wrong is None:
+        return []
+    raise ExportError(
+        f"{path}: the input '{wrong.name}' is one number a sequence, but not its length: with it set to the number of "
+        "frames, what lies beyond still counts, or the outputs follow its value. Export the model again with it as a "
+        "constant."
+    )
 
 
 def _run(path: Path, engine: Any, feeds: dict[str, Array]) -> list[Array]:
@@ -105,12 +158,9 @@ def _check_nodes(model: onnx.ModelProto) -> None:
 
 def _check_node(weights: dict[str, onnx.TensorProto], node: onnx.NodeProto) -> None:
     """Refuse weights that are no numbers, and what ONNX's reference passes over without a word."""
-    if any(attribute.name == "input_forget" and attribute.i for attribute in node.attribute):
-        raise node_error(node.name, node.op_type, "coupled input and forget gates are not supported.")
-    if any(attribute.name == "activations" for attribute in node.attribute):
-        given = [word.decode() for word in helper.get_node_attr_value(node, "activations")]
-        if given not in [words * directions for words in ACTIVATIONS.get(node.op_type, ()) for directions in (1, 2)]:
-            raise node_error(node.name, node.op_type, f"the activations {given} are not supported in an ONNX source.")
+    reason = onnx_recurrent.refusal(node) if node.op_type in onnx_recurrent.DEFAULTS else None
+    if reason is not None:
+        raise node_error(node.name, node.op_type, reason)
     for name in node.input:
         tensor = weights.get(name)
         if tensor is None or tensor.data_type not in (TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16):
@@ -176,7 +226,7 @@ def _choose_inputs(path: Path, model: onnx.ModelProto, name: str | None) -> list
     if not inputs:
         raise ExportError(f"{path}: it has no input of frames.")
     for value in inputs:
-        if value.type.tensor_type.elem_type not in ELEMENTS:
+        if value.type.tensor_type.elem_type not in (*ELEMENTS, *lengths.ELEMENTS):
             raise ExportError(f"{path}: the input '{value.name}' is neither float32 (frames) nor int64 (tokens).")
     # Weights listed as inputs are defaults that a caller may override; here they are constants.
     del model.graph.input[:]
@@ -185,6 +235,8 @@ def _choose_inputs(path: Path, model: onnx.ModelProto, name: str | None) -> list
 
 
 def _dims(path: Path, value: onnx.ValueInfoProto) -> list[int | str]:
+    if value.type.tensor_type.elem_type not in ELEMENTS:
+        raise ExportError(f"{path}: the input '{value.name}' is neither float32 (frames) nor int64 (tokens).")
     dims: list[int | str] = [
         # Some exporters write a free axis as 0 or -1.
         dim.dim_value if dim.dim_value > 0 else dim.dim_param
@@ -241,7 +293,7 @@ def _named(dim: int | str, words: tuple[str, ...]) -> bool:
     return text in words or any(word in text for word in words if len(word) > 1)
 
 
-def _fix_shape(model: onnx.ModelProto, name: str, shape: tuple[int, ...], time: str) -> None:
+def _fix_shape(model: onnx.ModelProto, name: str, shape: tuple[int, ...], time: str = "time") -> None:
     """Set batch to 1 and name the time axis, in place."""
     value = next(value for value in model.graph.input if value.name == name)
     for dim, size in zip(value.type.tensor_type.shape.dim, shape, strict=True):

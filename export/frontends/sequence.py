@@ -9,14 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from collections.abc import Sequence as Items
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 
 from edgeseq.bundle import MAX_TOKENS
-from export.errors import ExportError
+from export.errors import ExportError, node_error
 from export.graph import Array, Input
+from export.lengths import accepted
 
 Run = Callable[[Items[Array]], Items[Array]]
 PROOF_LENGTHS = (41, 67, 128)
@@ -79,13 +81,19 @@ class Sequence:
             self._times_of_outputs = self._find_times()
         return self._times_of_outputs
 
+    @cached_property
+    def lengths(self) -> tuple[int, ...]:
+        """Lengths at which the model runs, each longer than the one before; PROOF_LENGTHS where it takes them."""
+        return accepted(lambda length: self.single(self.noise(length)), PROOF_LENGTHS)
+
     def _find_times(self) -> tuple[int | None, ...]:
         if self.fixed is not None:
             return self._times_of_window()
-        lengths = PROOF_LENGTHS[:2]
+        lengths = self.lengths[:2]
         found: list[int | None] = []
         outgrown = []
-        for short, long in zip(*(self.single(self.noise(length)) for length in lengths), strict=True):
+        runs = (self.single(self.noise(length)) for length in lengths)
+        for place, (short, long) in enumerate(zip(*runs, strict=True)):
             if short.dtype != np.float32:
                 raise ExportError(
                     f"{self.origin}: its output is {short.dtype}; float32 is expected. "
@@ -95,9 +103,13 @@ class Sequence:
                 raise ExportError(f"{self.origin}: the output's number of axes depends on how many steps there are.")
             grown = [axis for axis, (a, b) in enumerate(zip(short.shape, long.shape, strict=True)) if a != b]
             if len(grown) > 1:
-                raise ExportError(
-                    f"the output changes from {short.shape} to {long.shape} as the input grows from "
-                    f"{' to '.join(map(str, lengths))} steps."
+                name = self.model.graph.output[place].name
+                node = next(node for node in self.model.graph.node if name in node.output)
+                raise node_error(
+                    node.name or name,
+                    node.op_type,
+                    f"its output changes from {short.shape} to {long.shape} as the input grows from "
+                    f"{' to '.join(map(str, lengths))} steps: a stream has not more than one time axis.",
                 )
             found.append(grown[0] if grown else None)
             outgrown.append([y.shape[grown[0]] if grown else None for y in (short, long)])
@@ -127,7 +139,7 @@ class Sequence:
                 continue
 
             def run(token: int, place: int = place) -> None:
-                given = self.noise(PROOF_LENGTHS[0] if self.fixed is None else self.window or 0)
+                given = self.noise(self.lengths[0] if self.fixed is None else self.window or 0)
                 given[place] = np.full_like(given[place], token)
                 self.single(given)
 
@@ -148,7 +160,7 @@ class Sequence:
         """Leave off what is given at the last step alone beside outputs at every step: mostly the last states."""
         if self.fixed is not None:
             return
-        short, long = (self.single(self.noise(length)) for length in PROOF_LENGTHS[:2])
+        short, long = (self.single(self.noise(length)) for length in self.lengths[:2])
         timed = [place for place, (a, b) in enumerate(zip(short, long, strict=True)) if a.shape != b.shape]
         if timed and len(timed) < len(short):
             left_out = [self.model.graph.output[place].name for place in range(len(short)) if place not in timed]

@@ -30,12 +30,17 @@ import torch
 from export.errors import ExportError
 from export.frontends import encoder_decoder
 from export.frontends.encoder_decoder import EncoderDecoder
+from export.frontends.lengths import Lengths, derive, inserted, proven
 from export.frontends.onnx import read
 from export.frontends.sequence import PROOF_LENGTHS, Run, Sequence, axis_of
+from export.frontends.torch_packed import Unpacking
 from export.frontends.torch_unrolled import LENGTH, rolled, unrolls, written_out
 from export.graph import Array, Input, first_line, session
+from export.lengths import accepted
 
 OPSET = 17
+TOLD = 200
+"""Characters of an exporter's reason that are told; some hold the whole graph."""
 Example = torch.Tensor | tuple[torch.Tensor, ...]
 
 
@@ -54,29 +59,66 @@ def from_module(
     """
     examples = _checked(module, example, origin)
     module = module.eval()
-    inputs = tuple(_input(number, given, time_axis, origin) for number, given in enumerate(examples))
     twin = _double(module, origin)
+    counts = _find_lengths(module, examples, time_axis, origin)
+    frames = [given for place, given in enumerate(examples) if all(place != entry.place for entry in counts)]
+    inputs = tuple(_input(number, given, time_axis, origin) for number, given in enumerate(frames))
+
+    def whole(x: Items[Array]) -> list[Array]:
+        return inserted(x, counts, x[0].shape[inputs[0].time_axis])
 
     def single(x: Items[Array]) -> list[Array]:
-        return _run(module, x, torch.float32, origin)
+        return _run(module, whole(x), torch.float32, origin)
 
     def double(x: Items[Array]) -> list[Array]:
-        return _run(twin, x, torch.float64, origin)
+        return _run(twin, whole(x), torch.float64, origin)
 
     if encoder_decoder.recognized(inputs, single):
         source, target = replace(inputs[0], name="source"), replace(inputs[1], name="target")
-        model, note = _exported(module, (source, target), single, encoder_decoder.PROOF_LENGTHS, origin)
+        model, note = _exported(module, (source, target), counts, single, encoder_decoder.PROOF_LENGTHS, origin)
         return EncoderDecoder(model, source, target, single, double, "PyTorch", origin, sha256, [note])
-    model, note = _exported(module, inputs, single, [(length,) * len(inputs) for length in PROOF_LENGTHS], origin)
+    lengths = accepted(lambda length: single([entry.noise(length) for entry in inputs]), PROOF_LENGTHS)
+    model, note = _exported(module, inputs, counts, single, [(length,) * len(inputs) for length in lengths], origin)
     sequence = Sequence(model, inputs, single, double, "PyTorch", origin, sha256)
     sequence.count_tokens()
     sequence.keep_streamed()
-    sequence.notes.append(note)
+    sequence.notes.extend([note, *(entry.note for entry in counts)])
     return sequence
 
 
-def _exported(
-    module: torch.nn.Module, inputs: tuple[Input, ...], single: Run, lengths: Items[tuple[int, ...]], origin: str
+def _find_lengths(
+    module: torch.nn.Module, examples: Items[torch.Tensor], time_axis: int | None, origin: str
+) -> list[Lengths]:
+    """Return the inputs that are lengths. Raises ExportError for other numbers a sequence."""
+    maybe = [place for place, given in enumerate(examples) if not given.is_floating_point() and given.ndim <= 1]
+    others = [given for place, given in enumerate(examples) if place not in maybe]
+    if not maybe or not others:
+        return []
+    inputs = [_input(number, given, time_axis, origin) for number, given in enumerate(others)]
+    found = [
+        Lengths(
+            f"lengths{place}", place, (1,) * examples[place].ndim, str(examples[place].dtype).removeprefix("torch.")
+        )
+        for place in maybe
+    ]
+
+    def padded(x: Items[Array], steps: int) -> list[Array]:
+        return _run(module, inserted(x, found, steps), torch.float32, origin)
+
+    if proven(padded, inputs):
+        return found
+    if all(examples[place].dtype == torch.int64 and examples[place].ndim for place in maybe):
+        return []
+    raise ExportError(f"{origin}: its input {maybe[0]} is one number a sequence, but not the sequence's length.")
+
+
+def _exported(  # noqa: PLR0917 - one call, above
+    module: torch.nn.Module,
+    inputs: tuple[Input, ...],
+    counts: Items[Lengths],
+    single: Run,
+    lengths: Items[tuple[int, ...]],
+    origin: str,
 ) -> tuple[onnx.ModelProto, str]:
     """Return the module's ONNX graph, proven at the lengths given, and what to tell of it.
 
@@ -87,16 +129,17 @@ def _exported(
     plain = [(dynamo, False) for dynamo in ((False, True) if recurrent else (True, False))]
     unrolled = [(dynamo, True) for dynamo in (False, True) if all(len(set(each)) == 1 for each in lengths)]
     # What both exporters unroll needs no try of the other kind, which takes long.
-    ways = unrolled or plain if unrolls(written, inputs) else [*plain, *unrolled]
+    # A loop over lengths is none over time.
+    ways = plain if counts else unrolled or plain if unrolls(written, inputs) else [*plain, *unrolled]
     reasons = []
     for dynamo, rolling in ways:
         told = f"dynamo={dynamo}{f', unrolled over {LENGTH} steps' if rolling else ''}"
         try:
             example = (LENGTH,) * len(inputs) if rolling else lengths[1]
-            model = _export(written, inputs, example, dynamo=dynamo, free=not rolling)
+            model = _export(written, inputs, counts, example, dynamo=dynamo, free=not rolling)
             model, loops = rolled(model, inputs) if rolling else (model, 0)
         except Exception as cause:  # noqa: BLE001 - the exporter raises whatever it likes; the reason is told
-            reasons.append(f"{told}: {_reason(cause)}")
+            reasons.append(f"{told}: {_reason(cause)[:TOLD]}")
             continue
         reason = _differs(model, inputs, single, lengths)
         if reason is None:
@@ -130,14 +173,24 @@ def _differs(
 
 
 def _export(
-    module: torch.nn.Module, inputs: tuple[Input, ...], lengths: tuple[int, ...], *, dynamo: bool, free: bool = True
-) -> Any:
-    sample = tuple(torch.from_numpy(entry.noise(length)) for entry, length in zip(inputs, lengths, strict=True))
+    module: torch.nn.Module,
+    inputs: tuple[Input, ...],
+    counts: Items[Lengths],
+    lengths: tuple[int, ...],
+    *,
+    dynamo: bool,
+    free: bool = True,
+) -> onnx.ModelProto:
+    frames = [entry.noise(length) for entry, length in zip(inputs, lengths, strict=True)]
+    sample = tuple(torch.from_numpy(array) for array in inserted(frames, counts, lengths[0]))
+    entering = [entry.name for entry in inputs]
+    for each in counts:
+        entering.insert(each.place, each.name)
     names = ["time"] * len(inputs) if len(set(lengths)) == 1 else [entry.name for entry in inputs]
     with torch.no_grad(), _as_written():
         count = len(_tensors(module(*sample)))
     options: dict[str, Any] = {
-        "input_names": [entry.name for entry in inputs],
+        "input_names": entering,
         "output_names": ["output", *(f"output{number}" for number in range(1, count))],
         "opset_version": OPSET,
         "dynamo": dynamo,
@@ -146,9 +199,8 @@ def _export(
         options["opset_version"] = 18 if dynamo else OPSET
     elif dynamo:
         times = {name: torch.export.Dim(f"{name}_length", min=2, max=1 << 20) for name in names}
-        options["dynamic_shapes"] = tuple(
-            {entry.time_axis: times[name]} for entry, name in zip(inputs, names, strict=True)
-        )
+        axes = {entry.name: {entry.time_axis: times[name]} for entry, name in zip(inputs, names, strict=True)}
+        options["dynamic_shapes"] = tuple(axes.get(name) for name in entering)
         options["opset_version"] = 18
     else:
         options["dynamic_axes"] = {
@@ -156,8 +208,17 @@ def _export(
         }
     with tempfile.TemporaryDirectory() as folder, _quiet(), _as_written(), _masks_as_given():
         file = Path(folder) / "sequence.onnx"
-        torch.onnx.export(module, sample, str(file), **options)
-        return read(file)
+        unpacking = Unpacking(module) if counts and not dynamo else None
+        try:
+            torch.onnx.export(unpacking or module, sample, str(file), **options)
+        finally:
+            if unpacking is not None:
+                unpacking.remove()
+        model = read(file)
+    del model.graph.output[count:]
+    for each in counts:
+        derive(model, each, inputs[0])
+    return model
 
 
 def _as_written() -> contextlib.AbstractContextManager[None]:
@@ -237,9 +298,11 @@ def _checked(module: torch.nn.Module, example: Example, origin: str) -> tuple[to
     if not examples or not all(isinstance(given, torch.Tensor) for given in examples):
         raise ExportError(f"{origin}: the example must be a tensor, [batch, time, features], or a tuple of them.")
     for given in examples:
-        if given.dtype not in (torch.float32, torch.int64):
+        count = given.dtype == torch.int32 and given.ndim <= 1 and len(examples) > 1
+        if given.dtype not in (torch.float32, torch.int64) and not count:
             raise ExportError(f"{origin}: the example is {given.dtype}; frames are float32, tokens int64.")
-        if given.ndim not in ((1, 2, 3) if given.dtype == torch.int64 else (2, 3)):
+        fits = (2, 3) if given.is_floating_point() else (1, 2, 3) if len(examples) == 1 else (0, 1, 2, 3)
+        if given.ndim not in fits:
             raise ExportError(
                 f"{origin}: the example has the shape {tuple(given.shape)}; [batch, time, features] is expected, or "
                 "[batch, time] of tokens."

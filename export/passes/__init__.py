@@ -11,9 +11,12 @@ from export.graph import StreamGraph
 from export.passes import (
     align,
     attention,
+    branches,
     clean,
     convolution,
+    counts,
     cumulative,
+    lengths,
     loops,
     mean,
     padding,
@@ -28,8 +31,10 @@ from export.passes import (
 Pass = Callable[[StreamGraph], bool]
 
 REWRITE: tuple[Pass, ...] = (
+    branches.apply,
     clean.apply,
     loops.apply,
+    lengths.apply,
     time_axis.apply,
     pairs.apply,
     timeline.apply,
@@ -40,6 +45,7 @@ REWRITE: tuple[Pass, ...] = (
     scan.apply,
     cumulative.apply,
     mean.apply,
+    counts.apply,
     attention.apply,
     single_step.apply,
 )

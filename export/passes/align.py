@@ -15,7 +15,7 @@ def apply(stream: StreamGraph) -> bool:
     changed = _outputs(stream)
     for node in list(stream.graph):
         output = next((value for value in node.outputs if value in stream.timing), None)
-        claimed = node.op_type in recurrent.OPS or node.op_type in convolution.OPS or pairs.claims(stream, node)
+        claimed = node.op_type in recurrent.OPS or convolution.claims(stream, node) or pairs.claims(stream, node)
         if output is None or claimed or padding.claims(stream, node):
             continue
         for index, value in enumerate(node.inputs):

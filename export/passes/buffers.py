@@ -17,11 +17,20 @@ from export.graph import Array, StreamGraph, Timing, sizes
 
 
 def history(  # noqa: PLR0917
-    stream: StreamGraph, before: ir.Node, value: ir.Value, timing: Timing, length: int, fill: Array, name: str
+    stream: StreamGraph,
+    before: ir.Node,
+    value: ir.Value,
+    timing: Timing,
+    length: int,
+    fill: Array,
+    name: str,
+    *,
+    edges: tuple[int, int] = (0, 0),
 ) -> ir.Value:
     """Return the last `length` entries of a value joined with its new ones; nodes go in before `before`.
 
-    fill: what stood last before the first entry, up to `length` entries along the time axis; zeros before that.
+    fill: what stood last before the first entry, up to `length` entries along the time axis; zeros before that. edges:
+    how many entries at the start and at the end are copies of the one beside them.
     """
     if length == 0:
         return value
@@ -35,8 +44,42 @@ def history(  # noqa: PLR0917
         initial[tuple(last)] = fill[tuple(last)]
     entering = stream.add_state(name, initial)
     joined = emit(stream, before, "Concat", [entering, value], axis=timing.axis)
+    if any(edges):
+        joined = _edged(stream, before, joined, timing, length, edges)
     stream.leave(entering, cut(stream, before, joined, timing.axis, -length, None))
     return joined
+
+
+def _edged(  # noqa: PLR0917
+    stream: StreamGraph, before: ir.Node, joined: ir.Value, timing: Timing, length: int, edges: tuple[int, int]
+) -> ir.Value:
+    """Return a history with copies of the first and the last entry in the place of those before and behind them."""
+    count = length + stream.frames_per_step // timing.stride
+    numbers = index(stream, before, timing, count)
+    first, last = edges
+
+    def whole(number: int) -> ir.Value:
+        return stream.constant("number", np.array([number], np.int64))
+
+    kept = emit(stream, before, "Max", [numbers, whole(first)])
+    if last:
+        total = emit(stream, before, "Add", [end(stream), whole(timing.offset)])
+        total = emit(stream, before, "Div", [total, whole(timing.stride)])
+        kept = emit(stream, before, "Min", [kept, emit(stream, before, "Sub", [total, whole(last + 1)])])
+    places = emit(stream, before, "Sub", [kept, cut(stream, before, numbers, 0, 0, 1)])
+    # What has gone by is held as copies by the oldest entry; what has not come is read by nobody.
+    places = emit(stream, before, "Max", [emit(stream, before, "Min", [places, whole(count - 1)]), whole(0)])
+    return emit(stream, before, "Gather", [joined, places], axis=timing.axis)
+
+
+def index(stream: StreamGraph, before: ir.Node, timing: Timing, count: int) -> ir.Value:
+    """Return int64[count], the numbers of the newest `count` entries in the original; below 0 before the start."""
+    entries = stream.frames_per_step // timing.stride
+    base = clock(stream)
+    if entries != 1:
+        base = emit(stream, before, "Mul", [base, stream.constant("entries", np.array([entries], np.int64))])
+    steps = np.arange(entries - count, entries, dtype=np.int64) - timing.delay
+    return emit(stream, before, "Add", [base, stream.constant("index", steps)])
 
 
 def delayed(stream: StreamGraph, before: ir.Node, value: ir.Value, by: int) -> ir.Value:
@@ -49,6 +92,8 @@ def delayed(stream: StreamGraph, before: ir.Node, value: ir.Value, by: int) -> i
     late = cut(stream, before, joined, timing.axis, 0, stream.frames_per_step // timing.stride)
     late.shape, late.type = value.shape, value.type
     stream.timing[late], stream.time[late] = replace(timing, delay=timing.delay + by), timing.axis
+    if value in stream.edges:
+        stream.edges[late] = stream.edges[value]
     return late
 
 
@@ -78,6 +123,17 @@ def emit(stream: StreamGraph, before: ir.Node, op_type: str, inputs: list[ir.Val
     node.outputs[0].name = stream.new_name(f"{node.name}.y")
     stream.graph.insert_before(before, node)
     return node.outputs[0]
+
+
+def take_over(stream: StreamGraph, old: ir.Value, new: ir.Value) -> None:
+    """Let a new value stand in for an old one, its timing included."""
+    new.shape, new.type = old.shape, old.type
+    stream.timing[new], stream.time[new] = stream.timing[old], stream.time[old]
+    if old in stream.edges:
+        stream.edges[new] = stream.edges[old]
+    if old in stream.fills:
+        stream.fills[new] = stream.fills[old]
+    old.replace_all_uses_with(new, replace_graph_outputs=True)
 
 
 def chosen(stream: StreamGraph, before: ir.Node, choose: ir.Value, value: ir.Value, other: ir.Value) -> ir.Value:

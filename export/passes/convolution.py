@@ -4,7 +4,9 @@
    yet in its first steps: there the padding is put in its place.
 2. A kernel that reaches ahead makes its output come late by as many entries: lookahead becomes delay. Padding behind
    the last frame is put in when the stream is flushed.
-3. A stride makes the step take several frames.
+3. An input padded with its edge value has it put into its history (see padding.py).
+4. An average that leaves its own padding out is scaled by how many entries there really were.
+5. A stride makes the step take several frames.
 """
 
 from __future__ import annotations
@@ -33,6 +35,12 @@ class Window:
     after: int
 
 
+def claims(stream: StreamGraph, node: ir.Node) -> bool:
+    """Is this a convolution or pooling over time? One that has time in the place of its batch is not."""
+    value = node.inputs[0] if node.inputs else None
+    return node.op_type in OPS and value is not None and value in stream.timing and stream.timing[value].axis > 0
+
+
 def timing(stream: StreamGraph, node: ir.Node) -> Timing:
     """Return the output's timing."""
     value = _input(node)
@@ -40,9 +48,16 @@ def timing(stream: StreamGraph, node: ir.Node) -> Timing:
     w = window(stream, node)
     if w.after:
         entering = replace(entering, delay=entering.settled)
+    if value in stream.edges and (w.before or w.after):
+        raise node_error(str(node.name), node.op_type, "it pads what is padded with its edge value already.")
     stride = entering.stride * w.stride
     # The last entry needed for output j must have come when its step ends: round up to whole output entries.
     delay = -((w.stride - 1 - w.span - entering.delay + w.before) // w.stride)
+    if value in stream.edges:
+        if (w.span, w.stride) == (0, 1):
+            stream.edges[node.outputs[0]] = stream.edges[value]
+        elif delay < 0 or delay * w.stride < entering.delay:
+            raise node_error(str(node.name), node.op_type, "its input is padded with its edge further than it reaches.")
     return replace(
         entering,
         stride=stride,
@@ -55,7 +70,7 @@ def timing(stream: StreamGraph, node: ir.Node) -> Timing:
 
 def apply(stream: StreamGraph) -> bool:
     """Rewrite every convolution and pooling over time."""
-    nodes = [node for node in stream.graph if node.op_type in OPS and node.inputs[0] in stream.timing]
+    nodes = [node for node in stream.graph if claims(stream, node)]
     for number, node in enumerate(nodes):
         _rewrite(stream, node, number)
     return bool(nodes)
@@ -67,7 +82,7 @@ def window(stream: StreamGraph, node: ir.Node) -> Window:
     rank = len(sizes(value))
     place = stream.timing[value].axis - 2
     if place < 0:
-        raise node_error(name, node.op_type, "time runs along its batch or channel axis, so it mixes all of time.")
+        raise node_error(name, node.op_type, "time runs along its channel axis, so it mixes all of time.")
     if integer(node, "ceil_mode", 0):
         raise node_error(name, node.op_type, "ceil_mode makes its last output depend on where the sequence ends.")
     weight = constant_of(node.inputs[1]) if node.op_type == "Conv" else None
@@ -78,11 +93,6 @@ def window(stream: StreamGraph, node: ir.Node) -> Window:
     strides, dilations = ints(node, "strides") or (1,) * spatial, ints(node, "dilations") or (1,) * spatial
     span = (kernel[place] - 1) * dilations[place]
     before, after = _pads(node, place, spatial, span, strides[place])
-    excludes = node.op_type == "AveragePool" and not integer(node, "count_include_pad", 0)
-    if excludes and (before or after):
-        raise node_error(
-            name, node.op_type, "its average leaves padding out (count_include_pad=0) at the ends of time."
-        )
     return Window(place, span, strides[place], before, after)
 
 
@@ -120,15 +130,75 @@ def _rewrite(stream: StreamGraph, node: ir.Node, number: int) -> None:
         windowed = buffers.cut(stream, node, source, entering.axis, -length, None)
     else:
         fill = _fill(stream, value, entering, w.before, padding)
-        windowed = buffers.history(stream, node, source, entering, length, fill, f"{node.op_type.lower()}{number}")
+        edges = stream.edges.get(value, (0, 0))  # 3
+        edges = edges if stream.owes else (edges[0], 0)
+        name = f"{node.op_type.lower()}{number}"
+        windowed = buffers.history(stream, node, source, entering, length, fill, name, edges=edges)
     node.replace_input_with(0, windowed)
-    spatial = len(sizes(value)) - 2
-    pads = list(ints(node, "pads") or (0,) * (2 * spatial))
-    if "auto_pad" in node.attributes and node.attributes["auto_pad"].as_string() != "NOTSET" and spatial > 1:
-        raise node_error(str(node.name), node.op_type, "auto_pad over time and features together is not streamed.")
-    pads[w.place] = pads[w.place + spatial] = 0
+    pads = _all_pads(node, sizes(value)[2:], w)
     node.attributes.pop("auto_pad", None)
     node.attributes["pads"] = ir.AttrInt64s("pads", pads)
+    if node.op_type == "AveragePool" and not integer(node, "count_include_pad", 0) and (w.before or w.after):
+        _count_real(stream, node, entering, w)
+
+
+def _all_pads(node: ir.Node, dims: list[int], w: Window) -> list[int]:
+    """Return the pads along all axes: none along time, where the history holds them; auto_pad worked out."""
+    spatial = len(dims)
+    pads = list(ints(node, "pads") or (0,) * (2 * spatial))
+    how = node.attributes["auto_pad"].as_string() if "auto_pad" in node.attributes else "NOTSET"
+    if how.startswith("SAME"):
+        weight = constant_of(node.inputs[1]) if node.op_type == "Conv" else None
+        kernel = ints(node, "kernel_shape") or (weight.shape[2:] if weight is not None else ())
+        strides, dilations = ints(node, "strides") or (1,) * spatial, ints(node, "dilations") or (1,) * spatial
+        for place, dim in enumerate(dims):
+            reach = (kernel[place] - 1) * dilations[place] + 1
+            total = max((-(-dim // strides[place]) - 1) * strides[place] + reach - dim, 0)
+            less, more = total // 2, total - total // 2
+            pads[place], pads[place + spatial] = (less, more) if how == "SAME_UPPER" else (more, less)
+    pads[w.place] = pads[w.place + spatial] = 0
+    return pads
+
+
+def _count_real(stream: StreamGraph, node: ir.Node, entering: Timing, w: Window) -> None:
+    """Scale an average over a window with zeros in the place of padding (4)."""
+    output = node.outputs[0]
+    leaving = stream.timing[output]
+    steps = _steps(node, w)
+
+    def whole(*numbers: int) -> ir.Value:
+        return stream.constant("numbers", np.array(numbers, np.int64))
+
+    entries = stream.frames_per_step // leaving.stride
+    numbers = buffers.index(stream, node, leaving, entries)
+    starts = buffers.emit(stream, node, "Mul", [numbers, whole(w.stride)])
+    starts = buffers.emit(stream, node, "Reshape", [starts, whole(entries, 1)])
+    seen = buffers.emit(stream, node, "Add", [starts, whole(*(step - w.before for step in steps))])
+    real = buffers.emit(stream, node, "GreaterOrEqual", [seen, whole(0)])
+    if w.after and stream.owes:
+        total = buffers.emit(stream, node, "Add", [buffers.end(stream), whole(entering.offset)])
+        total = buffers.emit(stream, node, "Div", [total, whole(entering.stride)])
+        real = buffers.emit(stream, node, "And", [real, buffers.emit(stream, node, "Less", [seen, total])])
+    ones = buffers.emit(stream, node, "Cast", [real], to=int(ir.DataType.FLOAT))
+    count = buffers.emit(stream, node, "ReduceSum", [ones, whole(1)], keepdims=0)
+    # An output that does not exist may be made of no entry at all.
+    count = buffers.emit(stream, node, "Max", [count, stream.constant("one", np.ones(1, np.float32))])
+    kernel = stream.constant("kernel", np.array([len(steps)], np.float32))
+    factor = buffers.emit(stream, node, "Div", [kernel, count])
+    shape = [entries if axis == leaving.axis else 1 for axis in range(len(sizes(output)))]
+    factor = buffers.emit(stream, node, "Reshape", [factor, whole(*shape)])
+    pooled = ir.node("AveragePool", list(node.inputs), dict(node.attributes))
+    pooled.name = stream.new_name("stream.averagepool")
+    pooled.outputs[0].name = stream.new_name(f"{pooled.name}.y")
+    stream.graph.insert_before(node, pooled)
+    scaled = buffers.emit(stream, node, "Mul", [pooled.outputs[0], factor])
+    buffers.take_over(stream, output, scaled)
+
+
+def _steps(node: ir.Node, w: Window) -> list[int]:
+    """Return the steps of a pooling's window along time."""
+    dilations = ints(node, "dilations")
+    return list(range(0, w.span + 1, dilations[w.place] if dilations else 1))
 
 
 def _fill(stream: StreamGraph, value: ir.Value, entering: Timing, before: int, padding: float) -> np.ndarray:

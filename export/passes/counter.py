@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from export.graph import Array, StreamGraph, Timing, constant_of
+from export.graph import Array, StreamGraph, constant_of
 from export.passes import buffers, pairs, tables
 from export.passes.pointwise import ELEMENTWISE
 
@@ -28,16 +28,6 @@ ROWWISE = ELEMENTWISE | {
     "Gather",
 }
 HALF_TURN = np.pi / 2
-
-
-def index(stream: StreamGraph, before: ir.Node, timing: Timing, count: int) -> ir.Value:
-    """Return int64[count], the numbers of the newest `count` entries in the original; below 0 before the start."""
-    entries = stream.frames_per_step // timing.stride
-    base = buffers.clock(stream)
-    if entries != 1:
-        base = buffers.emit(stream, before, "Mul", [base, stream.constant("entries", np.array([entries], np.int64))])
-    steps = np.arange(entries - count, entries, dtype=np.int64) - timing.delay
-    return buffers.emit(stream, before, "Add", [base, stream.constant("index", steps)])
 
 
 def computed(  # noqa: PLR0917

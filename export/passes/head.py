@@ -2,8 +2,8 @@
 
 1. The last state of a recurrent op or a Scan, Gather at -1 and Slice from -1 along time all read the newest step; in a
    step graph that is the only one, so they stay as they are.
-2. A mean over time becomes a running mean (mean.py).
-3. Any other end of the time axis (a sum, the first step) is refused by node.
+2. A mean, maximum or sum over time becomes a running one (mean.py).
+3. Any other end of the time axis (a product, the first step) is refused by node.
 
 A model with such a head was usually trained from zero state on windows; what carrying the state on means for it is the
 user's decision, which export asks for.
@@ -29,7 +29,8 @@ def check(stream: StreamGraph, node: ir.Node) -> None:
         raise node_error(  # 3
             str(node.name),
             node.op_type,
-            "it ends the time axis with something else than the last step or a mean, which is not streamed.",
+            "it ends the time axis with something else than the last step, a mean, a sum or a maximum, which is not "
+            "streamed.",
         )
     if any(value is not None and value in stream.timing and stream.timing[value].delay for value in node.inputs):
         raise node_error(

@@ -1,68 +1,104 @@
-"""A mean over time becomes a running mean: after every step, that of all steps so far.
+"""A mean, maximum or sum over all time becomes a running one: after every step, that of all steps so far.
 
-With n steps before this one, mean' = mean + (x - mean) / (n + 1) (Welford, "Note on a method for calculating corrected
-sums of squares and products", Technometrics 4, 1962), in float64: it neither overflows nor loses small steps early.
-What one step adds gets ever smaller, and old steps never fade: the user says after how many the stream is reset
-(--max-steps).
+1. Mean (ReduceMean, GlobalAveragePool): with n steps before this one, mean' = mean + (x - mean) / (n + 1) (Welford,
+   "Note on a method for calculating corrected sums of squares and products", Technometrics 4, 1962), in float64: it
+   neither overflows nor loses small steps early. What one step adds gets ever smaller, and old steps never fade: the
+   user says after how many frames the stream is reset (--max-steps).
+2. Sum (ReduceSum, ReduceL1, ReduceSumSquare), in float64. It grows without end: the same holds.
+3. Maximum and minimum (ReduceMax, GlobalMaxPool, ReduceMin) are exact for ever.
+Where features are reduced along with time, the step's own are first: each step has as many.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 
 from export.errors import node_error
-from export.graph import StreamGraph, constant_of, ints, sizes
+from export.graph import Array, StreamGraph, constant_of, ints, sizes
 from export.passes import buffers
 
 DOUBLE = int(ir.DataType.DOUBLE)
+MEANS = {"ReduceMean", "GlobalAveragePool"}
+SUMS = {"ReduceSum", "ReduceL1", "ReduceSumSquare"}
+EXTREMES = {"ReduceMax": "Max", "GlobalMaxPool": "Max", "ReduceMin": "Min"}
+WORDS = dict.fromkeys(MEANS, "mean") | dict.fromkeys(SUMS, "sum")
 
 
 def claims(stream: StreamGraph, node: ir.Node) -> bool:
-    """Return whether a node is a mean over time alone that ends the time axis."""
+    """Return whether a node is a mean, sum or extreme over time that ends the time axis."""
     value = node.inputs[0] if node.inputs else None
-    if node.op_type != "ReduceMean" or value is None or value not in stream.time or node.outputs[0] in stream.time:
+    if node.op_type not in MEANS | SUMS | set(EXTREMES) or value is None or value not in stream.time:
         return False
+    if node.outputs[0] in stream.time or value in stream.pairs:
+        return False
+    rank = len(sizes(value))
+    if node.op_type.startswith("Global"):
+        return stream.time[value] > 1
     given = constant_of(node.inputs[1]) if len(node.inputs) > 1 else None
     axes = ints(node, "axes") or (() if given is None else tuple(int(axis) for axis in given))
-    return {axis % len(sizes(value)) for axis in axes} == {stream.time[value]}
+    return not axes or stream.time[value] in {axis % rank for axis in axes}
 
 
 def check(stream: StreamGraph, node: ir.Node) -> None:
     """Raise ExportError where nothing says when the stream is reset."""
-    if stream.max_steps is None:
+    if stream.max_steps is None and node.op_type not in EXTREMES:
+        word = WORDS[node.op_type]
+        reason = "to which each further step adds less" if word == "mean" else "which may grow without end"
         raise node_error(
             str(node.name),
             node.op_type,
-            "it is a mean over all time, to which each further step adds less. Say after how many frames the stream is "
-            "reset: --max-steps N; or run whole windows: --window N.",
+            f"it is a {word} over all time, {reason}. Say after how many frames the stream is reset: --max-steps N.",
         )
 
 
 def apply(stream: StreamGraph) -> bool:
-    """Rewrite every mean over time."""
+    """Rewrite every mean, sum and extreme over time."""
     nodes = [node for node in stream.graph if claims(stream, node)]
-    for number, node in enumerate(nodes):
+    for node in nodes:
         given = node.outputs[0]
         users = list(given.uses())
         before = _following(stream, node)
-        mean = stream.add_state(f"mean{number}", np.zeros(sizes(given), np.float64))
-        one = stream.constant("one", np.ones(1, np.int64))
-        count = buffers.emit(stream, before, "Add", [buffers.clock(stream), one])
-        real = buffers.emit(stream, before, "Cast", [count], to=DOUBLE)
-        wide = buffers.emit(stream, before, "Cast", [given], to=DOUBLE)
-        part = buffers.emit(stream, before, "Div", [buffers.emit(stream, before, "Sub", [wide, mean]), real])
-        exact = buffers.emit(stream, before, "Add", [mean, part])
-        running = buffers.emit(stream, before, "Cast", [exact], to=int(ir.DataType.FLOAT))
+        running = _extreme(stream, node, before) if node.op_type in EXTREMES else _counted(stream, node, before)
+        running.shape, running.type = given.shape, given.type
         for user, index in users:
             user.replace_input_with(index, running)
         if given.is_graph_output():
             running.name, given.name = given.name, stream.new_name("stream.mean.y")
             stream.graph.outputs[list(stream.graph.outputs).index(given)] = running
-        stream.leave(mean, exact)
-        stream.limited = True
-        stream.notes.append(f"mean over time: the stream must be reset after {stream.max_steps} frames at most")
     return bool(nodes)
+
+
+def _extreme(stream: StreamGraph, node: ir.Node, before: ir.Node) -> ir.Value:
+    """Return the running maximum or minimum (3)."""
+    given, kind = node.outputs[0], EXTREMES[node.op_type]
+    dtype = given.type.dtype.numpy() if given.type is not None else np.dtype(np.float32)
+    limits: Any = np.finfo(dtype) if dtype.kind == "f" else np.iinfo(dtype)
+    worst: Array = np.full(sizes(given), limits.min if kind == "Max" else limits.max, dtype)
+    state = stream.add_state(stream.state_name(kind.lower()), worst)
+    running = buffers.emit(stream, before, kind, [given, state])
+    stream.leave(state, buffers.emit(stream, before, "Identity", [running]))
+    return running
+
+
+def _counted(stream: StreamGraph, node: ir.Node, before: ir.Node) -> ir.Value:
+    """Return the running mean (1) or sum (2)."""
+    given, word = node.outputs[0], WORDS[node.op_type]
+    state = stream.add_state(stream.state_name(word), np.zeros(sizes(given), np.float64))
+    wide = buffers.emit(stream, before, "Cast", [given], to=DOUBLE)
+    if word == "mean":
+        one = stream.constant("one", np.ones(1, np.int64))
+        count = buffers.emit(stream, before, "Add", [buffers.clock(stream), one])
+        real = buffers.emit(stream, before, "Cast", [count], to=DOUBLE)
+        wide = buffers.emit(stream, before, "Div", [buffers.emit(stream, before, "Sub", [wide, state]), real])
+    exact = buffers.emit(stream, before, "Add", [state, wide])
+    stream.leave(state, exact)
+    stream.limited = True
+    stream.notes.append(f"{word} over time: the stream must be reset after {stream.max_steps} frames at most")
+    kind = given.type.dtype if given.type is not None else ir.DataType.FLOAT
+    return buffers.emit(stream, before, "Cast", [exact], to=int(kind))
 
 
 def _following(stream: StreamGraph, node: ir.Node) -> ir.Node:

@@ -3,7 +3,10 @@
 1. Pad before the first frame: the value is early by as much; those entries become the fill of its reader's history.
    Where the padded value comes late, the padding is put in the place of entries that do not exist yet.
 2. Pad behind the last frame is put in when the stream is flushed.
-3. Slice from the n-th entry on: the value is late by n. Slice up to the n-th from the end: it ends earlier.
+3. Pad with the edge value: the first and the last entry are not known at reset, so its reader's history copies them
+   (`stream.edges`). Only a convolution or pooling reads such a value, with ops on each entry by itself between.
+4. A Pad of other axes beside time goes on padding those.
+5. Slice from the n-th entry on: the value is late by n. Slice up to the n-th from the end: it ends earlier.
 """
 
 from __future__ import annotations
@@ -34,6 +37,8 @@ def timing(stream: StreamGraph, node: ir.Node) -> Timing:
     """Return the output's timing."""
     entering = stream.timing[_input(node)]
     before, after = _moved(stream, node)
+    if _mode(node) == "edge" and node.op_type == "Pad":
+        stream.edges[node.outputs[0]] = max(before, 0), max(after, 0)  # 3
     return replace(
         entering,
         delay=(entering.settled if after > 0 else entering.delay) - before,
@@ -56,22 +61,12 @@ def apply(stream: StreamGraph) -> bool:
             if after and entering.settled > entering.delay:
                 source = value = buffers.delayed(stream, node, value, entering.settled - entering.delay)
                 entering = stream.timing[value]
-            if (before and entering.delay > 0) or ending:
+            if _mode(node) == "constant" and ((before and entering.delay > 0) or ending):
                 source = buffers.within(stream, node, value, entering, _content(node), ending=ending)  # 1, 2
-            if _others(stream, node):
-                raise node_error(str(node.name), "Pad", "it pads time and other axes at once; split it in two.")
-        kept = buffers.emit(stream, node, "Identity", [source])
-        _take_over(stream, node.outputs[0], kept)
+        others = node.op_type == "Pad" and _others(stream, node)
+        kept = _pad_others(stream, node, source) if others else buffers.emit(stream, node, "Identity", [source])
+        buffers.take_over(stream, node.outputs[0], kept)
     return bool(nodes)
-
-
-def _take_over(stream: StreamGraph, old: ir.Value, new: ir.Value) -> None:
-    """Let a new value stand in for an old one, its timing included."""
-    new.shape, new.type = old.shape, old.type
-    stream.timing[new], stream.time[new] = stream.timing[old], stream.time[old]
-    if old in stream.fills:
-        stream.fills[new] = stream.fills[old]
-    old.replace_all_uses_with(new, replace_graph_outputs=True)
 
 
 def _moved(stream: StreamGraph, node: ir.Node) -> tuple[int, int]:
@@ -94,7 +89,7 @@ def _moved(stream: StreamGraph, node: ir.Node) -> tuple[int, int]:
     lost = [a - b - start for a, b in zip(before, after, strict=True)]
     if lost[0] != lost[1] or lost[0] < 0:
         raise node_error(str(node.name), "Slice", "where it ends does not move with the length of the sequence.")
-    return -start, -lost[0]  # 3
+    return -start, -lost[0]  # 5
 
 
 def _cuts_time(stream: StreamGraph, node: ir.Node) -> bool:
@@ -116,18 +111,54 @@ def _pads(stream: StreamGraph, node: ir.Node) -> tuple[int, int]:
         return 0, 0
     at = places.index(axis)
     before, after = int(pads[at]), int(pads[at + len(places)])
-    mode = node.attributes["mode"].as_string() if "mode" in node.attributes else "constant"
-    if (before or after) and mode != "constant":
+    if (before or after) and _mode(node) not in ("constant", "edge"):
         raise node_error(
-            str(node.name), "Pad", f"its padding along time is of the mode '{mode}'; only constants stream."
-        )
+            str(node.name), "Pad",
+            f"its padding along time is of the mode '{_mode(node)}', made of frames that have not come yet or lie long "
+            "back; constants and the edge value stream.",
+        )  # fmt: skip
     return before, after
+
+
+def _mode(node: ir.Node) -> str:
+    return node.attributes["mode"].as_string() if "mode" in node.attributes else "constant"
+
+
+def spread_edges(stream: StreamGraph, node: ir.Node, *, pointwise: bool) -> None:
+    """Say what a node makes of values padded with their edge (3). Raises ExportError where that is not known."""
+    timed = [value for value in node.inputs if value is not None and value in stream.timing]
+    edges = {stream.edges.get(value) for value in timed}
+    if edges == {None}:
+        return
+    if not pointwise or len(edges) > 1 or len({stream.timing[value].delay for value in timed}) > 1:
+        raise node_error(
+            str(node.name), node.op_type,
+            "it reads what is padded with its edge value, together with what is not, or over time; pad right before "
+            "the convolution that needs it.",
+        )  # fmt: skip
+    stream.edges.update({output: found for output in node.outputs for found in edges if found is not None})
 
 
 def _others(stream: StreamGraph, node: ir.Node) -> bool:
     """Return whether a Pad pads other axes besides time."""
     pads = _constant(node, 1)
     return pads is not None and int(np.count_nonzero(pads)) > sum(1 for amount in _pads(stream, node) if amount)
+
+
+def _pad_others(stream: StreamGraph, node: ir.Node, source: ir.Value) -> ir.Value:
+    """Return the value padded along the axes that are not time (4)."""
+    value, pads, axes = _input(node), _constant(node, 1), _constant(node, 3)
+    rank = len(sizes(value))
+    places = list(range(rank)) if axes is None else [int(a) % rank for a in axes]
+    at = places.index(stream.timing[value].axis)
+    rest = np.array(pads, np.int64)
+    rest[[at, at + len(places)]] = 0
+    inputs = [source, stream.constant("pads", rest), *node.inputs[2:]]
+    alone = ir.node("Pad", inputs, dict(node.attributes))
+    alone.name = stream.new_name("stream.pad")
+    alone.outputs[0].name = stream.new_name(f"{alone.name}.y")
+    stream.graph.insert_before(node, alone)
+    return alone.outputs[0]
 
 
 def _input(node: ir.Node) -> ir.Value:

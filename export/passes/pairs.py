@@ -15,6 +15,7 @@ import onnx_ir as ir
 
 from export.errors import node_error
 from export.graph import Array, Pair, StreamGraph, constant_of, integer, ints, probe, sizes
+from export.lengths import runs
 from export.passes.pointwise import ELEMENTWISE
 
 NORMALIZING = {"Softmax", "LogSoftmax", "Hardmax"}
@@ -198,7 +199,8 @@ def _window(stream: StreamGraph, region: list[ir.Value]) -> int:
     limits = [limit for limit in (stream.attention_window, stream.max_steps) if limit is not None]
     reaches = [reach(stream, weights, stream.noise(length)) for length in lengths]
     longer = [] if limits else list(LONGER)
-    while reaches[-1] != reaches[-2] and longer:
+    run = lambda length: probe(stream.model, stream.noise(length), weights)  # noqa: E731 - used once, below
+    while reaches[-1] != reaches[-2] and longer and runs(run, longer[0]):
         reaches.append(reach(stream, weights, stream.noise(longer.pop(0))))
     if reaches[-1] == reaches[-2]:
         if not limits or reaches[-1] <= min(limits):
@@ -241,7 +243,7 @@ def reach(stream: StreamGraph, weights: list[ir.Value], feeds: dict[str, Array])
             raise node_error(
                 *told(value),
                 f"it is attention over the future (up to {-int(ages.min())} steps ahead in a run of {len(array)}). "
-                "Train it with a causal mask, or run it over whole windows (--window).",
+                "Train it with a causal mask.",
             )
         greatest = max(greatest, int(ages.max()) + 1 if ages.size else 1)
     return greatest

@@ -50,11 +50,8 @@ def _check(stream: StreamGraph, node: ir.Node) -> None:
     if direction != "forward":
         raise node_error(  # 1
             name, node.op_type, f"it is {direction}: its output depends on frames that have not come yet. "
-            "Train it forward, or run it over whole windows."
+            "Train it forward."
         )  # fmt: skip
-    for attribute in ("clip", "input_forget"):
-        if attribute in node.attributes and node.attributes[attribute].value:
-            raise node_error(name, node.op_type, f"the attribute '{attribute}' is not supported.")
     if len(node.inputs) > SEQUENCE_LENS and node.inputs[SEQUENCE_LENS] is not None:
         raise node_error(name, node.op_type, "it takes sequence lengths, which a stream does not have.")  # 1
     x = node.inputs[0]

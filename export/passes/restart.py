@@ -17,12 +17,17 @@ import onnx_ir as ir
 
 from export.errors import ExportError
 from export.graph import Input, State, StreamGraph, probe
+from export.lengths import accepted
 from export.passes import (
     align,
+    branches,
     buffers,
     clean,
     convolution,
+    cumulative,
+    lengths,
     loops,
+    mean,
     padding,
     recurrent,
     scan,
@@ -71,8 +76,11 @@ def rewrite(stream: StreamGraph, length: int) -> StreamGraph:
 def _make_states(stream: StreamGraph, count: int) -> None:
     """Give the states of so many copies to the graph."""
     _widen(stream, count)
-    for rule in (clean, loops, time_axis, timeline, align, padding, convolution):
+    for rule in (branches, clean, loops, lengths, time_axis, timeline, align, padding, convolution):
         rule.apply(stream)
+    pooled = any(mean.claims(stream, node) or cumulative.claims(stream, node) for node in stream.graph)
+    if stream.counts or pooled:
+        raise ExportError("--restart is for recurrent models; this one also reads all of the window. Use --window.")
     if stream.states:
         raise ExportError(f"--restart is for recurrent models; this one also has the memory '{stream.states[0].name}'. "
                           "Use --window.")  # fmt: skip
@@ -123,7 +131,8 @@ def _batches_of_outputs(stream: StreamGraph) -> list[int]:
     for count in (2, 3):
         _widen(stream, count)
         try:
-            content = probe(stream.model, stream.noise(time_axis.LENGTHS[0]), outputs)
+            (length,) = accepted(lambda steps: probe(stream.model, stream.noise(steps), outputs), time_axis.LENGTHS[:1])
+            content = probe(stream.model, stream.noise(length), outputs)
         except ExportError as cause:
             raise ExportError(f"--restart runs copies as a batch, but the model's batch is fixed ({cause}). "
                               "Use --window.") from cause  # fmt: skip

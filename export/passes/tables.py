@@ -20,8 +20,11 @@ from onnx_ir.passes import common
 
 from export.errors import ExportError, node_error
 from export.graph import Array, Pair, StreamGraph, Timing, probe
+from export.lengths import most_of
 from export.passes import buffers, counter
 
+TABLE = 1 << 16
+"""Rows of a table up to which its end is looked for."""
 CLOSE = 1e-6
 """How far float32 arithmetic may put equal ages apart, of their own size."""
 
@@ -72,7 +75,7 @@ def by_age(  # noqa: PLR0917
 
 def ring_valid(stream: StreamGraph, before: ir.Node, timing: Timing, keys: int) -> ir.Value:
     """Return bool[keys]: does the key exist in the original, or does it lie before the start?"""
-    index = counter.index(stream, before, timing, keys)
+    index = buffers.index(stream, before, timing, keys)
     return buffers.emit(stream, before, "GreaterOrEqual", [index, stream.constant("zero", np.zeros(1, np.int64))])
 
 
@@ -89,7 +92,7 @@ def rows(  # noqa: PLR0917
         same = np.moveaxis(np.broadcast_to(long[:1], (count, *long.shape[1:])), 0, axis)
         return stream.constant(f"{value.name}.same", np.ascontiguousarray(same))
     stream.counted = True
-    index = counter.index(stream, node, timing, count)
+    index = buffers.index(stream, node, timing, count)
     index = buffers.emit(stream, node, "Max", [index, stream.constant("zero", np.zeros(1, np.int64))])
     reason = None
     if stream.max_steps is None:
@@ -101,7 +104,7 @@ def rows(  # noqa: PLR0917
         raise node_error(
             str(node.name), node.op_type,
             f"the positions it takes have no end, {reason}. Say with --max-steps after how many steps at most the "
-            "stream is reset.",
+            f"stream is reset{_most(stream, value, axis, timing)}.",
         )  # fmt: skip
     wanted = -(-stream.max_steps // timing.stride)
     table = _long_enough(stream, node, value, wanted, axis, timing)  # c
@@ -110,6 +113,17 @@ def rows(  # noqa: PLR0917
     # Past the last row lie only steps of a flush, which are past the sequence's end.
     index = buffers.emit(stream, node, "Min", [index, stream.constant("last", np.array([wanted - 1], np.int64))])
     return buffers.emit(stream, node, "Gather", [stream.constant(f"{value.name}.rows", table), index], axis=axis)
+
+
+def _most(stream: StreamGraph, value: ir.Value, axis: int, timing: Timing) -> str:
+    """Say how many steps a table holds, if it ends at all."""
+
+    def run(length: int) -> None:
+        if content(stream, value, length).shape[axis] != (length + timing.offset) // timing.stride:
+            raise ExportError("the table ends before.")
+
+    most = most_of(run, stream.probed[1], TABLE)
+    return f": --max-steps {most} at most, as its table has no more" if most else ""
 
 
 def _long_enough(  # noqa: PLR0917

@@ -6,8 +6,8 @@ Shapes seen in a run are right for any op, known or unknown, decomposed or not; 
 2. A value that depends on data and grew along one axis has its time there, whether in step with the input or not; one
    that grew along two is over two times, as attention's scores are.
 3. A value that depends on no data but on the length, and grew along one axis or two, is a table over time: positions or
-   a mask. Any other may only say shapes (Reshape, Expand …); read as data it would make the model depend on how much it
-   is given at once, so its reader is refused.
+   a mask. Any other may only say shapes (Reshape, Expand …), or count steps where time has ended (counts.py); read as
+   data elsewhere it would make the model depend on how much it is given at once, so its reader is refused.
 """
 
 from __future__ import annotations
@@ -18,25 +18,27 @@ from onnx_ir.passes import common
 
 from export.errors import ExportError, node_error
 from export.graph import Array, Pair, StreamGraph, bodies, probe, reads
+from export.lengths import accepted
 
 LENGTHS = (131, 257)
-"""Two primes that are unlikely to be the size of anything else in a model, and far enough apart for strides."""
+"""Two primes that are unlikely to be the size of anything else in a model, and far enough apart for strides; where a
+model does not run at them, as one with a short table of positions, two others that it runs at."""
 
 PAIR = 2
-SHAPE_INPUTS = {"Reshape": 1, "Expand": 1, "Slice": 1, "Tile": 1}
+SHAPE_INPUTS = {"Reshape": 1, "Expand": 1, "Slice": 1, "Tile": 1, "ReverseSequence": 1, "Resize": 1}
 """Ops that read shapes or bounds beside data, and the first input at which they do."""
 
 
 def apply(stream: StreamGraph) -> bool:
     """Fill in `stream.time` and fold what does not depend on data."""
     asked = [v for node in stream.graph for v in node.outputs if v.name and (v.uses() or v.is_graph_output())]
-    short, long = (probe(stream.model, frames(stream, length), asked) for length in LENGTHS)
+    stream.probed = probed(stream)
+    short, long = (probe(stream.model, frames(stream, length), asked) for length in stream.probed)
     values = [value for value in asked if value.name in short]
     on_data = data_dependent(stream)
     for given, value in zip(stream.frames, stream.inputs, strict=True):
-        stream.time[value], stream.lengths[value] = given.time_axis, LENGTHS
-    stream.probed = LENGTHS
-    changed = False
+        stream.time[value], stream.lengths[value] = given.time_axis, stream.probed
+    changed, unclear = False, []
     for value in values:
         name = str(value.name)
         if value in on_data:
@@ -54,13 +56,26 @@ def apply(stream: StreamGraph) -> bool:
             _describe(value, short[name], axes)
             stream.sized[value] = axes
         else:
-            _check_shape_only(value, on_data)  # 3
+            _describe(value, short[name], ())
+            unclear.append(value)
+    for value in unclear:
+        _check_shape_only(stream, value, on_data)  # 3
     common.RemoveUnusedNodesPass()(stream.model)
-    if stream.sized:
+    _conclude(stream)
+    return changed
+
+
+def _conclude(stream: StreamGraph) -> None:
+    if stream.sized or stream.counts:
         stream.original = stream.model.clone()
     if not any(output in stream.time for output in stream.graph.outputs) and stream.graph.outputs:
         stream.notes.append("the output has no time axis: the model gives its last step's output only")
-    return changed
+
+
+def probed(stream: StreamGraph) -> tuple[int, int]:
+    """Return two lengths at which the graph runs."""
+    short, long = accepted(lambda length: probe(stream.model, frames(stream, length), stream.outputs), LENGTHS)
+    return short, long
 
 
 def frames(stream: StreamGraph, length: int, seed: int = 0) -> dict[str, Array]:
@@ -111,11 +126,21 @@ def _fold(stream: StreamGraph, value: ir.Value, content: Array) -> bool:
     return True
 
 
-def _check_shape_only(value: ir.Value, on_data: set[ir.Value]) -> None:
+def reads_content(node: ir.Node, index: int) -> bool:
+    """Return whether a node reads an input for more than a shape."""
+    return index < SHAPE_INPUTS.get(node.op_type, len(node.inputs))
+
+
+def _check_shape_only(stream: StreamGraph, value: ir.Value, on_data: set[ir.Value]) -> None:
+    """Note a count of steps that is read where the time axis has ended (counts.py); refuse it elsewhere."""
     for node, index in value.uses():
-        if any(output in on_data for output in node.outputs) and index < SHAPE_INPUTS.get(
-            node.op_type, len(node.inputs)
-        ):
+        if not reads_content(node, index) or not any(output in on_data for output in node.outputs):
+            continue
+        around = [v for v in (*node.inputs, *node.outputs) if v is not None]
+        # What is held has no time either, and may be read at every step.
+        if not stream.held and not any(v in stream.time or v in stream.pairs for v in around):
+            stream.counts.append(value)
+        else:
             raise node_error(
                 str(node.name), node.op_type, "it computes with the number of time steps, which a stream does not have."
             )

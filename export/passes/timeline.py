@@ -16,7 +16,7 @@ import onnx_ir as ir
 from export.errors import ExportError, node_error
 from export.graph import Array, StreamGraph, Timing, probe, reads
 from export.passes import attention, convolution, cumulative, head, padding, pairs, pointwise, recurrent, scan
-from export.passes.time_axis import LENGTHS, frames
+from export.passes.time_axis import frames
 
 Rule = Callable[[StreamGraph, ir.Node], Timing]
 
@@ -35,14 +35,26 @@ def apply(stream: StreamGraph) -> bool:
         if node in ends and not any(output in stream.time or output in stream.pairs for output in node.outputs):
             head.check(stream, node)
             continue
-        timing = _rule(stream, node)(stream, node)
+        rule = _rule(stream, node)
+        timing = rule(stream, node)
         for output in node.outputs:
             if output in stream.pairs:
                 stream.timing[output] = timing.at(stream.pairs[output].query)
             elif output in stream.time:
                 stream.timing[output] = timing.at(stream.time[output])
+        if rule is not convolution.timing:
+            padding.spread_edges(stream, node, pointwise=rule is pointwise.timing)
     strides = {timing.stride for timing in stream.timing.values()}
     stream.frames_per_step = math.lcm(*strides)
+    _check_outputs(stream)
+    _check_lengths(stream)
+    _find_fills(stream)
+    return False
+
+
+def _check_outputs(stream: StreamGraph) -> None:
+    if any(output in stream.edges for output in stream.outputs):
+        raise ExportError("the output is padded with its edge value; leave that padding off.")
     for output in stream.outputs:
         given = stream.timing.get(output)
         if given is not None and given.stride != stream.frames_per_step:
@@ -50,9 +62,6 @@ def apply(stream: StreamGraph) -> bool:
                 f"the output '{output.name}' comes every {given.stride} frames, but part of the model works every "
                 f"{stream.frames_per_step}: several outputs a step are not streamed."
             )
-    _check_lengths(stream)
-    _find_fills(stream)
-    return False
 
 
 def _check_ends(stream: StreamGraph, ends: set[ir.Node]) -> None:
@@ -72,7 +81,9 @@ def _check_ends(stream: StreamGraph, ends: set[ir.Node]) -> None:
             raise node_error(
                 str(whole.name),
                 whole.op_type,
-                "what it takes from the whole sequence is used at every step again: that looks into the future.",
+                pointwise.REASONS.get(whole.op_type)
+                or "what it takes from the whole sequence is used at every step again: that looks into the future. "
+                "From the frames so far it would be another function; train it so, or over the features of one step.",
             )
         if whole is not None or node in ends:
             ended.update((output, whole or node) for output in node.outputs if output not in stream.time)
@@ -83,7 +94,7 @@ def _rule(stream: StreamGraph, node: ir.Node) -> Rule:
         (node.op_type in recurrent.OPS, recurrent.timing),
         (scan.claims(node), scan.timing),
         (cumulative.claims(stream, node), cumulative.timing),
-        (node.op_type in convolution.OPS, convolution.timing),
+        (convolution.claims(stream, node), convolution.timing),
         (pairs.claims(stream, node), attention.timing),
         (padding.claims(stream, node), padding.timing),
     )
@@ -97,21 +108,22 @@ def _check_lengths(stream: StreamGraph) -> None:
         seen = stream.lengths.get(value)
         if producer is None or seen is None:
             continue
-        expected = tuple((length + timing.offset) // timing.stride for length in LENGTHS)
+        expected = tuple((length + timing.offset) // timing.stride for length in stream.probed)
         if seen != expected:
             raise node_error(
                 str(producer.name),
                 producer.op_type,
-                f"it gives {seen[0]} steps for {LENGTHS[0]} and {seen[1]} for {LENGTHS[1]}, which is not understood.",
+                f"it gives {seen[0]} steps for {stream.probed[0]} and {seen[1]} for "
+                f"{stream.probed[1]}, which is not understood.",
             )
 
 
 def _find_fills(stream: StreamGraph) -> None:
     """Read the constant entries at the start of padded values from runs on two inputs, which must agree on them."""
-    early = [value for value, timing in stream.timing.items() if timing.delay < 0]
+    early = [value for value, timing in stream.timing.items() if timing.delay < 0 and value not in stream.edges]
     if not early:
         return
-    one, other = (probe(stream.model, frames(stream, LENGTHS[1], seed), early) for seed in (0, 1))
+    one, other = (probe(stream.model, frames(stream, stream.probed[1], seed), early) for seed in (0, 1))
     for value in early:
         timing, name = stream.timing[value], str(value.name)
         start: list[Array] = [np.take(run[name], range(-timing.delay), axis=timing.axis) for run in (one, other)]

@@ -12,7 +12,7 @@ import numpy as np
 import onnx_ir as ir
 
 from export.graph import StreamGraph, Timing
-from export.passes import buffers, clean, single_step
+from export.passes import branches, buffers, clean, single_step
 
 
 def rewrite(stream: StreamGraph, length: int, times_of_outputs: Sequence[int | None]) -> StreamGraph:
@@ -20,6 +20,7 @@ def rewrite(stream: StreamGraph, length: int, times_of_outputs: Sequence[int | N
 
     times_of_outputs: the outputs' time axes; None where one has none.
     """
+    branches.apply(stream)
     clean.apply(stream)
     first = next(iter(stream.graph))
     for place, (frames, old) in enumerate(zip(stream.frames, stream.inputs, strict=True)):

@@ -134,6 +134,21 @@ def test_a_window_has_no_integer_form_yet_and_says_so(tmp_path: Path) -> None:
         export.export((module, models.example()), tmp_path / "c", window=5, variants=["int8"])
 
 
+class _Greatest(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(2)
+        self.gru = torch.nn.GRU(models.FEATURES, 6, batch_first=True)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.gru(x)[0].amax(dim=1)
+
+
+def test_what_pools_all_of_a_window_is_not_restarted(tmp_path: Path) -> None:
+    with pytest.raises(export.ExportError, match=r"reads all of the window\. Use --window"):
+        export.export((_Greatest().eval(), models.example()), tmp_path / "b", restart=5, **OPTIONS)
+
+
 class _Mean(torch.nn.Module):
     def __init__(self, *, keepdim: bool) -> None:
         super().__init__()

@@ -1,0 +1,61 @@
+"""At which lengths a model runs: a table of positions ends somewhere, an unpadded convolution begins somewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from export.errors import ExportError
+
+LONGEST = 1 << 12
+"""Beyond it a model counts as taking any length."""
+
+
+def accepted(run: Callable[[int], object], wanted: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the wanted lengths if the model runs at them, else as many that it runs at, spread in the same way.
+
+    run: runs the model at a length, or raises ExportError; so does this where no length is accepted.
+    """
+    try:
+        for length in wanted:
+            run(length)
+    except ExportError as cause:
+        reason = cause
+    else:
+        return wanted
+    known = next((2**power for power in range(LONGEST.bit_length()) if runs(run, 2**power)), None)
+    if known is None:
+        raise reason
+    least = _edge(run, known // 2, known)
+    most = most_of(run, known)
+    spread = wanted[-1] if most is None else min(wanted[-1], most - least)
+    found = tuple(least + spread * length // wanted[-1] for length in wanted)
+    if len(set(found)) < len(wanted) or not all(runs(run, length) for length in found):
+        raise reason
+    return found
+
+
+def most_of(run: Callable[[int], object], known: int, longest: int = LONGEST) -> int | None:
+    """Return the greatest length that runs, going up from one that does; None where there is no end in sight."""
+    beyond = known
+    while runs(run, beyond):
+        known, beyond = beyond, 2 * beyond
+        if beyond > longest:
+            return None
+    return _edge(run, beyond, known)
+
+
+def runs(run: Callable[[int], object], length: int) -> bool:
+    """Return whether the model runs at a length."""
+    try:
+        run(length)
+    except ExportError:
+        return False
+    return True
+
+
+def _edge(run: Callable[[int], object], fails: int, good: int) -> int:
+    """Return the last length that runs between one that does and one that does not."""
+    while abs(good - fails) > 1:
+        middle = (good + fails) // 2
+        fails, good = (fails, middle) if runs(run, middle) else (middle, good)
+    return good
