@@ -22,7 +22,7 @@ INPUTS = (Input("x", (1, -1, models.FEATURES)),)
 
 
 class Cell(nn.Module):
-    """One cell. reset: a GRU that resets the state before it is multiplied. norm: a GRU with layer norms at its gates."""
+    """One cell. reset: a GRU that resets the state before it is multiplied. norm: a GRU with layer norms at gates."""
 
     def __init__(self, kind: str, inputs: int, hidden: int) -> None:
         super().__init__()
