@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
+import numpy as np
 
 from edgeseq import tables
 from edgeseq.errors import BundleError
@@ -257,6 +258,11 @@ class Bundle:
             if graph.name == name:
                 return graph
         raise BundleError(f"{self.path}: has no graph '{name}', only {_listed(g.name for g in self.manifest.graphs)}.")
+
+    def state_bytes(self, file: ModelFile) -> int:
+        """Return how many bytes a model file's states take."""
+        numbers = {state.name: math.prod(state.shape) for state in self.graph(file.graph).states}
+        return sum(numbers[state.name] * np.dtype(state.dtype).itemsize for state in file.states)
 
     def file(self, variant: str, file_format: str, graph: str = "step") -> ModelFile:
         """Return the file of a variant in a format. Raises BundleError that lists what there is."""

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from edgeseq import backends
 from edgeseq.bundle import Bundle, GenerateTable, Graph, HeldTable
 from edgeseq.errors import ModelError
+from edgeseq.stepping import check_content
 from edgeseq.types import Frames, State, StepModel
 
 Memory = Mapping[str, NDArray[Any]]
@@ -66,9 +67,9 @@ class EncoderDecoder:
         self.backend, self.variant = decoder.backend, decoder.variant
 
     def encode(self, source: Frames) -> Memory:
-        """Read a source, float32[T, features] or int64[T, 1] tokens; return what the decoder holds."""
-        if not len(source):
-            raise ModelError("the source is empty.")
+        """Read a source, float32[T, features] or int64[T] tokens; return what the decoder holds."""
+        source = _rows(source, sum(self._gives.widths))
+        check_content(source, self._gives.tokens)
         if callable(self._encoder):
             given = self._encoder(source)
             return {entry.name: given[entry.output] for entry in self._graph.held}
@@ -88,7 +89,8 @@ class EncoderDecoder:
 
     def logits(self, source: Frames, target: Frames) -> Frames:
         """Return what the decoder says at each step of a given target (teacher forcing), float32[T, outputs]."""
-        given: Frames = self.decoder(self.encode(source)).run(target)
+        model = self.decoder(self.encode(source))
+        given: Frames = model.run(_rows(target, sum(self._graph.widths)))
         return given
 
     def generate(
@@ -151,6 +153,15 @@ def load(bundle: Bundle, backend: str = "auto", variant: str = "auto") -> Encode
     encoder: Any = opening(bundle.path / encoder_file.path, backend, encoder_graph, encoder_file)
     decoder: Any = backends.open_file(bundle.path / decoder_file.path, backend, decoder_graph, decoder_file)
     return EncoderDecoder(encoder, decoder, bundle)
+
+
+def _rows(given: Frames, width: int) -> Frames:
+    """Return frames as rows [T, width]; tokens may come as a plain list of them."""
+    rows = np.asarray(given)
+    rows = rows[:, None] if rows.ndim == width == 1 else rows
+    if rows.ndim != 2 or rows.shape[1] != width or not len(rows):  # noqa: PLR2004 - frames are a matrix
+        raise ModelError(f"the source and the target have the shape (T, {width}), T at least 1, not {rows.shape}.")
+    return rows
 
 
 def _laid_out(rows: Frames, entry: HeldTable) -> NDArray[Any]:

@@ -92,8 +92,7 @@ class Lane:
         """Return the outputs that the model still owes, as right padding gives them."""
         if self._seen == 0:
             return []
-        first = max(0, self._steps - self._model.delay)
-        return self._outputs(self._model.flush(), np.empty(0, np.int64), first)
+        return self._outputs(self._model.flush(), np.empty(0, np.int64), self._steps - self._model.delay)
 
     def _run(self, t_ns: TimesNs, frames: Frames) -> list[Output]:
         """Return the outputs of consecutive frames. A call over many steps counts each with the call's mean time."""

@@ -34,9 +34,17 @@ class NamedStep:
         """Forget everything."""
         self._model.reset()
 
-    def step(self, x: Frames | Given) -> Frames | dict[str, Frames]:
-        """Take the frames of one step."""
-        return self._parted(self._model.step(self._row(x)))
+    def step(self, x: Frames | Given, out: Frames | dict[str, Frames] | None = None) -> Frames | dict[str, Frames]:
+        """Take the frames of one step; what they give is written to `out` where given."""
+        y = self._parted(self._model.step(self._row(x)))
+        if out is None:
+            return y
+        if isinstance(y, dict):
+            for name, part in y.items():
+                out[name][:] = part  # type: ignore[call-overload]
+        else:
+            out[:] = y  # type: ignore[index]
+        return out
 
     def run(self, x: Frames | Given) -> Frames | dict[str, Frames]:
         """Take any number of frames; equals single steps bit for bit."""

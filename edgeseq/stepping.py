@@ -72,7 +72,7 @@ class Stepping(ABC):
         self._check_room(1)
         if len(self._waiting):
             raise ModelError(f"{len(self._waiting)} frames of an unfinished step wait; finish it with run.")
-        self._check_content(x)
+        check_content(x, self._tokens)
         y = self._advance(x)
         if out is None:
             return y
@@ -86,7 +86,7 @@ class Stepping(ABC):
         """
         if x.ndim != 2 or x.shape[1] != self.features:  # noqa: PLR2004 - frames are a matrix
             raise ModelError(f"run takes frames of shape (T, {self.features}), not {x.shape}.")
-        self._check_content(x)
+        check_content(x, self._tokens)
         frames = np.concatenate([self._waiting, x]) if len(self._waiting) else x
         per_step = self.frames_per_step
         count = len(frames) // per_step
@@ -123,17 +123,16 @@ class Stepping(ABC):
     def _owed(self, total: int) -> Frames:
         """Return the outputs of a sequence of `total` steps that have not come yet, with zeros after its end.
 
-        Frames that wait are its last ones. The stream itself may go on: its state is left as it was.
+        Frames that wait are its last ones. With what came before they are `delay` rows more than the sequence has
+        outputs, the first `delay` NaN, however short it is. The stream itself may go on: its state is left as it was.
         """
         kept = self._state, self._steps, self._waiting
         padded = np.zeros((self.frames_per_step, self.features), np.float32)
         padded[: len(self._waiting)] = self._waiting
         rows = []
-        for number in range(self._steps - self.delay, total):
-            y = self._advance(padded.reshape(self._step_shape))
+        for _ in range(self._steps - self.delay, total):
+            rows.append(self._advance(padded.reshape(self._step_shape)))
             padded = np.zeros_like(padded)
-            if number >= 0:
-                rows.append(y)
         self._state, self._steps, self._waiting = kept
         return np.array(rows, np.float32).reshape(len(rows), self.outputs)
 
@@ -142,17 +141,19 @@ class Stepping(ABC):
         if self._max_frames is not None and (self._steps + steps) * self.frames_per_step > self._max_frames:
             raise ModelError(f"the model is made for {self._max_frames} frames from a reset; reset it.")
 
-    def _check_content(self, x: Frames) -> None:
-        if not np.isfinite(x).all():
-            raise ModelError("a frame holds NaN or infinity, which the model's state would never forget.")
-        for column, count in self._tokens.items():
-            given = x[..., column]
-            wrong = given[(given != np.rint(given)) | (given < 0) | (given >= count)]
-            if wrong.size:
-                raise ModelError(f"there is no token {wrong.flat[0]:g}; the model knows those from 0 to {count - 1}.")
-
     def _advance(self, x: Frames) -> Frames:
         """Make one step on checked frames and count it."""
         y = self._compute(x)
         self._steps += 1
         return np.full(self.outputs, np.nan, np.float32) if self._steps <= self.delay else y
+
+
+def check_content(x: Frames, tokens: Mapping[int, int]) -> None:
+    """Raise ModelError for frames that are not finite, and for tokens that there are not. tokens: as of Stepping."""
+    if not np.isfinite(x).all():
+        raise ModelError("a frame holds NaN or infinity, which the model's state would never forget.")
+    for column, count in tokens.items():
+        given = x[..., column]
+        wrong = given[(given != np.rint(given)) | (given < 0) | (given >= count)]
+        if wrong.size:
+            raise ModelError(f"there is no token {wrong.flat[0]:g}; the model knows those from 0 to {count - 1}.")

@@ -22,3 +22,17 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[str]], indent: str = 
 def number(value: float | None, digits: int = 1) -> str:
     """Return a number with thousands separated, or a dash where there is none."""
     return "–" if value is None else f"{value:,.{digits}f}"
+
+
+def size(count: float) -> str:
+    """Return a number of bytes in the unit that it is read best in."""
+    units = ("B", "KiB", "MiB", "GiB")
+    power = next((power for power in range(len(units) - 1) if count < 1000 * 1024**power), len(units) - 1)
+    return f"{count / 1024**power:.3g} {units[power]}"
+
+
+def amount(count: float) -> str:
+    """Return a count in three digits: 20960 is 21.0 k."""
+    units = ("", " k", " M", " G", " T")
+    power = next((power for power in range(len(units) - 1) if count < 999.5 * 1000**power), len(units) - 1)
+    return f"{count:,.0f}" if not power else f"{count / 1000**power:#.3g}".rstrip(".") + units[power]

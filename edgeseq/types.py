@@ -200,7 +200,10 @@ class StepModel(Protocol):
         ...
 
     def flush(self) -> Frames:
-        """Return the outputs still owed if the sequence ends here, as the original's right padding gives them."""
+        """Return the outputs still owed if the sequence ends here, as the original's right padding gives them.
+
+        Behind all rows so far, the first `delay` left off, they make up the original's outputs.
+        """
         ...
 
     def get_state(self) -> State:

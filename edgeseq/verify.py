@@ -3,30 +3,17 @@
 from __future__ import annotations
 
 import math
-import zipfile
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeseq import backends
-from edgeseq.bundle import GOLDENS, Bundle, ParityTable
+from edgeseq import backends, encoder_decoder, goldens
+from edgeseq.bundle import GOLDENS, Bundle, Graph, ParityTable
+from edgeseq.encoder_decoder import EncoderDecoder
 from edgeseq.errors import BundleError
+from edgeseq.goldens import Goldens, PairGolden
 from edgeseq.types import StepModel
-
-MAX_GOLDEN_STEPS = 2000
-
-
-@dataclass(frozen=True)
-class Goldens:
-    """What parity.npz holds. outputs: float64[len(at), outputs], of the steps `at` of `frames` float32[T, features]."""
-
-    frames: NDArray[np.float32]
-    at: NDArray[np.int64]
-    outputs: NDArray[np.float64]
-    reference: dict[str, NDArray[np.float64]]
-    """Quantized variant -> the reference's outputs at every step of `frames`, in real units."""
 
 
 @dataclass(frozen=True)
@@ -68,14 +55,20 @@ def worst(errors: NDArray[np.float64], metric: str, tolerances: NDArray[np.float
 
 def verify(bundle: Bundle) -> list[Verdict]:
     """Replay all variants and backends. Raises BundleError or ModelError for what cannot even be loaded."""
-    goldens = read(bundle)
+    choices = backends.choices(bundle)
+    if bundle.encoder_decoder:
+        pairs = goldens.read_pairs(bundle)
+        return [
+            _judge_pair(encoder_decoder.load(bundle, *choice), pairs, _entry(bundle, bundle.graph("decoder"), *choice))
+            for choice in choices
+        ]
+    golden = goldens.read(bundle)
     return [
-        judge(backends.load(bundle, backend, variant), goldens, _entry(bundle, backend, variant))
-        for backend, variant in backends.choices(bundle)
+        _judge(backends.load(bundle, *choice), golden, _entry(bundle, bundle.graph(), *choice)) for choice in choices
     ]
 
 
-def judge(model: StepModel, goldens: Goldens, entry: ParityTable) -> Verdict:
+def _judge(model: StepModel, goldens: Goldens, entry: ParityTable) -> Verdict:
     """Run the goldens through a model from its reset and compare with the original, and with the integer reference."""
     model.reset()
     # The first `delay` outputs do not exist yet; as many come when the sequence is flushed.
@@ -100,42 +93,31 @@ def judge(model: StepModel, goldens: Goldens, entry: ParityTable) -> Verdict:
     )  # fmt: skip
 
 
-def read(bundle: Bundle) -> Goldens:
-    """Read parity.npz. Raises BundleError if it is not what it should be; nothing in it is unpickled."""
-    path = bundle.path / GOLDENS
-    try:
-        if not zipfile.is_zipfile(path):
-            raise ValueError("it is no NumPy archive")  # noqa: TRY301 - told like any other damage
-        with np.load(path, allow_pickle=False) as file:
-            arrays: dict[str, NDArray[Any]] = {name: np.asarray(file[name]) for name in file.files}
-        frames, at, outputs = arrays["frames"], arrays["at"], arrays["outputs"]
-        reference = {
-            name.removesuffix(".integers"): (array.astype(np.float64) - arrays[f"{name[:-9]}.zero_point"])
-            * arrays[f"{name[:-9]}.scale"]
-            + arrays[f"{name[:-9]}.offset"]
-            for name, array in arrays.items()
-            if name.endswith(".integers")
-        }
-    except Exception as cause:
-        # A damaged archive fails in any way: zipfile, zlib and NumPy each have errors of their own.
-        raise BundleError(f"{path}: holds no goldens ({cause or type(cause).__name__}). Export it again.") from cause
-    if frames.ndim != 2 or not 0 < len(frames) <= MAX_GOLDEN_STEPS or frames.dtype != np.float32:  # noqa: PLR2004
-        raise BundleError(
-            f"{path}: its frames are {frames.dtype}{frames.shape}, not 1 to {MAX_GOLDEN_STEPS} steps of float32."
-        )
-    if at.dtype != np.int64 or at.ndim != 1 or not len(at) or at.min() < 0:
-        raise BundleError(f"{path}: its steps `at` are no list of steps, but {at.dtype}{at.shape}.")
-    if outputs.dtype != np.float64 or outputs.ndim != 2 or len(outputs) != len(at) or not np.isfinite(outputs).all():  # noqa: PLR2004
-        raise BundleError(
-            f"{path}: its outputs are not {len(at)} rows of finite float64, but {outputs.dtype}{outputs.shape}."
-        )
-    return Goldens(frames, at, outputs, reference)
+def _judge_pair(model: EncoderDecoder, pairs: list[PairGolden], entry: ParityTable) -> Verdict:
+    """Compare given targets' outputs within the tolerance, and greedy tokens one by one."""
+    errors, same = [], True
+    for pair in pairs:
+        given = model.logits(pair.source, pair.target)
+        if given.shape != pair.outputs.shape:
+            raise BundleError(
+                f"{GOLDENS} holds outputs of the shape {pair.outputs.shape}; the model gives {given.shape}."
+            )
+        errors.append(given.astype(np.float64) - pair.outputs)
+        if pair.greedy is not None and len(pair.greedy):
+            tokens = model.generate(pair.source, max_length=len(pair.greedy)).tokens
+            same = same and tokens == tuple(pair.greedy.tolist())
+    tolerances = np.broadcast_to(np.asarray(entry.tolerances or entry.tolerance, np.float64), errors[0].shape[1:])
+    found = worst(np.concatenate(errors), entry.metric, tolerances)
+    return Verdict(
+        model.variant, model.backend, sum(map(len, errors)), found.max_abs_err, found.rms_err, entry.metric,
+        found.tolerance, None, found.passed and same,
+    )  # fmt: skip
 
 
-def _entry(bundle: Bundle, backend: str, variant: str) -> ParityTable:
+def _entry(bundle: Bundle, graph: Graph, backend: str, variant: str) -> ParityTable:
     for entry in bundle.manifest.parity:
         if (entry.backend, entry.variant) == (backend, variant):
-            outputs = sum(math.prod(tensor.shape) for tensor in bundle.graph().outputs)
+            outputs = sum(math.prod(tensor.shape) for tensor in graph.outputs)
             if len(entry.tolerances) not in (0, outputs):
                 raise BundleError(
                     f"{bundle.path}: {variant} has {len(entry.tolerances)} tolerances, not one an output."

@@ -70,11 +70,10 @@ def main(args: argparse.Namespace) -> int:
     from rich.console import Console  # noqa: PLC0415
 
     try:
-        from export import export  # noqa: PLC0415 - `edgeseq export --help` stays quick
+        from export import display, export, summary  # noqa: PLC0415 - `edgeseq export --help` stays quick
     except ModuleNotFoundError as cause:
         raise ConfigError(f"exporting needs '{cause.name}': pip install 'edgeseq[export]'.") from cause
 
-    console = Console(stderr=True)
     variants = None if args.variants is None else [word.strip() for word in args.variants.split(",") if word.strip()]
     options = {
         "calibration": args.calibration, "variants": variants,
@@ -84,15 +83,15 @@ def main(args: argparse.Namespace) -> int:
     }  # fmt: skip
     # The source is the user's code and may print; stdout is for the result alone.
     with contextlib.redirect_stdout(sys.stderr):
-        if args.json or not sys.stderr.isatty():
+        if args.json:
             bundle = export(args.source, args.output, **options)
         else:
-            with console.status("starting") as status:
-                bundle = export(args.source, args.output, **options, progress=status.update)
+            with display.shown(Console(stderr=True)) as progress:
+                bundle = export(args.source, args.output, **options, progress=progress)
     if args.json:
         print(json.dumps(document(bundle), indent=2))  # noqa: T201 - the command's output
     else:
-        show(bundle)
+        summary.show(bundle, Console())
     return 0
 
 
@@ -102,36 +101,3 @@ def document(bundle: Bundle) -> dict[str, object]:
 
     entries = [msgspec.to_builtins(entry) for entry in bundle.manifest.parity]
     return {"bundle": str(bundle.path), "variants": entries}
-
-
-def show(bundle: Bundle) -> None:
-    """Print what was exported as a table."""
-    from rich.console import Console  # noqa: PLC0415 - only the table needs it
-    from rich.table import Table  # noqa: PLC0415
-
-    manifest, console = bundle.manifest, Console()
-    graph = manifest.graphs[0]
-    table = Table(title=f"{manifest.name} {manifest.version}", title_justify="left")
-    for column in ("variant", "weights", "MACs", "of them integer", "max error", "rms error", "tolerance"):
-        table.add_column(column, justify="left" if column == "variant" else "right")
-    files = {file.variant: file for file in manifest.files}
-    for entry in manifest.parity:
-        file = files[entry.variant]
-        macs = file.integer_macs + file.float_macs
-        table.add_row(
-            entry.variant,
-            f"{file.weight_bytes / 1024:.1f} KiB",
-            f"{macs:,}",
-            f"{100 * file.integer_macs / max(macs, 1):.0f} %",
-            f"{entry.max_abs_err:.2g}",
-            f"{entry.rms_err:.2g}",
-            f"{entry.metric} {entry.tolerance:.2g}",
-        )
-    console.print(table)
-    for note in manifest.origin.note.split("; "):
-        console.print(f"- {note}")
-    states = ", ".join(state.name for state in graph.states)
-    console.print(
-        f"states: {states}; delay {graph.delay}, warm-up {graph.warm_up}, frames a step {graph.frames_per_step}"
-    )
-    console.print(f"written to {bundle.path}; the whole account is in {bundle.path / 'report.md'}")

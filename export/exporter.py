@@ -17,10 +17,11 @@ from edgeseq.bundle import Manifest
 from edgeseq.tables import suggest
 from edgeseq.types import StepModel
 from export import about as abouts
-from export import choices, encoder_decoder, frames, origin, parity, reference, report
+from export import choices, diagram, encoder_decoder, frames, origin, parity, reference, report
 from export.about import About
 from export.errors import ExportError, NoIntegerForm, OptionError
 from export.frontends import EncoderDecoder, Sequence, load
+from export.progress import Progress, counted, silent
 from export.quantize.reference import Interpreter
 from export.variants import KNOWN, Maker, Variant, describe
 from export.writers import bundle as writer
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 
     Example = torch.Tensor | tuple[torch.Tensor, ...]
 
-Progress = Callable[[str], None]
 Evaluate = Callable[[StepModel], Mapping[str, float]]
 Frames = NDArray[np.float32]
 GOLDEN_STEPS = 1000
@@ -52,7 +52,7 @@ def export(
     about: About | str | Path | None = None,
     default: str | None = None,
     evaluate: Evaluate | None = None,
-    progress: Progress = lambda _: None,
+    progress: Progress = silent,
 ) -> bundles.Bundle:
     """Export a sequence model to a bundle and return it, read back and verified.
 
@@ -61,8 +61,9 @@ def export(
     fits standardized features only. state, window, restart: what to make of a model trained on windows of frames (see
     choices.py); one of them at most. attention_window: how many steps attention without a band sees. max_steps: after
     how many frames at most the stream is reset. default: the variant that `auto` loads (int8 where there is one).
-    evaluate: gives a variant's accuracy on the task, for bundle.toml. Raises ExportError naming the node that cannot
-    stream, or the variant that misses its tolerance; nothing is left at `output` then.
+    evaluate: gives a variant's accuracy on the task, for bundle.toml. progress: is told the stage and how far it is
+    (see progress.py). Raises ExportError naming the node that cannot stream, or the variant that misses its tolerance;
+    nothing is left at `output` then.
     """
     _check_variants(KNOWN if variants is None else variants, default)
     output = Path(output).resolve()
@@ -80,21 +81,23 @@ def export(
     _check_described(described, sequence)
     cases, notes = _calibration(calibration, sequence)
     progress("rewriting it to a step")
+    before = diagram.as_trained(sequence)
     choice = choices.choose(sequence, cases, state, window, restart)
     stream = choice.rewrite(sequence, attention_window, max_steps)
     notes.extend(choice.notes())
     sequence, told = reference.bounded(sequence, stream, cases[0])
     notes.extend(told)
-    progress("running the original in float64")
-    known = parity.truths(sequence, cases, choice.length, max_steps if stream.limited else None)
+    longest, told = reference.longest(stream)
+    notes.extend(told)
+    known = parity.truths(sequence, cases, choice.length, longest, progress)
     notes.extend(parity.chaos(known))
     # Ranges are seen on each sequence from its reset, and on the long run, where the state goes where it likes.
-    maker = Maker(stream, [truth.frames for truth in known])
+    maker = Maker(stream, [truth.frames for truth in known], progress)
     with writer.folder(output) as folder:
         made = _make(maker, variants, folder, notes, progress)
         graph = describe(stream)
         golden = parity.truth(sequence, known[0].frames[:GOLDEN_STEPS], choice.length)
-        writer.goldens(folder, _goldens(golden, made))
+        writer.goldens(folder, _goldens(golden, made, progress))
         entries, drifts, accuracy = _prove(made, folder, graph, known, evaluate, progress)
         manifest = Manifest(
             schema=bundles.SCHEMA,
@@ -114,10 +117,12 @@ def export(
             origin=origin.of(sequence, notes),
         )
         programs = {variant.name: variant.program for variant in made if variant.program is not None}
-        text = report.markdown(manifest, drifts, programs, [*sequence.notes, *stream.notes, *notes])
+        pictures = diagram.pictures(before, {"step": diagram.as_step(stream)})
+        text = report.markdown(manifest, drifts, programs, [*sequence.notes, *stream.notes, *notes], pictures)
         (folder / "report.md").write_text(text, "utf-8")
         writer.manifest(folder, manifest)
         writer.sums(folder)
+        progress("verifying the bundle")
         failed = [verdict for verdict in verify.verify(bundles.read(folder)) if not verdict.passed]
         if failed:
             raise ExportError(f"the goldens of {failed[0].variant} fail on {failed[0].backend}: {failed[0]}.")
@@ -151,15 +156,16 @@ def _prove(  # noqa: PLR0917 - one call, above
     """Hold every variant against the original. Raises ExportError for one that misses its tolerance."""
     entries, drifts, accuracy = [], [], {}
     for variant in made:
-        progress(f"proving {variant.name}")
+        tick = counted(progress, f"proving {variant.name}", sum(len(truth.frames) for truth in known))
         # Opened from its file and its description, just as a device opens it.
         model = backends.open_file(folder / variant.file.path, "ort", graph, variant.file)
-        entry, drift = parity.measure(model, known)
+        entry, drift = parity.measure(model, known, tick)
         if not entry.passed:
             raise ExportError(parity.missed(entry))
         entries.append(entry)
         drifts.append(drift)
         if evaluate is not None:
+            progress(f"judging {variant.name} on the task")
             model.reset()
             accuracy[variant.name] = {key: float(value) for key, value in evaluate(model).items()}
     return entries, drifts, accuracy
@@ -218,12 +224,13 @@ def _calibration(given: str | Path | Items[Frames] | None, sequence: Sequence) -
     return cases, [f"calibrated on {total:,} frames in {len(cases)} sequences"]
 
 
-def _goldens(golden: parity.Truth, made: Items[Variant]) -> dict[str, NDArray[Any]]:
+def _goldens(golden: parity.Truth, made: Items[Variant], progress: Progress) -> dict[str, NDArray[Any]]:
     """Return parity.npz's arrays: frames, the original's outputs, and each quantized variant's reference integers."""
     arrays: dict[str, NDArray[Any]] = {"frames": golden.frames, "at": golden.at, "outputs": golden.outputs}
     for variant in made:
         if variant.program is None:
             continue
+        tick = counted(progress, f"running the reference of {variant.name}", len(golden.frames))
         interpreter = Interpreter(variant.program)
         last = next(op for op in variant.program.ops if op.output == variant.program.output)
         stored = last.inputs[0]
@@ -232,6 +239,7 @@ def _goldens(golden: parity.Truth, made: Items[Variant]) -> dict[str, NDArray[An
         for frame in golden.frames:
             interpreter.step(frame[None])
             rows.append(interpreter.values[stored][0])
+            tick(1)
         arrays[f"{variant.name}.integers"] = np.array(rows).astype(kind.dtype)
         arrays[f"{variant.name}.scale"] = np.asarray(kind.scale * last.arrays.get("factor", 1.0), np.float64)
         arrays[f"{variant.name}.offset"] = np.asarray(last.arrays.get("offset", 0.0), np.float64)

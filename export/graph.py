@@ -181,6 +181,12 @@ class StreamGraph:
             last=max(timing.last for timing in timings),
         )
 
+    @property
+    def owes(self) -> bool:
+        """Whether outputs are still to come when a sequence ends, be it in the middle of a step: flush gives them."""
+        timing = self.output_timing
+        return timing is not None and (timing.delay > 0 or timing.offset > 0)
+
     def noise(self, length: int, seed: int = 0) -> dict[str, Array]:
         """Return random input frames of a length, seeded: what they hold does not matter, only their shape."""
         frames = {frames.name: frames.noise(length, seed + place) for place, frames in enumerate(self.frames)}
@@ -309,6 +315,10 @@ def probe(model: ir.Model, feeds: Mapping[str, Array], values: Iterable[ir.Value
     """Run a model once, unoptimized, and return the named intermediate values, those that are tensors."""
     proto = ir.to_proto(model)
     wanted = [value.name for value in values if value.name]
+    # onnxruntime takes axes of one name for equally long; "time" is on every axis that time runs along, however slowly.
+    del proto.graph.value_info[:]
+    for output in proto.graph.output:
+        output.type.tensor_type.ClearField("shape")
     present = {output.name for output in proto.graph.output}
     proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in wanted if name not in present)
     runtime = session(proto, optimize=False)

@@ -77,6 +77,10 @@ class Lowering:
             self._binary(node)
         elif op_type in UNARY:
             self._set(node, self._op(UNARY[op_type], node, self._read(node, 0)))
+        elif op_type == "Neg":
+            data = self._read(node, 0)
+            minus = self._constant(node, np.full(self.program.sizes[data], -1, np.float32))
+            self._set(node, self._op("mul", node, data, minus))  # 2
         elif op_type in CELLS:
             CELLS[op_type](self, node)
         elif op_type in ("Split", "Slice", "Gather"):
@@ -123,14 +127,18 @@ class Lowering:
             data = self._read(node, 0 if constants[0] is None else 1)
             if self._fold(node, data, spread, constant_first=constants[0] is not None):  # 1
                 return
-            name = self.program.new_name(f"{node.name}.constant")
-            constant = self.program.emit(Op("constant", name, node=str(node.name), arrays={"value": spread}), size)
+            constant = self._constant(node, spread)
             operands = (constant, data) if constants[0] is not None else (data, constant)
         else:
             operands = (self._read(node, 0), self._read(node, 1))
         if any(self.program.sizes[operand] != size for operand in operands):
             raise node_error(str(node.name), node.op_type, "its inputs differ in size; export float32 alone.")
         self._set(node, self._op(BINARY[node.op_type], node, *operands))  # 2
+
+    def _constant(self, node: ir.Node, content: Floats) -> str:
+        """Emit a constant that a node reads."""
+        name = self.program.new_name(f"{node.name}.constant")
+        return self.program.emit(Op("constant", name, node=str(node.name), arrays={"value": content}), len(content))
 
     def _fold(self, node: ir.Node, data: str, constant: Floats, *, constant_first: bool) -> bool:
         """Fold a constant added to, or multiplied with, a linear op's output that nothing else reads."""

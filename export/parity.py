@@ -14,6 +14,7 @@ from edgeseq.bundle import ParityTable
 from edgeseq.types import StepModel
 from export.errors import ExportError
 from export.frontends.sequence import Sequence
+from export.progress import Progress, Tick, counted, silent, still
 
 STEPS = 10_000
 """Free-running steps at least, per variant and backend."""
@@ -51,7 +52,11 @@ class Drift:
 
 
 def truths(
-    sequence: Sequence, calibration: Items[NDArray[np.float32]], window: int = 0, longest: int | None = None
+    sequence: Sequence,
+    calibration: Items[NDArray[np.float32]],
+    window: int = 0,
+    longest: int | None = None,
+    progress: Progress = silent,
 ) -> list[Truth]:
     """Run the original: once over one long sequence of at least STEPS, then over the given ones from a reset each.
 
@@ -60,30 +65,42 @@ def truths(
     """
     joined = np.concatenate(list(calibration))
     long = np.tile(joined, (-(-STEPS // len(joined)), 1))[: max(STEPS, min(len(joined), 2 * STEPS))]
-    cases = [frames for frames in (long, *calibration[:SEGMENTS]) if len(frames) >= window]
+    # Each sequence ends in another place of a step.
+    cut = [frames[: len(frames) - place] for place, frames in enumerate(calibration[:SEGMENTS])]
+    cases = [frames for frames in (long, *cut) if len(frames) >= max(window, 1)]
     if longest is not None:
         cases = [case[at : at + longest] for case in cases for at in range(0, len(case), longest)]
-    return [truth(sequence, frames, window) for frames in cases]
+    total = sum(len(part) for case in cases for part in _parts(sequence, case, window)[1])
+    tick = counted(progress, "running the original in float64", total)
+    return [truth(sequence, frames, window, tick) for frames in cases]
 
 
-def truth(sequence: Sequence, frames: NDArray[np.float32], window: int = 0, seed: int = 0) -> Truth:
+def truth(sequence: Sequence, frames: NDArray[np.float32], window: int = 0, tick: Tick = still) -> Truth:
     """Run the original over one sequence, in float64 and in float32."""
+    at, parts = _parts(sequence, frames, window)
+    double, single = [], []
+    for part in parts:
+        double.append(sequence.outputs(part, sequence.double))
+        single.append(sequence.outputs(part, sequence.single))
+        tick(len(part))
+    if at is None:
+        return _truth(frames, np.arange(len(double[0])), double[0], single[0])
+    return _truth(frames, at, np.stack([y[-1] for y in double]), np.stack([y[-1] for y in single]))
+
+
+def _parts(
+    sequence: Sequence, frames: NDArray[np.float32], window: int, seed: int = 0
+) -> tuple[NDArray[np.int64] | None, list[NDArray[np.float32]]]:
+    """Return what the original is run on, and the steps that the last output of each part is for; None: the whole."""
     rng = np.random.default_rng(seed)
     if window:
         last = len(frames) - window
         at = np.unique(np.concatenate([[0, last], rng.integers(0, last + 1, min(WINDOWS, last + 1))]))
-        parts = [frames[start : start + window] for start in at]
-        double, single = (
-            np.stack([sequence.outputs(part, run)[-1] for part in parts]) for run in (sequence.double, sequence.single)
-        )
-        return _truth(frames, at, double, single)
+        return at, [frames[start : start + window] for start in at]
     if sequence.every_step:
-        double, single = sequence.outputs(frames, sequence.double), sequence.outputs(frames, sequence.single)
-        return _truth(frames, np.arange(len(double)), double, single)
+        return None, [frames]
     at = np.unique(np.concatenate([[0, len(frames) - 1], rng.integers(0, len(frames), min(PREFIXES, len(frames)))]))
-    double = np.concatenate([sequence.outputs(frames[: end + 1], sequence.double) for end in at])
-    single = np.concatenate([sequence.outputs(frames[: end + 1], sequence.single) for end in at])
-    return _truth(frames, at, double, single)
+    return at, [frames[: end + 1] for end in at]
 
 
 def _truth(frames: NDArray[np.float32], at: NDArray[np.int64], double: Outputs, single: Outputs) -> Truth:
@@ -132,13 +149,13 @@ def _scales(known: Items[Truth]) -> tuple[NDArray[np.float64], NDArray[np.float6
     return known[0].outputs.std(axis=0), own, np.max([np.abs(truth.outputs).max(axis=0) for truth in known], axis=0)
 
 
-def measure(model: StepModel, known: Items[Truth], seed: int = 0) -> tuple[ParityTable, Drift]:
+def measure(model: StepModel, known: Items[Truth], tick: Tick = still, seed: int = 0) -> tuple[ParityTable, Drift]:
     """Run a step model over the same sequences, each from a reset, in chunks of random length; compare."""
     rng = np.random.default_rng(seed)
     errors = []
     for case in known:
         model.reset()
-        errors.append(in_chunks(model, case.frames, rng)[case.at].astype(np.float64) - case.outputs)
+        errors.append(in_chunks(model, case.frames, rng, tick)[case.at].astype(np.float64) - case.outputs)
     metric, limits = tolerances(model.variant, known)
     found = verify.worst(np.concatenate(errors), metric, limits)
     table = ParityTable(
@@ -150,7 +167,9 @@ def measure(model: StepModel, known: Items[Truth], seed: int = 0) -> tuple[Parit
     return table, Drift(model.variant, tuple(float(np.sqrt(np.mean(np.square(part)))) for part in parts if len(part)))
 
 
-def in_chunks(model: StepModel, frames: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
+def in_chunks(
+    model: StepModel, frames: NDArray[np.float32], rng: np.random.Generator, tick: Tick = still
+) -> NDArray[np.float32]:
     """Run frames through a model in chunks of random length; return what the original gives, flushed outputs too."""
     rows, start = [], 0
     while start < len(frames):
@@ -159,6 +178,7 @@ def in_chunks(model: StepModel, frames: NDArray[np.float32], rng: np.random.Gene
         alone = len(chunk) == 1 == model.frames_per_step
         rows.append(model.step(chunk[0])[None] if alone else model.run(chunk))
         start += size
+        tick(len(chunk))
     return np.concatenate([*rows, model.flush()])[model.delay :]
 
 

@@ -23,7 +23,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from export.errors import ExportError, node_error
-from export.frontends.doubles import evaluator
+from export.frontends.doubles import evaluator, read_by
 from export.frontends.sequence import PROOF_LENGTHS, Run, Sequence
 from export.graph import Array, Pair, StreamGraph, Timing, first_line, floats, session
 from export.passes import buffers, clean, loops, pairs, tables, time_axis
@@ -34,6 +34,9 @@ Piece = Callable[[Items[Array], int], Items[Array]]
 PIECE = 512
 """Outputs of one piece at least: with few, most of the work would be what comes before them."""
 COMPARED = 1000
+ENDLESS = 2000
+"""Frames of one run where attention stands beside a memory without end: it can't run in pieces, and the scores of all
+frames with all take memory with their square."""
 ROWS = ".rows"
 
 
@@ -63,6 +66,16 @@ def bounded(sequence: Sequence, stream: StreamGraph, frames: NDArray[np.float32]
         f"unmasked original, whose output varies by {spread:.3g}"
     )
     return result, [told]
+
+
+def longest(stream: StreamGraph) -> tuple[int | None, list[str]]:
+    """Return how long the sequences may be at most that the original runs over, and what must be said of it."""
+    if stream.limited:
+        return stream.max_steps, []
+    timing = stream.output_timing or _of_last_step(stream)
+    if not stream.windows or timing.first is not None:
+        return None, []
+    return ENDLESS, [f"attention beside a memory without end: the original ran from a reset every {ENDLESS:,} frames"]
 
 
 def _of_last_step(stream: StreamGraph) -> Timing:
@@ -179,7 +192,7 @@ class _Banded:
         for node in reversed(part.graph.node):
             if needed & set(node.output):
                 kept.append(node)
-                needed |= set(node.input)
+                needed |= read_by(node)
         del part.graph.node[:], part.graph.output[:], part.graph.value_info[:]
         part.graph.node.extend(reversed(kept))
         part.graph.output.append(onnx.ValueInfoProto(name=name))

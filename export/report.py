@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence as Items
 
-from edgeseq.bundle import Manifest
+from edgeseq.bundle import Graph, Manifest
 from export.parity import Drift
 from export.program import Program
 
+BARS = "▁▂▃▄▅▆▇█"
 
-def markdown(manifest: Manifest, drifts: Items[Drift], programs: dict[str, Program], notes: Items[str]) -> str:
-    """Return the report as Markdown."""
-    graph = manifest.graphs[0]
+
+def markdown(
+    manifest: Manifest, drifts: Items[Drift], programs: dict[str, Program], notes: Items[str], pictures: Items[str] = ()
+) -> str:
+    """Return the report as Markdown. pictures: lines of it that draw the graph before and after."""
     lines = [
         f"# {manifest.name} {manifest.version}",
         "",
@@ -20,13 +24,8 @@ def markdown(manifest: Manifest, drifts: Items[Drift], programs: dict[str, Progr
         f"Source: `{manifest.origin.source}` ({manifest.origin.framework}{_digest(manifest.origin.sha256)}).",
         *(f"- {note}" for note in notes),
         "",
-        "## The step",
-        "",
-        f"- takes {_numbers(graph.inputs[0].shape)} numbers a frame, gives {', '.join(manifest.output.names)}"
-        + (f" in {manifest.output.unit}" if manifest.output.unit else ""),
-        *(f"- state `{state.name}`: {_numbers(state.shape)} numbers" for state in graph.states),
-        f"- frames a step {graph.frames_per_step}, delay {graph.delay}, warm-up {graph.warm_up}",
-        "",
+        *(line for graph in manifest.graphs for line in _graph(manifest, graph)),
+        *pictures,
         "## Variants",
         "",
         "Error against the original in float64, free-running, from a reset, in chunks of random length.",
@@ -34,15 +33,14 @@ def markdown(manifest: Manifest, drifts: Items[Drift], programs: dict[str, Progr
         "| variant | backend | weights | integer MACs | float MACs | steps | greatest error | rms error | tolerance |",
         "|---|---|--:|--:|--:|--:|--:|--:|---|",
     ]
-    files = {file.variant: file for file in manifest.files}
     for entry in manifest.parity:
-        file = files[entry.variant]
+        files = [file for file in manifest.files if file.variant == entry.variant]
         cells = (
             entry.variant,
             entry.backend,
-            f"{file.weight_bytes:,} B",
-            f"{file.integer_macs:,}",
-            f"{file.float_macs:,}",
+            f"{sum(file.weight_bytes for file in files):,} B",
+            " + ".join(f"{file.integer_macs:,}" for file in files),
+            " + ".join(f"{file.float_macs:,}" for file in files),
             f"{entry.steps:,}",
             f"{entry.max_abs_err:.3g}",
             f"{entry.rms_err:.3g}",
@@ -50,7 +48,7 @@ def markdown(manifest: Manifest, drifts: Items[Drift], programs: dict[str, Progr
         )
         lines.append(f"| {' | '.join(cells)} |")
     lines += ["", "MACs are multiply-accumulates of one step, counted in onnxruntime's own optimized graph.", ""]
-    lines += _drift(drifts)
+    lines += _drift(drifts, "free run" if len(manifest.graphs) == 1 else "target")
     if manifest.accuracy:
         lines += _accuracy(manifest)
     for variant, program in programs.items():
@@ -58,24 +56,60 @@ def markdown(manifest: Manifest, drifts: Items[Drift], programs: dict[str, Progr
     return "\n".join(lines) + "\n"
 
 
+def _graph(manifest: Manifest, graph: Graph) -> list[str]:
+    """Say what one graph takes, gives and remembers."""
+    takes = " and ".join(
+        f"`{tensor.name}`, {_count(tensor.shape, 'token' if tensor.dtype == 'int64' else 'number')}"
+        for tensor in graph.inputs
+    )
+    last = graph is manifest.graphs[-1]
+    gives = ", ".join(manifest.output.names if last else (f"`{tensor.name}`" for tensor in graph.outputs))
+    way = (
+        "it is no step: it runs once over the whole source"
+        if graph.whole
+        else f"frames a step {graph.frames_per_step}, delay {graph.delay}, warm-up {graph.warm_up}"
+    )
+    return [
+        f"## The {graph.name}",
+        "",
+        f"- takes {takes} a {'frame of the source' if graph.whole else 'step'}, gives {gives}"
+        + (f" in {manifest.output.unit}" if last and manifest.output.unit else ""),
+        *(f"- holds `{held.output}` of the encoder" for held in graph.held),
+        *(f"- state `{state.name}`: {_count(state.shape, 'number')}" for state in graph.states),
+        f"- {way}",
+        "",
+    ]
+
+
 def _digest(sha256: str) -> str:
     """Name the source by its digest; a model that came from memory has none."""
     return f", SHA-256 `{sha256[:16]}…`" if sha256 else ""
 
 
-def _drift(drifts: Items[Drift]) -> list[str]:
-    """Tabulate the rms error over the longest sequence: a row that grows to the right drifts."""
-    columns = len(drifts[0].rms)
+def _drift(drifts: Items[Drift], run: str) -> list[str]:
+    """Show the rms error along the longest run: as bars from zero up, and in numbers."""
+    columns = max((len(drift.rms) for drift in drifts), default=0)
+    if not columns:
+        return []
     return [
         "## Error over time",
         "",
-        "Rms error in each tenth of the longest free run; a row that grows from left to right would drift.",
+        f"Rms error in each tenth of the longest {run}: bars that grow from left to right would be drift.",
         "",
-        "| variant | " + " | ".join(str(i + 1) for i in range(columns)) + " |",
-        "|---|" + "--:|" * columns,
-        *(f"| {drift.variant} | " + " | ".join(f"{value:.2g}" for value in drift.rms) + " |" for drift in drifts),
+        "| variant | over time | " + " | ".join(str(i + 1) for i in range(columns)) + " |",
+        "|---|---|" + "--:|" * columns,
+        *(
+            f"| {drift.variant} | {bars(drift.rms)} | " + " | ".join(f"{value:.2g}" for value in drift.rms) + " |"
+            for drift in drifts
+        ),
         "",
     ]
+
+
+def bars(values: Items[float]) -> str:
+    """Draw values as bars of text, from zero to the greatest."""
+    most = max(values, default=0.0) or 1.0
+    return "".join(BARS[min(int(value / most * len(BARS)), len(BARS) - 1)] for value in values)
 
 
 def _accuracy(manifest: Manifest) -> list[str]:
@@ -111,8 +145,6 @@ def _precision(variant: str, program: Program) -> list[str]:
     return [*lines, ""]
 
 
-def _numbers(shape: Items[int]) -> int:
-    total = 1
-    for dim in shape:
-        total *= dim
-    return total
+def _count(shape: Items[int], what: str) -> str:
+    total = math.prod(shape)
+    return f"{total:,} {what}{'s' * (total != 1)}"

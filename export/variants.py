@@ -16,6 +16,7 @@ from export.errors import ExportError
 from export.graph import StreamGraph, sizes
 from export.lower import Lowering
 from export.program import Program
+from export.progress import Progress, counted, silent
 from export.quantize.calibrate import Seen, calibrate
 from export.quantize.integers import VARIANTS, quantize
 from export.writers import onnx as writer
@@ -36,8 +37,8 @@ class Variant:
 class Maker:
     """Makes variants of one step graph; calibration runs once, when the first quantized one is asked for."""
 
-    def __init__(self, stream: StreamGraph, frames: Sequence[NDArray[np.float32]]) -> None:
-        self._stream, self._frames = stream, frames
+    def __init__(self, stream: StreamGraph, frames: Sequence[NDArray[np.float32]], progress: Progress = silent) -> None:
+        self._stream, self._frames, self._progress = stream, frames, progress
         self._program: Program | None = None
         self._seen: Mapping[str, Seen] = {}
 
@@ -48,7 +49,8 @@ class Maker:
             return Variant(name, model, self._file(name, model, None), None)
         if self._program is None:
             self._program = Lowering(self._stream).lower()
-            self._seen = calibrate(self._program, self._frames)
+            tick = counted(self._progress, "calibrating", max(map(len, self._frames)))
+            self._seen = calibrate(self._program, self._frames, tick)
             _check_finite(self._program, self._seen)
         program = quantize(self._program, self._seen, name)
         output = self._stream.outputs[0]

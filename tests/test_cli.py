@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import tiny_bundle
 
-from edgeseq import bundle, verify
+from edgeseq import bundle, goldens
 from edgeseq.errors import BundleError
 
 FULL = Path("/dev/full")
@@ -37,7 +37,7 @@ def test_goldens_that_are_no_archive_are_refused_without_bad_advice(tmp_path: Pa
     opened = bundle.read(tiny_bundle.write(tmp_path / "b"))
     (opened.path / bundle.GOLDENS).write_bytes(b"garbage")
     with pytest.raises(BundleError, match=r"holds no goldens \(it is no NumPy archive\)"):
-        verify.read(opened)
+        goldens.read(opened)
 
 
 def test_a_command_without_its_extra_names_the_extra(tmp_path: Path) -> None:

@@ -49,3 +49,15 @@ def test_as_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def test_what_is_no_bundle_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["inspect", str(tmp_path / "nothing")]) == 1
     assert "does not exist" in capsys.readouterr().err
+
+
+def test_all_that_a_bundle_may_hold_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tiny_bundle.write(tmp_path / "b")
+    manifest, sums = path / "bundle.toml", path / "SHA256SUMS"
+    before = sha256(manifest)
+    text = manifest.read_text()
+    manifest.write_text(text.replace("warm_up = ", "max_steps = 5000\nwarm_up = "))
+    assert manifest.read_text() != text
+    sums.write_text(sums.read_text().replace(before, sha256(manifest)))
+    assert main(["inspect", str(path)]) == 0
+    assert "to be reset after 5,000 frames" in capsys.readouterr().out

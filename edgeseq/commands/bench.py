@@ -72,7 +72,10 @@ def _chosen(path: Path, backends: list[str] | None, variants: list[str] | None) 
     from edgeseq import bundle
     from edgeseq.backends import choices
 
-    there = choices(bundle.read(path))
+    opened = bundle.read(path)
+    if opened.encoder_decoder:
+        raise ConfigError(f"{path}: holds an encoder and a decoder; bench measures bundles of a single step.")
+    there = choices(opened)
     for what, asked, known in (
         ("backend", backends, {backend for backend, _ in there}),
         ("variant", variants, {variant for _, variant in there}),

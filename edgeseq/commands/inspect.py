@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from edgeseq.bundle import Bundle, Graph, ParityTable
+    from edgeseq.bundle import Bundle, GenerateTable, Graph, HeldTable, ParityTable, Tensor
 
 HELP = """\
 Says what a bundle is: what it takes in and gives out, what it remembers, which variants it holds, how accurate each
@@ -17,7 +17,7 @@ is and where it came from. Every file is compared with SHA256SUMS first; no mode
   edgeseq inspect zoo/turbofan/bundle
   edgeseq inspect BUNDLE --json"""
 
-HEADINGS = ("variant", "file", "format", "size KB", "integer MACs", "float MACs", "error", "tolerance")
+HEADINGS = ("variant", "file", "size", "states", "integer MACs", "float MACs", "error", "tolerance")
 SHOWN_CHANNELS = 6
 
 
@@ -50,8 +50,13 @@ def describe(opened: Bundle) -> list[str]:
     lines = [f"{manifest.name} {manifest.version}", *([manifest.description] if manifest.description else []), ""]
     facts = [("takes", _stream(opened)), ("features", _features(opened)), ("gives", _output(opened))]
     for graph in manifest.graphs:
-        name = "model" if len(manifest.graphs) == 1 else graph.name
-        facts.extend([(name, _graph(graph)), ("memory", _memory(graph))])
+        facts.append(("model" if len(manifest.graphs) == 1 else graph.name, _graph(graph)))
+        if not graph.whole:
+            facts.append(("memory", _memory(graph)))
+        if graph.held:
+            facts.append(("holds", f"of the encoder: {', '.join(map(_held, graph.held))}"))
+    if manifest.generate:
+        facts.append(("generates", _generates(manifest.generate)))
     if manifest.decider:
         rest = ", ".join(f"{key} {value}" for key, value in manifest.decider.items() if key != "type")
         facts.append(("decides", f"{manifest.decider.get('type')}: {rest}" if rest else str(manifest.decider["type"])))
@@ -87,17 +92,34 @@ def _output(opened: Bundle) -> str:
 
 
 def _graph(graph: Graph) -> str:
-    takes = ", ".join(f"{tensor.name} {tensor.dtype}{tensor.shape}" for tensor in graph.inputs)
-    gives = ", ".join(f"{tensor.name} {tensor.dtype}{tensor.shape}" for tensor in graph.outputs)
+    takes, gives = (", ".join(map(_tensor, tensors)) for tensors in (graph.inputs, graph.outputs))
+    if graph.whole:
+        return f"{takes} → {gives}; no step: it runs once over the whole source"
     frames = f", {graph.frames_per_step} frames a step" if graph.frames_per_step > 1 else ""
     return f"{takes} → {gives}{frames}, delay {graph.delay}, warm-up {graph.warm_up} steps"
+
+
+def _tensor(tensor: Tensor) -> str:
+    tokens = f" of {tensor.tokens} tokens" if tensor.tokens else " of tokens" if tensor.dtype == "int64" else ""
+    return f"{tensor.name} {tensor.dtype}{tensor.shape}{tokens}"
+
+
+def _held(held: HeldTable) -> str:
+    shape = ", ".join("source" if dim == -1 else str(dim) for dim in held.shape)
+    return f"{held.output} {held.dtype}[{shape}]"
+
+
+def _generates(table: GenerateTable) -> str:
+    stop = f"until token {table.stop}, " if table.stop is not None else ""
+    return f"from token {table.start} on, {stop}at most {table.max_length} tokens"
 
 
 def _memory(graph: Graph) -> str:
     if not graph.states:
         return "none"
     field = "without end" if graph.receptive_field is None else f"of {graph.receptive_field} frames"
-    return f"{field}; state " + ", ".join(f"{state.name} {state.shape}" for state in graph.states)
+    reset = f", to be reset after {graph.max_steps:,} frames" if graph.max_steps is not None else ""
+    return f"{field}{reset}; state " + ", ".join(f"{state.name} {state.shape}" for state in graph.states)
 
 
 def _origin(opened: Bundle) -> str:
@@ -108,25 +130,27 @@ def _origin(opened: Bundle) -> str:
 
 def _variants(opened: Bundle) -> str:
     """Return the table of files, with what export measured of each variant where it came nearest to its tolerance."""
-    from edgeseq.text import number, table
+    from edgeseq.text import size, table
 
     rows = []
+    last = opened.manifest.graphs[-1].name
     for file in opened.manifest.files:
-        measured = [entry for entry in opened.manifest.parity if entry.variant == file.variant]
+        # Encoder and decoder are measured together: at what the last of them gives.
+        measured = [entry for entry in opened.manifest.parity if entry.variant == file.variant and file.graph == last]
         worst = max(measured, key=lambda entry: _error(entry) / entry.tolerance, default=None)
         rows.append(
             [
                 file.variant,
                 file.path,
-                file.format,
-                number((opened.path / file.path).stat().st_size / 1024),
+                size((opened.path / file.path).stat().st_size),
+                size(opened.state_bytes(file)),
                 f"{file.integer_macs:,}",
                 f"{file.float_macs:,}",
                 "–" if worst is None else f"{_error(worst):.2g} {worst.metric}",
                 "–" if worst is None else f"{worst.tolerance:.2g}",
             ]
         )
-    return table(HEADINGS, rows, left=3)
+    return table(HEADINGS, rows, left=2)
 
 
 def _accuracy(opened: Bundle) -> str:

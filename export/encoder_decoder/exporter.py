@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from collections.abc import Sequence as Items
 from pathlib import Path
 from typing import Any
@@ -15,19 +14,19 @@ from numpy.typing import NDArray
 
 from edgeseq import bundle as bundles
 from edgeseq import encoder_decoder as runtime
-from edgeseq import verify
+from edgeseq import goldens, verify
 from edgeseq.bundle import Graph, HeldTable, Manifest, ModelFile, Tensor
-from export import macs, origin, parity, passes, report, variants
+from export import diagram, macs, origin, parity, passes, report, variants
 from export.about import About
 from export.encoder_decoder import parity as proof
-from export.encoder_decoder.split import SOURCES, Held, Parts, split
+from export.encoder_decoder.split import Held, Parts, split
 from export.errors import ExportError, OptionError
 from export.frontends import EncoderDecoder
 from export.graph import Input, StreamGraph
+from export.progress import Progress, counted
 from export.writers import bundle as writer
 from export.writers import onnx as onnx_writer
 
-Progress = Callable[[str], None]
 VARIANT = "float32"
 
 
@@ -53,14 +52,14 @@ def export(  # noqa: PLR0917 - one call, from the exporter
     progress("rewriting them to steps")
     decoder = _decoder(parts, model.target, longest)
     encoder = _encoder(parts, model.source)
-    notes = _notes(encoder, decoder)
-    progress("running the original in float64")
-    known = proof.cases(model, decoder.max_steps or proof.LONGEST if decoder.limited else proof.LONGEST)
+    notes = _notes(encoder, decoder, parts.length)
+    longest_target = decoder.max_steps or proof.LONGEST if decoder.limited else proof.LONGEST
+    known = proof.cases(model, longest_target, counted(progress, "running the original in float64", parity.STEPS))
     notes.extend(parity.chaos(proof.truths(known)))
     with writer.folder(output) as folder:
         graphs, files = _write(folder, encoder, decoder, parts, model.source)
-        goldens = _goldens(model, described, known[: proof.GOLDENS])
-        writer.goldens(folder, goldens)
+        _, limits = parity.tolerances(VARIANT, proof.truths(known))
+        writer.goldens(folder, _goldens(model, described, known[: proof.GOLDENS], limits))
         manifest = Manifest(
             schema=bundles.SCHEMA,
             name=described.name or output.name,
@@ -79,15 +78,24 @@ def export(  # noqa: PLR0917 - one call, from the exporter
         )
         writer.manifest(folder, manifest)
         writer.sums(folder)
-        progress(f"proving {VARIANT}")
+        tick = counted(progress, f"proving {VARIANT}", sum(len(case.target) for case in known))
         # Opened from its files and their description, just as a device opens it.
-        entry = proof.measure(runtime.load(bundles.read(folder)), known)
+        entry, drift = proof.measure(runtime.load(bundles.read(folder)), known, tick)
         if not entry.passed:
             raise ExportError(parity.missed(entry))
         manifest = msgspec.structs.replace(manifest, parity=[entry])
-        (folder / "report.md").write_text(report.markdown(manifest, [], {}, [*model.notes, *notes]), "utf-8")
+        pictures = diagram.pictures(
+            diagram.as_trained(model),
+            {
+                "encoder": diagram.whole(parts.encoder) if isinstance(encoder, str) else diagram.as_step(encoder),
+                "decoder": diagram.as_step(decoder),
+            },
+        )
+        text = report.markdown(manifest, [drift], {}, [*model.notes, *notes], pictures)
+        (folder / "report.md").write_text(text, "utf-8")
         writer.manifest(folder, manifest)
         writer.sums(folder)
+        progress("verifying the bundle")
         failed = [verdict for verdict in verify.verify(bundles.read(folder)) if not verdict.passed]
         if failed:
             raise ExportError(f"the goldens of {failed[0].variant} fail on {failed[0].backend}: {failed[0]}.")
@@ -133,13 +141,13 @@ def _encoder(parts: Parts, source: Input) -> StreamGraph | str:
     return stream
 
 
-def _notes(encoder: StreamGraph | str, decoder: StreamGraph) -> list[str]:
+def _notes(encoder: StreamGraph | str, decoder: StreamGraph, length: int) -> list[str]:
     told = (
         [f"the encoder runs once over the whole source, since it is no step: {encoder}"]
         if isinstance(encoder, str)
         else ["the encoder steps through the source as it comes", *encoder.notes]
     )
-    return [*told, *decoder.notes, f"multiply-accumulates are those for a source of {SOURCES[0]} frames"]
+    return [*told, *decoder.notes, f"multiply-accumulates are those for a source of {length} frames"]
 
 
 def _write(
@@ -170,8 +178,8 @@ def _write(
     ]
     described = msgspec.structs.replace(variants.describe(decoder, "decoder"), held=held)
     files = [
-        _file(folder, "encoder", first, states),
-        _file(folder, "decoder", second, variants.state_tensors(decoder)),
+        _file(folder, "encoder", first, states, parts.length),
+        _file(folder, "decoder", second, variants.state_tensors(decoder), parts.length),
     ]
     return [graph, described], files
 
@@ -181,10 +189,10 @@ def _held(entry: Held, output: str, *, enters: bool) -> HeldTable:
     return HeldTable(name=entry.name, output=output, shape=shape, dtype=str(entry.examples[0].dtype), enters=enters)
 
 
-def _file(folder: Path, graph: str, model: onnx.ModelProto, states: list[Any]) -> ModelFile:
+def _file(folder: Path, graph: str, model: onnx.ModelProto, states: list[Any], length: int) -> ModelFile:
     path = f"{graph}.{VARIANT}.onnx"
     onnx.save(model, str(folder / path))
-    counted = macs.count(_of_length(model, SOURCES[0]))
+    counted = macs.count(_of_length(model, length))
     return ModelFile(
         path=path, graph=graph, variant=VARIANT, format="onnx", weight_bytes=variants.weight_bytes(model),
         integer_macs=counted.integer, float_macs=counted.floating, states=states,
@@ -205,7 +213,9 @@ def _of_length(model: onnx.ModelProto, length: int) -> onnx.ModelProto:
     return copy
 
 
-def _goldens(model: EncoderDecoder, described: About, known: Items[proof.Case]) -> dict[str, NDArray[Any]]:
+def _goldens(
+    model: EncoderDecoder, described: About, known: Items[proof.Case], tolerances: NDArray[np.float64]
+) -> dict[str, NDArray[Any]]:
     """Return parity.npz's arrays: sources and targets one behind another, the original's outputs, its greedy tokens."""
     arrays: dict[str, NDArray[Any]] = {
         "sources": np.concatenate([case.source for case in known]),
@@ -216,9 +226,9 @@ def _goldens(model: EncoderDecoder, described: About, known: Items[proof.Case]) 
     }
     if described.generate is not None:
         steps = min(described.generate.max_length, proof.GREEDY_STEPS)
-        tokens = np.full((len(known), steps), -1, np.int64)
+        tokens = np.full((len(known), steps), goldens.NO_TOKEN, np.int64)
         for row, case in zip(tokens, known, strict=True):
-            given = proof.greedy(model, case.source, described.generate, steps)
+            given = proof.greedy(model, case.source, described.generate, steps, 2 * float(tolerances.max()))
             row[: len(given)] = given
         arrays["greedy"] = tokens
     return arrays

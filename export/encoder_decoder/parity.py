@@ -14,6 +14,7 @@ from edgeseq.encoder_decoder import EncoderDecoder as StepPair
 from export import parity
 from export.errors import ExportError
 from export.frontends import EncoderDecoder
+from export.progress import Tick, still
 
 LONGEST = 64
 """Frames of the sources and targets that are compared."""
@@ -31,7 +32,7 @@ class Case:
     own_error: NDArray[np.float64]
 
 
-def cases(model: EncoderDecoder, longest_target: int, seed: int = 0) -> list[Case]:
+def cases(model: EncoderDecoder, longest_target: int, tick: Tick = still, seed: int = 0) -> list[Case]:
     """Run the original on seeded sources and targets of random lengths, `parity.STEPS` target steps at least."""
     rng = np.random.default_rng(seed)
     longest_source = _longest_source(model)
@@ -46,6 +47,7 @@ def cases(model: EncoderDecoder, longest_target: int, seed: int = 0) -> list[Cas
         single = model.outputs(source, target, model.single)
         found.append(Case(source, target, double.astype(np.float64), np.abs(double - single).max(axis=0)))
         steps += len(target)
+        tick(min(len(target), parity.STEPS - steps + len(target)))
     return found
 
 
@@ -56,31 +58,47 @@ def truths(known: Items[Case]) -> list[parity.Truth]:
     return [parity.Truth(frames, np.arange(len(outputs)), outputs, np.max([case.own_error for case in known], axis=0))]
 
 
-def measure(model: StepPair, known: Items[Case], seed: int = 0) -> ParityTable:
-    """Run encoder and decoder on every case, the target in chunks of random length; compare."""
+def measure(model: StepPair, known: Items[Case], tick: Tick = still, seed: int = 0) -> tuple[ParityTable, parity.Drift]:
+    """Run encoder and decoder on every case, the target in chunks of random length; compare.
+
+    Drift is seen along the targets' steps, all cases together.
+    """
     rng = np.random.default_rng(seed)
     errors = []
     for case in known:
-        given = parity.in_chunks(model.decoder(model.encode(case.source)), case.target, rng)
+        given = parity.in_chunks(model.decoder(model.encode(case.source)), case.target, rng, tick)
         errors.append(given.astype(np.float64) - case.outputs)
     metric, limits = parity.tolerances(model.variant, truths(known))
     found = verify.worst(np.concatenate(errors), metric, limits)
-    return ParityTable(
+    table = ParityTable(
         variant=model.variant, backend=model.backend, steps=sum(len(case.target) for case in known),
         max_abs_err=found.max_abs_err, rms_err=found.rms_err, metric=metric, tolerance=found.tolerance,
         passed=found.passed, output=found.output, tolerances=limits.tolist(),
     )  # fmt: skip
+    at = np.concatenate([np.arange(len(rows)) for rows in errors])
+    parts = [
+        np.concatenate(errors)[np.isin(at, steps)] for steps in np.array_split(np.arange(at.max() + 1), parity.SEGMENTS)
+    ]
+    return table, parity.Drift(
+        model.variant, tuple(float(np.sqrt(np.mean(np.square(part)))) for part in parts if len(part))
+    )
 
 
-def greedy(model: EncoderDecoder, source: NDArray[np.float32], generate: GenerateTable, steps: int) -> list[int]:
-    """Return the tokens that the original gives in float64, each time run over all it has given so far."""
+def greedy(
+    model: EncoderDecoder, source: NDArray[np.float32], generate: GenerateTable, steps: int, margin: float
+) -> list[int]:
+    """Return the tokens that the original gives in float64, each time run over all it has given so far.
+
+    They end where two tokens lie within `margin`: which of them comes next is not for a step model to tell.
+    """
     given: list[int] = []
     while len(given) < steps:
         target = np.array([generate.start, *given], np.float32)[:, None]
-        token = int(np.argmax(model.outputs(source, target, model.double)[-1]))
-        if token == generate.stop:
+        outputs = model.outputs(source, target, model.double)[-1]
+        second, first = np.argsort(outputs)[-2:]
+        if first == generate.stop or outputs[first] - outputs[second] <= margin:
             break
-        given.append(token)
+        given.append(int(first))
     return given
 
 

@@ -6,7 +6,7 @@ cross-attention included. What crosses it, the encoder gives and the decoder tak
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import onnx
@@ -14,7 +14,7 @@ import onnx_ir as ir
 from onnx_ir.passes import common
 
 from export.errors import ExportError
-from export.graph import Array, Input, StreamGraph, probe
+from export.graph import Array, Input, StreamGraph, probe, reads
 from export.passes import clean
 
 SOURCES = (37, 53)
@@ -52,11 +52,12 @@ class Held:
 
 @dataclass(frozen=True)
 class Parts:
-    """Encoder: source → memory. Decoder: target and memory → output."""
+    """Encoder: source → memory. Decoder: target and memory → output. length: of the source that gave the examples."""
 
     encoder: ir.Model
     decoder: ir.Model
     memory: tuple[Held, ...]
+    length: int
 
 
 def split(model: onnx.ModelProto, source: Input, target: Input) -> Parts:
@@ -68,35 +69,25 @@ def split(model: onnx.ModelProto, source: Input, target: Input) -> Parts:
     behind_target = _behind(graph, target.name)
     behind_source = _behind(graph, source.name) - behind_target
     reading = [node for node in graph if any(value.name in behind_target for value in node.outputs)]
-    crossing = {value.name for node in reading for value in _reads(node)} & (behind_source | {source.name})
+    crossing = {value.name for node in reading for value in reads(node)} & (behind_source | {source.name})
     if not crossing:
         raise ExportError(f"nothing behind '{target.name}' reads '{source.name}': they are no encoder and decoder.")
     names = [str(value.name) for value in _values(graph) if value.name in crossing]
-    memory = _memory(whole, source, target, names)
+    memory, length = _memory(whole, source, target, names)
     for held in memory:
         held.describe(next(value for value in _values(graph) if value.name == held.name))
     encoder = _cut(whole.model, [source.name], names)
     decoder = _cut(whole.model, [target.name, *names], [str(value.name) for value in graph.outputs])
-    return Parts(encoder, decoder, memory)
+    return Parts(encoder, decoder, memory, length)
 
 
 def _behind(graph: ir.Graph, name: str) -> set[str | None]:
     """Return the names of all values that hang on an input, or on its length alone."""
     found: set[str | None] = {name}
     for node in graph:
-        if any(value.name in found for value in _reads(node)):
+        if any(value.name in found for value in reads(node)):
             found.update(value.name for value in node.outputs)
     return found - {name}
-
-
-def _reads(node: ir.Node) -> Iterator[ir.Value]:
-    """Return what a node reads, and what the graphs inside it take from outside."""
-    yield from (value for value in node.inputs if value is not None)
-    for attribute in node.attributes.values():
-        if attribute.type == ir.AttributeType.GRAPH:
-            inside = attribute.as_graph()
-            own = {*inside.inputs, *inside.initializers.values(), *(v for inner in inside for v in inner.outputs)}
-            yield from (value for inner in inside for value in _reads(inner) if value not in own)
 
 
 def _values(graph: ir.Graph) -> Iterable[ir.Value]:
@@ -105,8 +96,8 @@ def _values(graph: ir.Graph) -> Iterable[ir.Value]:
         yield from node.outputs
 
 
-def _memory(whole: StreamGraph, source: Input, target: Input, names: list[str]) -> tuple[Held, ...]:
-    """Look at the memory for sources of two lengths."""
+def _memory(whole: StreamGraph, source: Input, target: Input, names: list[str]) -> tuple[tuple[Held, ...], int]:
+    """Look at the memory for sources of two lengths; return the shorter one, too."""
     values = [value for value in _values(whole.graph) if value.name in names and value.name != source.name]
     for lengths in (SOURCES, SHORT_SOURCES):
         try:
@@ -116,7 +107,7 @@ def _memory(whole: StreamGraph, source: Input, target: Input, names: list[str]) 
                 raise
             continue
         break
-    return tuple(Held(name, (found[0][name], found[1][name])) for name in names)
+    return tuple(Held(name, (found[0][name], found[1][name])) for name in names), lengths[0]
 
 
 def _held_by(

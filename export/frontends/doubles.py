@@ -6,6 +6,7 @@ ONNX's evaluator is a plain reading of the specification, but not of all of it. 
 2. Scan: it knows axis 0 alone.
 3. Loop: it stacks what rounds give with vstack, which is wrong for all but vectors and rows, lets values from outside
    hide those carried by the same name, and hands a loop without a trip count no number of the round.
+4. MaxPool and AveragePool (pools.py): strides together with padding.
 """
 
 from __future__ import annotations
@@ -21,12 +22,13 @@ from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
 from onnx.reference.ops.op_rnn import RNN_14
 
+from export.frontends.pools import POOLS
 from export.graph import Array
 
 
 def evaluator(model: onnx.ModelProto) -> ReferenceEvaluator:
     """Return a float64 engine of a float32 model. Raises whatever onnx raises where the model has no meaning in it."""
-    return ReferenceEvaluator(doubled(model), new_ops=[RNN, Scan, Loop])
+    return ReferenceEvaluator(doubled(model), new_ops=[RNN, Scan, Loop, *POOLS])
 
 
 def doubled(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -113,14 +115,14 @@ class Loop(_Rounds):
         return (*carried, *(np.stack(row) for row in rows))
 
 
+def read_by(node: onnx.NodeProto) -> set[str]:
+    """Return all names that a node reads, in its bodies too, some of which are given there."""
+    return set(node.input).union(*(_named(attribute.g) for attribute in node.attribute if attribute.HasField("g")))
+
+
 def _named(graph: onnx.GraphProto) -> set[str]:
-    """Return all names that a graph and the graphs within it read or give."""
-    names = {name for node in graph.node for name in node.input} | {value.name for value in graph.output}
-    for node in graph.node:
-        for attribute in node.attribute:
-            if attribute.HasField("g"):
-                names |= _named(attribute.g)
-    return names
+    """Return all names that a graph and the graphs within it read."""
+    return {value.name for value in graph.output}.union(*(read_by(node) for node in graph.node))
 
 
 def _double_graph(graph: onnx.GraphProto) -> None:

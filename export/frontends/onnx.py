@@ -41,7 +41,8 @@ def load(path: Path, *, input_name: str | None, time_axis: int | None) -> Sequen
         dims = _dims(path, value)
         axis = _choose_axis(path, value, dims, time_axis, notes)
         shape = tuple(-1 if i == axis else dim if isinstance(dim, int) else 1 for i, dim in enumerate(dims))
-        _fix_shape(model, value.name, shape)
+        # Each time by itself at first: onnxruntime takes axes of one name for equally long.
+        _fix_shape(model, value.name, shape, f"{value.name}_length")
         inputs.append(Input(value.name, shape, ELEMENTS[value.type.tensor_type.elem_type]))
         length = dims[axis]
         windows.append(length if isinstance(length, int) else None)
@@ -67,10 +68,10 @@ def load(path: Path, *, input_name: str | None, time_axis: int | None) -> Sequen
 
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     if windows[0] is None and encoder_decoder.recognized(inputs, single):
-        for entry in inputs:
-            _fix_shape(model, entry.name, entry.shape, f"{entry.name}_length")
         source, target = inputs
         return EncoderDecoder(model, source, target, single, double, "ONNX", path.name, digest, notes)
+    for entry in inputs:
+        _fix_shape(model, entry.name, entry.shape, "time")
     sequence = Sequence(
         model, tuple(inputs), single, double, "ONNX", path.name, digest, window=windows[0], notes=notes
     )  # fmt: skip
@@ -240,7 +241,7 @@ def _named(dim: int | str, words: tuple[str, ...]) -> bool:
     return text in words or any(word in text for word in words if len(word) > 1)
 
 
-def _fix_shape(model: onnx.ModelProto, name: str, shape: tuple[int, ...], time: str = "time") -> None:
+def _fix_shape(model: onnx.ModelProto, name: str, shape: tuple[int, ...], time: str) -> None:
     """Set batch to 1 and name the time axis, in place."""
     value = next(value for value in model.graph.input if value.name == name)
     for dim, size in zip(value.type.tensor_type.shape.dim, shape, strict=True):

@@ -96,7 +96,7 @@ def _exported(
             model = _export(written, inputs, example, dynamo=dynamo, free=not rolling)
             model, loops = rolled(model, inputs) if rolling else (model, 0)
         except Exception as cause:  # noqa: BLE001 - the exporter raises whatever it likes; the reason is told
-            reasons.append(f"{told}: {first_line(cause)}")
+            reasons.append(f"{told}: {_reason(cause)}")
             continue
         reason = _differs(model, inputs, single, lengths)
         if reason is None:
@@ -134,7 +134,8 @@ def _export(
 ) -> Any:
     sample = tuple(torch.from_numpy(entry.noise(length)) for entry, length in zip(inputs, lengths, strict=True))
     names = ["time"] * len(inputs) if len(set(lengths)) == 1 else [entry.name for entry in inputs]
-    count = len(_tensors(module(*sample)))
+    with torch.no_grad(), _as_written():
+        count = len(_tensors(module(*sample)))
     options: dict[str, Any] = {
         "input_names": [entry.name for entry in inputs],
         "output_names": ["output", *(f"output{number}" for number in range(1, count))],
@@ -153,10 +154,16 @@ def _export(
         options["dynamic_axes"] = {
             entry.name: {entry.time_axis: f"{name}_length"} for entry, name in zip(inputs, names, strict=True)
         }
-    with tempfile.TemporaryDirectory() as folder, _quiet():
+    with tempfile.TemporaryDirectory() as folder, _quiet(), _as_written(), _masks_as_given():
         file = Path(folder) / "sequence.onnx"
         torch.onnx.export(module, sample, str(file), **options)
         return read(file)
+
+
+def _as_written() -> contextlib.AbstractContextManager[None]:
+    """Let TorchScript run as it is written: optimized, it keeps what it once made in the float type of then."""
+    unoptimized: contextlib.AbstractContextManager[None] = torch.jit.optimized_execution(False)  # type: ignore[attr-defined]
+    return unoptimized
 
 
 @contextlib.contextmanager
@@ -173,6 +180,31 @@ def _quiet() -> Iterator[None]:
             yield
         finally:
             logging.disable(logging.NOTSET)
+
+
+@contextlib.contextmanager
+def _masks_as_given() -> Iterator[None]:
+    """Let PyTorch's own Transformer apply masks without first looking whether they are causal.
+
+    That look is a branch on data, which the newer exporter cannot follow; all that hangs on it is a quicker kernel.
+    """
+    layers: Any = torch.nn.modules.transformer
+    detect = getattr(layers, "_detect_is_causal_mask", None)
+    if detect is None:
+        yield
+        return
+    layers._detect_is_causal_mask = lambda mask, is_causal=None, size=None: bool(is_causal)  # noqa: ARG005, SLF001
+    try:
+        yield
+    finally:
+        layers._detect_is_causal_mask = detect  # noqa: SLF001
+
+
+def _reason(cause: BaseException) -> str:
+    """Return the first line of what an exporter stumbled over; the outer errors only say at which of its steps."""
+    while cause.__cause__ is not None:
+        cause = cause.__cause__
+    return first_line(cause)
 
 
 def _call(path: Path, function: str) -> tuple[torch.nn.Module, Example]:
@@ -233,7 +265,7 @@ def _run(module: torch.nn.Module, x: Items[Array], dtype: torch.dtype, origin: s
     before = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
     try:
-        with torch.no_grad():
+        with torch.no_grad(), _as_written():
             given = [torch.from_numpy(array) for array in x]
             output = module(*(each.to(dtype) if each.is_floating_point() else each for each in given))
     except Exception as cause:
@@ -257,8 +289,11 @@ def _tensors(output: object) -> list[torch.Tensor]:
 
 def _double(module: torch.nn.Module, origin: str) -> torch.nn.Module:
     """Return a float64 twin of the module, with what state_dict would not hold: plain tensors as attributes."""
+    held = [value for part in module.modules() for value in vars(part).values()]
+    # A scripted function holds no weights, and cannot be copied: both call the same one.
+    same = {id(value): value for value in held if isinstance(value, torch.jit.ScriptFunction)}
     try:
-        twin = copy.deepcopy(module).double()
+        twin = copy.deepcopy(module, same).double()
     except Exception as cause:
         raise ExportError(f"{origin}: the module cannot be copied to float64: {first_line(cause)}") from cause
     for part in twin.modules():

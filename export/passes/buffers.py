@@ -80,6 +80,16 @@ def emit(stream: StreamGraph, before: ir.Node, op_type: str, inputs: list[ir.Val
     return node.outputs[0]
 
 
+def chosen(stream: StreamGraph, before: ir.Node, choose: ir.Value, value: ir.Value, other: ir.Value) -> ir.Value:
+    """Return the value where `choose`, else the other; onnxruntime's Where takes no bool."""
+    kind = other.type or value.type
+    if kind is None or kind.dtype != ir.DataType.BOOL:
+        return emit(stream, before, "Where", [choose, value, other])
+    here = emit(stream, before, "And", [choose, value])
+    there = emit(stream, before, "And", [emit(stream, before, "Not", [choose]), other])
+    return emit(stream, before, "Or", [here, there])
+
+
 def either(stream: StreamGraph, before: ir.Node, choose: ir.Value, value: ir.Value, other: Array) -> ir.Value:
     """Return the value where `choose`, else `other`, a constant of its type; onnxruntime's Where takes no bool."""
     content = stream.constant("other", np.ascontiguousarray(other))

@@ -110,8 +110,8 @@ def _rewrite(stream: StreamGraph, node: ir.Node, number: int) -> None:
         source = value = buffers.delayed(stream, node, value, entering.settled - entering.delay)
         entering = stream.timing[value]
     if w.before and entering.delay > 0:
-        source = buffers.within(stream, node, value, entering, padding, ending=bool(w.after) and _flushed(stream))  # 1
-    elif w.after and _flushed(stream):
+        source = buffers.within(stream, node, value, entering, padding, ending=bool(w.after) and stream.owes)  # 1
+    elif w.after and stream.owes:
         source = buffers.within(stream, node, value, entering, padding, ending=True)  # 2
     source.shape, source.type = value.shape, value.type
     # Entry j * stride of the padded input lies this many entries before the newest ones of its step.
@@ -139,12 +139,6 @@ def _fill(stream: StreamGraph, value: ir.Value, entering: Timing, before: int, p
     if value in stream.fills:
         return np.concatenate([own, stream.fills[value]], axis=entering.axis)
     return own
-
-
-def _flushed(stream: StreamGraph) -> bool:
-    """Return whether the output comes late, so that the end of a sequence must be flushed out."""
-    output = stream.output_timing
-    return output is not None and output.delay > 0
 
 
 def _input(node: ir.Node) -> ir.Value:

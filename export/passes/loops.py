@@ -210,41 +210,22 @@ def _sequence(stream: StreamGraph, rounds: Rounds, entry: Carried, part: ir.Valu
 
 def _replace(stream: StreamGraph, rounds: Rounds, seen: rounds_of.Seen) -> None:
     """Put the Scan in the Loop's place."""
-    node, body = rounds.node, rounds.body
+    node = rounds.node
     live = rounds.live()
     rounds.carried = [entry for entry in rounds.carried if entry.inner in live or is_read(entry.last)]
     rounds.given = [entry for entry in rounds.given if is_read(entry[2])]
-    counter = body.inputs[TRIP]
-    if counter in live:  # 5
+    counter = rounds.body.inputs[TRIP]
+    if counter not in rounds.live(shapes=False):
+        counter.replace_all_uses_with(stream.constant("round", np.array(0, np.int64)))
+    else:  # 5
         _check_counter(stream, rounds)
         first, one = (stream.constant("round", np.array(number, np.int64)) for number in (0, 1))
         unread = ir.Value(name=stream.new_name(f"{node.name}.rounds"))
         rounds.carried.append(Carried(first, counter, _inner(rounds, ir.node("Add", [counter, one])), unread))
-    known = _ranks(rounds, seen)
-    inputs = [*(entry.inner for entry in rounds.carried), *(inner for _, _, inner in rounds.scanned)]
-    results = [entry.after for entry in rounds.carried] + [inner for inner, _, _ in rounds.given]
     leaving = [entry.last for entry in rounds.carried] + [outer for _, _, outer in rounds.given]
     if not rounds.scanned:
         raise rounds.refused("it reads nothing of the input in turn, so it is no recurrence over time.")
-    named, outputs = [], []
-    for value in results:
-        # An input, or the same value twice, is given under a name of its own.
-        plain = value.producer() is None or value in outputs or value.producer().graph is not body  # type: ignore[union-attr]
-        outputs.append(_inner(rounds, ir.node("Identity", [value])) if plain else value)
-    nodes = list(body)
-    body.outputs.clear()
-    body.remove(nodes)
-    for place, inner in enumerate(nodes):
-        inner.name = inner.name or f"{node.name}.{place}"
-    for value, like in zip(outputs, leaving, strict=True):
-        value.name = value.name or stream.new_name(f"{node.name}.y")
-        value.type, dims = known.get(like, (value.type, None))
-        value.shape = None if dims is None else ir.Shape([None] * dims)
-        named.append(value)
-    body.inputs.clear()
-    for value in inputs:
-        value.shape = value.type = None
-    scanning = ir.Graph(inputs, named, nodes=nodes, name=f"{node.name}.body")
+    scanning = _body(rounds, leaving, _ranks(rounds, seen))
     attributes: dict[str, Any] = {
         "body": scanning,
         "num_scan_inputs": len(rounds.scanned),
@@ -261,6 +242,28 @@ def _replace(stream: StreamGraph, rounds: Rounds, seen: rounds_of.Seen) -> None:
         old.replace_all_uses_with(new, replace_graph_outputs=True)
     readers = {old.producer() for old in leaving} - {node, None}
     stream.graph.remove([*(reader for reader in readers if reader is not None), node], safe=True)
+
+
+def _body(rounds: Rounds, leaving: list[ir.Value], known: dict[ir.Value, tuple[ir.TensorType, int]]) -> ir.Graph:
+    """Return the Scan's body: the Loop's nodes between the Scan's inputs and outputs."""
+    body, name = rounds.body, rounds.node.name
+    inputs = [*(entry.inner for entry in rounds.carried), *(inner for _, _, inner in rounds.scanned)]
+    outputs: list[ir.Value] = []
+    for value in [*(entry.after for entry in rounds.carried), *(inner for inner, _, _ in rounds.given)]:
+        made = value.producer()
+        # An input, or the same value twice, is given under a name of its own.
+        plain = made is not None and made.graph is body and value not in outputs
+        outputs.append(value if plain else _inner(rounds, ir.node("Identity", [value])))
+    for value, like in zip(outputs, leaving, strict=True):
+        value.type, dims = known.get(like, (value.type, None))
+        value.shape = None if dims is None else ir.Shape([None] * dims)
+    for value in inputs:
+        value.shape = value.type = None
+    nodes = list(body)
+    body.outputs.clear()
+    body.remove(nodes)
+    body.inputs.clear()
+    return ir.Graph(inputs, outputs, nodes=nodes, name=f"{name}.body")
 
 
 def _ranks(rounds: Rounds, seen: rounds_of.Seen) -> dict[ir.Value, tuple[ir.TensorType, int]]:

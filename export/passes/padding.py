@@ -52,8 +52,7 @@ def apply(stream: StreamGraph) -> bool:
         source = value
         if node.op_type == "Pad":
             before, after = _pads(stream, node)
-            output = stream.output_timing
-            ending = after > 0 and output is not None and output.delay > 0
+            ending = after > 0 and stream.owes
             if after and entering.settled > entering.delay:
                 source = value = buffers.delayed(stream, node, value, entering.settled - entering.delay)
                 entering = stream.timing[value]

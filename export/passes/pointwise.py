@@ -1,7 +1,8 @@
 """What no other file claims must be pointwise in time: each output step made from the same step of its inputs alone.
 
 1. Elementwise ops, time axes aligned by broadcasting; batch norm with fixed statistics.
-2. MatMul and Gemm that do not contract over time.
+2. MatMul, Gemm and Einsum that do not contract over time; where both factors vary over time, it is one of the axes
+   along which they are multiplied entry by entry.
 3. Ops along axes (softmax, layer norm, reductions, concat, split, slice, gather, pad) that are not time.
 4. Ops that move axes (transpose, reshape, squeeze …) without reordering time.
 Anything else is refused by name: an op that mixes time needs a pass of its own before this one.
@@ -49,8 +50,8 @@ def _mixes(stream: StreamGraph, node: ir.Node) -> str | None:  # noqa: PLR0911 -
         return f"ops of the domain '{node.domain}' are not known here."
     if node.op_type in ELEMENTWISE:
         return _elementwise(stream, node)  # 1
-    if node.op_type in ("MatMul", "Gemm"):
-        return _product(stream, node)  # 2
+    if node.op_type in ("MatMul", "Gemm", "Einsum"):
+        return _einsum(stream, node) if node.op_type == "Einsum" else _product(stream, node)  # 2
     if node.op_type in ALONG_AXIS or node.op_type.startswith("Reduce"):
         return _along(stream, node)  # 3
     if node.op_type == "LayerNormalization":
@@ -86,12 +87,29 @@ def _product(stream: StreamGraph, node: ir.Node) -> str | None:
     if left is None or right is None:
         return "an input is missing."
     if left in stream.time and right in stream.time:
+        matrix = 2 if node.op_type == "MatMul" else _rank(node.outputs[0])
+        if all(stream.time[value] < _rank(value) - matrix for value in (left, right)):
+            return _elementwise(stream, node)
         return "it multiplies two things that both vary over time (attention is not streamed yet)."
     if left in stream.time:
         contracted = 0 if node.op_type == "Gemm" and integer(node, "transA", 0) else _rank(left) - 1
         return "it sums over time." if stream.time[left] == contracted else None
     contracted = _rank(right) - (1 if node.op_type == "Gemm" and integer(node, "transB", 0) else 2)
     return "it sums over time." if stream.time[right] == contracted else None
+
+
+def _einsum(stream: StreamGraph, node: ir.Node) -> str | None:
+    left, _, right = node.attributes["equation"].as_string().replace(" ", "").partition("->")
+    if "." in left or not right:
+        return "its equation is not of a form that is streamed; write out all axes and '->'."
+    for value, term in zip(node.inputs, left.split(","), strict=True):
+        if value in stream.time and value is not None:
+            place = right.find(term[stream.time[value]])
+            if place < 0:
+                return "it sums over time."
+            if place != stream.time[node.outputs[0]]:
+                return "its inputs' time axes do not lie on each other."
+    return None
 
 
 def _along(stream: StreamGraph, node: ir.Node) -> str | None:

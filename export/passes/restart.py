@@ -16,8 +16,20 @@ import numpy as np
 import onnx_ir as ir
 
 from export.errors import ExportError
-from export.graph import Input, StreamGraph, probe
-from export.passes import align, buffers, clean, convolution, padding, recurrent, single_step, time_axis, timeline
+from export.graph import Input, State, StreamGraph, probe
+from export.passes import (
+    align,
+    buffers,
+    clean,
+    convolution,
+    loops,
+    padding,
+    recurrent,
+    scan,
+    single_step,
+    time_axis,
+    timeline,
+)
 from export.passes.window import whole_window
 
 
@@ -25,27 +37,23 @@ def rewrite(stream: StreamGraph, length: int) -> StreamGraph:
     """Turn a sequence graph into the step graph of restarted copies, in place."""
     alone = stream.frames
     batches = _batches_of_outputs(stream)
-    _widen(stream, length)
-    passes = (clean, time_axis, timeline, align, padding, convolution)
-    for rule in passes:
-        rule.apply(stream)
-    if stream.states:
-        raise ExportError(f"--restart is for recurrent models; this one also has the memory '{stream.states[0].name}'. "
-                          "Use --window.")  # fmt: skip
-    recurrent.apply(stream)
+    other = StreamGraph(stream.model.clone(), stream.frames)
+    _make_states(other, length + 1)
+    _make_states(stream, length)
     copies = list(stream.states)
     first = next(iter(stream.graph))
     now = buffers.emit(
         stream, first, "Mod", [buffers.clock(stream), stream.constant("n", np.array([length], np.int64))]
     )
-    phases = stream.constant("phases", np.arange(length, dtype=np.int64).reshape(1, length, 1))
-    starting = buffers.emit(stream, first, "Equal", [phases, now])
-    for state in copies:
+    for state, wider in zip(copies, other.states, strict=True):
+        readers = list(state.input.uses())
+        shape = [length if place == _batch(state, wider) else 1 for place in range(state.initial.ndim)]
+        phases = stream.constant("phases", np.arange(length, dtype=np.int64).reshape(shape))
+        starting = buffers.emit(stream, first, "Equal", [phases, now])
         initial = stream.constant(f"{state.name}.initial", state.initial)
-        entering = buffers.emit(stream, first, "Where", [starting, initial, state.input])  # 1
-        for node, index in list(state.input.uses()):
-            if node is not entering.producer():
-                node.replace_input_with(index, entering)
+        entering = buffers.chosen(stream, first, starting, initial, state.input)  # 1
+        for node, index in readers:
+            node.replace_input_with(index, entering)
     stream.frames = alone
     _one_frame_for_all(stream, first, length)
     following = buffers.emit(
@@ -58,6 +66,28 @@ def rewrite(stream: StreamGraph, length: int) -> StreamGraph:
     stream.timing = dict.fromkeys(stream.outputs, whole_window(length))
     single_step.apply(stream)
     return stream
+
+
+def _make_states(stream: StreamGraph, count: int) -> None:
+    """Give the states of so many copies to the graph."""
+    _widen(stream, count)
+    for rule in (clean, loops, time_axis, timeline, align, padding, convolution):
+        rule.apply(stream)
+    if stream.states:
+        raise ExportError(f"--restart is for recurrent models; this one also has the memory '{stream.states[0].name}'. "
+                          "Use --window.")  # fmt: skip
+    for rule in (recurrent, scan):
+        rule.apply(stream)
+
+
+def _batch(state: State, wider: State) -> int:
+    """Return a state's batch axis: the one along which that of one more copy is greater."""
+    shapes = zip(state.initial.shape, wider.initial.shape, strict=True)
+    grown = [axis for axis, (a, b) in enumerate(shapes) if a != b]
+    if len(grown) != 1:
+        raise ExportError(f"--restart runs copies as a batch, but the state '{state.name}' has no batch axis. "
+                          "Use --window.")  # fmt: skip
+    return grown[0]
 
 
 def _widen(stream: StreamGraph, count: int) -> None:

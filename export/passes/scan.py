@@ -88,7 +88,7 @@ def _write_out(stream: StreamGraph, node: ir.Node, name: str) -> None:
         after = results[: len(states)]
         if exists is not None:  # 5
             here = buffers.emit(stream, node, "Gather", [exists, stream.constant("entry", np.array(entry, np.int64))])
-            after = [_chosen(stream, node, here, new, old) for new, old in zip(after, carried, strict=True)]
+            after = [buffers.chosen(stream, node, here, new, old) for new, old in zip(after, carried, strict=True)]
         carried = after
         for collected, value, axis in zip(given, results[len(states) :], parts.given_axes, strict=True):
             axes = stream.constant("axis", np.array([axis], np.int64))
@@ -146,15 +146,6 @@ def _copy(stream: StreamGraph, before: ir.Node, body: ir.Graph, entering: list[i
             value.name = stream.new_name(f"{before.name}.{value.name}") if value.name else value.name
         stream.graph.insert_before(before, node)
     return results
-
-
-def _chosen(stream: StreamGraph, before: ir.Node, here: ir.Value, new: ir.Value, old: ir.Value) -> ir.Value:
-    """Return the new value where `here`, else the old one; onnxruntime's Where takes no bool."""
-    if old.type is None or old.type.dtype != ir.DataType.BOOL:
-        return buffers.emit(stream, before, "Where", [here, new, old])
-    there = buffers.emit(stream, before, "Not", [here])
-    both = [buffers.emit(stream, before, "And", pair) for pair in ([here, new], [there, old])]
-    return buffers.emit(stream, before, "Or", both)
 
 
 def _stand_in(stream: StreamGraph, old: ir.Value, new: ir.Value) -> None:

@@ -62,6 +62,12 @@ def _check_ends(stream: StreamGraph, ends: set[ir.Node]) -> None:
         if node.op_type in ("Shape", "Size"):
             continue
         whole = next((ended[value] for value in reads(node) if value in ended), None)
+        if whole is not None and (node.op_type in recurrent.OPS or scan.claims(node)):
+            raise node_error(
+                str(node.name),
+                node.op_type,
+                f"its initial state is computed from the data: '{whole.name}' takes it from the sequence.",
+            )
         if whole is not None and any(output in stream.time or output in stream.pairs for output in node.outputs):
             raise node_error(
                 str(whole.name),

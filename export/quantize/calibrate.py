@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export.program import Program, float_step, initial_state
+from export.progress import Tick, still
 
 SAMPLE_ROWS = 4096
 """Rows kept of each tensor for choosing its range; minimum and maximum are over all rows."""
@@ -53,7 +54,9 @@ class Seen:
         return low * share, high * share
 
 
-def calibrate(program: Program, sequences: Sequence[NDArray[np.float32]], seed: int = 0) -> dict[str, Seen]:
+def calibrate(
+    program: Program, sequences: Sequence[NDArray[np.float32]], tick: Tick = still, seed: int = 0
+) -> dict[str, Seen]:
     """Run the Program over sequences of frames, float32[T, features], each from its reset; return what was seen.
 
     Sequences run side by side, the shorter ones ending earlier, so that the state runs as freely as on a device.
@@ -76,4 +79,5 @@ def calibrate(program: Program, sequences: Sequence[NDArray[np.float32]], seed: 
             highs[name] = np.maximum(highs.get(name, np.float32(-np.inf)), spread.max(axis=0))
             if keep.any():
                 rows.setdefault(name, []).append(spread[keep])
+        tick(1)
     return {name: Seen(lows[name], highs[name], np.concatenate(rows[name])) for name in lows}

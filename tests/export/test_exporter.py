@@ -18,7 +18,7 @@ from test_reference import quantized
 import edgeseq
 import export
 from edgeseq import bundle as bundles
-from edgeseq import verify
+from edgeseq import goldens, verify
 from edgeseq.errors import BundleError, ConfigError, ModelError
 from export.quantize.reference import Interpreter
 
@@ -75,12 +75,12 @@ def test_the_command_writes_a_bundle_that_verifies(source: Path, tmp_path: Path)
 
 
 def test_goldens_hold_the_reference_integers(gru_bundle: bundles.Bundle) -> None:
-    goldens = verify.read(gru_bundle)
-    assert set(goldens.reference) == {"int8", "w8a16"}
-    assert goldens.reference["int8"].shape == goldens.outputs.shape
-    spread = goldens.outputs.std()
+    golden = goldens.read(gru_bundle)
+    assert set(golden.reference) == {"int8", "w8a16"}
+    assert golden.reference["int8"].shape == golden.outputs.shape
+    spread = golden.outputs.std()
     for variant, share in (("int8", 0.04), ("w8a16", 0.01)):
-        rms = np.sqrt(np.mean((goldens.reference[variant] - goldens.outputs) ** 2))
+        rms = np.sqrt(np.mean((golden.reference[variant] - golden.outputs) ** 2))
         assert rms <= share * spread
 
 

@@ -15,7 +15,7 @@ import pytest
 from test_exporter import resum
 
 from edgeseq import bundle as bundles
-from edgeseq import verify
+from edgeseq import goldens, verify
 from edgeseq.errors import BundleError, ModelError
 
 Arrays = dict[str, np.ndarray[Any, Any]]
@@ -100,7 +100,7 @@ def test_any_flipped_byte_of_the_archive_is_refused_or_harmless(copy: Path) -> N
         damaged[place] ^= 0x55
         (copy / bundles.GOLDENS).write_bytes(damaged)
         with contextlib.suppress(BundleError):
-            verify.read(bundle)
+            goldens.read(bundle)
 
 
 def test_each_output_is_held_to_its_own_tolerance() -> None:

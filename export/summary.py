@@ -1,0 +1,84 @@
+"""What was exported, as the table that ends `edgeseq export`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from edgeseq.bundle import Bundle, ParityTable
+from edgeseq.text import amount, size
+
+COLUMNS = ("size", "error", "allowed", "states", "delay", "warm-\nup", "MACs", "integer")
+ERRORS = {"max": "the greatest", "rms": "the rms"}
+
+
+def show(bundle: Bundle, console: Console) -> None:
+    """Print the table, and below it what was noted on the way."""
+    manifest = bundle.manifest
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), collapse_padding=True, pad_edge=False, show_edge=False)
+    table.add_column("graph" if len(manifest.graphs) > 1 else "variant", no_wrap=True, vertical="bottom")
+    for column in COLUMNS:
+        table.add_column(column, justify="right", overflow="fold")
+    for row in _rows(bundle):
+        table.add_row(*row)
+    console.print(Text(f"{manifest.name} {manifest.version}", style="bold"))
+    console.print()
+    console.print(table)
+    console.print()
+    for fact in (*_facts(bundle), *manifest.origin.note.split("; ")):
+        if fact:
+            console.print(Text(f"- {fact}"))
+    console.print()
+    console.print(Text(f"{bundle.path / 'report.md'} is the whole account."), soft_wrap=True)
+
+
+def _rows(bundle: Bundle) -> Iterator[list[str]]:
+    manifest = bundle.manifest
+    proven = {entry.variant: entry for entry in manifest.parity}
+    several = len({file.variant for file in manifest.files}) > 1
+    for file in manifest.files:
+        graph = bundle.graph(file.graph)
+        entry = proven.get(file.variant)
+        # The error is that of the last graph's output: of encoder and decoder together.
+        judged = entry if graph is manifest.graphs[-1] else None
+        macs = file.integer_macs + file.float_macs
+        yield [
+            file.variant if len(manifest.graphs) == 1 else f"{file.graph} {file.variant}" if several else file.graph,
+            size((bundle.path / file.path).stat().st_size),
+            *(_judged(judged) if judged is not None else ("", "")),
+            f"{len(file.states)}, {size(bundle.state_bytes(file))}" if file.states else "none",
+            str(graph.delay),
+            str(graph.warm_up),
+            amount(macs),
+            f"{100 * file.integer_macs / max(macs, 1):.0f} %",
+        ]
+
+
+def _judged(entry: ParityTable) -> tuple[str, str]:
+    """Return the error that the tolerance is for, and that."""
+    return f"{entry.rms_err if entry.metric == 'rms' else entry.max_abs_err:.2g}", f"{entry.tolerance:.2g}"
+
+
+def _facts(bundle: Bundle) -> Iterator[str]:
+    """Say what the table does not: what a step is where it is no frame, and what a step's error was measured on."""
+    for graph in bundle.manifest.graphs:
+        name = "a step" if graph.name == "step" else f"a step of the {graph.name}"
+        if graph.whole:
+            yield f"the {graph.name} is no step: it runs once over the whole source"
+        elif graph.frames_per_step > 1:
+            yield f"{name} takes {graph.frames_per_step} frames"
+        if graph.max_steps is not None:
+            yield f"the {graph.name} is to be reset after {graph.max_steps:,} frames at most"
+    entries = bundle.manifest.parity
+    if entries:
+        kinds = "; ".join(
+            f"{told} for {', '.join(entry.variant for entry in entries if entry.metric == metric)}"
+            for metric, told in ERRORS.items()
+            if metric in {entry.metric for entry in entries}
+        )
+        steps = max(entry.steps for entry in entries)
+        yield f"error: against the original in float64, over {steps:,} steps ({kinds})"

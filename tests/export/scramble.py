@@ -1,0 +1,244 @@
+"""The same model, written otherwise: names scrambled, ops decomposed, detours put in. What it computes stays the same.
+
+A rewrite that leaned on names, on whole-layer patterns or on how one exporter writes things would fail here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+
+Nodes = Iterator[onnx.NodeProto]
+
+
+class Scrambler:
+    """Rewrites one graph, by chance where there is a choice."""
+
+    def __init__(self, model: onnx.ModelProto, seed: int) -> None:
+        self.model = onnx.ModelProto()
+        self.model.CopyFrom(model)
+        self.graph = self.model.graph
+        self.rng = np.random.default_rng(seed)
+        self.made = 0
+        inferred = onnx.shape_inference.infer_shapes(model).graph
+        self.ranks = {
+            value.name: len(value.type.tensor_type.shape.dim)
+            for value in [*inferred.value_info, *inferred.input, *inferred.output]
+        }
+        self.weights = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+
+    def run(self) -> onnx.ModelProto:
+        """Return the model written otherwise."""
+        nodes: list[onnx.NodeProto] = []
+        for node in self.graph.node:
+            decompose: Callable[[onnx.NodeProto], Nodes] | None = getattr(self, f"_{node.op_type.lower()}", None)
+            found = list(decompose(node)) if decompose is not None and self.chance(0.7) else [node]
+            nodes += self._with_detours(found)
+        del self.graph.node[:]
+        self.graph.node.extend(self._shuffled(nodes))
+        self._constants()
+        self._names()
+        onnx.checker.check_model(self.model)
+        return self.model
+
+    def chance(self, odds: float = 0.5) -> bool:
+        return bool(self.rng.random() < odds)
+
+    def new(self) -> str:
+        self.made += 1
+        return f"made{self.made}"
+
+    def constant(self, array: Any) -> str:
+        name = self.new()
+        array = np.asarray(array)
+        self.graph.initializer.append(numpy_helper.from_array(array, name))
+        return name
+
+    def chain(self, output: str, *steps: tuple[str, list[str | None], dict[str, Any]]) -> Nodes:
+        """Yield ops one behind another; None among the inputs stands for what the one before gives."""
+        last: str | None = None
+        for place, (op_type, inputs, attributes) in enumerate(steps):
+            leaving = output if place == len(steps) - 1 else self.new()
+            yield helper.make_node(op_type, [str(name or last) for name in inputs], [leaving], **attributes)
+            last = leaving
+
+    # ---- ops as simpler ops
+
+    def _gemm(self, node: onnx.NodeProto) -> Nodes:
+        a, b, c = node.input
+        yield from self.chain(node.output[0], ("MatMul", [a, b], {}), ("Add", [None, c], {}))
+
+    def _relu(self, node: onnx.NodeProto) -> Nodes:
+        zero = self.constant(np.float32(0))
+        if self.chance():
+            yield helper.make_node("Max", [node.input[0], zero], node.output)
+        else:
+            yield from self.chain(
+                node.output[0], ("Greater", [node.input[0], zero], {}), ("Where", [None, node.input[0], zero], {})
+            )
+
+    def _sigmoid(self, node: onnx.NodeProto) -> Nodes:
+        one = self.constant(np.float32(1))
+        yield from self.chain(
+            node.output[0], ("Neg", [node.input[0]], {}), ("Exp", [None], {}), ("Add", [None, one], {}),
+            ("Reciprocal", [None], {}),
+        )  # fmt: skip
+
+    def _tanh(self, node: onnx.NodeProto) -> Nodes:
+        one, two = self.constant(np.float32(1)), self.constant(np.float32(2))
+        yield from self.chain(
+            node.output[0], ("Mul", [node.input[0], two], {}), ("Sigmoid", [None], {}), ("Mul", [None, two], {}),
+            ("Sub", [None, one], {}),
+        )  # fmt: skip
+
+    def _layernormalization(self, node: onnx.NodeProto) -> Nodes:
+        x, scale, bias = node.input
+        centred, mean, squared, root, normed = (self.new() for _ in range(5))
+        two, tiny = self.constant(np.float32(2)), self.constant(np.float32(1e-5))
+        yield helper.make_node("ReduceMean", [x], [mean], axes=[-1])
+        yield helper.make_node("Sub", [x, mean], [centred])
+        yield helper.make_node("Pow", [centred, two], [squared])
+        yield from self.chain(
+            root, ("ReduceMean", [squared], {"axes": [-1]}), ("Add", [None, tiny], {}), ("Sqrt", [None], {})
+        )
+        yield helper.make_node("Div", [centred, root], [normed])
+        yield from self.chain(node.output[0], ("Mul", [normed, scale], {}), ("Add", [None, bias], {}))
+
+    def _softmax(self, node: onnx.NodeProto) -> Nodes:
+        greatest, raised, total = self.new(), self.new(), self.new()
+        yield helper.make_node("ReduceMax", [node.input[0]], [greatest], axes=[-1])
+        yield from self.chain(raised, ("Sub", [node.input[0], greatest], {}), ("Exp", [None], {}))
+        yield helper.make_node("ReduceSum", [raised, self.constant(np.array([-1]))], [total])
+        yield helper.make_node("Div", [raised, total], node.output)
+
+    def _batchnormalization(self, node: onnx.NodeProto) -> Nodes:
+        x, *names = node.input
+        scale, bias, mean, variance = (self.weights[name].astype(np.float64) for name in names)
+        factor = scale / np.sqrt(variance + 1e-5)
+        shape = (1, -1, *[1] * (self.ranks[x] - 2))
+        parts = [self.constant(part.reshape(shape).astype(np.float32)) for part in (factor, bias - mean * factor)]
+        yield from self.chain(node.output[0], ("Mul", [x, parts[0]], {}), ("Add", [None, parts[1]], {}))
+
+    def _conv(self, node: onnx.NodeProto) -> Nodes:
+        """A 1-D convolution as a sum over its taps, each a part of the padded input."""
+        weight = self.weights[node.input[1]]
+        attributes = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
+        plain = attributes.get("group", 1) == 1 and attributes.get("strides", [1]) == [1]
+        if weight.ndim != 3 or not plain:
+            yield node
+            return
+        kernel, dilation = weight.shape[2], attributes.get("dilations", [1])[0]
+        before, after = attributes.get("pads", [0, 0])
+        padded = node.input[0]
+        if before or after:
+            padded = self.new()
+            yield helper.make_node(
+                "Pad", [node.input[0], self.constant(np.array([0, 0, before, 0, 0, after]))], [padded]
+            )
+        taps = []
+        for tap in range(kernel):
+            part, tap_out = self.new(), self.new()
+            lost = (kernel - 1 - tap) * dilation
+            bounds = [tap * dilation, -lost if lost else np.iinfo(np.int64).max, 2]
+            yield helper.make_node("Slice", [padded, *(self.constant(np.array([b])) for b in bounds)], [part])
+            yield helper.make_node("MatMul", [self.constant(weight[:, :, tap].copy()), part], [tap_out])
+            taps.append(tap_out)
+        total = taps[0]
+        for place, tap_out in enumerate(taps[1:]):
+            last = place == kernel - 2 and len(node.input) == 2
+            together = node.output[0] if last else self.new()
+            yield helper.make_node("Add", [total, tap_out], [together])
+            total = together
+        if len(node.input) > 2:
+            bias = self.constant(self.weights[node.input[2]].reshape(-1, 1))
+            yield helper.make_node("Add", [total, bias], node.output)
+        elif kernel == 1:
+            yield helper.make_node("Identity", [total], node.output)
+
+    def _gru(self, node: onnx.NodeProto) -> Nodes:
+        yield from self._batch_first(node)
+
+    _lstm = _rnn = _gru
+
+    def _batch_first(self, node: onnx.NodeProto) -> Nodes:
+        """A recurrent op with layout 1 is not known to every runtime, so only its initial state is written out."""
+        hidden = helper.get_node_attr_value(node, "hidden_size")
+        inputs = [*node.input, *[""] * (5 - len(node.input))]
+        states = 2 if node.op_type == "LSTM" else 1
+        inputs += [self.constant(np.zeros((1, 1, hidden), np.float32)) for _ in range(states)]
+        copy = onnx.NodeProto()
+        copy.CopyFrom(node)
+        copy.input[:] = inputs
+        yield copy
+
+    # ---- detours
+
+    def _with_detours(self, nodes: list[onnx.NodeProto]) -> list[onnx.NodeProto]:
+        """Put ops behind a value that change nothing: moved there and back, reshaped, added to by zero."""
+        result = []
+        for node in nodes:
+            result.append(node)
+            name = node.output[0]
+            rank = self.ranks.get(name, 0)
+            if rank != 3 or not self.chance(0.25):
+                continue
+            early = self.new()
+            node.output[0] = early
+            zero, axis = self.constant(np.float32(0)), self.constant(np.array([int(self.rng.integers(0, 4))]))
+            detours: list[list[tuple[str, list[str | None], dict[str, Any]]]] = [
+                [("Identity", [early], {})],
+                [("Add", [early, zero], {})],
+                [("Transpose", [early], {"perm": [2, 0, 1]}), ("Transpose", [None], {"perm": [1, 2, 0]})],
+                [("Unsqueeze", [early, axis], {}), ("Squeeze", [None, axis], {})],
+                [("Neg", [early], {}), ("Neg", [None], {})],
+            ]
+            result += self.chain(name, *detours[int(self.rng.integers(len(detours)))])
+        return result
+
+    def _shuffled(self, nodes: list[onnx.NodeProto]) -> list[onnx.NodeProto]:
+        """Return the nodes in another order that is as good."""
+        known = {value.name for value in self.graph.input} | {tensor.name for tensor in self.graph.initializer} | {""}
+        waiting, order = list(nodes), []
+        while waiting:
+            ready = [node for node in waiting if known.issuperset(node.input)]
+            node = ready[int(self.rng.integers(len(ready)))]
+            waiting.remove(node)
+            order.append(node)
+            known.update(node.output)
+        return order
+
+    def _constants(self) -> None:
+        """Write some weights as Constant nodes."""
+        kept, read = [], {name for node in self.graph.node for name in node.input}
+        for tensor in list(self.graph.initializer):
+            if tensor.name not in read:
+                continue
+            if self.chance(0.3):
+                self.graph.node.insert(0, helper.make_node("Constant", [], [tensor.name], value=tensor))
+            else:
+                kept.append(tensor)
+        del self.graph.initializer[:]
+        self.graph.initializer.extend(kept)
+
+    def _names(self) -> None:
+        """Give everything a name that says nothing, and nodes none at all or all the same."""
+        names = {name for node in self.graph.node for name in (*node.input, *node.output) if name}
+        names |= {value.name for value in (*self.graph.input, *self.graph.output)}
+        order = self.rng.permutation(len(names))
+        new = {name: f"q{place}" for name, place in zip(sorted(names), order, strict=True)}
+        for node in self.graph.node:
+            node.name = ""
+            node.input[:] = [new.get(name, name) for name in node.input]
+            node.output[:] = [new.get(name, name) for name in node.output]
+        for value in (*self.graph.input, *self.graph.output, *self.graph.initializer):
+            value.name = new.get(value.name, value.name)
+        del self.graph.value_info[:]
+
+
+def scrambled(model: onnx.ModelProto, seed: int) -> onnx.ModelProto:
+    """Return the same model, written otherwise."""
+    return Scrambler(model, seed).run()
