@@ -116,6 +116,22 @@ def _growing(self: Any, x: torch.Tensor) -> torch.Tensor:
     return self.head(rows)
 
 
+def _filled(self: Any, x: torch.Tensor) -> torch.Tensor:
+    h, rows = torch.zeros(1, 6), torch.zeros(1, x.shape[1], 6)
+    for t in range(x.shape[1]):
+        h = self.cell(x[:, t], h)
+        rows[:, t] = h
+    return self.head(rows)
+
+
+def _filled_last(self: Any, x: torch.Tensor) -> torch.Tensor:
+    h, rows = torch.zeros(1, 6), torch.zeros(1, 6, x.shape[1])
+    for t in range(x.shape[1]):
+        h = self.cell(x[:, t], h)
+        rows[:, :, t] = h
+    return rows.transpose(1, 2)
+
+
 def _flat(self: Any, x: torch.Tensor) -> torch.Tensor:
     h, rows = torch.zeros(1, 6), []
     for part in x.unbind(1):
@@ -162,6 +178,8 @@ LOOPS = {
     "twins from two starts": _loop(_twins, lambda self: (torch.zeros(1, 6), self.start)),
     "no state": _loop(lambda self, x, _: (torch.tanh(self.line(x)), None), _zeros),
     "a tensor that grows": _growing,
+    "a tensor that is filled": _filled,
+    "a tensor that is filled along its last axis": _filled_last,
     "rows side by side": _flat,
     "time first, head inside": _time_first,
     "a sum": _sum,
@@ -397,6 +415,34 @@ def test_a_loop_that_hears_less_than_the_rest_is_not_taken_for_free(tmp_path: Pa
         sequence = frontend.load(saved(module, tmp_path / "m.onnx", 12, **options), input_name=None, time_axis=None)
         assert sequence.window == 12
         assert "made of the whole sequence" in str(sequence.fixed)
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        lambda layers: [layers.GRU(6, return_sequences=True)],
+        lambda layers: [layers.GRU(6, reset_after=False)],
+        lambda layers: [layers.LSTM(6, return_sequences=True), layers.LSTM(5), layers.Dense(2)],
+        lambda layers: [layers.SimpleRNN(6), layers.Dense(2)],
+    ],
+    ids=["GRU", "GRU that resets before", "two LSTMs", "SimpleRNN"],
+)
+def test_what_keras_unrolled_is_rolled(parts: Any, tmp_path: Path) -> None:
+    from keras_models import layers, sequential  # noqa: PLC0415 - Keras loads only where it is installed
+
+    model = sequential(*parts(layers), window=8)
+    model(np.zeros((1, 8, models.FEATURES), np.float32))
+    model.export(str(tmp_path / "m.onnx"), format="onnx", verbose=False)
+    sequence = frontend.load(tmp_path / "m.onnx", input_name=None, time_axis=None)
+    assert (sequence.window, sequence.fixed) == (8, None)
+    free = sequential(*parts(layers))
+    free(np.zeros((1, 8, models.FEATURES), np.float32))
+    free.set_weights(model.get_weights())
+    for steps in (3, 8, 30):
+        x = frames(steps)
+        expected = np.asarray(free.predict(x, verbose=0))
+        np.testing.assert_allclose(sequence.single([x])[0], expected, atol=1e-5)
+        np.testing.assert_allclose(sequence.double([x])[0], expected, atol=1e-5)
 
 
 def test_a_length_held_by_reshapes_is_set_free(tmp_path: Path) -> None:
