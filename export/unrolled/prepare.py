@@ -76,9 +76,9 @@ class Keys:
     def _attribute(item: tuple[str, ir.Attr]) -> tuple[str, str]:
         name, attribute = item
         value = attribute.value
-        if isinstance(value, ir.TensorProtocol):
+        if attribute.type == ir.AttributeType.TENSOR:
             value = (str(value.dtype), tuple(value.shape), value.numpy().tobytes())
-        elif isinstance(value, ir.Graph):
+        elif attribute.type == ir.AttributeType.GRAPH:
             value = id(value)
         return name, repr(value)
 

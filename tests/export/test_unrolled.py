@@ -386,6 +386,8 @@ def test_a_file_with_an_unrolled_loop_asks_for_a_choice_and_runs_by_each(tmp_pat
         np.testing.assert_allclose(carried, module(torch.from_numpy(x))[0].numpy(), atol=1e-5)
     windowed = edgeseq.load(export.export(path, tmp_path / "window", window=9, **OPTIONS)).run(x[0])
     np.testing.assert_allclose(windowed[8:], windows(module, x, 9), atol=1e-5)
+    restarted = edgeseq.load(export.export(path, tmp_path / "restart", restart=4, **OPTIONS)).run(x[0])
+    np.testing.assert_allclose(restarted[3:], windows(module, x, 4), atol=1e-5)
 
 
 def test_what_stays_fixed_runs_over_windows_of_its_length_alone(tmp_path: Path) -> None:
