@@ -4,8 +4,8 @@
 2. A loop over time that was unrolled, or a length that was written into the nodes, is undone (see export/unrolled).
    Between the lengths, one is left over at which the untouched original runs: there it is what counts.
 3. What cannot be undone runs over windows of exactly its length; any other choice is answered with the reason.
-4. A graph that says its time is free may hold a loop that was unrolled for one length: it does not run below it, and
-   what lies beyond it is not heard, at least not by the loop. It is taken as fixed to that length.
+4. A graph that says its time is free may have been made for one length all the same: it runs at no other, or a loop in
+   it was unrolled, which does not hear what lies beyond. It is taken as fixed to that length.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from export.frontends.doubles import doubled, evaluator
 from export.frontends.sequence import PROOF_LENGTHS, Run, Sequence
 from export.graph import Array, Input, first_line, floats, session
 
-LONGEST = 4096
-"""Length up to which a frozen loop is looked for in a graph that says its time is free."""
+LONGEST = 2048
+"""Length up to which the one is looked for at which a graph runs that says its time is free."""
 
 
 def freed(sequence: Sequence) -> Sequence:
@@ -33,7 +33,7 @@ def freed(sequence: Sequence) -> Sequence:
     if window is None:
         return sequence
     if sequence.window is None:
-        note = f"its input says that time is free, but a loop in it was unrolled over {window} steps"
+        note = f"its input says that time is free, but its nodes were made for {window} steps"
         sequence = replace(sequence, window=window, notes=[*sequence.notes, note])
     elif _is_free(sequence, window) and not unrolled.unrolled_over(sequence.model, sequence.inputs, window):  # 1
         return replace(sequence, notes=[*sequence.notes, f"the time axis was fixed at {window} steps and was set free"])
@@ -111,8 +111,9 @@ def _frozen_at(sequence: Sequence) -> int | None:
     length = PROOF_LENGTHS[0]
     while _hears(sequence, length, 0) is None and length <= LONGEST:
         length *= 2
-    if length > LONGEST:
-        return None
+    if length > LONGEST:  # nodes that hold one length run at no other
+        only = (each for each in range(1, LONGEST + 1) if _hears(sequence, each, 0) is not None)
+        return next(only, None)
     counted = unrolled.unrolled_over(sequence.model, sequence.inputs, length)
     if counted or _hears(sequence, 2 * length, length) is not False or not _hears(sequence, 2 * length, 0):
         return counted or None

@@ -7,7 +7,8 @@ one Scan each. No layer is looked for and no name is read: T groups of nodes tha
 2. steps.py: where time runs, and where single steps are taken out of it.
 3. turns.py, compare.py: the groups, one a turn, compared with one of them.
 4. loop.py: the Scan in their place. A layer on top of it then has a value with time again: back to 2.
-5. At the fixed length the result equals the original, in float32 and in float64, and it runs at others.
+5. batch.py: several sequences side by side, where the rest of the model allows it.
+6. At the fixed length the result equals the original, in float32 and in float64, and it runs at others.
 
 What remains fixed is refused, by node.
 """
@@ -25,7 +26,7 @@ from onnx_ir.passes import common
 from export.errors import ExportError
 from export.frontends.doubles import evaluator
 from export.graph import Array, Input, StreamGraph, first_line, floats, session
-from export.unrolled import loop, steps
+from export.unrolled import batch, loop, steps
 from export.unrolled.compare import UnlikeError
 from export.unrolled.prepare import Keys, prepared
 from export.unrolled.turns import Turns, components
@@ -59,10 +60,14 @@ def rolled(model: onnx.ModelProto, inputs: tuple[Input, ...], length: int) -> tu
         value.shape = ir.Shape(["time" if dim == -1 else dim for dim in given.shape])
     for value in stream.graph.outputs:
         value.shape = None
-    for value in (v for node in stream.graph for v in node.outputs):
+    for value in (v for node in stream.graph.all_nodes() for v in node.outputs):
+        value.shape = None
+    for value in (v for graph in stream.model.graphs() if graph is not stream.graph for v in graph.inputs):
         value.shape = None
     result = ir.to_proto(stream.model)
-    _prove(original, result, inputs, length)  # 5
+    if count:
+        result = batch.widened(result, inputs)  # 5
+    _prove(original, result, inputs, length)  # 6
     return result, count
 
 

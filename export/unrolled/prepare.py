@@ -6,6 +6,7 @@
 3. What changes nothing goes: a cast to the same type, a reshape or slice to the same shape, a choice that always falls
    the same way, a concatenation of one.
 4. What is computed twice from the same values is computed once.
+5. A buffer filled step by step is the concatenation of what fills it (scatter.py).
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from onnx_ir.passes import common
 
 from export.graph import Array, Input, StreamGraph, constant_of, probe
 from export.passes import clean, time_axis
+from export.unrolled import scatter
 
 SAME_SHAPE = {"Reshape", "Expand", "Squeeze", "Unsqueeze", "Flatten"}
 """Ops that change nothing where the shape stays as it was."""
@@ -41,6 +43,7 @@ def prepared(model: onnx.ModelProto, inputs: tuple[Input, ...], length: int) -> 
             _constant(stream.graph, value, array)  # 2
     common.RemoveUnusedNodesPass()(stream.model)
     _simplify(stream.graph)
+    scatter.apply(stream.graph)  # 5
     common.RemoveUnusedNodesPass()(stream.model)
     return stream
 
@@ -73,9 +76,9 @@ class Keys:
     def _attribute(item: tuple[str, ir.Attr]) -> tuple[str, str]:
         name, attribute = item
         value = attribute.value
-        if isinstance(value, ir.TensorProtocol):
+        if attribute.type == ir.AttributeType.TENSOR:
             value = (str(value.dtype), tuple(value.shape), value.numpy().tobytes())
-        elif isinstance(value, ir.Graph):
+        elif attribute.type == ir.AttributeType.GRAPH:
             value = id(value)
         return name, repr(value)
 

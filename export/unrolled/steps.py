@@ -135,6 +135,8 @@ def _entries(node: ir.Node, found: Walk) -> list[ir.Value]:
     axis, entries, rest = integer(node, "axis", 0), [], [v for v in node.inputs if v is not None]
     while rest:
         value = rest.pop(0)
+        if value.const_value is not None and 0 in shape(value):
+            continue
         inner = value.producer() if value in found.level and value not in found.steps else None
         nested = inner is not None and inner.op_type == "Concat" and len(shape(value)) > axis
         if inner is not None and nested and integer(inner, "axis", 0) == axis and len(inner.inputs) <= LEAST - 1:

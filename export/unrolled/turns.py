@@ -249,7 +249,7 @@ class Turns:
         seen = set()
         while rest:
             value, reader = rest.pop()
-            if value in seen or value.const_value is not None:
+            if value in seen or value not in self.level:  # what is no step is there behind the loop as it is
                 continue
             seen.add(value)
             turn, node = self.level.get(value), value.producer()
