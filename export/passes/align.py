@@ -7,7 +7,7 @@ from dataclasses import replace
 import onnx_ir as ir
 
 from export.graph import StreamGraph
-from export.passes import buffers, convolution, padding, pairs, recurrent
+from export.passes import buffers, convolution, padding, pairs
 
 
 def apply(stream: StreamGraph) -> bool:
@@ -15,7 +15,7 @@ def apply(stream: StreamGraph) -> bool:
     changed = _outputs(stream)
     for node in list(stream.graph):
         output = next((value for value in node.outputs if value in stream.timing), None)
-        claimed = node.op_type in recurrent.OPS or convolution.claims(stream, node) or pairs.claims(stream, node)
+        claimed = convolution.claims(stream, node) or pairs.claims(stream, node)
         if output is None or claimed or padding.claims(stream, node):
             continue
         for index, value in enumerate(node.inputs):

@@ -4,7 +4,9 @@
 2. Its initial state must be a constant (or absent: zero), or held; that is the state's value at reset.
 3. Its last state leaves the graph. Where the model itself reads the last state (a last-step head), it reads on from
    there: at every step, the last state is that step's.
-4. Where the input comes late, the state waits for the first entry that exists.
+4. Where the input comes late, the state waits for the first entry that exists. If that may stand in the middle of a
+   step that takes several, the op is taken apart into one for each of them. An input that is early, because it is
+   padded before the first frame, is made to wait (align.py).
 """
 
 from __future__ import annotations
@@ -28,19 +30,30 @@ INITIAL = 5
 def timing(stream: StreamGraph, node: ir.Node) -> Timing:
     """Return the outputs' timing: as the input's, made of all frames before. Raises ExportError (see 1)."""
     _check(stream, node)
-    x = node.inputs[0]
-    if x is None or stream.timing[x].delay < 0:
-        raise node_error(str(node.name), node.op_type, "its input is padded before the first frame.")
-    return replace(stream.timing[x], first=None)
+    entering = stream.timing[node.inputs[0]]  # type: ignore[index]
+    if entering.delay < 0 < entering.offset:
+        raise node_error(
+            str(node.name), node.op_type, "its input is padded before the first frame and so longer than the sequence."
+        )
+    return replace(entering, delay=max(0, entering.delay), first=None)
 
 
 def apply(stream: StreamGraph) -> bool:
     """Make the states of all recurrent ops explicit."""
     nodes = [node for node in stream.graph if node.op_type in OPS and node.domain in ("", "ai.onnx")]
     for number, node in enumerate(nodes):
-        exists = _existing(stream, node)
-        for position, letter in enumerate(OPS[node.op_type]):
-            _add_state(stream, node, f"{node.op_type.lower()}{number}.{letter}", position, exists)
+        name = f"{node.op_type.lower()}{number}"
+        states = [_enter(stream, node, f"{name}.{letter}", at) for at, letter in enumerate(OPS[node.op_type])]
+        x = node.inputs[0]
+        timing = stream.timing[x]  # type: ignore[index]
+        exists = buffers.valid(stream, node, timing, ending=False) if timing.delay > 0 else None
+        entries = stream.frames_per_step // timing.stride
+        if exists is not None and timing.delay % entries:
+            _take_apart(stream, node, states, exists, entries)  # 4
+            continue
+        first = None if exists is None else buffers.cut(stream, node, exists, 0, 0, 1)
+        for at, state in enumerate(states):
+            _leave(stream, node, state, at, first)
     return bool(nodes)
 
 
@@ -60,19 +73,8 @@ def _check(stream: StreamGraph, node: ir.Node) -> None:
         raise node_error(name, node.op_type, "it does not run over the time axis of the input.")  # 1
 
 
-def _existing(stream: StreamGraph, node: ir.Node) -> ir.Value | None:
-    """Return bool[1], whether this step's input exists in the original; None where it always does."""
-    x = node.inputs[0]
-    if x is None or stream.timing[x].delay == 0:
-        return None
-    timing = stream.timing[x]
-    if timing.delay % (stream.frames_per_step // timing.stride):
-        raise node_error(str(node.name), node.op_type, "its input comes late by less than a whole step.")
-    inside = buffers.valid(stream, node, timing, ending=False)
-    return buffers.cut(stream, node, inside, 0, 0, 1)
-
-
-def _add_state(stream: StreamGraph, node: ir.Node, name: str, position: int, exists: ir.Value | None) -> None:
+def _enter(stream: StreamGraph, node: ir.Node, name: str, position: int) -> ir.Value:
+    """Make one initial state a state of the step (2)."""
     hidden = _hidden_size(node, position)
     while len(node.inputs) <= INITIAL + position:
         node.resize_inputs(len(node.inputs) + 1)
@@ -83,23 +85,56 @@ def _add_state(stream: StreamGraph, node: ir.Node, name: str, position: int, exi
     initial = np.zeros(shape, np.float32)
     held = given.name if given is not None and given.name in stream.held else None
     if given is not None and held is None:
-        content = constant_of(given)  # 2
+        content = constant_of(given)
         if content is None:
             raise node_error(str(node.name), node.op_type, "its initial state is computed from the data.")
         initial = np.broadcast_to(np.asarray(content, np.float32), shape).copy()
     entering = stream.add_state(name, initial, held)
     node.replace_input_with(INITIAL + position, entering)
+    return entering
+
+
+def _leave(stream: StreamGraph, node: ir.Node, entering: ir.Value, position: int, exists: ir.Value | None) -> None:
+    """Let one last state leave the step (3)."""
     output = 1 + position
     if len(node.outputs) <= output:
         node.resize_outputs(output + 1)
     leaving = node.outputs[output]
-    leaving.name = leaving.name or stream.new_name(f"{name}.last")
+    leaving.name = leaving.name or stream.new_name(f"{entering.name}.last")
     if exists is not None:
         leaving = _append(stream, "Where", [exists, leaving, entering])  # 4
     elif leaving.is_graph_output():
         # The model itself ends in the last state: the state leaves under a name of its own beside it.
         leaving = _append(stream, "Identity", [leaving])
-    stream.leave(entering, leaving)  # 3
+    stream.leave(entering, leaving)
+
+
+def _take_apart(stream: StreamGraph, node: ir.Node, states: list[ir.Value], exists: ir.Value, entries: int) -> None:
+    """Put one op for each entry of a step in the place of one op for all (4)."""
+    if any(value.uses() or value.is_graph_output() for value in node.outputs[1:]):
+        raise node_error(str(node.name), node.op_type, "its input comes late by less than a whole step.")
+    x, axis = node.inputs[0], integer(node, "layout", 0)
+    carried, given = states, []
+    for entry in range(entries):
+        part = buffers.cut(stream, node, x, axis, entry, entry + 1)  # type: ignore[arg-type]
+        inputs = [part, *node.inputs[1:INITIAL], *carried, *node.inputs[INITIAL + len(states) :]]
+        copy = ir.node(node.op_type, inputs, num_outputs=1 + len(states))
+        copy.attributes.update(node.attributes)
+        copy.name = stream.new_name(f"{node.name}.{entry}")
+        for value, letter in zip(copy.outputs, "yhc", strict=False):
+            value.name = stream.new_name(f"{copy.name}.{letter}")
+        stream.graph.insert_before(node, copy)
+        here = buffers.cut(stream, node, exists, 0, entry, entry + 1)
+        pairs = zip(copy.outputs[1:], carried, strict=True)
+        carried = [buffers.chosen(stream, node, here, new, old) for new, old in pairs]
+        given.append(copy.outputs[0])
+    whole, old = buffers.emit(stream, node, "Concat", given, axis=axis), node.outputs[0]
+    whole.shape, whole.type = old.shape, old.type
+    stream.time[whole], stream.timing[whole] = axis, stream.timing[old]
+    old.replace_all_uses_with(whole, replace_graph_outputs=True)
+    for state, last in zip(states, carried, strict=True):
+        stream.leave(state, last)
+    stream.graph.remove(node, safe=True)
 
 
 def _append(stream: StreamGraph, op_type: str, inputs: list[ir.Value]) -> ir.Value:

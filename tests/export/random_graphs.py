@@ -80,6 +80,11 @@ class Builder:
         leaving = int(self.rng.integers(3, 9))
         return self.activation(self.dense(x, channels, leaving)), leaving
 
+    def shifted(self, x: str, channels: int) -> tuple[str, int]:
+        """Each step sees the step before, the first one zeros."""
+        padded = self.op("Pad", x, self.constant([0, 1, 0, 0, 0, 0]))
+        return self.op("Slice", padded, self.constant([0]), self.constant([-1]), self.constant([1])), channels
+
     def normalized(self, x: str, channels: int) -> tuple[str, int]:
         return self.norm(x, channels), channels
 
@@ -116,7 +121,8 @@ class Builder:
         if self.chance():
             y = self.op("Conv", turned, weight, bias, pads=[span - ahead, ahead], **attributes)
         else:
-            padded = self.op("Pad", turned, self.constant([0, 0, span - ahead, 0, 0, ahead]), self.constant(0.0))
+            pads = self.constant([0, 0, span - ahead, 0, 0, ahead])
+            padded = self.op("Pad", turned, pads, self.constant(0.0), mode=self.one_of("constant", "constant", "edge"))
             y = self.op("Conv", padded, weight, bias, **attributes)
         if groups > 1:
             y, leaving = self.op("Conv", y, self.weight(4, leaving, 1), self.weight(4, gain=0.3)), 4
@@ -220,10 +226,10 @@ class Builder:
 
 
 FAMILIES: dict[str, tuple[str, ...]] = {
-    "recurrent": ("cell", "cell", "pointwise", "normalized", "residual", "gated"),
+    "recurrent": ("cell", "cell", "pointwise", "normalized", "residual", "gated", "shifted"),
     "convolutional": ("convolution", "chomped", "pool", "residual", "pointwise", "image", "gated"),
     "attention": ("transformer", "attention", "pointwise", "normalized"),
-    "mixed": ("cell", "convolution", "transformer", "pool", "residual", "image", "pointwise", "normalized", "gated"),
+    "mixed": ("cell", "convolution", "transformer", "pool", "residual", "image", "normalized", "gated", "shifted"),
 }
 
 

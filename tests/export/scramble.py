@@ -160,20 +160,60 @@ class Scrambler:
             yield helper.make_node("Identity", [total], node.output)
 
     def _gru(self, node: onnx.NodeProto) -> Nodes:
-        yield from self._batch_first(node)
+        """A recurrent op as a Scan of its equations, or with its zero state written out."""
+        attributes = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
+        if self.chance(0.6):
+            yield from self._scan(node, attributes)
+            return
+        inputs = [*node.input, *[""] * (5 - len(node.input))]
+        states = 2 if node.op_type == "LSTM" else 1
+        zero = np.zeros((1, 1, attributes["hidden_size"]), np.float32)
+        copy = onnx.NodeProto()
+        copy.CopyFrom(node)
+        copy.input[:] = [*inputs, *(self.constant(zero) for _ in range(states))]
+        yield copy
 
     _lstm = _rnn = _gru
 
-    def _batch_first(self, node: onnx.NodeProto) -> Nodes:
-        """A recurrent op with layout 1 is not known to every runtime, so only its initial state is written out."""
-        hidden = helper.get_node_attr_value(node, "hidden_size")
-        inputs = [*node.input, *[""] * (5 - len(node.input))]
-        states = 2 if node.op_type == "LSTM" else 1
-        inputs += [self.constant(np.zeros((1, 1, hidden), np.float32)) for _ in range(states)]
-        copy = onnx.NodeProto()
-        copy.CopyFrom(node)
-        copy.input[:] = inputs
-        yield copy
+    def _scan(self, node: onnx.NodeProto, attributes: dict[str, Any]) -> Nodes:
+        hidden, kind = attributes["hidden_size"], node.op_type
+        gates = {"RNN": 1, "GRU": 3, "LSTM": 4}[kind]
+        w, r = (self.weights[name][0] for name in node.input[1:3])
+        bias = self.weights[node.input[3]][0] if len(node.input) > 3 else np.zeros(2 * gates * hidden, np.float32)
+        wb, rb = bias[: gates * hidden], bias[gates * hidden :]
+        body = Body(self)
+        x, h = body.enter("x"), body.enter("h")
+        wx = [body.linear(x, w[k * hidden : (k + 1) * hidden], wb[k * hidden : (k + 1) * hidden]) for k in range(gates)]
+        parts = [(r[k * hidden : (k + 1) * hidden], rb[k * hidden : (k + 1) * hidden]) for k in range(gates)]
+        carried = [h]
+        if kind == "RNN":
+            act = "Relu" if b"Relu" in attributes.get("activations", []) else "Tanh"
+            leaving = [body.op(act, body.op("Add", wx[0], body.linear(h, *parts[0])))]
+        elif kind == "GRU":
+            z, reset = (body.op("Sigmoid", body.op("Add", wx[k], body.linear(h, *parts[k]))) for k in range(2))
+            if attributes.get("linear_before_reset"):
+                inner = body.op("Mul", reset, body.linear(h, *parts[2]))
+            else:
+                inner = body.linear(body.op("Mul", reset, h), *parts[2])
+            n = body.op("Tanh", body.op("Add", wx[2], inner))
+            kept = body.op("Sub", self.constant(np.float32(1)), z)
+            leaving = [body.op("Add", body.op("Mul", kept, n), body.op("Mul", z, h))]
+        else:
+            c = body.enter("c")
+            carried.append(c)
+            i, o, f, g = (
+                body.op("Tanh" if k == 3 else "Sigmoid", body.op("Add", wx[k], body.linear(h, *parts[k])))
+                for k in range(4)
+            )
+            cell = body.op("Add", body.op("Mul", f, c), body.op("Mul", i, g))
+            leaving = [body.op("Mul", o, body.op("Tanh", cell)), cell]
+        graph = body.graph([*carried, x], leaving)
+        zeros = [self.constant(np.zeros((1, hidden), np.float32)) for _ in carried]
+        rows = self.new()
+        yield helper.make_node(
+            "Scan", [*zeros, node.input[0]], [*(self.new() for _ in carried), rows], body=graph, num_scan_inputs=1
+        )
+        yield helper.make_node("Unsqueeze", [rows, self.constant(np.array([1]))], [node.output[0]])
 
     # ---- detours
 
@@ -213,7 +253,8 @@ class Scrambler:
 
     def _constants(self) -> None:
         """Write some weights as Constant nodes."""
-        kept, read = [], {name for node in self.graph.node for name in node.input}
+        inside = [inner for node in self.graph.node for a in node.attribute for inner in a.g.node]
+        kept, read = [], {name for node in (*self.graph.node, *inside) for name in node.input}
         for tensor in list(self.graph.initializer):
             if tensor.name not in read:
                 continue
@@ -226,17 +267,47 @@ class Scrambler:
 
     def _names(self) -> None:
         """Give everything a name that says nothing, and nodes none at all or all the same."""
-        names = {name for node in self.graph.node for name in (*node.input, *node.output) if name}
-        names |= {value.name for value in (*self.graph.input, *self.graph.output)}
+        graphs = [self.graph, *(a.g for node in self.graph.node for a in node.attribute if a.HasField("g"))]
+        names = {name for graph in graphs for node in graph.node for name in (*node.input, *node.output) if name}
+        names |= {value.name for graph in graphs for value in (*graph.input, *graph.output)}
         order = self.rng.permutation(len(names))
         new = {name: f"q{place}" for name, place in zip(sorted(names), order, strict=True)}
-        for node in self.graph.node:
-            node.name = ""
-            node.input[:] = [new.get(name, name) for name in node.input]
-            node.output[:] = [new.get(name, name) for name in node.output]
-        for value in (*self.graph.input, *self.graph.output, *self.graph.initializer):
-            value.name = new.get(value.name, value.name)
+        for graph in graphs:
+            for node in graph.node:
+                node.name = ""
+                node.input[:] = [new.get(name, name) for name in node.input]
+                node.output[:] = [new.get(name, name) for name in node.output]
+            for value in (*graph.input, *graph.output, *graph.initializer):
+                value.name = new.get(value.name, value.name)
         del self.graph.value_info[:]
+
+
+class Body:
+    """The graph that a Scan runs each round; its weights stand outside."""
+
+    def __init__(self, outer: Scrambler) -> None:
+        self.outer = outer
+        self.nodes: list[onnx.NodeProto] = []
+
+    def enter(self, name: str) -> str:
+        return f"{self.outer.new()}.{name}"
+
+    def op(self, op_type: str, *inputs: str) -> str:
+        name = self.outer.new()
+        self.nodes.append(helper.make_node(op_type, inputs, [name]))
+        return name
+
+    def linear(self, x: str, weight: np.ndarray[Any, Any], bias: np.ndarray[Any, Any]) -> str:
+        product = self.op("MatMul", x, self.outer.constant(np.ascontiguousarray(weight.T)))
+        return self.op("Add", product, self.outer.constant(np.array(bias)))
+
+    def graph(self, entering: list[str], leaving: list[str]) -> onnx.GraphProto:
+        given = [*leaving, self.op("Identity", leaving[0])]
+        sides = [
+            [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in names]
+            for names in (entering, given)
+        ]
+        return helper.make_graph(self.nodes, "round", *sides)
 
 
 def scrambled(model: onnx.ModelProto, seed: int) -> onnx.ModelProto:

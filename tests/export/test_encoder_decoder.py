@@ -34,7 +34,7 @@ class Positions(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.source, self.target = nn.Embedding(models.SOURCE_WORDS, 16), nn.Embedding(models.TARGET_WORDS, 16)
-        self.places = nn.Embedding(300, 16)
+        self.places = nn.Embedding(64, 16)
         self.body = nn.Transformer(16, 2, 1, 2, 24, dropout=0.0, batch_first=True)
         self.head = nn.Linear(16, models.TARGET_WORDS)
 
