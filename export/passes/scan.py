@@ -10,8 +10,8 @@
    padded before the first frame, is made to wait (align.py).
 6. A scan input that depends on the length alone holds positions; its rows come from the clock (see tables.py).
 
-A body that adds up without anything fading away is the model's own doing, as a recurrent layer's state is: it is
-carried on as the model has it, and in its precision.
+7. A body that adds up, from which nothing fades, is the model's own doing, as any recurrent layer's state is: it is
+   carried on as the model has it and in its precision, in which a step counts ever less. That is told.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import numpy as np
 import onnx_ir as ir
 
 from export.errors import ExportError, node_error
-from export.graph import StreamGraph, Timing, captured, constant_of, integer, ints, sizes
+from export.graph import StreamGraph, Timing, captured, constant_of, integer, ints, reads, sizes
 from export.passes import buffers, tables
 
 
@@ -99,6 +99,13 @@ def _write_out(stream: StreamGraph, node: ir.Node, name: str) -> None:
         if old in stream.time:
             stream.time[new], stream.timing[new] = axis, stream.timing[old]
         _stand_in(stream, old, new)
+    for state, entering, leaves in zip(states, parts.body.inputs, parts.body.outputs, strict=False):
+        floating = state.type is not None and state.type.dtype.is_floating_point()
+        if floating and _adds_up(entering, leaves):  # 7
+            stream.notes.append(
+                f"the state '{str(state.name).removesuffix('.in')}' is a sum from which nothing fades: in a stream "
+                "that is never reset, a step is too small to change it in the end"
+            )
     for state, last, value in zip(states, parts.last, carried, strict=True):  # 4
         unread = value.producer() is not None and not value.is_graph_output() and not last.is_graph_output()
         _stand_in(stream, last, value)
@@ -146,6 +153,25 @@ def _copy(stream: StreamGraph, before: ir.Node, body: ir.Graph, entering: list[i
             value.name = stream.new_name(f"{before.name}.{value.name}") if value.name else value.name
         stream.graph.insert_before(before, node)
     return results
+
+
+def _adds_up(inner: ir.Value, after: ir.Value) -> bool:
+    """Return whether what is carried on is what was carried plus something that has no part of it."""
+    node = after.producer()
+    while node is not None and node.op_type == "Identity" and node.inputs[0] is not None:
+        node = node.inputs[0].producer()
+    if node is None or node.op_type != "Add" or inner not in node.inputs:
+        return False
+    waiting, seen = [value for value in node.inputs if value is not None and value is not inner], {inner}
+    while waiting:
+        value = waiting.pop()
+        if value is inner:
+            return False
+        made = value.producer()
+        if made is not None and value not in seen and made.graph is node.graph:
+            waiting.extend(reads(made))
+        seen.add(value)
+    return len({*node.inputs}) > 1
 
 
 def _stand_in(stream: StreamGraph, old: ir.Value, new: ir.Value) -> None:

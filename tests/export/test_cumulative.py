@@ -170,6 +170,8 @@ def scanned_diagonal(u: Tensor, _q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 def test_a_memory_as_a_recurrence_streams(layer: Any, tmp_path: Path) -> None:
     bundle = check(Layer(layer), tmp_path)
     assert bundle.manifest.graphs[0].max_steps is None
+    told = (tmp_path / "b" / "report.md").read_text("utf-8").count("a sum from which nothing fades")
+    assert told == (2 if layer is scripted_attention else 0)
 
 
 @pytest.mark.parametrize("layer", [normalized, summed, exclusive])

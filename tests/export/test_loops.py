@@ -13,6 +13,7 @@ from models import FEATURES, example, walks
 from onnx import TensorProto, helper, numpy_helper
 from scans import node, scramble, value, whole
 from torch import Tensor, nn
+from torch._higher_order_ops.scan import scan as torch_scan
 
 import edgeseq
 import export
@@ -191,6 +192,56 @@ def test_a_loop_runs_over_whole_windows(tmp_path: Path) -> None:
     with torch.no_grad():
         expected = [module(torch.from_numpy(x[None, end - 8 : end]))[0, -1].numpy() for end in range(8, 31)]
     np.testing.assert_allclose(model.run(x)[7:], expected, atol=2e-6)
+
+
+class WrittenOut(nn.Module):
+    """An LSTM whose whole module is scripted: two carried values, the first layer's outputs read from a list."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.cell, self.above = nn.LSTMCell(FEATURES, HIDDEN), nn.LSTMCell(HIDDEN, HIDDEN)
+        self.head = nn.Linear(HIDDEN, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h, c = torch.zeros(x.shape[0], 6), torch.zeros(x.shape[0], 6)
+        below: list[Tensor] = []
+        for t in range(x.shape[1]):
+            h, c = self.cell(x[:, t], (h, c))
+            below.append(h)
+        h, c = torch.zeros(x.shape[0], 6), torch.zeros(x.shape[0], 6)
+        outputs: list[Tensor] = []
+        for t in range(len(below)):
+            h, c = self.above(below[t], (h, c))
+            outputs.append(h)
+        return self.head(torch.stack(outputs, dim=1))
+
+
+class HigherOrder(nn.Module):
+    """PyTorch's own scan, which its newer exporter writes as ONNX Scan."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(1)
+        self.cell, self.head = nn.GRUCell(FEATURES, HIDDEN), nn.Linear(HIDDEN, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        def step(h: Tensor, entry: Tensor) -> tuple[Tensor, Tensor]:
+            h = self.cell(entry, h)
+            return h, h.clone()
+
+        return self.head(torch_scan(step, torch.zeros(x.shape[0], HIDDEN, dtype=x.dtype), x, dim=1)[1])
+
+
+@pytest.mark.parametrize("make", [lambda: torch.jit.script(WrittenOut()), HigherOrder], ids=["scripted", "scan"])
+def test_a_module_written_out_is_quantized(make: Any, tmp_path: Path) -> None:
+    module = make().eval()
+    bundle = export.export((module, example()), tmp_path / "b", calibration=walks())
+    assert [entry.variant for entry in bundle.manifest.parity] == ["float32", "int8", "w8a16"]
+    x = walks(1, 50, seed=4)[0]
+    with torch.no_grad():
+        expected = module(torch.from_numpy(x[None]))[0].numpy()
+    np.testing.assert_allclose(edgeseq.load(bundle, variant="float32").run(x), expected, atol=2e-6)
 
 
 def written(path: Path, start: int, short: int) -> str:
