@@ -18,11 +18,11 @@ HELP = """\
 Turns a trained sequence model into a stateful one-step model, quantizes it, and proves that it still computes the same
 before anything is written.
 
-SOURCE is a .onnx file, or FILE.py:FUNCTION, a function without arguments that returns (module, example): a PyTorch
-module and one example input, [batch, time, features].
+SOURCE is a .onnx or .keras file, or FILE.py:FUNCTION, a function without arguments that returns (module, example): a
+PyTorch module and one example input, [batch, time, features].
 
 examples:
-  edgeseq export model.py:trained --output my-bundle --calibration frames.npz
+  edgeseq export model.py:trained --weights trained.pt --output my-bundle --calibration frames.npz
   edgeseq export model.onnx --output my-bundle --variants float32 --time-axis 1
   edgeseq export model.onnx --output my-bundle --about about.toml --json
 
@@ -32,7 +32,7 @@ about.toml says what the model file cannot: name, version, [stream] with its cha
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("source", metavar="SOURCE", help=".onnx file, or file.py:function")
+    parser.add_argument("source", metavar="SOURCE", help=".onnx or .keras file, or file.py:function")
     parser.add_argument("--output", type=Path, required=True, metavar="BUNDLE", help="folder to write")
     parser.add_argument(
         "--variants",
@@ -59,6 +59,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--max-steps", type=int, metavar="N", help="frames after which the stream is reset, for learned positions"
     )
     parser.add_argument("--input", metavar="NAME", help="the input that carries the frames")
+    parser.add_argument(
+        "--example", type=Path, metavar="FILE",
+        help=".npy (.npz by names) of an ONNX model's input, where the file leaves its number of features open",
+    )  # fmt: skip
+    parser.add_argument(
+        "--weights", type=Path, metavar="FILE", help="a PyTorch module's state_dict, saved with torch.save"
+    )
     parser.add_argument("--time-axis", type=int, metavar="AXIS", help="the input's axis along which time runs")
     parser.add_argument("--about", type=Path, metavar="FILE", help="TOML with name, stream, features, output, decider")
     parser.add_argument("--default", metavar="VARIANT", help="the variant that `auto` loads (default: int8)")
@@ -79,7 +86,8 @@ def main(args: argparse.Namespace) -> int:
         "calibration": args.calibration, "variants": variants,
         "state": args.state, "window": args.window, "restart": args.restart,
         "attention_window": args.attention_window, "max_steps": args.max_steps, "input": args.input,
-        "time_axis": args.time_axis, "about": args.about, "default": args.default,
+        "time_axis": args.time_axis, "example": args.example, "weights": args.weights, "about": args.about,
+        "default": args.default,
     }  # fmt: skip
     # The source is the user's code and may print; stdout is for the result alone.
     with contextlib.redirect_stdout(sys.stderr):

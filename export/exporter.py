@@ -21,6 +21,7 @@ from export import choices, diagram, encoder_decoder, frames, origin, parity, re
 from export.about import About
 from export.errors import ExportError, NoIntegerForm, OptionError
 from export.frontends import EncoderDecoder, Sequence, load
+from export.frontends.example import Example
 from export.progress import Progress, counted, silent
 from export.quantize.reference import Interpreter
 from export.variants import KNOWN, Maker, Variant, describe
@@ -29,7 +30,7 @@ from export.writers import bundle as writer
 if TYPE_CHECKING:
     import torch
 
-    Example = torch.Tensor | tuple[torch.Tensor, ...]
+    Tensors = torch.Tensor | tuple[torch.Tensor, ...]
 
 Evaluate = Callable[[StepModel], Mapping[str, float]]
 Frames = NDArray[np.float32]
@@ -37,7 +38,7 @@ GOLDEN_STEPS = 1000
 
 
 def export(
-    source: str | Path | tuple[torch.nn.Module, Example],
+    source: str | Path | tuple[torch.nn.Module, Tensors],
     output: str | Path,
     *,
     calibration: str | Path | Items[Frames] | None = None,
@@ -47,6 +48,8 @@ def export(
     restart: int | None = None,
     attention_window: int | None = None,
     max_steps: int | None = None,
+    example: Example | None = None,
+    weights: str | Path | None = None,
     input: str | None = None,  # noqa: A002 - the command's option of that name
     time_axis: int | None = None,
     about: About | str | Path | None = None,
@@ -60,7 +63,8 @@ def export(
     float32[T, features], one array a sequence, or a file of them; without it seeded normal frames stand in, which
     fits standardized features only. state, window, restart: what to make of a model trained on windows of frames (see
     choices.py); one of them at most. attention_window: how many steps attention without a band sees. max_steps: after
-    how many frames at most the stream is reset. default: the variant that `auto` loads (int8 where there is one).
+    how many frames at most the stream is reset. example: of an ONNX model's input: array, arrays by name, or a file.
+    weights: a file with a PyTorch module's state_dict. default: the variant that `auto` loads, int8 where there is one.
     evaluate: gives a variant's accuracy on the task, for bundle.toml. progress: is told the stage and how far it is
     (see progress.py). Raises ExportError naming the node that cannot stream, or the variant that misses its tolerance;
     nothing is left at `output` then.
@@ -70,7 +74,7 @@ def export(
     writer.check(output)
     described = about if isinstance(about, About) else abouts.read(Path(about)) if about is not None else About()
     progress("reading the model")
-    loaded = _load(source, input, time_axis)
+    loaded = _load(source, input_name=input, time_axis=time_axis, example=example, weights=weights)
     if isinstance(loaded, EncoderDecoder):
         choices.exclude(
             "an encoder-decoder", calibration=calibration, state=state, window=window, restart=restart,
@@ -190,14 +194,20 @@ def _check_variants(variants: Items[str], default: str | None) -> None:
 
 
 def _load(
-    source: str | Path | tuple[torch.nn.Module, Example], input_name: str | None, axis: int | None
+    source: str | Path | tuple[torch.nn.Module, Tensors],
+    *,
+    input_name: str | None,
+    time_axis: int | None,
+    example: Example | None,
+    weights: str | Path | None,
 ) -> Sequence | EncoderDecoder:
     if isinstance(source, str | Path):
-        return load(str(source), input_name=input_name, time_axis=axis)
+        return load(str(source), input_name=input_name, time_axis=time_axis, example=example, weights=weights)
+    choices.exclude("a module that comes with its example and its weights", example=example, weights=weights)
     from export.frontends import torch as frontend  # noqa: PLC0415 - PyTorch loads only for PyTorch sources
 
-    module, example = source
-    return frontend.from_module(module, example, type(module).__name__, "", time_axis=axis)
+    module, tensors = source
+    return frontend.from_module(module, tensors, type(module).__name__, "", time_axis=time_axis)
 
 
 def _check_described(described: About, sequence: Sequence) -> None:

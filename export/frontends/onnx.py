@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from collections.abc import Sequence as Items
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
@@ -13,6 +14,7 @@ from onnx import TensorProto, numpy_helper
 
 from export.errors import ExportError, node_error
 from export.frontends import encoder_decoder, fixed, lengths, onnx_recurrent
+from export.frontends import example as examples
 from export.frontends.doubles import evaluator
 from export.frontends.encoder_decoder import EncoderDecoder
 from export.frontends.lengths import Lengths
@@ -27,8 +29,10 @@ ELEMENTS: dict[int, Literal["float32", "int64"]] = {TensorProto.FLOAT: "float32"
 BATCH_WORDS = ("batch", "n", "b")
 
 
-def load(path: Path, *, input_name: str | None, time_axis: int | None) -> Sequence | EncoderDecoder:
-    """Load an ONNX sequence model; the source of an encoder-decoder is its first input.
+def load(
+    path: Path, *, input_name: str | None, time_axis: int | None, example: Mapping[str, Array] | None = None
+) -> Sequence | EncoderDecoder:
+    """Load an ONNX sequence model; the source of an encoder-decoder is its first input. example: by inputs' names.
 
     Raises ExportError saying what is wrong with it.
     """
@@ -36,9 +40,10 @@ def load(path: Path, *, input_name: str | None, time_axis: int | None) -> Sequen
     _check_nodes(model)
     notes: list[str] = []
     chosen = _choose_inputs(path, model, input_name)
-    counts = _find_lengths(path, model, chosen, time_axis)
+    known = examples.chosen(example, [value.name for value in chosen]) if example else {}
+    counts = _find_lengths(path, model, chosen, time_axis, known)
     taken = [value for value in chosen if all(value.name != count.name for count in counts)]
-    inputs, window = _inputs(path, model, taken, time_axis, notes)
+    inputs, window = _inputs(path, model, taken, time_axis, known, notes)
     try:
         engine = evaluator(model)
     except Exception as cause:
@@ -74,13 +79,21 @@ def load(path: Path, *, input_name: str | None, time_axis: int | None) -> Sequen
     return sequence
 
 
-def _inputs(
-    path: Path, model: onnx.ModelProto, values: Items[onnx.ValueInfoProto], time_axis: int | None, notes: list[str]
+def _inputs(  # noqa: PLR0917 - two calls, above and below
+    path: Path,
+    model: onnx.ModelProto,
+    values: Items[onnx.ValueInfoProto],
+    time_axis: int | None,
+    known: Mapping[str, Array],
+    notes: list[str],
 ) -> tuple[list[Input], int | None]:
     """Describe the inputs of frames, their batch set to 1 and their time free; return how long they were fixed, too."""
     inputs, windows = [], []
     for value in values:
         dims = _dims(path, value)
+        if value.name in known:
+            tokens = value.type.tensor_type.elem_type == TensorProto.INT64
+            dims = examples.filled(value.name, dims, tokens, known[value.name], time_axis)
         axis = _choose_axis(path, value, dims, time_axis, notes)
         shape = tuple(-1 if i == axis else dim if isinstance(dim, int) else 1 for i, dim in enumerate(dims))
         # Each time by itself at first: onnxruntime takes axes of one name for equally long.
@@ -98,7 +111,11 @@ def _inputs(
 
 
 def _find_lengths(
-    path: Path, model: onnx.ModelProto, values: Items[onnx.ValueInfoProto], time_axis: int | None
+    path: Path,
+    model: onnx.ModelProto,
+    values: Items[onnx.ValueInfoProto],
+    time_axis: int | None,
+    known: Mapping[str, Array],
 ) -> list[Lengths]:
     """Return the inputs that are lengths, their shapes set. Raises ExportError for other integers than tokens."""
     ranks = {value.name: len(value.type.tensor_type.shape.dim) for value in values}
@@ -108,7 +125,7 @@ def _find_lengths(
         return []
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
-    inputs, found = _inputs(path, copy, others, time_axis, [])[0], []
+    inputs, found = _inputs(path, copy, others, time_axis, known, [])[0], []
     for value in maybe:
         _fix_shape(copy, value.name, (1,) * ranks[value.name])
         kind = lengths.ELEMENTS[value.type.tensor_type.elem_type]
@@ -278,7 +295,9 @@ def _choose_axis(
         notes.append(f"time was taken to be axis 1 of '{value.name}' {dims}; --time-axis says otherwise")
     features = next((dim for place, dim in reversed(list(enumerate(dims))) if place != axis), 1)
     if not isinstance(features, int) and not (matrix and tokens):
-        raise ExportError(f"{path}: the number of features of '{value.name}' is not fixed (shape {dims}).")
+        raise ExportError(
+            f"{path}: the number of features of '{value.name}' is not fixed (shape {dims}): say it with --example."
+        )
     size = dims[1 if axis == 0 else 0] if len(dims) > 1 else 1
     if not (matrix and not tokens) and isinstance(size, int) and size != 1:
         raise ExportError(

@@ -28,7 +28,7 @@ import onnx
 import torch
 
 from export.errors import ExportError
-from export.frontends import encoder_decoder
+from export.frontends import encoder_decoder, torch_weights
 from export.frontends.encoder_decoder import EncoderDecoder
 from export.frontends.lengths import Lengths, derive, inserted, proven
 from export.frontends.onnx import read
@@ -44,9 +44,16 @@ TOLD = 200
 Example = torch.Tensor | tuple[torch.Tensor, ...]
 
 
-def load(path: Path, function: str, *, time_axis: int | None) -> Sequence | EncoderDecoder:
-    """Call `function` of the file, which gives (module, example), and export the module. Raises ExportError."""
+def load(
+    path: Path, function: str, *, time_axis: int | None, weights: str | Path | None = None
+) -> Sequence | EncoderDecoder:
+    """Call `function` of the file, which gives (module, example), and export the module. Raises ExportError.
+
+    weights: a file with the module's state_dict.
+    """
     module, example = _call(path, function)
+    if weights is not None:
+        torch_weights.load(module, Path(weights))
     return from_module(module, example, f"{path.name}:{function}", _sha256(path), time_axis=time_axis)
 
 
