@@ -7,6 +7,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 SHELL := /bin/sh
+# Somebody else's model that tests run; of its package the files alone are needed, not the libraries it asks for.
+MODELS := silero-vad
 
 .PHONY: help demo test check format constraints clean
 .DEFAULT_GOAL := help
@@ -52,12 +54,14 @@ $(VENV)/.demo: $(VENV)/.made pyproject.toml constraints.txt
 $(VENV)/.dev: $(VENV)/.made pyproject.toml constraints.txt
 	@echo "Installing the runtime, export and the test tools into $(VENV) (once; about 1.5 GB with PyTorch) ..."
 	@$(PIP) --editable '.[dev]'
+	@$(PIP) --no-deps $(MODELS)
 	@touch $(VENV)/.demo $@
 
 constraints:
 	rm -rf build/pins && $(PYTHON) -m venv build/pins
 	grep '^torch==' constraints.txt > build/pins/torch.txt
 	build/pins/bin/python -m pip install --quiet --constraint build/pins/torch.txt --editable '.[dev]'
+	build/pins/bin/python -m pip install --quiet --no-deps $(MODELS)
 	{ grep '^#' constraints.txt; \
 	  build/pins/bin/python -m pip freeze --all --exclude pip --exclude edgeseq --exclude-editable | sed 's/+cpu$$//'; \
 	} > build/pins/new.txt
