@@ -2,6 +2,9 @@
 
 from edgeseq.errors import ConfigError, EdgeseqError
 
+FLOAT_ALONE = "; export float32 alone."
+"""How a message ends that tells of a node without an integer form."""
+
 
 class ExportError(EdgeseqError):
     """A model that cannot become a step, or a step that does not compute what the model does."""

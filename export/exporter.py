@@ -19,7 +19,7 @@ from edgeseq.types import StepModel
 from export import about as abouts
 from export import choices, diagram, encoder_decoder, frames, origin, parity, reference, refusals, report
 from export.about import About
-from export.errors import ExportError, NoIntegerForm, OptionError
+from export.errors import FLOAT_ALONE, ExportError, NoIntegerForm, OptionError
 from export.frontends import EncoderDecoder, Sequence, load
 from export.frontends.example import Example
 from export.progress import Progress, counted, silent
@@ -103,6 +103,7 @@ def export(
         golden = parity.truth(sequence, known[0].frames[:GOLDEN_STEPS], choice.length)
         writer.goldens(folder, _goldens(golden, made, progress))
         entries, drifts, accuracy = _prove(made, folder, graph, known, evaluate, progress)
+        told = list(dict.fromkeys([*sequence.notes, *stream.notes, *notes]))
         manifest = Manifest(
             schema=bundles.SCHEMA,
             name=described.name or output.name,
@@ -118,11 +119,11 @@ def export(
             defaults={"ort": default or _default(made)},
             accuracy=accuracy,
             parity=entries,
-            origin=origin.of(sequence, notes),
+            origin=origin.of(sequence, told),
         )
         programs = {variant.name: variant.program for variant in made if variant.program is not None}
         pictures = diagram.pictures(before, {"step": diagram.as_step(stream)})
-        text = report.markdown(manifest, drifts, programs, [*sequence.notes, *stream.notes, *notes], pictures)
+        text = report.markdown(manifest, drifts, programs, told, pictures)
         (folder / "report.md").write_text(text, "utf-8")
         writer.manifest(folder, manifest)
         writer.sums(folder)
@@ -143,7 +144,7 @@ def _make(maker: Maker, asked: Items[str] | None, folder: Path, notes: list[str]
         except NoIntegerForm as cause:
             if asked is not None:
                 raise
-            notes.append(f"{name} was left out: {cause}")
+            notes.append(f"{name} was left out: {str(cause).removesuffix(FLOAT_ALONE)}")
             continue
         onnx.save(made[-1].model, str(folder / made[-1].file.path))
     return made

@@ -15,5 +15,5 @@ def of(model: Sequence | EncoderDecoder, notes: Items[str]) -> Origin:
     """Return the origin of a model exported here and now."""
     tools = {name: version_of(name) for name in TOOLS}
     return Origin(
-        framework=model.framework, source=model.origin, sha256=model.sha256, tools=tools, note="; ".join(notes)
+        framework=model.framework, source=model.origin, sha256=model.sha256, tools=tools, note="\n".join(notes)
     )

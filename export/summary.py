@@ -23,7 +23,7 @@ def show(bundle: Bundle, console: Console) -> None:
     console.print()
     console.print(Text(table(headings, list(_rows(bundle)), indent="")), soft_wrap=True)
     console.print()
-    for fact in (*_facts(bundle), *manifest.origin.note.split("; ")):
+    for fact in (*_facts(bundle), *manifest.origin.note.splitlines()):
         if fact:
             console.print(Text(f"- {fact}"))
     console.print()

@@ -125,7 +125,7 @@ def _memory(graph: Graph) -> str:
 def _origin(opened: Bundle) -> str:
     origin = opened.manifest.origin
     tools = ", ".join(f"{name} {version}" for name, version in origin.tools.items())
-    return "; ".join(filter(None, [f"{origin.framework}, {origin.source}", tools, origin.note]))
+    return "; ".join(filter(None, [f"{origin.framework}, {origin.source}", tools, *origin.note.splitlines()]))
 
 
 def _variants(opened: Bundle) -> str:

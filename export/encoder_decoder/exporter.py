@@ -74,7 +74,7 @@ def export(  # noqa: PLR0917 - one call, from the exporter
             graphs=graphs,
             files=files,
             defaults={"ort": VARIANT},
-            origin=origin.of(model, notes),
+            origin=origin.of(model, [*model.notes, *notes]),
         )
         writer.manifest(folder, manifest)
         writer.sums(folder)
