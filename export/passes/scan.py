@@ -103,8 +103,8 @@ def _write_out(stream: StreamGraph, node: ir.Node, name: str) -> None:
         floating = state.type is not None and state.type.dtype.is_floating_point()
         if floating and _adds_up(entering, leaves):  # 7
             stream.notes.append(
-                f"the state '{str(state.name).removesuffix('.in')}' is a sum from which nothing fades: in a stream that "
-                "is never reset, a step is too small to change it in the end"
+                f"the state '{str(state.name).removesuffix('.in')}' is a sum from which nothing fades: in a stream "
+                "that is never reset, a step is too small to change it in the end"
             )
     for state, last, value in zip(states, parts.last, carried, strict=True):  # 4
         unread = value.producer() is not None and not value.is_graph_output() and not last.is_graph_output()
