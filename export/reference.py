@@ -102,7 +102,9 @@ def _whole(sequence: Sequence, run: Piece, timing: Timing) -> Run:
         for first in range(0, total, at_once) if every_step else [total - 1]:
             count = min(at_once, total - first)
             start = max(0, (first * stride + timing.first) // stride * stride)
-            end = steps if first + count == total else min(steps, (first + count) * stride + timing.last)
+            # So far that all frames are there which the outputs are made of, and that there are as many outputs.
+            beyond = max(timing.last, -timing.offset)
+            end = steps if first + count == total else min(steps, (first + count) * stride + beyond)
             y = run(
                 [np.take(array, range(start, end), axis=axis) for array, axis in zip(x, times_in, strict=True)], start
             )

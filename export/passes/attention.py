@@ -34,12 +34,15 @@ def timing(stream: StreamGraph, node: ir.Node) -> Timing:
         if value not in stream.timing:
             continue
         before = stream.timing[value]
-        if before.delay < 0:
-            raise node_error(str(node.name), node.op_type, "its input is padded before the first frame.")
+        if before.delay < 0 < before.offset:
+            raise node_error(
+                str(node.name), node.op_type,
+                "its input is padded before the first frame and so longer than the sequence.",
+            )  # fmt: skip
         if _role(stream, node, index, value) == "key" and before.first is not None:
             before = replace(before, first=before.first - (window - 1) * before.stride)
         entering.append((value, before))
-    latest = max(before.delay for _, before in entering)
+    latest = max(0, *(before.delay for _, before in entering))
     for value, before in entering:
         if value in stream.pairs and before.delay < latest:
             raise node_error(str(node.name), node.op_type, "the values it sums come later than their weights.")

@@ -228,7 +228,7 @@ class Builder:
 FAMILIES: dict[str, tuple[str, ...]] = {
     "recurrent": ("cell", "cell", "pointwise", "normalized", "residual", "gated", "shifted"),
     "convolutional": ("convolution", "chomped", "pool", "residual", "pointwise", "image", "gated"),
-    "attention": ("transformer", "attention", "pointwise", "normalized"),
+    "attention": ("transformer", "attention", "pointwise", "normalized", "shifted"),
     "mixed": ("cell", "convolution", "transformer", "pool", "residual", "image", "normalized", "gated", "shifted"),
 }
 
