@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -294,3 +295,16 @@ def test_without_a_generate_table_the_caller_says_start_and_end(tmp_path: Path) 
     with pytest.raises(ModelError, match=r"no \[generate\] table"):
         model.generate(np.arange(5))
     assert math.isfinite(model.generate(np.arange(5), start=START, max_length=4).score)
+
+
+def test_the_documentation_tells_it_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "modeller.md").read_text("utf-8").partition("## Encoder-decoders")[2]
+    about, code = (re.search(rf"```{language}\n(.*?)```", page, re.DOTALL) for language in ("toml", "python"))
+    assert about is not None
+    assert code is not None
+    monkeypatch.chdir(tmp_path)
+    Path("about.toml").write_text(about[1])
+    export.export((made("gru"), models.tokens()), "my.bundle", about="about.toml")
+    space = {"edgeseq": edgeseq, "source": words(0, 9, models.SOURCE_WORDS), "target": words(1, 6, models.TARGET_WORDS)}
+    exec(compile(code[1], "docs/modeller.md", "exec"), space)  # noqa: S102 - the very code that readers copy
+    assert space["logits"].shape == (6, models.TARGET_WORDS)
