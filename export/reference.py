@@ -27,7 +27,7 @@ from export.frontends.doubles import evaluator, read_by
 from export.frontends.sequence import Run, Sequence
 from export.graph import Array, Pair, StreamGraph, Timing, first_line, floats, session
 from export.lengths import runs
-from export.passes import branches, buffers, clean, lengths, loops, pairs, tables, time_axis
+from export.passes import branches, buffers, clean, lengths, loops, original, pairs, time_axis
 
 Floats = NDArray[np.floating]
 Piece = Callable[[Items[Array], int], Items[Array]]
@@ -147,8 +147,7 @@ class _Banded:
         self.stream.attention_window, self.stream.max_steps = stream.attention_window, stream.max_steps
         for rule in (branches.apply, clean.apply, loops.apply, lengths.apply, time_axis.apply, pairs.apply):
             rule(self.stream)
-        original = self.stream.original or self.stream.model
-        self.positions = ir.to_proto(original)
+        self.positions = ir.to_proto(self.stream.original or self.stream.model)
         self.rows: list[_Rows] = []
         self.known: dict[tuple[str, bool], Floats] = {}
         self._change(counted=stream.counted)
@@ -241,7 +240,7 @@ class _Banded:
         for entering in self.stream.graph.inputs:
             if entering.name == name:
                 return entering
-        short, long = (tables.content(self.stream, value, length).shape[axis] for length in self.stream.probed)
+        short, long = (original.content(self.stream, value, length).shape[axis] for length in self.stream.probed)
         stride = (self.stream.probed[1] - self.stream.probed[0]) // (long - short)
         self.rows.append(_Rows(name, axis, stride, short * stride - self.stream.probed[0]))
         entering = ir.Value(name=name, shape=value.shape, type=value.type)
@@ -251,7 +250,7 @@ class _Banded:
     def _band(self, node: ir.Node, value: ir.Value, pair: Pair, window: int) -> ir.Value:
         """Put what a mask holds for the future for ages beyond the window, too, if that is one value."""
         stream = self.stream
-        held = np.moveaxis(tables.content(stream, value, stream.probed[0]), (pair.query, pair.key), (0, 1))
+        held = np.moveaxis(original.content(stream, value, stream.probed[0]), (pair.query, pair.key), (0, 1))
         future = held[np.triu_indices(len(held), 1)]
         if not np.array_equal(future, np.broadcast_to(future[:1], future.shape)):
             return value

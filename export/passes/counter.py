@@ -12,7 +12,7 @@ import numpy as np
 import onnx_ir as ir
 
 from export.graph import Array, StreamGraph, constant_of
-from export.passes import buffers, pairs, tables
+from export.passes import buffers, original, pairs
 from export.passes.pointwise import ELEMENTWISE
 
 BOUNDED = {"Sin", "Cos", "Sigmoid", "Tanh", "Mod", "Softsign", "Erf", "Clip", "HardSigmoid", "Sign"}
@@ -110,7 +110,7 @@ class _Copy:
 
     def _count(self, value: ir.Value, axis: int) -> ir.Value | None:
         """Return the clock's count in the place of a value that is one (1)."""
-        content = tables.content(self.stream, value, self.stream.probed[1])
+        content = original.content(self.stream, value, self.stream.probed[1])
         flat = content.astype(np.float64).reshape(-1) if content.dtype.kind in "fiu" else np.zeros(0)
         if len(flat) != content.shape[axis] or len(flat) < 2:  # noqa: PLR2004 - a slope takes two
             return None

@@ -14,7 +14,7 @@ import onnx_ir as ir
 
 from export.errors import node_error
 from export.graph import Array, StreamGraph, constant_of
-from export.passes import buffers, tables, time_axis
+from export.passes import buffers, original, time_axis
 
 
 def apply(stream: StreamGraph) -> bool:
@@ -53,7 +53,7 @@ def _line(stream: StreamGraph, value: ir.Value) -> tuple[Array, Array] | None:
     """Return slope and start of a value that grows with the frames by whole numbers, seen at three lengths."""
     short, long = stream.probed
     lengths = (short, (short + long) // 2, long)
-    a, b, c = (np.asarray(tables.content(stream, value, length), np.float64) for length in lengths)
+    a, b, c = (np.asarray(original.content(stream, value, length), np.float64) for length in lengths)
     slope = (c - a) / (long - short)
     start = a - slope * short
     whole = all(np.array_equal(each, np.rint(each)) for each in (slope, start))

@@ -16,28 +16,16 @@ from __future__ import annotations
 
 import numpy as np
 import onnx_ir as ir
-from onnx_ir.passes import common
 
 from export.errors import ExportError, node_error
-from export.graph import Array, Pair, StreamGraph, Timing, probe
+from export.graph import Array, Pair, StreamGraph, Timing
 from export.lengths import most_of
-from export.passes import buffers, counter
+from export.passes import buffers, counter, original
 
 TABLE = 1 << 16
 """Rows of a table up to which its end is looked for."""
 CLOSE = 1e-6
 """How far float32 arithmetic may put equal ages apart, of their own size."""
-
-
-def content(stream: StreamGraph, value: ir.Value, length: int) -> Array:
-    """Return what a value of the original holds in a run of some frames."""
-    if stream.original is None or value.name is None:
-        raise ExportError(f"'{value.name}' is no value of the original.")
-    model = stream.original.clone()
-    here = next(v for node in model.graph for v in node.outputs if v.name == value.name)
-    model.graph.outputs[:] = [here]
-    common.RemoveUnusedNodesPass()(model)
-    return probe(model, stream.noise(length), [here])[value.name]
 
 
 def by_age(  # noqa: PLR0917
@@ -83,7 +71,7 @@ def rows(  # noqa: PLR0917
     stream: StreamGraph, node: ir.Node, value: ir.Value, axis: int, count: int, timing: Timing
 ) -> ir.Value:
     """Return the newest `count` rows of positions in one step (2)."""
-    short, long = (np.moveaxis(content(stream, value, length), axis, 0) for length in stream.probed)
+    short, long = (np.moveaxis(original.content(stream, value, length), axis, 0) for length in stream.probed)
     if not _same(short, long[: len(short)]):
         raise node_error(
             str(node.name), node.op_type, "it computes with the number of time steps, which a stream does not have."
@@ -119,7 +107,7 @@ def _most(stream: StreamGraph, value: ir.Value, axis: int, timing: Timing) -> st
     """Say how many steps a table holds, if it ends at all."""
 
     def run(length: int) -> None:
-        if content(stream, value, length).shape[axis] != (length + timing.offset) // timing.stride:
+        if original.content(stream, value, length).shape[axis] != (length + timing.offset) // timing.stride:
             raise ExportError("the table ends before.")
 
     most = most_of(run, stream.probed[1], TABLE)
@@ -132,7 +120,7 @@ def _long_enough(  # noqa: PLR0917
     """Return the value in a run so long that it has `count` entries at least."""
     length = max(count * timing.stride - timing.offset, stream.probed[0])
     try:
-        found = content(stream, value, length)
+        found = original.content(stream, value, length)
     except ExportError as cause:
         raise node_error(
             str(node.name), node.op_type,
