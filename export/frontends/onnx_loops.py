@@ -144,6 +144,8 @@ def _alone(node: onnx.NodeProto, opsets: Mapping[str, int], runs: Items[Items[An
     ]
     inputs = []
     for name, value in known[0].items():
+        if not name:
+            continue
         kind = helper.np_dtype_to_tensor_dtype(np.asarray(value).dtype)
         # A Scan's states keep their shapes, and onnxruntime wants to know them; a Loop's may grow.
         dims = zip(np.shape(value), np.shape(known[1][name]), strict=True)
