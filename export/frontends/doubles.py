@@ -16,6 +16,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
+from onnx.reference.op_run import OpRun
 
 from export.frontends import onnx_loops, onnx_recurrent, onnx_reference
 from export.frontends.pools import POOLS
@@ -23,7 +24,7 @@ from export.frontends.pools import POOLS
 
 def evaluator(model: onnx.ModelProto) -> ReferenceEvaluator:
     """Return a float64 engine of a float32 model. Raises whatever onnx raises where the model has no meaning in it."""
-    own = [*onnx_recurrent.OPS, *onnx_loops.OPS, *POOLS, *onnx_reference.lacking(model)]
+    own: list[type[OpRun]] = [*onnx_recurrent.OPS, *onnx_loops.OPS, *POOLS, *onnx_reference.lacking(model)]
     return ReferenceEvaluator(doubled(model), new_ops=own)
 
 

@@ -9,7 +9,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from collections.abc import Sequence as Items
 from typing import Any
 
@@ -49,18 +49,21 @@ class _Rounds(OpRun):
         feeds = {**outside, **dict(zip(self.body.input_names, entering, strict=True))}
         return list(self.body.run(None, feeds))
 
-    def _quickly(self, args: Items[Any], first: Items[Any], known: Items[Any], outside: Outside) -> Any:
-        """Run all rounds in onnxruntime (3); None where it cannot or differs from what is known of the first ones."""
+    def _quickly(
+        self, args: Items[Any], first: Items[Any], outside: Outside, slowly: Callable[[Items[Any]], tuple[Any, ...]]
+    ) -> tuple[Any, ...]:
+        """Run all rounds in onnxruntime (3), or slowly where it cannot or differs in the first ones."""
         try:
             if self.quick is None:
                 self.quick = _alone(self.onnx_node, self.run_params["opsets"], (args, first), outside)
-                pairs = zip(self._run_alone(first, outside), known, strict=True)
+                pairs = zip(self._run_alone(first, outside), slowly(first), strict=True)
                 if not all(np.allclose(ours, theirs, rtol=1e-9, atol=1e-12) for ours, theirs in pairs):
                     self.quick = False
-            return self._run_alone(args, outside) if self.quick else None
+            if self.quick:
+                return self._run_alone(args, outside)
         except Exception:  # noqa: BLE001 - onnxruntime lacks some ops in float64, and says so in many ways
             self.quick = False
-            return None
+        return slowly(args)
 
     def _run_alone(self, args: Items[Any], outside: Outside) -> tuple[Any, ...]:
         feeds = {**outside, **{name: value for name, value in zip(self.onnx_node.input, args, strict=True) if name}}
@@ -76,13 +79,14 @@ class Scan(_Rounds):
         count, outside = given["num_scan_inputs"], self._outside(context)
         axes = given.get("scan_input_axes") or [0] * count
         scanned = args[len(args) - count :]
-        if scanned[0].shape[axes[0]] >= MANY:
-            cut = [np.take(x, range(COMPARED), axis) for x, axis in zip(scanned, axes, strict=True)]
-            first = (*args[: len(args) - count], *cut)
-            found = self._quickly(args, first, self._slowly(first, axes, outside, given), outside)
-            if found is not None:
-                return found
-        return self._slowly(args, axes, outside, given)
+
+        def slowly(args: Items[Any]) -> tuple[Any, ...]:
+            return self._slowly(args, axes, outside, given)
+
+        if scanned[0].shape[axes[0]] < MANY:
+            return slowly(args)
+        cut = [np.take(x, range(COMPARED), axis) for x, axis in zip(scanned, axes, strict=True)]
+        return self._quickly(args, (*args[: len(args) - count], *cut), outside, slowly)
 
     def _slowly(
         self, args: Items[Any], axes: Items[int], outside: Outside, given: Mapping[str, Any]
@@ -114,12 +118,10 @@ class Loop(_Rounds):
 
     def _run(self, *args: Any, context: Outside | None = None, **_: Any) -> tuple[Any, ...]:
         trip, outside = args[0], self._outside(context)
-        if trip is not None and int(np.squeeze(trip)) >= MANY:
-            first = (np.full_like(trip, COMPARED), *args[1:])
-            found = self._quickly(args, first, self._slowly(first, outside), outside)
-            if found is not None:
-                return found
-        return self._slowly(args, outside)
+        if trip is None or int(np.squeeze(trip)) < MANY:
+            return self._slowly(args, outside)
+        first = (np.full_like(trip, COMPARED), *args[1:])
+        return self._quickly(args, first, outside, lambda args: self._slowly(args, outside))
 
     def _slowly(self, args: Items[Any], outside: Outside) -> tuple[Any, ...]:
         trip, condition, *carried = args

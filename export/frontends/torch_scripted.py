@@ -37,7 +37,8 @@ def in_float_type(module: torch.nn.Module, dtype: torch.dtype) -> Iterator[None]
 
 def _forget(module: torch.nn.Module) -> None:
     """Let scripted functions, whoever calls them, and the module's scripted parts be compiled anew."""
-    compiled: list[Any] = list(torch.jit._state._python_cu.get_functions())  # type: ignore[attr-defined] # noqa: SLF001
+    unit: Any = torch.jit._state._python_cu  # noqa: SLF001
+    compiled = list(unit.get_functions())
     for part in module.modules():
         if isinstance(part, torch.jit.ScriptModule):
             compiled += [part._c._get_method(name) for name in part._c._method_names()]  # noqa: SLF001

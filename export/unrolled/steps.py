@@ -214,9 +214,10 @@ def taken_by_number(graph: ir.Graph) -> dict[str, tuple[ir.Value, ir.Value, list
     for node in graph:
         value, output = node.inputs[0] if node.inputs else None, node.outputs[0]
         numbers = [constant_of(given) for given in node.inputs[1:]]
-        known = [array for array in numbers if array is not None]
-        forward = node.op_type in TAKING and len(known) == len(numbers) and all((array >= 0).all() for array in known)
-        if value is not None and forward:
+        known = [np.asarray(array, np.int64) for array in numbers if array is not None]
+        if value is None or node.op_type not in TAKING or len(known) < len(numbers):
+            continue
+        if all((array >= 0).all() for array in known):
             found[str(output.name)] = value, output, [array.tobytes() for array in known]
     return found
 
