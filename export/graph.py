@@ -173,14 +173,17 @@ class StreamGraph:
 
     @property
     def output_timing(self) -> Timing | None:
-        """The outputs' timing, all together, None where none has a time axis: the latest sets the delay, 0 at least."""
+        """The outputs' timing, all together, None where none has a time axis: the latest sets the delay, 0 at least.
+
+        None comes before it is known to lie before the end of the sequence, where the original has none such.
+        """
         timings = [self.timing[value] for value in self.outputs if value in self.timing]
         if not timings:
             return None
         firsts = [timing.first for timing in timings]
         return replace(
             timings[0],
-            delay=max(0, *(timing.delay for timing in timings)),
+            delay=max(0, *(timing.settled for timing in timings)),
             first=None if None in firsts else min(first for first in firsts if first is not None),
             last=max(timing.last for timing in timings),
         )

@@ -25,12 +25,12 @@ import onnxruntime as ort
 from onnx import helper, numpy_helper
 
 from export.errors import ExportError
-from export.graph import Array, first_line
+from export.graph import first_line
 
 INTEGER = {"QGemm", "QLinearMatMul", "MatMulInteger", "MatMulIntegerToFloat", "DynamicQuantizeMatMul", "QLinearConv"}
 INTEGER |= {"ConvInteger", "DynamicQuantizeLSTM", "QAttention", "MatMulNBits"}
 RUNS = "edgeseq.runs"
-Values = Mapping[str, Array]
+Values = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def _products(model: onnx.ModelProto, feeds: Values) -> Iterator[tuple[onnx.Node
                     yield from ((product, runs * macs) for product, macs in _products(inside, entering))
 
 
-def _run(model: onnx.ModelProto, feeds: Values) -> dict[str, Array]:
+def _run(model: onnx.ModelProto, feeds: Values) -> dict[str, Any]:
     """Return all values of a graph, constants included, as it stands."""
     shown = onnx.ModelProto()
     shown.CopyFrom(model)
@@ -95,20 +95,20 @@ def _run(model: onnx.ModelProto, feeds: Values) -> dict[str, Array]:
         results = runtime.run(list(names), {name: array for name, array in feeds.items() if name in taken})
     except Exception as cause:
         raise ExportError(f"the step does not run: {first_line(cause)}") from cause
-    # A value may be a sequence of tensors, which no product takes as it is.
-    found = {name: array for name, array in zip(names, results, strict=True) if isinstance(array, np.ndarray)}
+    # A value may be a sequence of tensors (a list), which no product takes as it is, but a graph inside may.
+    found = {name: array for name, array in zip(names, results, strict=True) if array is not None}
     return {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer} | dict(feeds) | found
 
 
 def _inside(
     model: onnx.ModelProto, node: onnx.NodeProto, attribute: onnx.AttributeProto, values: Values
-) -> tuple[onnx.ModelProto, dict[str, Array], int]:
+) -> tuple[onnx.ModelProto, dict[str, Any], int]:
     """Return a graph inside a node as a model, what enters it at its first run, and how often it runs."""
     graph = onnx.GraphProto()
     graph.CopyFrom(attribute.g)
     given = [values.get(name, np.zeros(0)) for name in node.input]
     settings = _attributes(node)
-    first: list[Array] = []
+    first: list[Any] = []
     if node.op_type == "Scan":
         scanned: int = settings["num_scan_inputs"]
         held = len(given) - scanned
@@ -124,12 +124,17 @@ def _inside(
     outside = _outside(graph) - set(entering)
     entering |= {name: values[name] for name in outside if name in values}
     del graph.input[:]
-    graph.input.extend(
-        helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(array.dtype), array.shape)
-        for name, array in entering.items()
-    )
+    graph.input.extend(_described(name, array) for name, array in entering.items())
     inside = helper.make_model(graph, opset_imports=model.opset_import, ir_version=model.ir_version)
     return inside, entering, runs
+
+
+def _described(name: str, value: Any) -> onnx.ValueInfoProto:
+    """Describe a value as an input; a sequence of which nothing is known is one of floats."""
+    if isinstance(value, list):
+        dtype = value[0].dtype if value else np.dtype(np.float32)
+        return helper.make_tensor_sequence_value_info(name, helper.np_dtype_to_tensor_dtype(dtype), None)
+    return helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(value.dtype), value.shape)
 
 
 def _outside(graph: onnx.GraphProto) -> set[str]:
@@ -153,10 +158,7 @@ def _turns(model: onnx.ModelProto, node: onnx.NodeProto, values: Values) -> int:
     del turned.output[:]
     turned.output.extend([*(f"{RUNS}.{place}" for place in range(len(body.output) - 2)), RUNS])
     outside = {name: values[name] for name in {*node.input, *_outside(body)} if name in values}
-    entering = [
-        helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(array.dtype), array.shape)
-        for name, array in outside.items()
-    ]
+    entering = [_described(name, array) for name, array in outside.items()]
     graph = helper.make_graph([turned], "turns", entering, [onnx.ValueInfoProto(name=RUNS)])
     alone = helper.make_model(graph, opset_imports=model.opset_import, ir_version=model.ir_version)
     return len(_run(alone, outside)[RUNS])

@@ -19,7 +19,8 @@ from export.progress import Progress, Tick, counted, silent, still
 STEPS = 10_000
 """Free-running steps at least, per variant and backend."""
 PREFIXES = 40
-"""For a model that gives its last step only: how many random prefixes the original is run on."""
+"""For a model that gives its last step only: how many random prefixes the original is run on. Each takes its length in
+steps, so they are spread over its orders of magnitude, as many of 10 to 100 steps as of 1,000 to 10,000."""
 WINDOWS = 200
 """For a model run on windows: on how many random ones the original is run."""
 QUANTIZED_BOUNDS = {"int8": 0.04, "w8a16": 0.01}
@@ -45,7 +46,7 @@ class Truth:
 
 @dataclass(frozen=True)
 class Drift:
-    """The rms error in each tenth of the longest sequence, so that drift is seen."""
+    """The rms error in ten parts of the longest sequence, in order, so that drift is seen."""
 
     variant: str
     rms: tuple[float, ...]
@@ -99,7 +100,8 @@ def _parts(
         return at, [frames[start : start + window] for start in at]
     if sequence.every_step:
         return None, [frames]
-    at = np.unique(np.concatenate([[0, len(frames) - 1], rng.integers(0, len(frames), min(PREFIXES, len(frames)))]))
+    spread = np.exp(rng.uniform(0, np.log(len(frames)), min(PREFIXES, len(frames)))).astype(np.int64) - 1
+    at = np.unique([0, *spread, len(frames) - 1])
     return at, [frames[: end + 1] for end in at]
 
 

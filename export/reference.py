@@ -23,7 +23,8 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from export.errors import ExportError, node_error
-from export.frontends.doubles import evaluator, read_by
+from export.frontends.doubles import evaluator
+from export.frontends.onnx_loops import read_by
 from export.frontends.sequence import Run, Sequence
 from export.graph import Array, Pair, StreamGraph, Timing, first_line, floats, session
 from export.lengths import runs

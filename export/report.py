@@ -94,7 +94,7 @@ def _drift(drifts: Items[Drift], run: str) -> list[str]:
     return [
         "## Error over time",
         "",
-        f"Rms error in each tenth of the longest {run}: bars that grow from left to right would be drift.",
+        f"Rms error in ten parts of the longest {run}, in order: bars that grow from left to right would be drift.",
         "",
         "| variant | over time | " + " | ".join(str(i + 1) for i in range(columns)) + " |",
         "|---|---|" + "--:|" * columns,

@@ -15,11 +15,10 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import onnx
 
 from export import unrolled
 from export.errors import ExportError
-from export.frontends.doubles import doubled, evaluator
+from export.frontends.doubles import evaluator
 from export.frontends.sequence import PROOF_LENGTHS, Run, Sequence
 from export.graph import Array, Input, first_line, floats, session
 
@@ -42,7 +41,7 @@ def freed(sequence: Sequence) -> Sequence:
     except ExportError as cause:
         reason = f"{sequence.origin}: its time axis is fixed at {window} steps and cannot be set free: {cause}"
         return replace(sequence, fixed=reason)  # 3
-    runtime, engine = session(model), _engine(model, sequence.inputs)
+    runtime, engine = session(model), evaluator(model)
 
     def run(engine: Any, dtype: type[np.floating], original: Run) -> Run:
         return lambda x: original(x) if _length(sequence.inputs, x) == window else _run(sequence, engine, x, dtype)
@@ -56,20 +55,6 @@ def freed(sequence: Sequence) -> Sequence:
         sequence, model=model, notes=[*sequence.notes, note],
         single=run(runtime, np.float32, sequence.single), double=run(engine, np.float64, sequence.double),
     )  # fmt: skip
-
-
-def _engine(model: onnx.ModelProto, inputs: tuple[Input, ...]) -> Any:
-    """Return a float64 engine: onnxruntime, far quicker over loops, where it agrees with the reference."""
-    reference = evaluator(model)
-    frames = [entry.noise(PROOF_LENGTHS[0]) for entry in inputs]
-    feeds = {entry.name: x for entry, x in zip(inputs, floats(frames, np.float64), strict=True)}
-    try:
-        quick = session(doubled(model))
-        pairs = zip(quick.run(None, feeds), reference.run(None, feeds), strict=True)
-        agrees = all(np.allclose(one, other, rtol=1e-9, atol=1e-12) for one, other in pairs)
-    except Exception:  # noqa: BLE001 - onnxruntime lacks some ops in float64, and says so in many ways
-        return reference
-    return quick if agrees else reference
 
 
 def _run(sequence: Sequence, engine: Any, x: Items[Array], dtype: type[np.floating]) -> list[Array]:
@@ -115,8 +100,11 @@ def _frozen_at(sequence: Sequence) -> int | None:
         only = (each for each in range(1, LONGEST + 1) if _hears(sequence, each, 0) is not None)
         return next(only, None)
     counted = unrolled.unrolled_over(sequence.model, sequence.inputs, length)
-    if counted or _hears(sequence, 2 * length, length) is not False or not _hears(sequence, 2 * length, 0):
+    # That nothing is heard of later frames is no proof by itself: a state that is saturated hears nothing either.
+    if counted or not unrolled.cut_short(sequence.model, sequence.inputs, (length, 2 * length)):
         return counted or None
+    if _hears(sequence, 2 * length, length) is not False or not _hears(sequence, 2 * length, 0):
+        return None
     heard_at, deaf_at = 0, length
     while deaf_at - heard_at > 1:
         middle = (heard_at + deaf_at) // 2

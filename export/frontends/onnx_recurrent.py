@@ -61,7 +61,7 @@ class _Cell:
 
     r: Array
     b: Array
-    p: Array
+    p: Array | None
     functions: list[Activation]
     after: bool
 
@@ -101,7 +101,7 @@ class _Recurrent(OpRun):
             cell = _Cell(
                 np.swapaxes(r[place].reshape(-1, hidden, hidden), 1, 2),
                 bias[1].reshape(-1, hidden),
-                np.zeros((3, hidden), x.dtype) if peephole is None else peephole[place].reshape(3, hidden),
+                None if peephole is None else peephole[place].reshape(3, hidden),
                 functions[place * each : (place + 1) * each],
                 bool(attributes.get("linear_before_reset")),
             )
@@ -152,8 +152,7 @@ class GRU(_Recurrent):
     def step(self, x: Array, state: list[Array], cell: _Cell) -> list[Array]:
         """Return the next state."""
         (h,), (f, g) = state, cell.functions
-        z = f(x[0] + h @ cell.r[0] + cell.b[0])
-        reset = f(x[1] + h @ cell.r[1] + cell.b[1])
+        z, reset = f(x[:2] + h @ cell.r[:2] + cell.b[:2, None])
         inner = reset * (h @ cell.r[2] + cell.b[2]) if cell.after else (reset * h) @ cell.r[2] + cell.b[2]
         return [(1 - z) * g(x[2] + inner) + z * h]
 
@@ -166,7 +165,12 @@ class LSTM(_Recurrent):
     def step(self, x: Array, state: list[Array], cell: _Cell) -> list[Array]:
         """Return the next states."""
         (h, c), (f, g, out) = state, cell.functions
-        i, o, forget, new = x + h @ cell.r + cell.b[:, None]
+        gates = x + h @ cell.r + cell.b[:, None]
+        if cell.p is None:
+            i, o, forget = f(gates[:3])
+            after = forget * c + i * g(gates[3])
+            return [o * out(after), after]
+        i, o, forget, new = gates
         pi, po, pf = cell.p
         after = f(forget + pf * c) * c + f(i + pi * c) * g(new)
         return [f(o + po * after) * out(after), after]

@@ -1,9 +1,9 @@
 """PyTorch modules: exported to ONNX with a time axis that is truly free, proven by running three lengths.
 
 PyTorch's two exporters each freeze the time axis of what the other handles (the newer one that of recurrent layers, the
-older one that of attention), without a word. So the likelier one is tried first, and an export counts only once it has
-equalled the module at several lengths. A module with a loop over time of its own is frozen by both: see
-torch_unrolled.py.
+older one that of some attention), without a word. So an export counts only once it has equalled the module at several
+lengths. The older one takes a hundredth of the newer one's time and is tried first. A module with a loop over time of
+its own is frozen by both: see torch_unrolled.py.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from export.frontends.lengths import Lengths, derive, inserted, proven
 from export.frontends.onnx import read
 from export.frontends.sequence import PROOF_LENGTHS, Run, Sequence, axis_of
 from export.frontends.torch_packed import Unpacking
+from export.frontends.torch_scripted import as_written, in_float_type
 from export.frontends.torch_unrolled import LENGTH, rolled, unrolls, written_out
 from export.graph import Array, Input, first_line, session
 from export.lengths import accepted
@@ -132,8 +133,7 @@ def _exported(  # noqa: PLR0917 - one call, above
     Inputs of different lengths have times of their own.
     """
     written = written_out(module)
-    recurrent = any(isinstance(part, torch.nn.RNNBase) for part in written.modules())
-    plain = [(dynamo, False) for dynamo in ((False, True) if recurrent else (True, False))]
+    plain = [(dynamo, False) for dynamo in (False, True)]
     unrolled = [(dynamo, True) for dynamo in (False, True) if all(len(set(each)) == 1 for each in lengths)]
     # What both exporters unroll needs no try of the other kind, which takes long.
     # A loop over lengths is none over time.
@@ -194,7 +194,7 @@ def _export(
     for each in counts:
         entering.insert(each.place, each.name)
     names = ["time"] * len(inputs) if len(set(lengths)) == 1 else [entry.name for entry in inputs]
-    with torch.no_grad(), _as_written():
+    with torch.no_grad(), as_written():
         count = len(_tensors(module(*sample)))
     options: dict[str, Any] = {
         "input_names": entering,
@@ -213,7 +213,7 @@ def _export(
         options["dynamic_axes"] = {
             entry.name: {entry.time_axis: f"{name}_length"} for entry, name in zip(inputs, names, strict=True)
         }
-    with tempfile.TemporaryDirectory() as folder, _quiet(), _as_written(), _masks_as_given():
+    with tempfile.TemporaryDirectory() as folder, _quiet(), as_written(), _masks_as_given():
         file = Path(folder) / "sequence.onnx"
         unpacking = Unpacking(module) if counts and not dynamo else None
         try:
@@ -226,12 +226,6 @@ def _export(
     for each in counts:
         derive(model, each, inputs[0])
     return model
-
-
-def _as_written() -> contextlib.AbstractContextManager[None]:
-    """Let TorchScript run as it is written: optimized, it keeps what it once made in the float type of then."""
-    unoptimized: contextlib.AbstractContextManager[None] = torch.jit.optimized_execution(False)  # type: ignore[attr-defined]
-    return unoptimized
 
 
 @contextlib.contextmanager
@@ -332,17 +326,13 @@ def _input(number: int, example: torch.Tensor, time_axis: int | None, origin: st
 
 def _run(module: torch.nn.Module, x: Items[Array], dtype: torch.dtype, origin: str) -> list[Array]:
     """Run a module in a float type; what it makes itself, such as an initial state of zeros, is of that type too."""
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(dtype)
     try:
-        with torch.no_grad(), _as_written():
+        with torch.no_grad(), in_float_type(module, dtype):
             given = [torch.from_numpy(array) for array in x]
             output = module(*(each.to(dtype) if each.is_floating_point() else each for each in given))
     except Exception as cause:
         reason, shapes = first_line(cause), " and ".join(str(array.shape) for array in x)
         raise ExportError(f"{origin}: the module does not run on {dtype} frames {shapes}: {reason}") from cause
-    finally:
-        torch.set_default_dtype(before)
     tensors = _tensors(output)
     if not tensors:
         raise ExportError(f"{origin}: the module gives a {type(output).__name__}; a tensor, or several, is expected.")

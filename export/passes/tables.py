@@ -34,7 +34,9 @@ def by_age(  # noqa: PLR0917
     """Return the mask or bias over two times for one step (1); `pair` are its own axes of query and key."""
     entries = stream.frames_per_step // timing.stride
     keys = window - 1 + entries
-    rows = np.moveaxis(_long_enough(stream, node, value, keys + 1, pair.query, timing), (pair.query, pair.key), (0, 1))
+    rows = np.moveaxis(
+        _long_enough(stream, node, value, max(keys, 2), pair.query, timing), (pair.query, pair.key), (0, 1)
+    )
     if rows.shape[0] != rows.shape[1] or not _same(rows[1:, 1:], rows[:-1, :-1]):
         raise node_error(
             str(node.name), node.op_type,

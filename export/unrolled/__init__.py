@@ -84,6 +84,19 @@ def unrolled_over(model: onnx.ModelProto, inputs: tuple[Input, ...], length: int
     return max(found.lengths.values(), default=0)
 
 
+def cut_short(model: onnx.ModelProto, inputs: tuple[Input, ...], lengths: tuple[int, int]) -> bool:
+    """Return whether a node takes the same first part of time by its numbers, however long time is."""
+    try:
+        short, long = (steps.taken_by_number(prepared(model, inputs, length).graph) for length in lengths)
+    except Exception:  # noqa: BLE001 - as above
+        return False
+    pairs = [(short[name], long[name]) for name in short.keys() & long.keys()]
+    return any(
+        numbers == same and value.shape != grown.shape and output.shape == kept.shape
+        for (value, output, numbers), (grown, kept, same) in pairs
+    )
+
+
 def _roll(found: steps.Walk, region: list[ir.Node], number: int, truths: dict[str, Array]) -> None:
     """Roll one loop (3, 4): with the least state, or else with a state whose initial value is known."""
     keys = Keys()

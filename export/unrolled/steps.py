@@ -29,6 +29,7 @@ from export.passes.pointwise import ELEMENTWISE
 
 LEAST = 3
 """Steps at least of what is unrolled: with two there is nothing to compare."""
+TAKING = {"Gather", "GatherElements", "GatherND", "Slice", "Split"}
 END = np.iinfo(np.int64).max
 
 
@@ -202,6 +203,23 @@ def _bounds(node: ir.Node, rank: int) -> tuple[int, int, int, int] | None:
         return None
     start, stop, axis, *step = [int(array.reshape(())) for array in content if array is not None]
     return start, stop, axis % rank, step[0] if step else 1
+
+
+def taken_by_number(graph: ir.Graph) -> dict[str, tuple[ir.Value, ir.Value, list[bytes]]]:
+    """Return what takes a part by numbers that count from the front: by output, what is read, given, and the numbers.
+
+    The graph's constants must be known, those that hang on its length, too.
+    """
+    found = {}
+    for node in graph:
+        value, output = node.inputs[0] if node.inputs else None, node.outputs[0]
+        numbers = [constant_of(given) for given in node.inputs[1:]]
+        known = [np.asarray(array, np.int64) for array in numbers if array is not None]
+        if value is None or node.op_type not in TAKING or len(known) < len(numbers):
+            continue
+        if all((array >= 0).all() for array in known):
+            found[str(output.name)] = value, output, [array.tobytes() for array in known]
+    return found
 
 
 def _told(output: ir.Value) -> tuple[str, str]:

@@ -1,0 +1,46 @@
+"""TorchScript within a module, run as it is written and in the float type of now.
+
+TorchScript computes once what depends on no input, a state of zeros say, in the default float type of then, and keeps
+it with the compiled code. All copies of a module share that code, a module in float64 and one in float32 too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+
+
+def as_written() -> contextlib.AbstractContextManager[None]:
+    """Let TorchScript run unoptimized: what it optimized depends on the inputs that it has seen."""
+    unoptimized: contextlib.AbstractContextManager[None] = torch.jit.optimized_execution(False)  # type: ignore[attr-defined]
+    return unoptimized
+
+
+@contextlib.contextmanager
+def in_float_type(module: torch.nn.Module, dtype: torch.dtype) -> Iterator[None]:
+    """Make all floats of one type, those that a module makes itself, too."""
+    before = torch.get_default_dtype()
+    if dtype != before:
+        _forget(module)
+    torch.set_default_dtype(dtype)
+    try:
+        with as_written():
+            yield
+    finally:
+        torch.set_default_dtype(before)
+        if dtype != before:
+            _forget(module)
+
+
+def _forget(module: torch.nn.Module) -> None:
+    """Let scripted functions, whoever calls them, and the module's scripted parts be compiled anew."""
+    unit: Any = torch.jit._state._python_cu  # noqa: SLF001
+    compiled = list(unit.get_functions())
+    for part in module.modules():
+        if isinstance(part, torch.jit.ScriptModule):
+            compiled += [part._c._get_method(name) for name in part._c._method_names()]  # noqa: SLF001
+    for each in compiled:
+        each._debug_flush_compilation_cache()  # noqa: SLF001
