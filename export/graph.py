@@ -130,6 +130,7 @@ class StreamGraph:
     not be the original. counted: positions are counted from the first frame.
 
     held: further inputs that stay the same from step to step, each as it is for two sources of different lengths.
+    steady: the values whose shape was seen to be the same for both.
     """
 
     model: ir.Model
@@ -154,6 +155,7 @@ class StreamGraph:
     probed: tuple[int, int] = (0, 0)
     original: ir.Model | None = None
     held: Mapping[str, tuple[Array, Array]] = field(default_factory=dict)
+    steady: set[ir.Value] = field(default_factory=set)
 
     @property
     def graph(self) -> ir.Graph:

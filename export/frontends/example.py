@@ -1,7 +1,8 @@
 """`--example`: input as an ONNX model takes it, which says what the file leaves open: how many features there are.
 
 1. An example must fit what the file does say: the number of axes, the sizes that are fixed, whole numbers or floats.
-2. Its features fill in the size of the last axis that is not time, where the file leaves it open.
+2. It fills in the sizes that the file leaves open, but for those of time and batch. Where the time is not said, it is
+   taken to be where it mostly is.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export.errors import OptionError
+from export.frontends.sequence import batch_axis, image_axis
 from export.graph import Array, first_line
 
 Example = str | Path | NDArray[np.generic] | Mapping[str, NDArray[np.generic]]
@@ -61,9 +63,13 @@ def filled(name: str, dims: list[int | str], tokens: bool, example: Array, time_
             f"--example: the input '{name}' takes {kind} of the shape [{', '.join(str(dim or '?') for dim in dims)}]; "
             f"the example is {example.dtype} of the shape {list(example.shape)}."
         )
-    time = None if time_axis is None else time_axis % len(dims)
-    features = next(axis for axis in reversed(range(len(dims))) if axis != time)
-    alone = sum(1 for dim in dims if not isinstance(dim, int)) < 2  # noqa: PLR2004 - what alone is open is time
-    if isinstance(dims[features], int) or alone or (tokens and len(dims) < 3):  # noqa: PLR2004 - tokens have no features
+    if len(dims) < 3 - (not tokens):  # tokens alone, or one axis, have no features
         return dims
-    return [example.shape[axis] if axis == features else dim for axis, dim in enumerate(dims)]  # 2
+    if time_axis is not None:
+        time = time_axis % len(dims)
+    elif len(dims) == 2:  # noqa: PLR2004 - [time, features]
+        time = 0
+    else:
+        time = image_axis(example.shape) if len(dims) > 3 else 2 if isinstance(dims[1], int) else 1  # noqa: PLR2004
+    kept = {time} if len(dims) == 2 else {time, batch_axis(time)}  # noqa: PLR2004 - a matrix has no batch
+    return [dim if axis in kept else example.shape[axis] for axis, dim in enumerate(dims)]  # 2

@@ -18,7 +18,7 @@ from export.frontends import example as examples
 from export.frontends.doubles import evaluator
 from export.frontends.encoder_decoder import EncoderDecoder
 from export.frontends.lengths import Lengths
-from export.frontends.sequence import Sequence, axis_of
+from export.frontends.sequence import IMAGE, Sequence, axis_of, batch_axis, image_axis
 from export.graph import Array, Input, first_line, floats, session
 
 MIN_OPSET = 13
@@ -260,11 +260,12 @@ def _dims(path: Path, value: onnx.ValueInfoProto) -> list[int | str]:
         for dim in value.type.tensor_type.shape.dim
     ]
     tokens = value.type.tensor_type.elem_type == TensorProto.INT64
-    if len(dims) not in ((1, 2, 3) if tokens else (2, 3)):
+    if len(dims) not in ((1, 2, 3) if tokens else (2, 3, IMAGE)):
         raise ExportError(
-            f"{path}: the input '{value.name}' has the shape {dims}; [batch, time, features], [time, batch, features] "
-            "or [time, features] is expected; of tokens also [batch, time] or [time]. States are no inputs here: "
-            "export the model again with its initial state as a constant, and over the whole sequence."
+            f"{path}: the input '{value.name}' has the shape {dims}; [batch, time, features], [time, batch, features], "
+            "[time, features] or [batch, channels, time, features] is expected; of tokens also [batch, time] or "
+            "[time]. States are no inputs here: export the model again with its initial state as a constant, and over "
+            "the whole sequence."
         )
     return dims
 
@@ -285,21 +286,22 @@ def _choose_axis(
         axis = 0
     elif len(named) == 1:
         axis = named[0]
-    elif not isinstance(dims[-1], int):
+    elif len(dims) != IMAGE and not isinstance(dims[-1], int):
         axis = len(dims) - 1
-    elif len(rest) == 1 and (batch or dims[1 - rest[0]] == 1):
+    elif len(rest) == 1 and (batch or dims[batch_axis(rest[0])] == 1):
         axis = rest[0]
     else:
-        # [batch, time, features], time fixed or not.
-        axis = 1
-        notes.append(f"time was taken to be axis 1 of '{value.name}' {dims}; --time-axis says otherwise")
-    features = next((dim for place, dim in reversed(list(enumerate(dims))) if place != axis), 1)
-    if not isinstance(features, int) and not (matrix and tokens):
+        # [batch, time, features], time fixed or not, or an image over time.
+        axis = image_axis(dims) if len(dims) == IMAGE else 1
+        notes.append(f"time was taken to be axis {axis} of '{value.name}' {dims}; --time-axis says otherwise")
+    batched = len(dims) > 1 and (tokens or not matrix)
+    features = [dim for place, dim in enumerate(dims) if place != axis and not (batched and place == batch_axis(axis))]
+    if not all(isinstance(dim, int) for dim in features):
         raise ExportError(
             f"{path}: the number of features of '{value.name}' is not fixed (shape {dims}): say it with --example."
         )
-    size = dims[1 if axis == 0 else 0] if len(dims) > 1 else 1
-    if not (matrix and not tokens) and isinstance(size, int) and size != 1:
+    size = dims[batch_axis(axis)] if batched else 1
+    if isinstance(size, int) and size != 1:
         raise ExportError(
             f"{path}: '{value.name}' {dims} takes a batch of {size}; a stream is one sequence. "
             "Export the model again for a batch of 1 or a free one."

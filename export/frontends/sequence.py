@@ -22,6 +22,8 @@ from export.lengths import accepted
 
 Run = Callable[[Items[Array]], Items[Array]]
 PROOF_LENGTHS = (41, 67, 128)
+IMAGE = 4
+"""Axes of an input that has channels beside time and features."""
 
 
 @dataclass
@@ -176,6 +178,16 @@ def axis_of(given: int, dims: Items[object], origin: str) -> int:
     if not -len(dims) <= given < len(dims):
         raise ExportError(f"{origin}: there is no axis {given}; the input has {len(dims)} axes, {list(dims)}.")
     return given % len(dims)
+
+
+def batch_axis(time: int) -> int:
+    """Return the axis of an input with a batch on which that is: the first, or behind the time."""
+    return 1 if time == 0 else 0
+
+
+def image_axis(dims: Items[object]) -> int:
+    """Return where time is mostly found in [batch, channels, time, features] and [batch, time, features, 1]."""
+    return 1 if dims[-1] == 1 and dims[1] != 1 else 2
 
 
 def how_many_tokens(run: Callable[[int], object]) -> int | None:

@@ -32,7 +32,7 @@ from export.frontends import encoder_decoder, torch_weights
 from export.frontends.encoder_decoder import EncoderDecoder
 from export.frontends.lengths import Lengths, derive, inserted, proven
 from export.frontends.onnx import read
-from export.frontends.sequence import PROOF_LENGTHS, Run, Sequence, axis_of
+from export.frontends.sequence import IMAGE, PROOF_LENGTHS, Run, Sequence, axis_of, batch_axis, image_axis
 from export.frontends.torch_packed import Unpacking
 from export.frontends.torch_scripted import as_written, in_float_type
 from export.frontends.torch_unrolled import LENGTH, rolled, unrolls, written_out
@@ -63,7 +63,7 @@ def from_module(
 ) -> Sequence | EncoderDecoder:
     """Export a PyTorch module. example: an input, or several, [batch, time, features] unless time_axis says otherwise.
 
-    Tokens come as int64 [batch, time].
+    Tokens come as int64 [batch, time], images over time as [batch, channels, time, features].
     """
     examples = _checked(module, example, origin)
     module = module.eval()
@@ -85,12 +85,26 @@ def from_module(
         source, target = replace(inputs[0], name="source"), replace(inputs[1], name="target")
         model, note = _exported(module, (source, target), counts, single, encoder_decoder.PROOF_LENGTHS, origin)
         return EncoderDecoder(model, source, target, single, double, "PyTorch", origin, sha256, [note])
-    lengths = accepted(lambda length: single([entry.noise(length) for entry in inputs]), PROOF_LENGTHS)
+    try:
+        lengths = accepted(lambda length: single([entry.noise(length) for entry in inputs]), PROOF_LENGTHS)
+    except ExportError as cause:
+        others = _other_axes(module, frames, inputs, whole) if time_axis is None else []
+        if not others:
+            raise
+        raise ExportError(
+            f"{cause}. Time was taken to be axis {inputs[0].time_axis}, but it runs at other lengths along axis "
+            f"{' or '.join(map(str, others))}: say which one time is, --time-axis N."
+        ) from cause
     model, note = _exported(module, inputs, counts, single, [(length,) * len(inputs) for length in lengths], origin)
     sequence = Sequence(model, inputs, single, double, "PyTorch", origin, sha256)
     sequence.count_tokens()
     sequence.keep_streamed()
     sequence.notes.extend([note, *(entry.note for entry in counts)])
+    if time_axis is None and any(given.ndim == IMAGE for given in frames):
+        told = " and ".join(
+            f"{entry.time_axis} of {list(given.shape)}" for entry, given in zip(inputs, frames, strict=True)
+        )
+        sequence.notes.append(f"time was taken to be axis {told}; --time-axis says otherwise")
     return sequence
 
 
@@ -302,11 +316,11 @@ def _checked(module: torch.nn.Module, example: Example, origin: str) -> tuple[to
         count = given.dtype == torch.int32 and given.ndim <= 1 and len(examples) > 1
         if given.dtype not in (torch.float32, torch.int64) and not count:
             raise ExportError(f"{origin}: the example is {given.dtype}; frames are float32, tokens int64.")
-        fits = (2, 3) if given.is_floating_point() else (1, 2, 3) if len(examples) == 1 else (0, 1, 2, 3)
+        fits = (2, 3, 4) if given.is_floating_point() else (1, 2, 3) if len(examples) == 1 else (0, 1, 2, 3)
         if given.ndim not in fits:
             raise ExportError(
-                f"{origin}: the example has the shape {tuple(given.shape)}; [batch, time, features] is expected, or "
-                "[batch, time] of tokens."
+                f"{origin}: the example has the shape {tuple(given.shape)}; [batch, time, features] is expected, "
+                "[batch, channels, time, features], or [batch, time] of tokens."
             )
     for name, weight in module.named_parameters():
         if not torch.isfinite(weight).all():
@@ -318,10 +332,24 @@ def _input(number: int, example: torch.Tensor, time_axis: int | None, origin: st
     """Describe one input: batch 1, time free."""
     dims, tokens = tuple(example.shape), example.dtype == torch.int64
     batched = len(dims) > (1 if tokens else 2)
-    axis = int(batched) if time_axis is None else axis_of(time_axis, dims, origin)
-    kept = len(dims) - 1 if not tokens or len(dims) == 3 else None  # noqa: PLR2004 - [batch, time, features]
-    shape = tuple(-1 if i == axis else size if i == kept else 1 for i, size in enumerate(dims))
+    usual = image_axis(dims) if len(dims) == IMAGE else int(batched)
+    axis = usual if time_axis is None else axis_of(time_axis, dims, origin)
+    batch = batch_axis(axis) if batched else None
+    shape = tuple(-1 if i == axis else 1 if i == batch else size for i, size in enumerate(dims))
     return Input("frames" if number == 0 else f"frames{number}", shape, "int64" if tokens else "float32")
+
+
+def _other_axes(module: torch.nn.Module, examples: Items[torch.Tensor], inputs: Items[Input], whole: Run) -> list[int]:
+    """Return the axes that are as long as one likes where the one taken for time is not; all inputs have them."""
+    ranks = {given.ndim for given in examples}
+    found = []
+    for axis in range(1, min(ranks)):
+        tried = [_input(number, given, axis, "") for number, given in enumerate(examples)]
+        with contextlib.suppress(ExportError):
+            if axis != inputs[0].time_axis:
+                x = ([entry.noise(length) for entry in tried] for length in PROOF_LENGTHS[:2])
+                found.extend([axis] if all(_run(module, whole(each), torch.float32, "") for each in x) else [])
+    return found
 
 
 def _run(module: torch.nn.Module, x: Items[Array], dtype: torch.dtype, origin: str) -> list[Array]:

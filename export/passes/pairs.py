@@ -208,8 +208,10 @@ def _window(stream: StreamGraph, region: list[ir.Value]) -> int:
     elif not limits:
         raise node_error(
             name, op_type,
-            "its attention reaches back to the first frame, so its memory would grow for ever. Choose how many steps "
-            "it sees with --attention-window, or, if the stream is reset that often, the most steps with --max-steps.",
+            "its attention reaches back to the first frame, so its memory would grow for ever. "
+            + ("Say how many steps a target has at most with --max-steps." if stream.held else
+               "Choose how many steps it sees with --attention-window, or, if the stream is reset that often, the most "
+               "steps with --max-steps."),
         )  # fmt: skip
     if stream.attention_window is not None and stream.attention_window == min(limits):
         stream.narrowed = True

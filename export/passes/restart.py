@@ -16,6 +16,7 @@ import numpy as np
 import onnx_ir as ir
 
 from export.errors import ExportError
+from export.frontends.sequence import batch_axis
 from export.graph import Input, State, StreamGraph, probe
 from export.lengths import accepted
 from export.passes import (
@@ -106,9 +107,9 @@ def _widen(stream: StreamGraph, count: int) -> None:
 
 
 def _wide(frames: Input, count: int) -> Input:
-    axis = 1 - frames.time_axis
+    axis = batch_axis(frames.time_axis)
     plain = 2 if frames.dtype == "int64" else 3  # [batch, time] of tokens, [batch, time, features]
-    if axis not in (0, 1) or len(frames.shape) < plain:
+    if len(frames.shape) < plain:
         raise ExportError("--restart needs a model with a batch axis; use --window.")
     return replace(frames, shape=(*frames.shape[:axis], count, *frames.shape[axis + 1 :]))
 

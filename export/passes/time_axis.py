@@ -35,6 +35,10 @@ def apply(stream: StreamGraph) -> bool:
     stream.probed = probed(stream)
     short, long = (probe(stream.model, frames(stream, length), asked) for length in stream.probed)
     values = [value for value in asked if value.name in short]
+    if stream.held:
+        others = {name: examples[1] for name, examples in stream.held.items()}
+        other = probe(stream.model, frames(stream, stream.probed[0]) | others, values)
+        stream.steady = {v for v in values if short[str(v.name)].shape == other[str(v.name)].shape}
     on_data = data_dependent(stream)
     for given, value in zip(stream.frames, stream.inputs, strict=True):
         stream.time[value], stream.lengths[value] = given.time_axis, stream.probed
@@ -86,14 +90,16 @@ def frames(stream: StreamGraph, length: int, seed: int = 0) -> dict[str, Array]:
 def data_dependent(stream: StreamGraph) -> set[ir.Value]:
     """Return the values that depend on the content of an input, not only on its shape.
 
-    The shape of what is held is content, too: the length of its source.
+    The shape of what is held is content, too: the length of its source. What is made of it may have a shape that does
+    not follow that length, which is no content.
     """
     found: set[ir.Value] = set(stream.graph.inputs)
     held = {value for value in stream.graph.inputs if value.name in stream.held}
     for node in stream.graph:
         # CastLike takes the second input's type alone.
         read = node.inputs[:1] if node.op_type == "CastLike" else reads(node)
-        reads_content = any(value in (held if node.op_type in ("Shape", "Size") else found) for value in read)
+        content = held - stream.steady if node.op_type in ("Shape", "Size") else found
+        reads_content = any(value in content for value in read)
         if any(value in held for value in read):
             held.update(node.outputs)
         if reads_content or node.op_type.startswith("Random"):

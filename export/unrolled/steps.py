@@ -8,7 +8,7 @@ and at a longer one; no op is matched but those that take steps out or hold the 
    was unrolled: the values that depend on them are steps, and not walked further here.
 3. Where only the last step is taken, by its number, it is taken by counting from the end.
 4. Reshape, Expand and Slice that hold the length as a number get one that does not: Reshape, by which element lies
-   where; the others, since they meant the whole axis.
+   where; the others, since they meant the whole axis, or of a padded one as many steps as there are.
 5. A constant as long as time, but the same at all times, is held once. One that differs is refused.
 6. What is gathered over time and divided by the number of steps is a mean, which would be wrong at other lengths.
 """
@@ -283,8 +283,9 @@ def _free(found: Walk, node: ir.Node) -> None:
     if node.op_type == "Reshape" and value is not None and len(axes) == 1:
         _free_reshape(found, node, value, axes[0])
     elif node.op_type == "Slice" and value is not None and (bounds := _bounds(node, len(shape(value)))) is not None:
-        if bounds[2] in axes and bounds[1] == shape(value)[bounds[2]] and bounds[3] > 0:
-            _replace(found, node, 2, np.array([END], np.int64))
+        beyond = shape(value)[bounds[2]] - bounds[1]
+        if bounds[2] in axes and bounds[3] > 0 and (beyond == 0 or 0 < beyond == shape(value)[bounds[2]] - found.fixed):
+            _replace(found, node, 2, np.array([-beyond or END], np.int64))
     elif node.op_type == "Expand" and value is not None:
         target = np.array(shape(output), np.int64)
         offset = len(target) - len(shape(value))

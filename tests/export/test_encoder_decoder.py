@@ -30,10 +30,11 @@ GENERATES = About(generate=GenerateTable(start=START, stop=STOP, max_length=LENG
 
 
 class Positions(nn.Module):
-    """nn.Transformer with learned positions on both sides."""
+    """nn.Transformer with learned positions on both sides; told: it is causal, and each layer makes its own mask."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, told: bool = False) -> None:
         super().__init__()
+        self.told = told
         self.source, self.target = nn.Embedding(models.SOURCE_WORDS, 16), nn.Embedding(models.TARGET_WORDS, 16)
         self.places = nn.Embedding(64, 16)
         self.body = nn.Transformer(16, 2, 1, 2, 24, dropout=0.0, batch_first=True)
@@ -45,7 +46,7 @@ class Positions(nn.Module):
             for table, given in ((self.source, source), (self.target, target))
         )
         mask = torch.full((target.shape[1], target.shape[1]), float("-inf")).triu(1)
-        return self.head(self.body(x, y, tgt_mask=mask))
+        return self.head(self.body(x, y, tgt_mask=mask, tgt_is_causal=self.told))
 
 
 class Bridged(models.Recurrent):
@@ -85,6 +86,7 @@ MODELS: dict[str, tuple[Any, bool]] = {
     "backwards": (Backwards, True),
     "t5": (models.T5, True),
     "transformer": (Positions, True),
+    "transformer, told": (lambda: Positions(told=True), True),
 }
 """Name -> how it is made, and whether its encoder is no step."""
 
@@ -284,9 +286,31 @@ def test_what_an_encoder_decoder_has_no_use_for_is_refused(
 
 def test_a_decoder_that_sees_its_future_is_refused(tmp_path: Path) -> None:
     module = Positions()
-    module.body.forward = lambda x, y, tgt_mask: nn.Transformer.forward(module.body, x, y)  # noqa: ARG005
+    module.body.forward = lambda x, y, tgt_mask, **_: nn.Transformer.forward(module.body, x, y)  # noqa: ARG005
     with pytest.raises(export.ExportError, match=r"node '.*' \(Softmax\).*attention over the future"):
         export.export((module, models.tokens()), tmp_path / "b", about=GENERATES)
+
+
+class Sines(nn.Module):
+    """Positions as sines, for as many steps as one likes."""
+
+    def forward(self, at: torch.Tensor) -> torch.Tensor:
+        return torch.sin(at[:, None].to(torch.get_default_dtype()) * torch.linspace(0.1, 1.0, 16))
+
+
+class Endless(Positions):
+    """Its positions have no end."""
+
+    def __init__(self) -> None:
+        super().__init__(told=True)
+        self.places = Sines()  # type: ignore[assignment]
+
+
+def test_a_target_without_an_end_needs_one(tmp_path: Path) -> None:
+    with pytest.raises(export.ExportError, match="Say how many steps a target has at most with --max-steps"):
+        export.export((Endless().eval(), models.tokens()), tmp_path / "b")
+    bundle = export.export((Endless().eval(), models.tokens()), tmp_path / "b", max_steps=30)
+    assert bundle.graph("decoder").max_steps == 30
 
 
 def test_without_a_generate_table_the_caller_says_start_and_end(tmp_path: Path) -> None:

@@ -40,7 +40,9 @@ def open_file(path: Path, dims: list[str | int], element: int = TensorProto.FLOA
     return path
 
 
-@pytest.mark.parametrize(("dims", "axis"), [(["a", "b", "c"], None), ([1, "", ""], None), (["", "", ""], 0)])
+@pytest.mark.parametrize(
+    ("dims", "axis"), [(["a", "b", "c"], None), ([1, "", ""], None), (["", "", ""], 0), ([1, "t", 5], None)]
+)
 @pytest.mark.parametrize("form", ["array", "npy", "npz", "names"])
 def test_an_example_says_how_many_features_there_are(
     dims: list[str | int], axis: int | None, form: str, tmp_path: Path

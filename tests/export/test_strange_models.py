@@ -179,7 +179,7 @@ def _attached() -> nn.Module:
     [
         (_nan(models.gru(9)), models.example(), r"'front\.weight' holds NaN"),
         (models.gru(), torch.zeros(1, 20, dtype=torch.float16), "the example is torch.float16"),
-        (models.gru(), torch.zeros(1, 2, 20, 5), r"\[batch, time, features\] is expected"),
+        (models.gru(), torch.zeros(1, 2, 20, 5, 3), r"\[batch, time, features\] is expected"),
         (models.gru(), [1, 2], "must be a tensor"),
         (Wrapped(lambda self, x: str(self.layer(x)[0].shape)), models.example(), "gives a str"),
         (Wrapped(lambda self, x: self.layer(x.float())[0]), models.example(), "does not run on torch.float64"),
