@@ -213,9 +213,11 @@ def taken_by_number(graph: ir.Graph) -> dict[str, tuple[ir.Value, ir.Value, list
     found = {}
     for node in graph:
         value, output = node.inputs[0] if node.inputs else None, node.outputs[0]
+        if value is None or node.op_type not in TAKING:
+            continue
         numbers = [constant_of(given) for given in node.inputs[1:]]
         known = [np.asarray(array, np.int64) for array in numbers if array is not None]
-        if value is None or node.op_type not in TAKING or len(known) < len(numbers):
+        if len(known) < len(numbers):
             continue
         if all((array >= 0).all() for array in known):
             found[str(output.name)] = value, output, [array.tobytes() for array in known]
