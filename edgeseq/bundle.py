@@ -32,8 +32,6 @@ MAX_NUMBERS = 1 << 28
 MAX_TOKENS = 1 << 24
 """Tokens stand in rows of float32, which counts no further one by one."""
 MAX_ZERO_POINT = 1 << 15
-
-
 END_STATE = "clock.end"
 """The state that says how many frames the sequence has. The runtime sets it when a sequence is flushed."""
 END_NEVER = 2**62

@@ -55,17 +55,17 @@ def worst(errors: NDArray[np.float64], metric: str, tolerances: NDArray[np.float
 
 def verify(bundle: Bundle) -> list[Verdict]:
     """Replay all variants and backends. Raises BundleError or ModelError for what cannot even be loaded."""
-    choices = backends.choices(bundle)
-    if bundle.encoder_decoder:
-        pairs = goldens.read_pairs(bundle)
-        return [
-            _judge_pair(encoder_decoder.load(bundle, *choice), pairs, _entry(bundle, bundle.graph("decoder"), *choice))
-            for choice in choices
-        ]
-    golden = goldens.read(bundle)
-    return [
-        _judge(backends.load(bundle, *choice), golden, _entry(bundle, bundle.graph(), *choice)) for choice in choices
-    ]
+    load = encoder_decoder.load if bundle.encoder_decoder else backends.load
+    return [judge(bundle, load(bundle, *choice)) for choice in backends.choices(bundle)]
+
+
+def judge(bundle: Bundle, model: StepModel | EncoderDecoder) -> Verdict:
+    """Replay the goldens on one of a bundle's models, from its reset. Raises BundleError or ModelError."""
+    graph = bundle.graph("decoder" if bundle.encoder_decoder else "step")
+    entry = _entry(bundle, graph, model.backend, model.variant)
+    if isinstance(model, EncoderDecoder):
+        return _judge_pair(model, goldens.read_pairs(bundle), entry)
+    return _judge(model, goldens.read(bundle), entry)
 
 
 def _judge(model: StepModel, goldens: Goldens, entry: ParityTable) -> Verdict:
