@@ -13,6 +13,15 @@ import pytest
 for library in ("OMP", "OPENBLAS", "MKL"):
     os.environ.setdefault(f"{library}_NUM_THREADS", "1")
 
+
+@pytest.fixture(scope="session", autouse=True)
+def _verdicts_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Generator[None]:
+    """Let no test read or leave a verdict in the user's cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EDGESEQ_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 REQUIRED = os.environ.get("EDGESEQ_REQUIRE_DEBIAN") == "1"
 
 

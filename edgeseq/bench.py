@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeseq.errors import EdgeseqError, ModelError
+from edgeseq.machine import cpu, first_line
 from edgeseq.types import Frames, StepModel
 
 WARM_STEPS = 200
@@ -71,20 +72,11 @@ def device() -> dict[str, Any]:
         "cores_usable": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "memory_mb": memory,
         "system": f"{platform.system()} {platform.release()}",
-        "governor": _first_line(Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")),
+        "governor": first_line(Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")),
         "load_1min": round(os.getloadavg()[0], 2),
         "python": platform.python_version(),
         "numpy": np.__version__,
     }
-
-
-def cpu() -> str:
-    """Return the processor's name: of the processor on x86, of the board on Arm."""
-    for line in _lines(Path("/proc/cpuinfo")):
-        name, _, value = line.partition(":")
-        if name.strip() in ("model name", "Model"):
-            return value.strip()
-    return _first_line(Path("/proc/device-tree/model")) or platform.processor() or platform.machine()
 
 
 def percentile_us(sorted_ns: NDArray[np.int64], permille: int) -> float | None:
@@ -202,23 +194,12 @@ def _run_us(model: StepModel, frames: Frames) -> float:
 
 def _rss_mb() -> float:
     """Return this process's resident memory in MiB: Python, NumPy, the backend's library and the model."""
-    fields = _first_line(Path("/proc/self/statm")).split()
+    fields = first_line(Path("/proc/self/statm")).split()
     if len(fields) > 1:
         return int(fields[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
     import resource  # noqa: PLC0415 - where there is no /proc
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
-
-
-def _lines(path: Path) -> list[str]:
-    try:
-        return path.read_text("utf-8", "replace").replace("\0", "").splitlines()
-    except OSError:
-        return []
-
-
-def _first_line(path: Path) -> str:
-    return next(iter(_lines(path)), "")
 
 
 def _main() -> int:

@@ -23,6 +23,8 @@ GOLDENS = "parity.npz"
 """Golden frames [T, features]; `at`: the steps whose outputs are known; the original's `outputs` there, in float64; for
 each quantized variant V the reference's stored integers `V.integers`: real = (integers - V.zero_point) * V.scale +
 V.offset."""
+STORAGE = ("float16", "w8")
+"""Variants that only store their weights smaller and compute in float32: they have no integer reference."""
 MAX_FILE_BYTES = 2 << 30
 MAX_STEPS = 1 << 20
 """Frames a step, and steps of delay or warm-up, beyond which no honest bundle goes."""
@@ -30,8 +32,6 @@ MAX_NUMBERS = 1 << 28
 MAX_TOKENS = 1 << 24
 """Tokens stand in rows of float32, which counts no further one by one."""
 MAX_ZERO_POINT = 1 << 15
-
-
 END_STATE = "clock.end"
 """The state that says how many frames the sequence has. The runtime sets it when a sequence is flushed."""
 END_NEVER = 2**62
@@ -181,7 +181,7 @@ class OutputTable(_Table, frozen=True):
 class ParityTable(_Table, frozen=True):
     """What export measured of one variant against the original, over free-running steps.
 
-    metric: which of the two errors the tolerance is for: the greatest for float variants, the rms for quantized ones.
+    metric: which of the two errors the tolerance is for: the greatest for float32, the rms for what was rounded.
     Every output is held to a tolerance of its own, `tolerances`, since it varies in units of its own; the errors and
     the `tolerance` told are those of `output`, the one furthest into, or beyond, its tolerance.
     """

@@ -33,7 +33,7 @@ from typing import Any
 
 import msgspec
 
-from edgeseq import backends, plugins, tables
+from edgeseq import backends, loading, plugins, tables
 from edgeseq import bundle as bundles
 from edgeseq.bundle import Bundle
 from edgeseq.errors import BundleError, ConfigError
@@ -130,7 +130,7 @@ class Config:
         """Return the step model and the states that a gap resets; None for all, since no signal runs over a gap."""
         if isinstance(self.trained, Wired):
             return self.trained.chain.fork(), None
-        model = backends.load(self.trained, backend=self.backend, variant=self.variant)
+        model = loading.step(self.trained, self.backend, self.variant)
         states = self.trained.graph().states
         on_gap = {state.name for state in states if state.reset == "gap"}
         return model, None if states and len(on_gap) == len(states) else on_gap

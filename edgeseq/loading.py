@@ -1,21 +1,32 @@
-"""`edgeseq.load`: a bundle's model as people call it."""
+"""`edgeseq.load`: a bundle's model as people call it, once its goldens have passed on this machine."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-from edgeseq import backends, bundle, encoder_decoder
+from edgeseq import backends, bundle, encoder_decoder, first_load
 from edgeseq.named import named
+from edgeseq.types import StepModel
 
 
 def load(opened: bundle.Bundle | Path | str, backend: str = "auto", variant: str = "auto", streams: int = 1) -> Any:
     """Load a bundle's model, freshly reset.
 
     That is a `StepModel`; a `NamedStep` where it has several inputs or outputs; an `EncoderDecoder` where it is one.
-    backend, variant, streams: as in `backends.load`. Raises BundleError or ModelError.
+    backend, variant, streams: as in `backends.load`. Raises BundleError, or ModelError, also for a variant that misses
+    its tolerance here.
     """
     given = opened if isinstance(opened, bundle.Bundle) else bundle.read(Path(opened))
     if given.encoder_decoder:
-        return encoder_decoder.load(given, backend, variant)
-    return named(backends.load(given, backend, variant, streams), given.graph())
+        pair = encoder_decoder.load(given, backend, variant)
+        first_load.check(given, pair)
+        return pair
+    return named(step(given, backend, variant, streams), given.graph())
+
+
+def step(opened: bundle.Bundle, backend: str = "auto", variant: str = "auto", streams: int = 1) -> StepModel:
+    """Load the step model itself, whose frames hold its inputs side by side."""
+    model = backends.load(opened, backend, variant, streams)
+    first_load.check(opened, model)
+    return model

@@ -37,7 +37,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--variants",
         metavar="LIST",
-        help="comma-separated; default: all of float32,int8,w8a16 that the model has a form for",
+        help="comma-separated; default: all of float32,int8,w8a16 that the model has a form for; also float16,w8",
     )
     parser.add_argument(
         "--calibration", type=Path, metavar="FILE",

@@ -80,7 +80,7 @@ def export(
             "an encoder-decoder", calibration=calibration, state=state, window=window, restart=restart,
             attention_window=attention_window, evaluate=evaluate,
         )  # fmt: skip
-        return encoder_decoder.export(loaded, output, described, variants, max_steps, progress)
+        return encoder_decoder.export(loaded, output, described, variants, default, max_steps, progress)
     sequence = loaded
     _check_described(described, sequence)
     cases, notes = _calibration(calibration, sequence)
@@ -146,6 +146,7 @@ def _make(maker: Maker, asked: Items[str] | None, folder: Path, notes: list[str]
                 raise
             notes.append(f"{name} was left out: {str(cause).removesuffix(FLOAT_ALONE)}")
             continue
+        notes.extend(made[-1].notes)
         onnx.save(made[-1].model, str(folder / made[-1].file.path))
     return made
 
@@ -186,8 +187,8 @@ def _check_variants(variants: Items[str], default: str | None) -> None:
     if not variants:
         raise OptionError("no variant was asked for.")
     for name in variants:
-        if name not in KNOWN:
-            raise OptionError(f"there is no variant '{name}'. {suggest(name, KNOWN)}")
+        if name not in (*KNOWN, *bundles.STORAGE):
+            raise OptionError(f"there is no variant '{name}'. {suggest(name, (*KNOWN, *bundles.STORAGE))}")
     if len(set(variants)) != len(variants):
         raise OptionError(f"a variant was asked for twice ({', '.join(variants)}).")
     if default is not None and default not in variants:

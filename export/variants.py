@@ -10,8 +10,8 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from edgeseq.bundle import Graph, ModelFile, StateTable, StateTensors, Tensor
-from export import macs
+from edgeseq.bundle import STORAGE, Graph, ModelFile, StateTable, StateTensors, Tensor
+from export import macs, storage
 from export.errors import ExportError
 from export.graph import StreamGraph, sizes
 from export.lower import Lowering
@@ -22,16 +22,21 @@ from export.quantize.integers import VARIANTS, quantize
 from export.writers import onnx as writer
 
 KNOWN = ("float32", *VARIANTS)
+"""Made where the model has a form for them; those of STORAGE are made when asked for by name."""
 
 
 @dataclass(frozen=True)
 class Variant:
-    """One variant, ready to be written. program: the integers decided; None for float32."""
+    """One variant, ready to be written. program: the integers decided; None where it computes in float32.
+
+    notes: what the user is to be told of it.
+    """
 
     name: str
     model: onnx.ModelProto
     file: ModelFile
     program: Program | None
+    notes: Sequence[str] = ()
 
 
 class Maker:
@@ -47,6 +52,9 @@ class Maker:
         if name == "float32":
             model = writer.float_step(self._stream)
             return Variant(name, model, self._file(name, model, None), None)
+        if name in STORAGE:
+            model, notes = storage.stored(writer.float_step(self._stream), name)
+            return Variant(name, model, self._file(name, model, None), None, notes)
         if self._program is None:
             self._program = Lowering(self._stream).lower()
             tick = counted(self._progress, "calibrating", max(map(len, self._frames)))

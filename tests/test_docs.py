@@ -72,5 +72,5 @@ def test_the_documented_tolerances_are_those_of_export() -> None:
     parity = pytest.importorskip("export.parity", reason="needs the extra 'export': pip install 'edgeseq[export]'")
     modeller = (ROOT / "docs" / "modeller.md").read_text("utf-8")
     for variant, bound in parity.QUANTIZED_BOUNDS.items():
-        assert re.search(rf"{bound:.0%}".replace("%", " %") + rf" for\s+`{variant}`", modeller)
+        assert re.search(rf"\b{100 * bound:g} % for\s+`{variant}`", modeller)
     assert f"{parity.STEPS:,}" in modeller

@@ -25,6 +25,8 @@ MAY_IMPORT: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("edgeseq.bundle", ("edgeseq.types", "edgeseq.errors", "edgeseq.tables")),
     ("edgeseq.outbox", ("edgeseq.types", "edgeseq.errors")),
     ("edgeseq.timing", ()),
+    ("edgeseq.machine", ()),
+    ("edgeseq.verdicts", ()),
     ("edgeseq.lane", ("edgeseq.types", "edgeseq.timing")),
     ("edgeseq.pipeline", ("edgeseq.types", "edgeseq.errors", "edgeseq.lane", "edgeseq.timing")),
     ("edgeseq.sources.serial", (*PLUGINS, "firmware_bridge*")),

@@ -3,8 +3,10 @@
 import hashlib
 from pathlib import Path
 
+import numpy as np
 import onnx
 import tomli_w
+from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 
@@ -62,10 +64,20 @@ def write(path: Path, leak: float = 0.5) -> Path:
         "origin": {"framework": "none", "source": "tests/tiny_bundle.py"},
     }
     (path / "bundle.toml").write_bytes(tomli_w.dumps(manifest).encode())
+    frames = np.linspace(1, 0.1, 50, dtype=np.float32)[:, None]
+    np.savez(path / "parity.npz", frames=frames, at=np.arange(50), outputs=_outputs(frames[:, 0], leak)[:, None])
     names = sorted(file.name for file in path.iterdir())
     sums = "".join(f"{hashlib.sha256((path / name).read_bytes()).hexdigest()}  {name}\n" for name in names)
     (path / "SHA256SUMS").write_text(sums, encoding="utf-8")
     return path
+
+
+def _outputs(x: NDArray[np.float32], leak: float) -> NDArray[np.float64]:
+    rows, h = [], 0.0
+    for value in x.astype(np.float64):
+        h = leak * h + (1 - leak) * value
+        rows.append(h)
+    return np.array(rows)
 
 
 def _graph(leak: float) -> onnx.ModelProto:

@@ -64,6 +64,12 @@ def open_whole(path: Path, backend: str, graph: bundles.Graph, file: bundles.Mod
     return run
 
 
+def library(backend: str) -> str:
+    """Return the library that a backend runs on, with its version: with either, what it computes may change."""
+    name: str = importlib.import_module(f"edgeseq.backends.{backend}").LIBRARY
+    return name
+
+
 def choices(bundle: bundles.Bundle) -> list[tuple[str, str]]:
     """Return every (backend, variant) that can be loaded from a bundle here, in the bundle's order."""
     return [

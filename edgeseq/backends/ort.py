@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 import onnxruntime as ort
 
+LIBRARY = f"onnxruntime {ort.__version__}"
+
 
 class OrtStep(Stepping):
     """A step model on ONNX Runtime: one thread, no spinning, states handed from call to call without a copy."""

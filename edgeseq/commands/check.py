@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
 HELP = """\
 Checks everything about a configuration that can be checked without running it, and says what it would do: the keys and
-types of every table, the bundle's checksums, that the model opens (of [[model]] stages also the shapes, by a trial
-step), that the source has every channel the model was trained on, the thresholds, the files that are named. The data
-are not read through, a broker is not asked.
+types of every table, the bundle's checksums, that the model computes here what was exported (of [[model]] stages the
+shapes, by a trial step), that the source has every channel the model was trained on, the thresholds, the files that are
+named. The data are not read through, a broker is not asked.
 
   edgeseq check pipeline.toml
   edgeseq check pipeline.toml --json
@@ -76,7 +76,7 @@ def describe(config: Config) -> list[str]:
         model = f"{manifest.name} {manifest.version} ({pipeline.model.variant} on {pipeline.model.backend})"
         would += [
             f"turns samples into frames of {len(config.frame.channels)} values: {chain}",
-            f"steps {model}, whose checksums agree, for up to {config.max_streams} streams at once",
+            f"steps {model}, whose checksums agree and goldens pass, for up to {config.max_streams} streams at once",
         ]
     if config.decider_table is None:
         whose = (

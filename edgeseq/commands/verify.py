@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from edgeseq import bundle as bundles
-from edgeseq import verify
+from edgeseq import first_load, verify
 
 HELP = """\
 Replays a bundle's golden frames on this device, on every variant and backend, and compares the outputs with those of
@@ -29,6 +29,7 @@ def main(args: argparse.Namespace) -> int:
     """Verify; exit status 1 if any variant fails."""
     opened = bundles.read(args.bundle)
     verdicts = verify.verify(opened)
+    first_load.remember(opened, verdicts)
     if args.json:
         print(json.dumps({"bundle": str(args.bundle), "variants": [asdict(verdict) for verdict in verdicts]}, indent=2))
     else:

@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import edgeseq
-from edgeseq import bench, plugins
 from edgeseq import config as configs
+from edgeseq import machine, plugins
 from edgeseq.commands._common import stopped_by_signals
 from edgeseq.config import Config
 from edgeseq.demo.broker import HOST, Broker
@@ -122,7 +122,7 @@ def _facts(scene: Scene, config: Config, pipeline: Pipeline) -> list[tuple[str, 
         ("model", f"{manifest.name} {manifest.version}, {model.variant} on {model.backend}, one thread"),
         ("bundle", f"sha256 {config.bundle.digest}"),
         ("step time", f"{step(step_us)}, mean {microseconds(step_us['mean'])}, longest {microseconds(step_us['max'])}"),
-        ("device", f"{bench.cpu()}, {platform.machine()}, {platform.system()}, Python {platform.python_version()}"),
+        ("device", f"{machine.cpu()}, {platform.machine()}, {platform.system()}, Python {platform.python_version()}"),
         ("made", f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC by edgeseq {edgeseq.__version__}"),
     ]
 

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence as Items
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
 import onnx
-import onnx_ir as ir
 from numpy.typing import NDArray
 
 from edgeseq import bundle as bundles
 from edgeseq import encoder_decoder as runtime
 from edgeseq import goldens, verify
-from edgeseq.bundle import Graph, HeldTable, Manifest, ModelFile, Tensor
-from export import diagram, macs, origin, parity, passes, report, variants
+from edgeseq.bundle import Graph, HeldTable, Manifest, ModelFile, StateTensors, Tensor
+from export import diagram, macs, origin, parity, passes, report, storage, variants
 from export.about import About
 from export.encoder_decoder import parity as proof
 from export.encoder_decoder.split import Held, Parts, split
@@ -27,7 +27,7 @@ from export.progress import Progress, counted
 from export.writers import bundle as writer
 from export.writers import onnx as onnx_writer
 
-VARIANT = "float32"
+VARIANTS = ("float32", *bundles.STORAGE)
 
 
 def export(  # noqa: PLR0917 - one call, from the exporter
@@ -35,16 +35,20 @@ def export(  # noqa: PLR0917 - one call, from the exporter
     output: Path,
     described: About,
     asked: Items[str] | None,
+    default: str | None,
     max_steps: int | None,
     progress: Progress,
 ) -> bundles.Bundle:
     """Export an encoder-decoder to a bundle of two graphs. Raises ExportError naming the node that cannot stream.
 
+    asked: the variants, float32 alone if not said; default: which of them `auto` loads, the first if not said.
     max_steps: how long a target may get, where the decoder's attention or positions need an end; the most that
     [generate] of the description gives, if not said.
     """
-    if asked is not None and list(asked) != [VARIANT]:
-        raise OptionError(f"an encoder-decoder is exported as {VARIANT} alone, not as {', '.join(asked)}.")
+    chosen = list(asked or VARIANTS[:1])
+    for name in (*chosen, default or chosen[0]):
+        if name not in VARIANTS:
+            raise OptionError(f"an encoder-decoder is exported as {', '.join(VARIANTS)}, not as {name}.")
     _check_generate(model, described)
     progress("splitting it into encoder and decoder")
     parts = split(model.model, model.source, model.target)
@@ -57,8 +61,9 @@ def export(  # noqa: PLR0917 - one call, from the exporter
     known = proof.cases(model, longest_target, counted(progress, "running the original in float64", parity.STEPS))
     notes.extend(parity.chaos(proof.truths(known)))
     with writer.folder(output) as folder:
-        graphs, files = _write(folder, encoder, decoder, parts, model.source)
-        _, limits = parity.tolerances(VARIANT, proof.truths(known))
+        graphs, steps = _describe(encoder, decoder, parts, model.source)
+        files = [_file(folder, step, variant, parts.length, notes) for variant in chosen for step in steps]
+        _, limits = parity.tolerances("float32", proof.truths(known))
         writer.goldens(folder, _goldens(model, described, known[: proof.GOLDENS], limits))
         manifest = Manifest(
             schema=bundles.SCHEMA,
@@ -73,17 +78,13 @@ def export(  # noqa: PLR0917 - one call, from the exporter
             generate=described.generate,
             graphs=graphs,
             files=files,
-            defaults={"ort": VARIANT},
+            defaults={"ort": default or chosen[0]},
             origin=origin.of(model, [*model.notes, *notes]),
         )
         writer.manifest(folder, manifest)
         writer.sums(folder)
-        tick = counted(progress, f"proving {VARIANT}", sum(len(case.target) for case in known))
-        # Opened from its files and their description, just as a device opens it.
-        entry, drift = proof.measure(runtime.load(bundles.read(folder)), known, tick)
-        if not entry.passed:
-            raise ExportError(parity.missed(entry))
-        manifest = msgspec.structs.replace(manifest, parity=[entry])
+        entries, drifts = _prove(bundles.read(folder), chosen, known, progress)
+        manifest = msgspec.structs.replace(manifest, parity=entries)
         pictures = diagram.pictures(
             diagram.as_trained(model),
             {
@@ -91,7 +92,7 @@ def export(  # noqa: PLR0917 - one call, from the exporter
                 "decoder": diagram.as_step(decoder),
             },
         )
-        text = report.markdown(manifest, [drift], {}, [*model.notes, *notes], pictures)
+        text = report.markdown(manifest, drifts, {}, [*model.notes, *notes], pictures)
         (folder / "report.md").write_text(text, "utf-8")
         writer.manifest(folder, manifest)
         writer.sums(folder)
@@ -100,6 +101,22 @@ def export(  # noqa: PLR0917 - one call, from the exporter
         if failed:
             raise ExportError(f"the goldens of {failed[0].variant} fail on {failed[0].backend}: {failed[0]}.")
     return bundles.read(output)
+
+
+def _prove(
+    bundle: bundles.Bundle, chosen: Items[str], known: Items[proof.Case], progress: Progress
+) -> tuple[list[bundles.ParityTable], list[parity.Drift]]:
+    """Hold every variant against the original. Raises ExportError for one that misses its tolerance."""
+    entries, drifts = [], []
+    for variant in chosen:
+        tick = counted(progress, f"proving {variant}", sum(len(case.target) for case in known))
+        # Opened from its files and their description, just as a device opens it.
+        entry, drift = proof.measure(runtime.load(bundle, variant=variant), known, tick)
+        if not entry.passed:
+            raise ExportError(parity.missed(entry))
+        entries.append(entry)
+        drifts.append(drift)
+    return entries, drifts
 
 
 def _check_generate(model: EncoderDecoder, described: About) -> None:
@@ -150,12 +167,21 @@ def _notes(encoder: StreamGraph | str, decoder: StreamGraph, length: int) -> lis
     return [*told, *decoder.notes, f"multiply-accumulates are those for a source of {length} frames"]
 
 
-def _write(
-    folder: Path, encoder: StreamGraph | str, decoder: StreamGraph, parts: Parts, source: Input
-) -> tuple[list[Graph], list[ModelFile]]:
-    """Write both models; return their descriptions."""
+@dataclass(frozen=True)
+class _Step:
+    """One of the two graphs as a float32 model, whose states enter and leave as they are."""
+
+    graph: str
+    model: onnx.ModelProto
+    states: list[StateTensors]
+
+
+def _describe(
+    encoder: StreamGraph | str, decoder: StreamGraph, parts: Parts, source: Input
+) -> tuple[list[Graph], list[_Step]]:
+    """Return both graphs' descriptions and models."""
     if isinstance(encoder, str):
-        first = onnx_writer.checked(ir.to_proto(parts.encoder))
+        first = onnx_writer.whole(parts.encoder)
         tensor = Tensor(
             name=source.name, shape=source.shaped(1), dtype=source.dtype, time_axis=source.time_axis,
             tokens=source.tokens,
@@ -166,10 +192,10 @@ def _write(
             for name, held in zip(names, parts.memory, strict=True)
         ]
         graph = Graph(name="encoder", inputs=[tensor], outputs=outputs, states=[], whole=True)
-        states = []
+        step = _Step("encoder", first, [])
     else:
-        first = onnx_writer.float_step(encoder)
-        graph, states = variants.describe(encoder, "encoder"), variants.state_tensors(encoder)
+        step = _Step("encoder", onnx_writer.float_step(encoder), variants.state_tensors(encoder))
+        graph = variants.describe(encoder, "encoder")
     second = onnx_writer.float_step(decoder)
     entering = {value.name for value in decoder.graph.inputs}
     held = [
@@ -177,11 +203,7 @@ def _write(
         for entry, tensor in zip(parts.memory, graph.outputs, strict=True)
     ]
     described = msgspec.structs.replace(variants.describe(decoder, "decoder"), held=held)
-    files = [
-        _file(folder, "encoder", first, states, parts.length),
-        _file(folder, "decoder", second, variants.state_tensors(decoder), parts.length),
-    ]
-    return [graph, described], files
+    return [graph, described], [step, _Step("decoder", second, variants.state_tensors(decoder))]
 
 
 def _held(entry: Held, output: str, *, enters: bool) -> HeldTable:
@@ -189,13 +211,18 @@ def _held(entry: Held, output: str, *, enters: bool) -> HeldTable:
     return HeldTable(name=entry.name, output=output, shape=shape, dtype=str(entry.examples[0].dtype), enters=enters)
 
 
-def _file(folder: Path, graph: str, model: onnx.ModelProto, states: list[Any], length: int) -> ModelFile:
-    path = f"{graph}.{VARIANT}.onnx"
+def _file(folder: Path, step: _Step, variant: str, length: int, notes: list[str]) -> ModelFile:
+    """Write a variant of one graph; return its description, and add to `notes` what is to be told of it."""
+    model = step.model
+    if variant in bundles.STORAGE:
+        model, told = storage.stored(model, variant)
+        notes.extend(f"{step.graph}, {note}" for note in told)
+    path = f"{step.graph}.{variant}.onnx"
     onnx.save(model, str(folder / path))
     counted = macs.count(_of_length(model, length))
     return ModelFile(
-        path=path, graph=graph, variant=VARIANT, format="onnx", weight_bytes=variants.weight_bytes(model),
-        integer_macs=counted.integer, float_macs=counted.floating, states=states,
+        path=path, graph=step.graph, variant=variant, format="onnx", weight_bytes=variants.weight_bytes(model),
+        integer_macs=counted.integer, float_macs=counted.floating, states=step.states,
     )  # fmt: skip
 
 

@@ -16,6 +16,7 @@ import onnx
 import onnx_ir as ir
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
+from onnx_ir.passes import common
 
 from export.graph import StreamGraph
 from export.program import Op, Program, Type
@@ -29,11 +30,23 @@ OPERATOR = {"add": "Add", "sub": "Sub", "mul": "Mul", "sigmoid": "Sigmoid", "tan
 
 def float_step(stream: StreamGraph) -> onnx.ModelProto:
     """Return the float32 step graph as a checked ONNX model."""
-    model = ir.to_proto(stream.model)
+    model = _bare(stream.model)
     model.ir_version = min(model.ir_version, IR_VERSION)
     model.producer_name = "edgeseq"
     model.graph.name = "step"
     return checked(model)
+
+
+def whole(model: ir.Model) -> onnx.ModelProto:
+    """Return a graph that is no step as a checked ONNX model."""
+    return checked(_bare(model))
+
+
+def _bare(model: ir.Model) -> onnx.ModelProto:
+    """Return a graph without what PyTorch's exporter notes at every node: the lines of the source, and where it lay."""
+    copy = model.clone()
+    common.ClearMetadataAndDocStringPass()(copy)
+    return ir.to_proto(copy)
 
 
 def checked(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -270,7 +270,8 @@ def test_verify_fails_where_the_goldens_say_otherwise(small: bundles.Bundle, wha
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        ({"variants": ["int8"]}, "as float32 alone"),
+        ({"variants": ["int8"]}, "as float32, float16, w8, not as int8"),
+        ({"default": "int8"}, "not as int8"),
         ({"window": 5}, "--window cannot be used for an encoder-decoder"),
         ({"about": About(generate=GenerateTable(start=99))}, r"start = 99 is none of the target's tokens, 0 to 10"),
         ({"about": About(generate=GenerateTable(start=1, max_length=0))}, "at least 1"),

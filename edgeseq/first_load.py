@@ -1,0 +1,66 @@
+"""Before a variant first runs on a machine, backend and library version, its goldens are replayed there.
+
+A kernel that computes something else on this very processor is found here, not in the alerts.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+
+import edgeseq
+from edgeseq import backends, machine, verdicts, verify
+from edgeseq.bundle import Bundle
+from edgeseq.encoder_decoder import EncoderDecoder
+from edgeseq.errors import ModelError
+from edgeseq.types import StepModel
+from edgeseq.verify import Verdict
+
+log = logging.getLogger(__name__)
+
+
+def check(bundle: Bundle, model: StepModel | EncoderDecoder) -> None:
+    """Replay the goldens unless they are known to have passed here; the model is left as it was.
+
+    Raises ModelError for a variant that misses its tolerance.
+    """
+    subject = _subject(bundle, model.backend, model.variant)
+    if verdicts.passed(subject):
+        return
+    found = verify.judge(bundle, model if isinstance(model, EncoderDecoder) else model.fork())
+    verdicts.keep(subject, passed=found.passed)
+    if not found.passed:
+        raise ModelError(
+            f"{bundle.path}: {found.variant} on {found.backend} ({subject.library}) does not compute here what was "
+            f"exported, so it is not run: over {found.steps:,} golden steps {_missed(found)}. Choose a variant and "
+            f"backend that `edgeseq verify {bundle.path}` passes, or install another version of the library."
+        )
+    log.info("%s: %s on %s passes its goldens here", bundle.path, found.variant, found.backend)
+
+
+def remember(bundle: Bundle, found: Iterable[Verdict]) -> None:
+    """Keep what a verification has found, in place of what was known."""
+    for verdict in found:
+        verdicts.keep(_subject(bundle, verdict.backend, verdict.variant), passed=verdict.passed)
+
+
+def _subject(bundle: Bundle, backend: str, variant: str) -> verdicts.Subject:
+    return verdicts.Subject(
+        bundle=bundle.digest,
+        variant=variant,
+        backend=backend,
+        library=backends.library(backend),
+        edgeseq=edgeseq.__version__,
+        machine=machine.identity(),
+    )
+
+
+def _missed(found: Verdict) -> str:
+    """Say by how much, and against what."""
+    error = found.rms_err if found.metric == "rms" else found.max_abs_err
+    allowed = f"{found.tolerance:.3g} is allowed"
+    if not error <= found.tolerance:
+        return f"its {found.metric} error is {error:.3g}, {allowed}"
+    if found.reference_rms_err is not None:
+        return f"its rms error against the integer reference is {found.reference_rms_err:.3g}, {allowed}"
+    return "it generates other tokens than the original"

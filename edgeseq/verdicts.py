@@ -1,0 +1,100 @@
+"""Remembers which variants have passed their goldens on this machine, one small JSON file each.
+
+It only ever saves time: what is missing, damaged, out of date or cannot be read or written means replaying again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import logging
+import os
+import tempfile
+from pathlib import Path
+
+import msgspec
+
+MAX_BYTES = 4096
+log = logging.getLogger(__name__)
+
+
+class Subject(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a verdict is on. bundle: its digest. library, edgeseq: with their versions. machine: see machine.py."""
+
+    bundle: str
+    variant: str
+    backend: str
+    library: str
+    edgeseq: str
+    machine: str
+
+
+class _Kept(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A file's content."""
+
+    subject: Subject
+    passed: bool
+
+
+def passed(subject: Subject) -> bool:
+    """Return whether exactly this is known to have passed; a failure is no reason not to try again."""
+    folder = place()
+    if folder is None:
+        return False
+    path = folder / _name(subject)
+    try:
+        if not path.is_file():
+            return False
+        with path.open("rb") as file:
+            kept = msgspec.json.decode(file.read(MAX_BYTES), type=_Kept)
+    except (OSError, ValueError, msgspec.MsgspecError) as cause:
+        log.warning("%s holds no verdict that can be read (%s): the goldens are replayed.", path, cause)
+        return False
+    return kept.passed and kept.subject == subject
+
+
+def keep(subject: Subject, *, passed: bool) -> None:
+    """Write a verdict aside and rename it into place."""
+    folder = place()
+    if folder is None:
+        log.warning("there is no folder to keep verdicts in: goldens are replayed at every load. Set EDGESEQ_CACHE.")
+        return
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        handle, aside = tempfile.mkstemp(dir=folder)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(msgspec.json.encode(_Kept(subject=subject, passed=passed)))
+            Path(aside).replace(folder / _name(subject))
+        except OSError:
+            with contextlib.suppress(OSError):
+                Path(aside).unlink()
+            raise
+    except OSError as cause:
+        reason = cause.strerror or cause
+        log.warning(
+            "%s: the verdict on the goldens cannot be kept there (%s), so they are replayed at every load. "
+            "EDGESEQ_CACHE names another folder.",
+            folder,
+            reason,
+        )
+
+
+def place() -> Path | None:
+    """Return the folder of verdicts: EDGESEQ_CACHE, a service's own folder from systemd, or the user's cache."""
+    chosen = os.environ.get("EDGESEQ_CACHE")
+    # systemd gives a service's several folders apart by colons.
+    own = os.environ.get("CACHE_DIRECTORY") or os.environ.get("STATE_DIRECTORY")
+    if chosen or own:
+        return Path(chosen or str(own).split(":", maxsplit=1)[0]) / "verdicts"
+    shared = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    try:
+        return (shared if shared.is_absolute() else Path.home() / ".cache") / "edgeseq" / "verdicts"
+    except RuntimeError:  # a user without a home
+        return None
+
+
+def _name(subject: Subject) -> str:
+    """Return a file's name: a newer library's verdict takes the place of the older one's."""
+    told = msgspec.json.encode((subject.bundle, subject.variant, subject.backend, subject.machine))
+    return f"{hashlib.sha256(told).hexdigest()[:32]}.json"

@@ -1,0 +1,170 @@
+"""Stores a float step's weights smaller. The step computes in float32 as before: the file is small, not the memory.
+
+float16: each tensor as float16, with a Cast to float32 behind it.
+w8: each weight as int8 with one scale an output, with a Cast and a Mul behind it. That is DequantizeLinear written out:
+    of DequantizeLinear onnxruntime makes MatMulNBits, which rounds the inputs to 8 bits as well, or runs it again at
+    every step; Cast and Mul of constants it computes once, when the file is loaded.
+
+Which numbers share a scale follows from what reads the tensor: those that are summed into one output.
+
+1. A product of matrices sums over the axis next to the outputs' (of one matrix or of a stack of them).
+2. A convolution sums over all axes but its outputs' own.
+3. A recurrent op sums over the last axis of both its matrices.
+4. A table is read by rows, each with a scale of its own.
+5. Einsum sums over the letters that its result has not.
+6. A transposed tensor shares them on the axes where they stood.
+
+Tensors that no such op reads, vectors (biases, norms) and small tensors stay float32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+from numpy.typing import NDArray
+from onnx_ir.passes import common
+
+from export.graph import StreamGraph, integer, ints
+from export.writers import onnx as writer
+
+LEAST = 64
+"""Numbers from which on a tensor is worth the nodes behind it."""
+SHARING = 8
+"""Numbers that share a scale, at least: with fewer, the scales would take what the integers save."""
+LEVELS = 127
+Axes = tuple[int, ...]
+Weights = NDArray[np.float32]
+
+
+def stored(model: onnx.ModelProto, variant: str) -> tuple[onnx.ModelProto, list[str]]:
+    """Return a float model with its weights stored as a variant of `STORAGE` has them, and what is to be told of it."""
+    stream = StreamGraph(ir.from_proto(model), ())
+    common.LiftConstantsToInitializersPass(lift_all_constants=False, size_limit=LEAST)(stream.model)
+    common.LiftSubgraphInitializersToMainGraphPass()(stream.model)
+    weights = {value: array for value in stream.graph.initializers.values() if (array := _weights(value)) is not None}
+    notes, small = [], 0
+    for value, array in weights.items():
+        replaced, told = _WAYS[variant](stream, value, array)
+        if replaced is not None:
+            small += array.size
+            value.replace_all_uses_with(replaced)
+            del stream.graph.initializers[str(value.name)]
+        elif told:
+            notes.append(f"{variant}: '{value.name}' stays float32: {told}")
+    common.TopologicalSortPass()(stream.model)
+    total = sum(array.size for array in weights.values())
+    kind = "float16" if variant == "float16" else "int8, one scale an output"
+    notes.insert(0, f"{variant}: {small:,} of {total:,} weights are stored as {kind}; the step computes in float32")
+    return writer.checked(ir.to_proto(stream.model)), notes
+
+
+def _weights(value: ir.Value) -> Weights | None:
+    """Return an initializer's numbers where it is a matrix, or more, of float32."""
+    if value.const_value is None or value.is_graph_input() or value.is_graph_output():
+        return None
+    if value.const_value.dtype != ir.DataType.FLOAT or value.const_value.size < LEAST:
+        return None
+    array = value.const_value.numpy()
+    return array if sum(size > 1 for size in array.shape) > 1 else None
+
+
+def _half(stream: StreamGraph, value: ir.Value, array: Weights) -> tuple[ir.Value | None, str]:
+    with np.errstate(over="ignore"):
+        half = array.astype(np.float16)
+    finite = np.isfinite(array)
+    if not np.isfinite(half[finite]).all():
+        return None, f"it holds {np.abs(array[finite]).max():.3g}, beyond float16's {np.finfo(np.float16).max}"
+    # Each number loses 2**-11 of itself at most, unless it lies where float16's numbers stand as far apart as at zero.
+    lost, greatest = np.abs(half[finite].astype(np.float32) - array[finite]).max(initial=0), np.abs(array[finite])
+    if lost > np.finfo(np.float16).eps * greatest.max(initial=0):
+        return None, f"its numbers, up to {greatest.max():.3g}, are too small for float16"
+    return _node(stream, "Cast", [stream.constant(f"{value.name}.float16", half)], value, to=ir.DataType.FLOAT), ""
+
+
+def _bytes(stream: StreamGraph, value: ir.Value, array: Weights) -> tuple[ir.Value | None, str]:
+    axes = _shared(value, array.ndim)
+    if axes is None or np.prod([array.shape[axis] for axis in axes]) < SHARING:
+        return None, ""
+    if not np.isfinite(array).all():
+        return None, "it holds NaN or infinity"
+    scale = np.abs(array).max(axis=axes, keepdims=True) / np.float32(LEVELS)
+    # What is all zero, or as good as, has any scale.
+    scale[scale < np.finfo(np.float32).tiny] = 1
+    integers = np.clip(np.rint(array / scale), -LEVELS, LEVELS).astype(np.int8)
+    real = _node(stream, "Cast", [stream.constant(f"{value.name}.int8", integers)], value, to=ir.DataType.FLOAT)
+    return _node(stream, "Mul", [real, stream.constant(f"{value.name}.scale", scale)], value), ""
+
+
+_WAYS: Mapping[str, Callable[[StreamGraph, ir.Value, Weights], tuple[ir.Value | None, str]]] = {
+    "float16": _half,
+    "w8": _bytes,
+}
+
+
+def _node(stream: StreamGraph, op_type: str, inputs: list[ir.Value], like: ir.Value, **attributes: int) -> ir.Value:
+    """Add a node and return what it gives: a value of one's shape, in float32."""
+    name = stream.new_name(f"{like.name}.{op_type.lower()}")
+    output = ir.Value(name=name, shape=like.shape, type=ir.TensorType(ir.DataType.FLOAT))
+    stream.graph.append(ir.node(op_type, inputs, attributes, outputs=[output], name=name))
+    return output
+
+
+def _shared(value: ir.Value, rank: int) -> Axes | None:
+    """Return the axes along which a tensor's numbers share a scale, as its first reader that sums has it."""
+    for node, place in value.uses():
+        reads = _READERS.get(node.op_type) if node.domain in {"", "ai.onnx"} else None
+        axes = reads(node, place, rank) if reads is not None else None
+        if axes is not None:
+            return axes
+    return None
+
+
+def _matrices(_: ir.Node, place: int, rank: int) -> Axes:
+    return (rank - 2,) if place == 1 else (rank - 1,)  # 1
+
+
+def _gemm(node: ir.Node, place: int, _: int) -> Axes | None:
+    turned = bool(integer(node, "transB" if place == 1 else "transA", 0))
+    return None if place > 1 else (int(turned == (place == 1)),)  # 1
+
+
+def _convolution(outputs: int) -> Callable[[ir.Node, int, int], Axes | None]:
+    return lambda _, place, rank: tuple(axis for axis in range(rank) if axis != outputs) if place == 1 else None  # 2
+
+
+def _recurrent(_: ir.Node, place: int, rank: int) -> Axes | None:
+    return (rank - 1,) if place in {1, 2} else None  # 3
+
+
+def _table(node: ir.Node, place: int, rank: int) -> Axes | None:
+    rows = integer(node, "axis", 0) % rank
+    return tuple(axis for axis in range(rank) if axis != rows) if place == 0 else None  # 4
+
+
+def _einsum(node: ir.Node, place: int, _: int) -> Axes | None:
+    terms, arrow, result = node.attributes["equation"].as_string().replace(" ", "").partition("->")
+    term = terms.split(",")[place]
+    if not arrow or not result.isalpha():
+        return None  # not plain to see: no written result, or axes that no letter names
+    return tuple(axis for axis, letter in enumerate(term) if letter not in result)  # 5
+
+
+def _transposed(node: ir.Node, _: int, rank: int) -> Axes | None:
+    inner = _shared(node.outputs[0], rank)
+    order = ints(node, "perm", tuple(reversed(range(rank))))
+    return None if inner is None else tuple(sorted(order[axis] for axis in inner))  # 6
+
+
+_READERS: Mapping[str, Callable[[ir.Node, int, int], Axes | None]] = {
+    "MatMul": _matrices,
+    "Gemm": _gemm,
+    "Conv": _convolution(0),
+    "ConvTranspose": _convolution(1),
+    **dict.fromkeys(("RNN", "GRU", "LSTM"), _recurrent),
+    "Gather": _table,
+    "Einsum": _einsum,
+    "Transpose": _transposed,
+}
