@@ -25,6 +25,7 @@ import export
 from edgeseq import bundle as bundles
 from edgeseq import verify
 from edgeseq.bundle import GenerateTable
+from edgeseq.errors import ModelError
 from export import macs, storage
 from export.about import About
 
@@ -120,6 +121,9 @@ def test_encoder_decoders_have_them_too(attention: str, tmp_path: Path) -> None:
     spoil(bundle.path, ".scale", 1.5)
     verdicts = {verdict.variant: verdict.passed for verdict in verify.verify(bundles.read(bundle.path))}
     assert verdicts == {"float32": True, "float16": True, "w8": False}
+    edgeseq.load(bundle.path, variant="float16")
+    with pytest.raises(ModelError, match="w8 on ort .* does not compute here"):
+        edgeseq.load(bundle.path, variant="w8")
 
 
 def test_weights_inside_a_loop_are_stored_as_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
