@@ -122,7 +122,7 @@ def test_encoder_decoders_have_them_too(attention: str, tmp_path: Path) -> None:
     verdicts = {verdict.variant: verdict.passed for verdict in verify.verify(bundles.read(bundle.path))}
     assert verdicts == {"float32": True, "float16": True, "w8": False}
     edgeseq.load(bundle.path, variant="float16")
-    with pytest.raises(ModelError, match="w8 on ort .* does not compute here"):
+    with pytest.raises(ModelError, match=r"w8 on ort .* does not compute here"):
         edgeseq.load(bundle.path, variant="w8")
 
 
@@ -245,7 +245,7 @@ def test_a_variant_that_misses_its_bound_is_not_written(tmp_path: Path, monkeypa
     monkeypatch.setattr(storage, "LEVELS", 3)
     torch.manual_seed(0)
     module = models.Recurrent("GRU", 24).eval()
-    with pytest.raises(export.ExportError, match="w8 on ort misses its tolerance at output"):
+    with pytest.raises(export.ExportError, match=r"w8 on ort misses its tolerance at output"):
         export.export((module, models.frames()), tmp_path / "b", variants=["float32", "w8"])
     assert not (tmp_path / "b").exists()
 
