@@ -25,6 +25,7 @@ import export
 from edgeseq import bundle as bundles
 from edgeseq import verify
 from edgeseq.bundle import GenerateTable
+from edgeseq.errors import ModelError
 from export import macs, storage
 from export.about import About
 
@@ -120,6 +121,9 @@ def test_encoder_decoders_have_them_too(attention: str, tmp_path: Path) -> None:
     spoil(bundle.path, ".scale", 1.5)
     verdicts = {verdict.variant: verdict.passed for verdict in verify.verify(bundles.read(bundle.path))}
     assert verdicts == {"float32": True, "float16": True, "w8": False}
+    edgeseq.load(bundle.path, variant="float16")
+    with pytest.raises(ModelError, match=r"w8 on ort .* does not compute here"):
+        edgeseq.load(bundle.path, variant="w8")
 
 
 def test_weights_inside_a_loop_are_stored_as_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -241,7 +245,7 @@ def test_a_variant_that_misses_its_bound_is_not_written(tmp_path: Path, monkeypa
     monkeypatch.setattr(storage, "LEVELS", 3)
     torch.manual_seed(0)
     module = models.Recurrent("GRU", 24).eval()
-    with pytest.raises(export.ExportError, match="w8 on ort misses its tolerance at output"):
+    with pytest.raises(export.ExportError, match=r"w8 on ort misses its tolerance at output"):
         export.export((module, models.frames()), tmp_path / "b", variants=["float32", "w8"])
     assert not (tmp_path / "b").exists()
 
