@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 from onnx import TensorProto, helper, numpy_helper
+from renamed import renamed
 
 FLOAT = TensorProto.FLOAT
 Arrays = dict[str, np.ndarray[Any, Any]]
@@ -58,27 +59,8 @@ def save(
 
 
 def scramble(path: str, seed: int = 0) -> str:
-    """Give every name of a model, bodies included, a name that means nothing."""
-    model = onnx.load(path)
-    rng = np.random.default_rng(seed)
-    known: dict[str, str] = {"": ""}
-
-    def new(name: str) -> str:
-        return known.setdefault(name, f"q{len(known)}_{rng.integers(1000)}")
-
-    def change(graph: onnx.GraphProto) -> None:
-        for each in [*graph.input, *graph.output, *graph.initializer]:
-            each.name = new(each.name)
-        for inner in graph.node:
-            inner.name = new(f"node {inner.name}")
-            inner.input[:] = [new(name) for name in inner.input]
-            inner.output[:] = [new(name) for name in inner.output]
-            for attribute in inner.attribute:
-                if attribute.HasField("g"):
-                    change(attribute.g)
-
-    change(model.graph)
-    onnx.save(model, path)
+    """Give every name of a model's file, bodies included, a name that means nothing."""
+    onnx.save(renamed(onnx.load(path), seed), path)
     return path
 
 

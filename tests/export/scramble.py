@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import onnx
 from onnx import helper, numpy_helper
+from renamed import renamed
 
 Nodes = Iterator[onnx.NodeProto]
 
@@ -39,11 +40,11 @@ class Scrambler:
             found = list(decompose(node)) if decompose is not None and self.chance(0.7) else [node]
             nodes += self._with_detours(found)
         del self.graph.node[:]
-        self.graph.node.extend(self._shuffled(nodes))
+        self.graph.node.extend(nodes)
         self._constants()
-        self._names()
-        onnx.checker.check_model(self.model)
-        return self.model
+        result = renamed(self.model, int(self.rng.integers(1 << 30)), unnamed=True)
+        onnx.checker.check_model(result)
+        return result
 
     def chance(self, odds: float = 0.5) -> bool:
         return bool(self.rng.random() < odds)
@@ -239,18 +240,6 @@ class Scrambler:
             result += self.chain(name, *detours[int(self.rng.integers(len(detours)))])
         return result
 
-    def _shuffled(self, nodes: list[onnx.NodeProto]) -> list[onnx.NodeProto]:
-        """Return the nodes in another order that is as good."""
-        known = {value.name for value in self.graph.input} | {tensor.name for tensor in self.graph.initializer} | {""}
-        waiting, order = list(nodes), []
-        while waiting:
-            ready = [node for node in waiting if known.issuperset(node.input)]
-            node = ready[int(self.rng.integers(len(ready)))]
-            waiting.remove(node)
-            order.append(node)
-            known.update(node.output)
-        return order
-
     def _constants(self) -> None:
         """Write some weights as Constant nodes."""
         inside = [inner for node in self.graph.node for a in node.attribute for inner in a.g.node]
@@ -264,22 +253,6 @@ class Scrambler:
                 kept.append(tensor)
         del self.graph.initializer[:]
         self.graph.initializer.extend(kept)
-
-    def _names(self) -> None:
-        """Give everything a name that says nothing, and nodes none at all or all the same."""
-        graphs = [self.graph, *(a.g for node in self.graph.node for a in node.attribute if a.HasField("g"))]
-        names = {name for graph in graphs for node in graph.node for name in (*node.input, *node.output) if name}
-        names |= {value.name for graph in graphs for value in (*graph.input, *graph.output)}
-        order = self.rng.permutation(len(names))
-        new = {name: f"q{place}" for name, place in zip(sorted(names), order, strict=True)}
-        for graph in graphs:
-            for node in graph.node:
-                node.name = ""
-                node.input[:] = [new.get(name, name) for name in node.input]
-                node.output[:] = [new.get(name, name) for name in node.output]
-            for value in (*graph.input, *graph.output, *graph.initializer):
-                value.name = new.get(value.name, value.name)
-        del self.graph.value_info[:]
 
 
 class Body:

@@ -119,6 +119,57 @@ class Written(nn.Module):
         return self.loop(self, x)
 
 
+def repeated(step: Callable[[Any, torch.Tensor, Any], tuple[torch.Tensor, Any]], start: Callable[[Any], Any]) -> Any:
+    """Write a loop whose step takes and gives a state of any form."""
+
+    def run(self: Any, x: torch.Tensor) -> torch.Tensor:
+        state, rows = start(self), []
+        for t in range(x.shape[1]):
+            y, state = step(self, x[:, t], state)
+            rows.append(y)
+        return torch.stack(rows, 1)
+
+    return run
+
+
+def zeros(*_: Any) -> torch.Tensor:
+    return torch.zeros(1, 6)
+
+
+def gru(self: Any, x: torch.Tensor, h: Any) -> Any:
+    h = self.cell(x, h)
+    return h, h
+
+
+def flat(self: Any, x: torch.Tensor) -> torch.Tensor:
+    h, rows = torch.zeros(1, 6), []
+    for part in x.unbind(1):
+        h = self.cell(part, h)
+        rows.append(h)
+    return self.head(torch.cat(rows, 1).view(1, x.shape[1], 6))
+
+
+def own_weights(self: Any, x: torch.Tensor) -> torch.Tensor:
+    h, rows = torch.zeros(1, 6), []
+    for t in range(x.shape[1]):
+        h = self.cells[t](x[:, t], h)
+        rows.append(h)
+    return torch.stack(rows, 1)
+
+
+def backward(self: Any, x: torch.Tensor) -> torch.Tensor:
+    h, rows = torch.zeros(1, 6), []
+    for t in reversed(range(x.shape[1])):
+        h = self.cell(x[:, t], h)
+        rows.append(h)
+    return torch.stack(rows[::-1], 1)
+
+
+def whole(self: Any, x: torch.Tensor) -> torch.Tensor:
+    mean = self.line(x.mean(1))
+    return repeated(lambda self, part, h: gru(self, part, h + mean), zeros)(self, x)
+
+
 def seeded(seed: int, make: Callable[[], nn.Module]) -> nn.Module:
     torch.manual_seed(seed)
     return make().eval()
@@ -132,34 +183,6 @@ def exported(module: nn.Module, length: int, *, dynamo: bool = False) -> onnx.Mo
         torch.onnx.export(module, sample, file, dynamo=False, input_names=["x"], opset_version=17)
         return onnx.load_from_string(file.getvalue())
     return torch.onnx.export(module, sample, dynamo=True, input_names=["x"], verbose=False).model_proto
-
-
-def scrambled(model: onnx.ModelProto, seed: int) -> onnx.ModelProto:
-    """Return the model with other names, its nodes in another order that is still one."""
-    rng = np.random.default_rng(seed)
-    graph = model.graph
-    names = {name for node in graph.node for name in [*node.input, *node.output] if name}
-    names |= {value.name for value in [*graph.input, *graph.output, *graph.initializer]}
-    other = {name: f"v{number}" for number, name in zip(rng.permutation(len(names)), sorted(names), strict=True)}
-    other["x"], other[""] = "x", ""
-    known = {value.name for value in [*graph.input, *graph.initializer]} | {""}
-    waiting, ordered = list(graph.node), []
-    while waiting:
-        ready = [node for node in waiting if known.issuperset(node.input)]
-        node = ready[rng.integers(len(ready))]
-        waiting.remove(node)
-        ordered.append(node)
-        known |= set(node.output)
-    result = onnx.ModelProto()
-    result.CopyFrom(model)
-    del result.graph.node[:], result.graph.value_info[:]
-    result.graph.node.extend(ordered)
-    for number, node in enumerate(result.graph.node):
-        node.name = f"n{number}"
-        node.input[:], node.output[:] = [other[v] for v in node.input], [other[v] for v in node.output]
-    for value in [*result.graph.input, *result.graph.output, *result.graph.initializer]:
-        value.name = other[value.name]
-    return result
 
 
 def frames(steps: int, seed: int = 1) -> NDArray[np.float32]:
