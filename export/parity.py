@@ -111,8 +111,10 @@ def _parts(
 
 def _truth(frames: NDArray[np.float32], at: NDArray[np.int64], double: Outputs, single: Outputs) -> Truth:
     outputs = np.asarray(double, np.float64)
-    if not np.isfinite(outputs).all() or not np.isfinite(single).all():
-        step = int(at[np.argwhere(~(np.isfinite(outputs) & np.isfinite(single)))[0, 0]])
+    # What float32 cannot hold is infinity, too, and no error could be squared.
+    held = (np.abs(outputs) <= np.finfo(np.float32).max) & np.isfinite(single)
+    if not held.all():
+        step = int(at[np.argwhere(~held)[0, 0]])
         raise ExportError(f"the model itself gives NaN or infinity at step {step} of the calibration frames.")
     return Truth(frames, at, outputs, np.abs(outputs - single).max(axis=0))
 

@@ -253,13 +253,13 @@ def _rescaling(config: Config, _: Weights, x: Floats) -> Floats:
     return np.asarray(x * np.asarray(config["scale"], x.dtype) + np.asarray(config["offset"], x.dtype))
 
 
-def _windows(config: Config, x: Floats, width: int, dilation: int, stride: int) -> Floats:
-    """Return [taps, 1, entries, features]: what each tap of a window sees, after zero padding."""
+def _windows(  # noqa: PLR0917 - two calls, below
+    config: Config, x: Floats, width: int, dilation: int, stride: int, fill: float = 0.0
+) -> Floats:
+    """Return [taps, 1, entries, features]: what each tap of a window sees, after padding."""
     span = (width - 1) * dilation
     before = {"valid": 0, "causal": span, "same": span // 2}[config["padding"]]
     after = span - before if config["padding"] == "same" else 0
-    # The least number stands in for what a maximum never takes.
-    fill = np.finfo(x.dtype).min if "pool_size" in config else 0.0
     x = np.pad(x, ((0, 0), (before, after), (0, 0)), constant_values=fill)
     count = (x.shape[1] - span - 1) // stride + 1
     if count < 1:
@@ -301,7 +301,8 @@ def _pool(reduce: Callable[..., Floats]) -> Callable[[Config, Weights, Floats], 
     def run(config: Config, _: Weights, x: Floats) -> Floats:
         width = _number(config["pool_size"])
         stride = width if config["strides"] is None else _number(config["strides"])
-        return np.asarray(reduce(_windows(config, x, width, 1, stride), axis=0))
+        # NaN stands for padding, which no maximum takes and no average counts.
+        return np.asarray(reduce(_windows(config, x, width, 1, stride, np.nan), axis=0))
 
     return run
 
@@ -354,8 +355,8 @@ FORWARD: dict[str, Callable[..., Floats]] = {
     "Conv1D": _convolution,
     "DepthwiseConv1D": _depthwise,
     "SeparableConv1D": _separable,
-    "MaxPooling1D": _pool(np.max),
-    "AveragePooling1D": _pool(np.mean),
+    "MaxPooling1D": _pool(np.nanmax),
+    "AveragePooling1D": _pool(np.nanmean),
     "GlobalAveragePooling1D": lambda _, __, x: x.mean(axis=1),
     "GlobalMaxPooling1D": lambda _, __, x: x.max(axis=1),
     "ZeroPadding1D": _pad,

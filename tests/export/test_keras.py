@@ -149,6 +149,7 @@ PARTS: dict[str, Callable[[], list[Any]]] = {
     "max": lambda: [layers.MaxPooling1D(3)],
     "max same": lambda: [layers.MaxPooling1D(2, strides=1, padding="same")],
     "average": lambda: [layers.AveragePooling1D(3, strides=2)],
+    "average same": lambda: [layers.AveragePooling1D(3, strides=1, padding="same")],
     "padded": lambda: [layers.ZeroPadding1D((3, 1)), layers.Conv1D(3, 4), layers.Cropping1D((0, 1))],
     "norms": lambda: [layers.BatchNormalization(), layers.LayerNormalization(), layers.GaussianNoise(0.2)],
     "bare norms": lambda: [layers.BatchNormalization(scale=False), layers.LayerNormalization(center=False),
@@ -172,7 +173,9 @@ def test_layers_equal_keras(name: str, tmp_path: Path) -> None:
     equals_keras(sequential(*PARTS[name]()), tmp_path)
 
 
-@pytest.mark.parametrize("name", ["grouped", "even same", "causal stride", "separable", "max same", "padded", "slopes"])
+@pytest.mark.parametrize(
+    "name", ["grouped", "even same", "causal stride", "separable", "max same", "average same", "padded", "slopes"]
+)
 def test_layers_stream(name: str, tmp_path: Path) -> None:
     streams_as_keras(sequential(*PARTS[name]()), tmp_path)
 

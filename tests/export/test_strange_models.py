@@ -217,6 +217,18 @@ def test_what_is_chaotic_is_reported_and_what_proves_nothing_is_refused() -> Non
     assert parity.chaos([truth(np.full((9, 1), 0.1), [1e-9])]) != [], "a constant is judged by its size"
 
 
+def test_what_float32_cannot_hold_sets_no_tolerance(tmp_path: Path) -> None:
+    """In float64 its great number is one, in float32 it is infinity, which is then taken away again."""
+
+    def grown(self: Any, x: torch.Tensor) -> torch.Tensor:
+        y = self.layer(x)[0]
+        return y + torch.nan_to_num(y * 1e200 * 1e100, posinf=0.0, neginf=0.0)
+
+    with pytest.raises(export.ExportError, match="NaN or infinity at step 0"):
+        export.export((Wrapped(grown), models.example()), tmp_path / "b", variants=["float32"])
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_ranges_that_are_not_finite_have_no_integers(tmp_path: Path) -> None:
     file = recurrent(tmp_path / "m.onnx", change=lambda arrays: arrays.update(W=arrays["W"] * 0 + 3e38))
     with pytest.raises(export.ExportError, match="NaN or infinity"):
