@@ -192,6 +192,11 @@ def _check_variants(variants: Items[str], default: str | None) -> None:
 def _load(
     source: str | Path | tuple[torch.nn.Module, Example], input_name: str | None, axis: int | None
 ) -> Sequence | EncoderDecoder:
+    file = isinstance(source, str | Path) and str(source).endswith((".onnx", ".keras"))
+    if input_name is not None and not file:
+        raise OptionError(
+            "--input names an input of a file; a PyTorch module's are those of its example, in their order."
+        )
     if isinstance(source, str | Path):
         return load(str(source), input_name=input_name, time_axis=axis)
     from export.frontends import torch as frontend  # noqa: PLC0415 - PyTorch loads only for PyTorch sources
