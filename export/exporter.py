@@ -203,6 +203,11 @@ def _load(
     example: Example | None,
     weights: str | Path | None,
 ) -> Sequence | EncoderDecoder:
+    file = isinstance(source, str | Path) and str(source).endswith((".onnx", ".keras"))
+    if input_name is not None and not file:
+        raise OptionError(
+            "--input names an input of a file; a PyTorch module's are those of its example, in their order."
+        )
     if isinstance(source, str | Path):
         return load(str(source), input_name=input_name, time_axis=time_axis, example=example, weights=weights)
     choices.exclude("a module that comes with its example and its weights", example=example, weights=weights)

@@ -6,7 +6,8 @@
 3. Pad with the edge value: the first and the last entry are not known at reset, so its reader's history copies them
    (`stream.edges`). Only a convolution or pooling reads such a value, with ops on each entry by itself between.
 4. A Pad of other axes beside time goes on padding those.
-5. Slice from the n-th entry on: the value is late by n. Slice up to the n-th from the end: it ends earlier.
+5. Slice from the n-th entry on: the value is late by n. Slice up to the n-th from the end: it ends earlier. Slice of as
+   many from the end as another value has, whose length goes with the sequence's: it starts where those runs show.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from export.graph import StreamGraph, Timing, constant_of, sizes
 from export.passes import buffers
 
 OPS = ("Pad", "Slice")
+END = np.iinfo(np.int32).max
+"""From here on, an end is the end."""
 
 
 def claims(stream: StreamGraph, node: ir.Node) -> bool:
@@ -74,18 +77,19 @@ def _moved(stream: StreamGraph, node: ir.Node) -> tuple[int, int]:
     if node.op_type == "Pad":
         return _pads(stream, node)
     value, output = _input(node), node.outputs[0]
-    starts, axes, steps = (_constant(node, index) for index in (1, 3, 4))
-    if starts is None:
-        raise node_error(str(node.name), "Slice", "where it starts is not a constant.")
+    starts, ends, axes, steps = (_constant(node, index) for index in (1, 2, 3, 4))
     rank = len(sizes(value))
-    places = list(range(len(starts))) if axes is None else [int(a) % rank for a in axes]
+    bounds = starts if starts is not None else ends
+    places = list(range(0 if bounds is None else len(bounds))) if axes is None else [int(a) % rank for a in axes]
     at = places.index(stream.timing[value].axis)
     if steps is not None and steps[at] != 1:
         raise node_error(str(node.name), "Slice", "it takes every n-th time step, or goes backwards.")
-    start = int(starts[at])
+    before, after = stream.lengths[value], stream.lengths[output]
+    start = before[0] - after[0] if starts is None else int(starts[at])
+    if starts is None and (ends is None or ends[at] < END):
+        raise node_error(str(node.name), "Slice", "where it starts is not a constant.")
     if start < 0:
         raise node_error(str(node.name), "Slice", "it starts at a number of steps from the end, which never comes.")
-    before, after = stream.lengths[value], stream.lengths[output]
     lost = [a - b - start for a, b in zip(before, after, strict=True)]
     if lost[0] != lost[1] or lost[0] < 0:
         raise node_error(str(node.name), "Slice", "where it ends does not move with the length of the sequence.")

@@ -26,6 +26,7 @@ from export.passes import (
     clean,
     convolution,
     cumulative,
+    joined,
     lengths,
     loops,
     mean,
@@ -77,11 +78,13 @@ def rewrite(stream: StreamGraph, length: int) -> StreamGraph:
 def _make_states(stream: StreamGraph, count: int) -> None:
     """Give the states of so many copies to the graph."""
     _widen(stream, count)
-    for rule in (branches, clean, loops, lengths, time_axis, timeline, align, padding, convolution):
+    for rule in (branches, clean, loops, lengths, time_axis):
         rule.apply(stream)
     pooled = any(mean.claims(stream, node) or cumulative.claims(stream, node) for node in stream.graph)
     if stream.counts or pooled:
         raise ExportError("--restart is for recurrent models; this one also reads all of the window. Use --window.")
+    for rule in (joined, timeline, align, padding, convolution):
+        rule.apply(stream)
     if stream.states:
         raise ExportError(f"--restart is for recurrent models; this one also has the memory '{stream.states[0].name}'. "
                           "Use --window.")  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import models
@@ -134,19 +135,23 @@ def test_a_window_has_no_integer_form_yet_and_says_so(tmp_path: Path) -> None:
         export.export((module, models.example()), tmp_path / "c", window=5, variants=["int8"])
 
 
-class _Greatest(torch.nn.Module):
-    def __init__(self) -> None:
+class _Pooled(torch.nn.Module):
+    def __init__(self, pool: Callable[[torch.Tensor], torch.Tensor]) -> None:
         super().__init__()
+        self.pool = pool
         torch.manual_seed(2)
         self.gru = torch.nn.GRU(models.FEATURES, 6, batch_first=True)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.gru(x)[0].amax(dim=1)
+        return self.pool(self.gru(x)[0])
 
 
-def test_what_pools_all_of_a_window_is_not_restarted(tmp_path: Path) -> None:
+@pytest.mark.parametrize("pool", [lambda y: y.amax(dim=1), lambda y: y.mean(dim=1)], ids=["greatest", "mean"])
+def test_what_pools_all_of_a_window_is_not_restarted(
+    pool: Callable[[torch.Tensor], torch.Tensor], tmp_path: Path
+) -> None:
     with pytest.raises(export.ExportError, match=r"reads all of the window\. Use --window"):
-        export.export((_Greatest().eval(), models.example()), tmp_path / "b", restart=5, **OPTIONS)
+        export.export((_Pooled(pool).eval(), models.example()), tmp_path / "b", restart=5, **OPTIONS)
 
 
 class _Mean(torch.nn.Module):

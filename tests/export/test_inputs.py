@@ -184,3 +184,9 @@ def test_last_states_beside_the_outputs_are_left_out_and_told(tmp_path: Path) ->
     bundle = export.export((nn.GRU(models.FEATURES, 4, batch_first=True), models.example()), tmp_path / "b")
     assert [tensor.name for tensor in bundle.graph().outputs] == ["output"]
     assert "left out: output1" in (tmp_path / "b" / "report.md").read_text()
+
+
+def test_the_inputs_of_a_module_have_no_names(tmp_path: Path) -> None:
+    with pytest.raises(export.ExportError, match="--input names an input of a file"):
+        export.export((models.gru(), models.example()), tmp_path / "b", input="frames")
+    assert list(tmp_path.iterdir()) == []

@@ -10,7 +10,7 @@ import onnx
 import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
-from streaming import equals_the_original, rewritten
+from streaming import equals_the_original, rewritten, stepping
 from test_strange_models import value
 from torch import nn
 from torch.nn import functional
@@ -85,6 +85,58 @@ class Planes(nn.Module):
 @pytest.mark.parametrize("mode", ["constant", "replicate"])
 def test_time_and_features_are_padded_at_once(mode: str, tmp_path: Path) -> None:
     equals_the_original((Planes(mode), torch.zeros(1, 40, models.FEATURES)), tmp_path)
+
+
+class Joined(nn.Module):
+    """Constants joined to frames or to what comes of them; a learned row is none of one number."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.late, self.conv = nn.Conv1d(models.FEATURES, CHANNELS, 3, padding=1), nn.Conv1d(CHANNELS, 2, 3)
+        self.start = nn.Parameter(torch.randn(1, 1, CHANNELS))
+        self.how = how
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.how == "difference":
+            return x - torch.cat([torch.zeros_like(x[:, :1]), x[:, :-1]], 1)
+        y = torch.relu(self.late(x.transpose(1, 2)) + 0.2).transpose(1, 2)
+        rows = {
+            "before": [torch.full_like(y[:, :2], 0.7), y],
+            "both": [torch.full_like(y[:, :1], -0.3), y, torch.ones_like(y[:, :1])],
+            "learned": [self.start, self.start, y],
+        }[self.how]
+        return self.conv(torch.cat(rows, 1).transpose(1, 2)).transpose(1, 2)
+
+
+@pytest.mark.parametrize("how", ["difference", "before", "both"])
+def test_joined_constants_are_padding(how: str, tmp_path: Path) -> None:
+    equals_the_original((Joined(how), torch.zeros(1, 40, models.FEATURES)), tmp_path)
+
+
+def test_joined_rows_of_several_numbers_are_refused() -> None:
+    with pytest.raises(ExportError, match=r"node '.*' \(Concat\): it works along the time axis"):
+        rewritten((Joined("learned"), torch.zeros(1, 40, models.FEATURES)))
+
+
+class Cropped(nn.Module):
+    """Unpadded convolutions side by side, the longer one cut at its start to the length of the shorter."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.short, self.long = nn.Conv1d(models.FEATURES, 2, 5), nn.Conv1d(models.FEATURES, 2, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y, z = torch.tanh(self.short(x.transpose(1, 2))), torch.tanh(self.long(x.transpose(1, 2)))
+        return (y * z[:, :, -y.shape[2] :]).transpose(1, 2)
+
+
+def test_a_branch_is_cut_to_the_length_of_another(tmp_path: Path) -> None:
+    sequence, stream = rewritten((Cropped(), torch.zeros(1, 40, models.FEATURES)))
+    model, x = stepping(stream, tmp_path), np.random.default_rng(0).normal(size=(30, models.FEATURES))
+    frames = x.astype(np.float32)
+    np.testing.assert_allclose(model.run(frames)[model.delay :], sequence.outputs(frames, sequence.double), atol=1e-6)
 
 
 class Averages(nn.Module):
