@@ -22,7 +22,8 @@ PREFIXES = 40
 """For a model that gives its last step only: how many random prefixes the original is run on. Each takes its length in
 steps, so they are spread over its orders of magnitude, as many of 10 to 100 steps as of 1,000 to 10,000."""
 WINDOWS = 200
-"""For a model run on windows: on how many random ones the original is run."""
+"""For a model run on windows: on how many random ones of a sequence the original is run, if so many lie in it side by
+side."""
 QUANTIZED_BOUNDS = {"int8": 0.04, "w8a16": 0.01, "w8": 0.04, "float16": 1e-3}
 """Greatest rms error, as a share of the output's standard deviation.
 
@@ -100,7 +101,7 @@ def _parts(
     rng = np.random.default_rng(seed)
     if window:
         last = len(frames) - window
-        at = np.unique(np.concatenate([[0, last], rng.integers(0, last + 1, min(WINDOWS, last + 1))]))
+        at = np.unique(np.concatenate([[0, last], rng.integers(0, last + 1, min(WINDOWS, len(frames) // window))]))
         return at, [frames[start : start + window] for start in at]
     if sequence.every_step:
         return None, [frames]

@@ -2,8 +2,9 @@
 
 PyTorch's two exporters each freeze the time axis of what the other handles (the newer one that of recurrent layers, the
 older one that of some attention), without a word. So an export counts only once it has equalled the module at several
-lengths. The older one takes a hundredth of the newer one's time and is tried first. A module with a loop over time of
-its own is frozen by both: see torch_unrolled.py.
+lengths. The older one takes a hundredth of the newer one's time and is tried first; what it makes of attention is taken
+where the newer one has nothing better. A module with a loop over time of its own is frozen by both: see
+torch_unrolled.py.
 """
 
 from __future__ import annotations
@@ -147,13 +148,17 @@ def _exported(  # noqa: PLR0917 - one call, above
     Inputs of different lengths have times of their own.
     """
     written = written_out(module)
+    recurrent = any(isinstance(part, torch.nn.RNNBase) for part in written.modules())
     plain = [(dynamo, False) for dynamo in (False, True)]
     unrolled = [(dynamo, True) for dynamo in (False, True) if all(len(set(each)) == 1 for each in lengths)]
     # What both exporters unroll needs no try of the other kind, which takes long.
     # A loop over lengths is none over time.
     ways = plain if counts else unrolled or plain if unrolls(written, inputs) else [*plain, *unrolled]
     reasons = []
+    attending: tuple[onnx.ModelProto, str] | None = None
     for dynamo, rolling in ways:
+        if attending is not None and rolling:
+            break
         told = f"dynamo={dynamo}{f', unrolled over {LENGTH} steps' if rolling else ''}"
         try:
             example = (LENGTH,) * len(inputs) if rolling else lengths[1]
@@ -166,9 +171,20 @@ def _exported(  # noqa: PLR0917 - one call, above
         if reason is None:
             steps = ", ".join("/".join(map(str, sorted({*each}))) for each in lengths)
             again = f" and {loops} loops over time rolled again" if rolling else ""
-            return model, f"exported by torch.onnx with {told}{again}, equal at {steps} steps"
+            found = model, f"exported by torch.onnx with {told}{again}, equal at {steps} steps"
+            if dynamo or rolling or recurrent or not _attends(model):
+                return found
+            attending = found
+            continue
         reasons.append(f"{told}: {reason}")
+    if attending is not None:
+        return attending
     raise ExportError(f"{origin}: PyTorch could not export it with a free time axis ({'; '.join(reasons)}).")
+
+
+def _attends(model: onnx.ModelProto) -> bool:
+    """Return whether there is attention in an export: there the newer exporter keeps closer to what was written."""
+    return any(node.op_type == "Softmax" for node in model.graph.node)
 
 
 def _differs(

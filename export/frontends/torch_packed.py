@@ -18,6 +18,7 @@ class Unpacking(torch.nn.Module):
     def __init__(self, module: torch.nn.Module) -> None:
         super().__init__()
         self.module, self.padded = module, list[torch.Tensor]()
+        self.training = module.training  # the exporter sets all parts back to what the outermost was before
         layers = [part for part in module.modules() if isinstance(part, torch.nn.RNNBase)]
         self.hooks = [layer.register_forward_hook(self._pad) for layer in layers]
 

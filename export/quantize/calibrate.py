@@ -13,6 +13,8 @@ from export.progress import Tick, still
 
 SAMPLE_ROWS = 4096
 """Rows kept of each tensor for choosing its range; minimum and maximum are over all rows."""
+BLOCK = 256
+"""Steps whose extremes are looked for at once: one by one, that would take longer than the steps themselves."""
 SHRINK = np.linspace(1.0, 0.4, 31)
 """Shares of the full range that are tried as the quantized range."""
 
@@ -68,16 +70,22 @@ def calibrate(
     lows: dict[str, NDArray[np.float32]] = {}
     highs: dict[str, NDArray[np.float32]] = {}
     rows: dict[str, list[NDArray[np.float32]]] = {}
+    block: dict[str, list[NDArray[np.float32]]] = {}
     for t in range(len(order[0])):
         alive = sum(1 for sequence in order if len(sequence) > t)
         x = np.stack([sequence[t] for sequence in order[:alive]])
         values, state = float_step(program, x, {name: value[:alive] for name, value in state.items()})
         keep = (rng.random(alive) < SAMPLE_ROWS / total) | (t == 0)
         for name, value in values.items():
-            spread = np.broadcast_to(value, (alive, value.shape[-1]))  # a constant has no rows of its own
-            lows[name] = np.minimum(lows.get(name, np.float32(np.inf)), spread.min(axis=0))
-            highs[name] = np.maximum(highs.get(name, np.float32(-np.inf)), spread.max(axis=0))
+            block.setdefault(name, []).append(np.atleast_2d(value))
             if keep.any():
+                spread = np.broadcast_to(value, (alive, value.shape[-1]))  # a constant has no rows of its own
                 rows.setdefault(name, []).append(spread[keep])
+        if t % BLOCK == BLOCK - 1 or t == len(order[0]) - 1:
+            for name, held in block.items():
+                together = np.concatenate(held)
+                lows[name] = np.minimum(lows.get(name, np.float32(np.inf)), together.min(axis=0))
+                highs[name] = np.maximum(highs.get(name, np.float32(-np.inf)), together.max(axis=0))
+            block.clear()
         tick(1)
     return {name: Seen(lows[name], highs[name], np.concatenate(rows[name])) for name in lows}
