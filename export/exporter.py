@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from edgeseq import backends, verify
+from edgeseq import backends
 from edgeseq import bundle as bundles
 from edgeseq.bundle import Manifest
 from edgeseq.tables import suggest
@@ -124,13 +124,9 @@ def export(
         programs = {variant.name: variant.program for variant in made if variant.program is not None}
         pictures = diagram.pictures(before, {"step": diagram.as_step(stream)})
         text = report.markdown(manifest, drifts, programs, told, pictures)
-        (folder / "report.md").write_text(text, "utf-8")
-        writer.manifest(folder, manifest)
-        writer.sums(folder)
+        writer.finish(folder, manifest, text)
         progress("verifying the bundle")
-        failed = [verdict for verdict in verify.verify(bundles.read(folder)) if not verdict.passed]
-        if failed:
-            raise ExportError(f"the goldens of {failed[0].variant} fail on {failed[0].backend}: {failed[0]}.")
+        writer.verified(folder)
     return bundles.read(output)
 
 

@@ -13,7 +13,7 @@ import onnx
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from export.errors import ExportError
+from export.errors import ExportError, node_error
 
 # onnxruntime's wheels send telemetry unless this is set before they are imported.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
@@ -254,6 +254,14 @@ def constant_of(value: ir.Value | None) -> Array | None:
 def sizes(value: ir.Value | None) -> list[int]:
     """Return a value's shape, 1 standing for what is not fixed (batch, time)."""
     return [dim if isinstance(dim, int) else 1 for dim in (value.shape if value is not None else None) or ()]
+
+
+def first_input(node: ir.Node) -> ir.Value:
+    """Return a node's first input. Raises ExportError where it is left out."""
+    value = node.inputs[0]
+    if value is None:
+        raise node_error(str(node.name), node.op_type, "its input is missing.")
+    return value
 
 
 def ints(node: ir.Node, name: str, default: tuple[int, ...] = ()) -> tuple[int, ...]:

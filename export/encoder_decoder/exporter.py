@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from edgeseq import bundle as bundles
 from edgeseq import encoder_decoder as runtime
-from edgeseq import goldens, verify
+from edgeseq import goldens
 from edgeseq.bundle import Graph, HeldTable, Manifest, ModelFile, StateTensors, Tensor
 from export import diagram, macs, origin, parity, passes, report, storage, variants
 from export.about import About
@@ -93,13 +93,9 @@ def export(  # noqa: PLR0917 - one call, from the exporter
             },
         )
         text = report.markdown(manifest, drifts, {}, [*model.notes, *notes], pictures)
-        (folder / "report.md").write_text(text, "utf-8")
-        writer.manifest(folder, manifest)
-        writer.sums(folder)
+        writer.finish(folder, manifest, text)
         progress("verifying the bundle")
-        failed = [verdict for verdict in verify.verify(bundles.read(folder)) if not verdict.passed]
-        if failed:
-            raise ExportError(f"the goldens of {failed[0].variant} fail on {failed[0].backend}: {failed[0]}.")
+        writer.verified(folder)
     return bundles.read(output)
 
 

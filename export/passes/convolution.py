@@ -17,7 +17,7 @@ import numpy as np
 import onnx_ir as ir
 
 from export.errors import node_error
-from export.graph import StreamGraph, Timing, constant_of, integer, ints, sizes
+from export.graph import StreamGraph, Timing, constant_of, first_input, integer, ints, sizes
 from export.passes import buffers
 
 OPS = {"Conv", "MaxPool", "AveragePool", "LpPool"}
@@ -43,7 +43,7 @@ def claims(stream: StreamGraph, node: ir.Node) -> bool:
 
 def timing(stream: StreamGraph, node: ir.Node) -> Timing:
     """Return the output's timing."""
-    value = _input(node)
+    value = first_input(node)
     entering = stream.timing[value]
     w = window(stream, node)
     if w.after:
@@ -78,7 +78,7 @@ def apply(stream: StreamGraph) -> bool:
 
 def window(stream: StreamGraph, node: ir.Node) -> Window:
     """Read the node's window along time. Raises ExportError for what does not stream."""
-    value, name = _input(node), str(node.name)
+    value, name = first_input(node), str(node.name)
     rank = len(sizes(value))
     place = stream.timing[value].axis - 2
     if place < 0:
@@ -112,7 +112,7 @@ def _pads(node: ir.Node, place: int, spatial: int, span: int, stride: int) -> tu
 
 
 def _rewrite(stream: StreamGraph, node: ir.Node, number: int) -> None:
-    value = _input(node)
+    value = first_input(node)
     entering, leaving, w = stream.timing[value], stream.timing[node.outputs[0]], window(stream, node)
     padding = LOWEST if node.op_type == "MaxPool" else 0.0
     source = value
@@ -209,10 +209,3 @@ def _fill(stream: StreamGraph, value: ir.Value, entering: Timing, before: int, p
     if value in stream.fills:
         return np.concatenate([own, stream.fills[value]], axis=entering.axis)
     return own
-
-
-def _input(node: ir.Node) -> ir.Value:
-    value = node.inputs[0]
-    if value is None:
-        raise node_error(str(node.name), node.op_type, "its input is missing.")
-    return value

@@ -18,8 +18,8 @@ from dataclasses import replace
 import numpy as np
 import onnx_ir as ir
 
-from export.errors import ExportError, node_error
-from export.graph import StreamGraph, Timing, constant_of, integer, sizes
+from export.errors import node_error
+from export.graph import StreamGraph, Timing, constant_of, first_input, integer, sizes
 from export.passes import buffers
 
 
@@ -34,7 +34,7 @@ def claims(stream: StreamGraph, node: ir.Node) -> bool:
 
 def timing(stream: StreamGraph, node: ir.Node) -> Timing:
     """Return the output's timing: as the input's, made of all frames before. Raises ExportError (see 1, 3)."""
-    entering = stream.timing[_input(node)]
+    entering = stream.timing[first_input(node)]
     if constant_of(node.inputs[1]) is None:
         raise node_error(str(node.name), "CumSum", "its axis is not a constant.")
     if integer(node, "reverse", 0):
@@ -64,7 +64,7 @@ def apply(stream: StreamGraph) -> bool:
 
 
 def _rewrite(stream: StreamGraph, node: ir.Node, name: str) -> None:
-    value, given = _input(node), node.outputs[0]
+    value, given = first_input(node), node.outputs[0]
     here = stream.timing[value]
     kind = value.type.dtype if value.type is not None else ir.DataType.FLOAT
     dtype = np.dtype(np.float64 if kind.is_floating_point() else np.int64)
@@ -94,10 +94,3 @@ def _rewrite(stream: StreamGraph, node: ir.Node, name: str) -> None:
     told = f"sum over time: the stream must be reset after {stream.max_steps} steps at most"  # 3
     if told not in stream.notes:
         stream.notes.append(told)
-
-
-def _input(node: ir.Node) -> ir.Value:
-    value = node.inputs[0]
-    if value is None:
-        raise ExportError(f"node '{node.name}' (CumSum): its input is missing.")
-    return value

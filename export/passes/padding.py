@@ -18,7 +18,7 @@ import numpy as np
 import onnx_ir as ir
 
 from export.errors import node_error
-from export.graph import StreamGraph, Timing, constant_of, sizes
+from export.graph import StreamGraph, Timing, constant_of, first_input, sizes
 from export.passes import buffers
 
 OPS = ("Pad", "Slice")
@@ -38,7 +38,7 @@ def claims(stream: StreamGraph, node: ir.Node) -> bool:
 
 def timing(stream: StreamGraph, node: ir.Node) -> Timing:
     """Return the output's timing."""
-    entering = stream.timing[_input(node)]
+    entering = stream.timing[first_input(node)]
     before, after = _moved(stream, node)
     if _mode(node) == "edge" and node.op_type == "Pad":
         stream.edges[node.outputs[0]] = max(before, 0), max(after, 0)  # 3
@@ -55,7 +55,7 @@ def apply(stream: StreamGraph) -> bool:
     """Replace every Pad and Slice along time."""
     nodes = [node for node in stream.graph if claims(stream, node)]
     for node in nodes:
-        value = _input(node)
+        value = first_input(node)
         entering = stream.timing[value]
         source = value
         if node.op_type == "Pad":
@@ -76,7 +76,7 @@ def _moved(stream: StreamGraph, node: ir.Node) -> tuple[int, int]:
     """Return how many entries the node adds before and after (negative: takes away)."""
     if node.op_type == "Pad":
         return _pads(stream, node)
-    value, output = _input(node), node.outputs[0]
+    value, output = first_input(node), node.outputs[0]
     starts, ends, axes, steps = (_constant(node, index) for index in (1, 2, 3, 4))
     rank = len(sizes(value))
     bounds = starts if starts is not None else ends
@@ -97,7 +97,7 @@ def _moved(stream: StreamGraph, node: ir.Node) -> tuple[int, int]:
 
 
 def _cuts_time(stream: StreamGraph, node: ir.Node) -> bool:
-    value, axes = _input(node), _constant(node, 3)
+    value, axes = first_input(node), _constant(node, 3)
     rank = len(sizes(value))
     touched = range(rank) if axes is None else [int(a) % rank for a in axes]
     return node.outputs[0] in stream.time and stream.timing[value].axis in touched
@@ -105,7 +105,7 @@ def _cuts_time(stream: StreamGraph, node: ir.Node) -> bool:
 
 def _pads(stream: StreamGraph, node: ir.Node) -> tuple[int, int]:
     """Return the padding along time, before and after. Raises ExportError for padding that is not constant."""
-    value, pads, axes = _input(node), _constant(node, 1), _constant(node, 3)
+    value, pads, axes = first_input(node), _constant(node, 1), _constant(node, 3)
     if pads is None:
         raise node_error(str(node.name), "Pad", "how much it pads is not a constant.")
     rank = len(sizes(value))
@@ -151,7 +151,7 @@ def _others(stream: StreamGraph, node: ir.Node) -> bool:
 
 def _pad_others(stream: StreamGraph, node: ir.Node, source: ir.Value) -> ir.Value:
     """Return the value padded along the axes that are not time (4)."""
-    value, pads, axes = _input(node), _constant(node, 1), _constant(node, 3)
+    value, pads, axes = first_input(node), _constant(node, 1), _constant(node, 3)
     rank = len(sizes(value))
     places = list(range(rank)) if axes is None else [int(a) % rank for a in axes]
     at = places.index(stream.timing[value].axis)
@@ -163,13 +163,6 @@ def _pad_others(stream: StreamGraph, node: ir.Node, source: ir.Value) -> ir.Valu
     alone.outputs[0].name = stream.new_name(f"{alone.name}.y")
     stream.graph.insert_before(node, alone)
     return alone.outputs[0]
-
-
-def _input(node: ir.Node) -> ir.Value:
-    value = node.inputs[0]
-    if value is None:
-        raise node_error(str(node.name), node.op_type, "its input is missing.")
-    return value
 
 
 def _content(node: ir.Node) -> float:

@@ -14,6 +14,8 @@ import numpy as np
 import tomli_w
 from numpy.typing import NDArray
 
+from edgeseq import bundle as bundles
+from edgeseq import verify
 from edgeseq.bundle import GOLDENS, MANIFEST, SIGNATURE, SUMS, Manifest, sha256
 from export.errors import ExportError
 
@@ -100,3 +102,17 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list):
         return [_plain(item) for item in value]
     return value
+
+
+def finish(path: Path, content: Manifest, text: str) -> None:
+    """Write what is known once all is proven: the report, and the manifest with its sums anew."""
+    (path / "report.md").write_text(text, "utf-8")
+    manifest(path, content)
+    sums(path)
+
+
+def verified(path: Path) -> None:
+    """Run the goldens as a device would. Raises ExportError where one fails."""
+    failed = [verdict for verdict in verify.verify(bundles.read(path)) if not verdict.passed]
+    if failed:
+        raise ExportError(f"the goldens of {failed[0].variant} fail on {failed[0].backend}: {failed[0]}.")
