@@ -33,8 +33,10 @@ def test_every_long_stage_is_told_how_far_it_is(tmp_path: Path) -> None:
         "making int8",
         "calibrating",
         "running the reference of int8",
-        "proving float32",
-        "proving int8",
+        "proving float32 on ort",
+        "proving int8 on ort",
+        "proving float32 on litert",
+        "proving int8 on litert",
         "verifying the bundle",
     ]
     for stage, calls in told.items():
@@ -42,7 +44,7 @@ def test_every_long_stage_is_told_how_far_it_is(tmp_path: Path) -> None:
             assert calls[0][0] == 0, stage
             assert all(a[0] < b[0] and a[1] == b[1] for a, b in pairwise(calls)), stage
             assert calls[-1][0] == calls[-1][1], stage
-    for stage in ("running the original in float64", "calibrating", "proving float32", "proving int8"):
+    for stage in ("running the original in float64", "calibrating", "proving float32 on ort", "proving int8 on litert"):
         assert len(told[stage]) > 3, stage
 
 
