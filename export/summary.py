@@ -11,7 +11,7 @@ from edgeseq import backends, footprint
 from edgeseq.bundle import Bundle, ParityTable
 from edgeseq.text import amount, size, table
 
-HEADINGS = ("backend", "size", "error", "allowed", "states", "delay", "warm-up", "MACs", "int %")
+HEADINGS = ("backend", "size", "error", "allowed", "states", "MACs", "int %")
 ERRORS = {"max": "the greatest", "rms": "the rms"}
 
 
@@ -47,8 +47,6 @@ def _rows(bundle: Bundle) -> Iterator[list[str]]:
             size(footprint.on_disk(bundle, file)),
             *(_judged(judged) if judged is not None else ("", "")),
             f"{len(file.states)}, {size(footprint.of_states(bundle, file))}" if file.states else "none",
-            str(graph.delay),
-            str(graph.warm_up),
             amount(macs),
             f"{100 * file.integer_macs / max(macs, 1):.0f}",
         ]
@@ -65,8 +63,9 @@ def _facts(bundle: Bundle) -> Iterator[str]:
         name = "a step" if graph.name == "step" else f"a step of the {graph.name}"
         if graph.whole:
             yield f"the {graph.name} is no step: it runs once over the whole source"
-        elif graph.frames_per_step > 1:
-            yield f"{name} takes {graph.frames_per_step} frames"
+        else:
+            takes = f"takes {graph.frames_per_step} frames, " if graph.frames_per_step > 1 else ""
+            yield f"{name}: {takes}delay {graph.delay}, warm-up {graph.warm_up}"
         if graph.max_steps is not None:
             yield f"the {graph.name} is to be reset after {graph.max_steps:,} frames at most"
     entries = bundle.manifest.parity

@@ -73,9 +73,9 @@ class _Writer:
         """Return the tensors that an op reads."""
         return [self.at[name] for name in op.inputs]
 
-    def row(self, name: str) -> int:
-        """Write the tensor of an op's output."""
-        self.at[name] = self.file.tensor(name, (1, 1, 1, self.program.sizes[name]), self.kind(name))
+    def row(self, name: str, ending: str = "") -> int:
+        """Write a Program tensor, in the shape that ops see."""
+        self.at[name] = self.file.tensor(f"{name}{ending}", (1, 1, 1, self.program.sizes[name]), self.kind(name))
         return self.at[name]
 
     def real(self, name: str, size: int) -> int:
@@ -93,7 +93,7 @@ class _Writer:
 
     def _enter(self, name: str, tensor: str, shape: str) -> int:
         index = self.file.tensor(name, self.shapes[shape], self.kind(tensor))
-        self._reshape(tensor, index, self.row(tensor), (1, 1, 1, self.program.sizes[tensor]))
+        self._reshape(tensor, index, self.row(tensor, ".row"), (1, 1, 1, self.program.sizes[tensor]))
         return index
 
     def _leave(self, name: str, tensor: str, shape: str) -> int:
