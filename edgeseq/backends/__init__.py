@@ -66,8 +66,8 @@ def open_whole(path: Path, backend: str, graph: bundles.Graph, file: bundles.Mod
 
 
 def reader(file: bundles.ModelFile) -> str:
-    """Return the backend that reads a file."""
-    return next(backend for backend, file_format in FORMATS.items() if file_format == file.format)
+    """Return the backend that reads a file; its format where none does."""
+    return next((backend for backend, file_format in FORMATS.items() if file_format == file.format), file.format)
 
 
 def choices(bundle: bundles.Bundle) -> list[tuple[str, str]]:
