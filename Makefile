@@ -7,25 +7,35 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 SHELL := /bin/sh
+# tflite-runtime's last version has wheels up to Python 3.11 and is bound to numpy 1.
+LEGACY_PYTHON ?= python3.11
+LEGACY := .venv-legacy
 # Somebody else's model that tests run; of its package the files alone are needed, not the libraries it asks for.
 MODELS := silero-vad
 
-.PHONY: help demo test check format constraints clean
+.PHONY: help demo test test-legacy check format constraints clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo         install the runtime (no PyTorch) and watch turbofan engines wear out; ARGS='--speed 4'"
 	@echo "make test         install everything, then check and run all tests; ARGS='-k export' for pytest"
+	@echo "make test-legacy  run the tests of the litert backend on tflite-runtime 2.14, in $(LEGACY) (Python 3.11)"
 	@echo "make check        ruff, formatting and mypy only"
 	@echo "make format       let ruff format the code and fix what it can"
 	@echo "make constraints  pin the newest versions of everything but torch (constraints.txt)"
-	@echo "make clean        remove .venv, caches and builds"
+	@echo "make clean        remove the environments, caches and builds"
 
 demo: $(VENV)/.demo
 	@$(BIN)/edgeseq demo --report out/demo.html $(ARGS)
 
 test: check
 	$(BIN)/python -m pytest $(ARGS)
+
+# The exporter writes what there is to run; the other environment has tflite-runtime and no exporter.
+test-legacy: $(VENV)/.dev $(LEGACY)/.made
+	@rm -rf build/litert
+	PYTHONPATH=.:tests/export $(BIN)/python tests/backends/litert_cases.py build/litert
+	EDGESEQ_LITERT_CASES=build/litert $(LEGACY)/bin/python -m pytest tests/backends $(ARGS)
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -57,6 +67,17 @@ $(VENV)/.dev: $(VENV)/.made pyproject.toml constraints.txt
 	@$(PIP) --no-deps $(MODELS)
 	@touch $(VENV)/.demo $@
 
+$(LEGACY)/.made: pyproject.toml constraints.txt
+	@$(LEGACY_PYTHON) -c 'import ensurepip, sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null || { \
+	  echo "tflite-runtime 2.14 needs Python 3.11. Say where it is: make test-legacy LEGACY_PYTHON=/path/to/python3.11" >&2; \
+	  exit 1; }
+	@$(LEGACY_PYTHON) -m venv $(LEGACY)
+	@mkdir -p build
+	@grep -v '^numpy==' constraints.txt > build/legacy.txt
+	@$(LEGACY)/bin/python -m pip install --quiet --disable-pip-version-check --constraint build/legacy.txt \
+	  --editable '.[tflite-legacy]' pytest
+	@touch $@
+
 constraints:
 	rm -rf build/pins && $(PYTHON) -m venv build/pins
 	grep '^torch==' constraints.txt > build/pins/torch.txt
@@ -69,4 +90,4 @@ constraints:
 	rm -rf build/pins
 
 clean:
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
+	rm -rf $(VENV) $(LEGACY) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info

@@ -1,6 +1,9 @@
 """Libraries of the extras, imported where a configuration needs them; what is missing names its extra."""
 
+import importlib
 from typing import Any
+
+import numpy as np
 
 from edgeseq.errors import ConfigError
 
@@ -26,3 +29,24 @@ def soundfile() -> Any:
             "sound files need soundfile, which is not installed: pip install 'edgeseq[audio]'."
         ) from cause
     return sf
+
+
+LITERT = ("ai_edge_litert", "tflite_runtime")
+"""In this order; the second is the first's forerunner, where the first has no wheels."""
+
+
+def litert() -> Any:
+    """Import LiteRT's Interpreter, or its forerunner's. Raises ConfigError naming what has to be installed."""
+    for name in LITERT:
+        try:
+            interpreter = importlib.import_module(f"{name}.interpreter").Interpreter
+        except ImportError:
+            continue
+        # It installs and imports beside numpy 2, and fails with the first interpreter that is made.
+        if name == "tflite_runtime" and int(np.__version__.partition(".")[0]) > 1:
+            raise ConfigError(
+                f"tflite-runtime was built for numpy 1 and does not run beside numpy {np.__version__}: "
+                "pip install 'numpy<2', or its successor in its place: pip install 'edgeseq[tflite]'."
+            )
+        return interpreter
+    raise ConfigError("TFLite files need ai-edge-litert, which is not installed: pip install 'edgeseq[tflite]'.")

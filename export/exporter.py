@@ -17,7 +17,7 @@ from edgeseq.bundle import Manifest
 from edgeseq.tables import suggest
 from edgeseq.types import StepModel
 from export import about as abouts
-from export import choices, diagram, encoder_decoder, frames, origin, parity, reference, refusals, report
+from export import choices, diagram, encoder_decoder, frames, origin, parity, reference, refusals, report, tflite
 from export.about import About
 from export.errors import FLOAT_ALONE, ExportError, NoIntegerForm, OptionError
 from export.frontends import EncoderDecoder, Sequence, load
@@ -99,10 +99,11 @@ def export(
     maker = Maker(stream, [truth.frames for truth in known], progress)
     with writer.folder(output) as folder:
         made = _make(maker, variants, folder, notes, progress)
+        files = [*(variant.file for variant in made), *tflite.write(maker, made, folder, notes)]
         graph = describe(stream)
         golden = parity.truth(sequence, known[0].frames[:GOLDEN_STEPS], choice.length)
         writer.goldens(folder, _goldens(golden, made, progress))
-        entries, drifts, accuracy = _prove(made, folder, graph, known, evaluate, progress)
+        entries, drifts, accuracy = _prove(files, folder, graph, known, evaluate, progress)
         told = list(dict.fromkeys([*sequence.notes, *stream.notes, *notes]))
         manifest = Manifest(
             schema=bundles.SCHEMA,
@@ -115,8 +116,8 @@ def export(
             decider=described.decider,
             calibration=described.calibration,
             graphs=[graph],
-            files=[variant.file for variant in made],
-            defaults={"ort": default or _default(made)},
+            files=files,
+            defaults=_defaults(files, default),
             accuracy=accuracy,
             parity=entries,
             origin=origin.of(sequence, told),
@@ -148,35 +149,43 @@ def _make(maker: Maker, asked: Items[str] | None, folder: Path, notes: list[str]
 
 
 def _prove(  # noqa: PLR0917 - one call, above
-    made: Items[Variant],
+    files: Items[bundles.ModelFile],
     folder: Path,
     graph: bundles.Graph,
     known: Items[parity.Truth],
     evaluate: Evaluate | None,
     progress: Progress,
 ) -> tuple[list[bundles.ParityTable], list[parity.Drift], dict[str, dict[str, float]]]:
-    """Hold every variant against the original. Raises ExportError for one that misses its tolerance."""
+    """Hold every variant, on every backend, against the original. Raises ExportError for what misses its tolerance."""
     entries, drifts, accuracy = [], [], {}
-    for variant in made:
-        tick = counted(progress, f"proving {variant.name}", sum(len(truth.frames) for truth in known))
+    for file in files:
+        backend = backends.reader(file)
+        tick = counted(progress, f"proving {file.variant} on {backend}", sum(len(truth.frames) for truth in known))
         # Opened from its file and its description, just as a device opens it.
-        model = backends.open_file(folder / variant.file.path, "ort", graph, variant.file)
+        model = backends.open_file(folder / file.path, backend, graph, file)
         entry, drift = parity.measure(model, known, tick)
         if not entry.passed:
             raise ExportError(parity.missed(entry))
         entries.append(entry)
         drifts.append(drift)
-        if evaluate is not None:
-            progress(f"judging {variant.name} on the task")
+        if evaluate is not None and file.variant not in accuracy:
+            progress(f"judging {file.variant} on the task")
             model.reset()
-            accuracy[variant.name] = {key: float(value) for key, value in evaluate(model).items()}
+            accuracy[file.variant] = {key: float(value) for key, value in evaluate(model).items()}
     return entries, drifts, accuracy
 
 
-def _default(made: Items[Variant]) -> str:
-    """Return the variant that `auto` takes: int8 where there is one."""
-    names = [variant.name for variant in made]
-    return "int8" if "int8" in names else names[0]
+def _defaults(files: Items[bundles.ModelFile], asked: str | None) -> dict[str, str]:
+    """Return the variant that `auto` takes on each backend: the one asked for, int8 where there is one, or the first.
+
+    Files of the bundle's own default backend come first.
+    """
+    there: dict[str, list[str]] = {}
+    for file in files:
+        there.setdefault(backends.reader(file), []).append(file.variant)
+    return {
+        backend: next((name for name in (asked, "int8") if name in names), names[0]) for backend, names in there.items()
+    }
 
 
 def _check_variants(variants: Items[str], default: str | None) -> None:

@@ -54,6 +54,7 @@ class Drift:
     """The rms error in ten parts of the longest sequence, in order, so that drift is seen."""
 
     variant: str
+    backend: str
     rms: tuple[float, ...]
 
 
@@ -173,7 +174,8 @@ def measure(model: StepModel, known: Items[Truth], tick: Tick = still, seed: int
         passed=found.passed, output=found.output, tolerances=limits.tolist(),
     )  # fmt: skip
     parts = np.array_split(errors[0], SEGMENTS)
-    return table, Drift(model.variant, tuple(float(np.sqrt(np.mean(np.square(part)))) for part in parts if len(part)))
+    rms = tuple(float(np.sqrt(np.mean(np.square(part)))) for part in parts if len(part))
+    return table, Drift(model.variant, model.backend, rms)
 
 
 def in_chunks(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence as Items
 
+from edgeseq import backends
 from edgeseq.bundle import Graph, Manifest
 from export.parity import Drift
 from export.program import Program
@@ -34,7 +35,9 @@ def markdown(
         "|---|---|--:|--:|--:|--:|--:|--:|---|",
     ]
     for entry in manifest.parity:
-        files = [file for file in manifest.files if file.variant == entry.variant]
+        files = [
+            file for file in manifest.files if (file.variant, backends.reader(file)) == (entry.variant, entry.backend)
+        ]
         cells = (
             entry.variant,
             entry.backend,
@@ -47,7 +50,7 @@ def markdown(
             f"{entry.metric} {entry.tolerance:.3g}",
         )
         lines.append(f"| {' | '.join(cells)} |")
-    lines += ["", "MACs are multiply-accumulates of one step, counted in onnxruntime's own optimized graph.", ""]
+    lines += ["", "MACs are multiply-accumulates of one step, counted in the graph that the backend runs.", ""]
     lines += _drift(drifts, "free run" if len(manifest.graphs) == 1 else "target")
     if manifest.accuracy:
         lines += _accuracy(manifest)
@@ -96,10 +99,12 @@ def _drift(drifts: Items[Drift], run: str) -> list[str]:
         "",
         f"Rms error in ten parts of the longest {run}, in order: bars that grow from left to right would be drift.",
         "",
-        "| variant | over time | " + " | ".join(str(i + 1) for i in range(columns)) + " |",
-        "|---|---|" + "--:|" * columns,
+        "| variant | backend | over time | " + " | ".join(str(i + 1) for i in range(columns)) + " |",
+        "|---|---|---|" + "--:|" * columns,
         *(
-            f"| {drift.variant} | {bars(drift.rms)} | " + " | ".join(f"{value:.2g}" for value in drift.rms) + " |"
+            f"| {drift.variant} | {drift.backend} | {bars(drift.rms)} | "
+            + " | ".join(f"{value:.2g}" for value in drift.rms)
+            + " |"
             for drift in drifts
         ),
         "",

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from rich.console import Console
 from rich.text import Text
 
-from edgeseq import footprint
+from edgeseq import backends, footprint
 from edgeseq.bundle import Bundle, ParityTable
 from edgeseq.text import amount, size, table
 
-HEADINGS = ("size", "error", "allowed", "states", "delay", "warm-up", "MACs", "int %")
+HEADINGS = ("backend", "size", "error", "allowed", "states", "MACs", "int %")
 ERRORS = {"max": "the greatest", "rms": "the rms"}
 
 
@@ -21,7 +21,7 @@ def show(bundle: Bundle, console: Console) -> None:
     headings = ("graph" if len(manifest.graphs) > 1 else "variant", *HEADINGS)
     console.print(Text(f"{manifest.name} {manifest.version}", style="bold"))
     console.print()
-    console.print(Text(table(headings, list(_rows(bundle)), indent="")), soft_wrap=True)
+    console.print(Text(table(headings, list(_rows(bundle)), indent="", left=2)), soft_wrap=True)
     console.print()
     for fact in (*_facts(bundle), *manifest.origin.note.splitlines()):
         if fact:
@@ -32,21 +32,21 @@ def show(bundle: Bundle, console: Console) -> None:
 
 def _rows(bundle: Bundle) -> Iterator[list[str]]:
     manifest = bundle.manifest
-    proven = {entry.variant: entry for entry in manifest.parity}
+    proven = {(entry.variant, entry.backend): entry for entry in manifest.parity}
     several = len({file.variant for file in manifest.files}) > 1
     for file in manifest.files:
         graph = bundle.graph(file.graph)
-        entry = proven.get(file.variant)
+        backend = backends.reader(file)
+        entry = proven.get((file.variant, backend))
         # The error is that of the last graph's output: of encoder and decoder together.
         judged = entry if graph is manifest.graphs[-1] else None
         macs = file.integer_macs + file.float_macs
         yield [
             file.variant if len(manifest.graphs) == 1 else f"{file.graph} {file.variant}" if several else file.graph,
+            backend,
             size(footprint.on_disk(bundle, file)),
             *(_judged(judged) if judged is not None else ("", "")),
             f"{len(file.states)}, {size(footprint.of_states(bundle, file))}" if file.states else "none",
-            str(graph.delay),
-            str(graph.warm_up),
             amount(macs),
             f"{100 * file.integer_macs / max(macs, 1):.0f}",
         ]
@@ -63,14 +63,15 @@ def _facts(bundle: Bundle) -> Iterator[str]:
         name = "a step" if graph.name == "step" else f"a step of the {graph.name}"
         if graph.whole:
             yield f"the {graph.name} is no step: it runs once over the whole source"
-        elif graph.frames_per_step > 1:
-            yield f"{name} takes {graph.frames_per_step} frames"
+        else:
+            takes = f"takes {graph.frames_per_step} frames, " if graph.frames_per_step > 1 else ""
+            yield f"{name}: {takes}delay {graph.delay}, warm-up {graph.warm_up}"
         if graph.max_steps is not None:
             yield f"the {graph.name} is to be reset after {graph.max_steps:,} frames at most"
     entries = bundle.manifest.parity
     if entries:
         kinds = "; ".join(
-            f"{told} for {', '.join(entry.variant for entry in entries if entry.metric == metric)}"
+            f"{told} for {', '.join(dict.fromkeys(entry.variant for entry in entries if entry.metric == metric))}"
             for metric, told in ERRORS.items()
             if metric in {entry.metric for entry in entries}
         )

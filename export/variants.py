@@ -55,17 +55,31 @@ class Maker:
         if name in STORAGE:
             model, notes = storage.stored(writer.float_step(self._stream), name)
             return Variant(name, model, self._file(name, model, None), None, notes)
+        lowered = self.lowered()
+        if not self._seen:
+            tick = counted(self._progress, "calibrating", max(map(len, self._frames)))
+            self._seen = calibrate(lowered, self._frames, tick)
+            _check_finite(lowered, self._seen)
+        program = quantize(lowered, self._seen, name)
+        model = writer.quantized_step(program, self.shapes(), self.output)
+        return Variant(name, model, self._file(name, model, program), program)
+
+    def lowered(self) -> Program:
+        """Return the step as a float Program. Raises NoIntegerForm naming the node that has none."""
         if self._program is None:
             self._program = Lowering(self._stream).lower()
-            tick = counted(self._progress, "calibrating", max(map(len, self._frames)))
-            self._seen = calibrate(self._program, self._frames, tick)
-            _check_finite(self._program, self._seen)
-        program = quantize(self._program, self._seen, name)
-        output = self._stream.outputs[0]
-        shapes = {str(value.name): tuple(sizes(value)) for value in (*self._stream.inputs, output)}
-        shapes |= {state.name: state.initial.shape for state in self._stream.states}
-        model = writer.quantized_step(program, shapes, str(output.name))
-        return Variant(name, model, self._file(name, model, program), program)
+        return self._program
+
+    @property
+    def output(self) -> str:
+        """The output's name in the graph."""
+        return str(self._stream.outputs[0].name)
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Return the shapes of the input and the output by their names in the graph, and of the states by theirs."""
+        values = (*self._stream.inputs, self._stream.outputs[0])
+        shapes = {str(value.name): tuple(sizes(value)) for value in values}
+        return shapes | {state.name: state.initial.shape for state in self._stream.states}
 
     def _file(self, name: str, model: onnx.ModelProto, program: Program | None) -> ModelFile:
         counted = macs.count(model)

@@ -10,12 +10,13 @@ from typing import Any
 from numpy.typing import NDArray
 
 from edgeseq import bundle as bundles
-from edgeseq.errors import ModelError
+from edgeseq import libraries
+from edgeseq.errors import ConfigError, ModelError
 from edgeseq.tables import suggest
 from edgeseq.types import Frames, StepModel
 
 Whole = Callable[[Frames], dict[str, NDArray[Any]]]
-FORMATS = {"ort": "onnx"}
+FORMATS = {"ort": "onnx", "litert": "tflite"}
 """Backend -> the format of the files that it reads."""
 
 
@@ -66,15 +67,41 @@ def open_whole(path: Path, backend: str, graph: bundles.Graph, file: bundles.Mod
 
 def library(backend: str) -> str:
     """Return the library that a backend runs on, with its version: with either, what it computes may change."""
-    name: str = importlib.import_module(f"edgeseq.backends.{backend}").LIBRARY
+    name: str = importlib.import_module(f"edgeseq.backends.{backend}").library()
     return name
+
+
+def reader(file: bundles.ModelFile) -> str:
+    """Return the backend that reads a file; its format where none does."""
+    return next((backend for backend, file_format in FORMATS.items() if file_format == file.format), file.format)
 
 
 def choices(bundle: bundles.Bundle) -> list[tuple[str, str]]:
     """Return every (backend, variant) that can be loaded from a bundle here, in the bundle's order."""
+    return [choice for choice in _held(bundle) if absence(choice[0]) is None]
+
+
+def absent(bundle: bundles.Bundle) -> dict[str, str]:
+    """Return the backends that a bundle holds files for and that do not run here, and why."""
+    reasons = {backend: absence(backend) for backend, _ in _held(bundle)}
+    return {backend: reason for backend, reason in reasons.items() if reason is not None}
+
+
+def absence(backend: str) -> str | None:
+    """Return why a backend does not run here, and the cure; None where it does."""
+    try:
+        if backend == "litert":  # the runtime's own dependencies bring the others
+            libraries.litert()
+    except ConfigError as reason:
+        return str(reason)
+    return None
+
+
+def _held(bundle: bundles.Bundle) -> list[tuple[str, str]]:
+    first = bundle.manifest.graphs[0].name
     return [
         (backend, file.variant)
         for backend, file_format in FORMATS.items()
         for file in bundle.manifest.files
-        if file.format == file_format and file.graph == bundle.manifest.graphs[0].name
+        if file.format == file_format and file.graph == first
     ]

@@ -70,12 +70,14 @@ def main(args: argparse.Namespace) -> int:
 def _chosen(path: Path, backends: list[str] | None, variants: list[str] | None) -> Sequence[tuple[str, str]]:
     """Return the (backend, variant) pairs asked for. Raises ConfigError where the bundle has none of them."""
     from edgeseq import bundle
-    from edgeseq.backends import choices
+    from edgeseq.backends import absent, choices
 
     opened = bundle.read(path)
     if opened.encoder_decoder:
         raise ConfigError(f"{path}: holds an encoder and a decoder; bench measures bundles of a single step.")
-    there = choices(opened)
+    there, left_out = choices(opened), absent(opened)
+    for backend, reason in left_out.items():
+        print(f"{backend} was left out: {reason}", file=sys.stderr)
     for what, asked, known in (
         ("backend", backends, {backend for backend, _ in there}),
         ("variant", variants, {variant for _, variant in there}),
@@ -83,6 +85,9 @@ def _chosen(path: Path, backends: list[str] | None, variants: list[str] | None) 
         for name in asked or ():
             if name not in known:
                 from edgeseq.tables import suggest
+
+                if name in left_out:
+                    raise ConfigError(left_out[name])
 
                 raise ConfigError(f"{path}: has no {what} '{name}' to run here. {suggest(name, known)}")
     chosen = [(b, v) for b, v in there if (not backends or b in backends) and (not variants or v in variants)]

@@ -130,14 +130,15 @@ def _origin(opened: Bundle) -> str:
 
 def _variants(opened: Bundle) -> str:
     """Return the table of files, with what export measured of each variant where it came nearest to its tolerance."""
-    from edgeseq import footprint
+    from edgeseq import backends, footprint
     from edgeseq.text import size, table
 
     rows = []
     last = opened.manifest.graphs[-1].name
     for file in opened.manifest.files:
         # Encoder and decoder are measured together: at what the last of them gives.
-        measured = [entry for entry in opened.manifest.parity if entry.variant == file.variant and file.graph == last]
+        read = file.variant, backends.reader(file), last
+        measured = [entry for entry in opened.manifest.parity if (entry.variant, entry.backend, file.graph) == read]
         worst = max(measured, key=lambda entry: _error(entry) / entry.tolerance, default=None)
         rows.append(
             [

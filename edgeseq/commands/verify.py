@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from dataclasses import asdict
 from pathlib import Path
 
+from edgeseq import backends, first_load, verify
 from edgeseq import bundle as bundles
-from edgeseq import first_load, verify
 
 HELP = """\
 Replays a bundle's golden frames on this device, on every variant and backend, and compares the outputs with those of
@@ -30,6 +31,8 @@ def main(args: argparse.Namespace) -> int:
     opened = bundles.read(args.bundle)
     verdicts = verify.verify(opened)
     first_load.remember(opened, verdicts)
+    for backend, reason in backends.absent(opened).items():
+        print(f"{backend} was left out: {reason}", file=sys.stderr)
     if args.json:
         print(json.dumps({"bundle": str(args.bundle), "variants": [asdict(verdict) for verdict in verdicts]}, indent=2))
     else:

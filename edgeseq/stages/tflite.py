@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import importlib
 import tempfile
 import zlib
 from collections.abc import Mapping
@@ -13,14 +12,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeseq import libraries
 from edgeseq.errors import ConfigError
 from edgeseq.stages import _file
 from edgeseq.stages._model import Arrays, Constant, ModelStage, StatePair
 from edgeseq.stages._pairing import Port
 from edgeseq.types import Shape
-
-LIBRARIES = ("ai_edge_litert.interpreter", "tflite_runtime.interpreter")
-"""In this order; the second is the first's forerunner, where the first has no wheels."""
 
 
 class Tflite(ModelStage):
@@ -61,7 +58,7 @@ class _Interpreter:
 
     def __init__(self, file: Path) -> None:
         self._file = file
-        make = _library()
+        make = libraries.litert()
         try:
             self._interpreter = make(model_path=str(file), num_threads=1)
             entering = self._interpreter.get_input_details()
@@ -100,16 +97,6 @@ class _Interpreter:
 def _plain(cause: Exception) -> str:
     """Return the library's words as one line."""
     return " ".join(str(cause).split()).rstrip(".")
-
-
-def _library() -> Any:
-    """Return the Interpreter class of the library that is installed."""
-    for name in LIBRARIES:
-        try:
-            return importlib.import_module(name).Interpreter
-        except ImportError:
-            continue
-    raise ConfigError("TFLite files need ai-edge-litert, which is not installed: pip install 'edgeseq[tflite]'.")
 
 
 def _quantized(detail: Mapping[str, Any]) -> tuple[float, int] | None:

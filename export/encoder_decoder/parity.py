@@ -79,9 +79,8 @@ def measure(model: StepPair, known: Items[Case], tick: Tick = still, seed: int =
     parts = [
         np.concatenate(errors)[np.isin(at, steps)] for steps in np.array_split(np.arange(at.max() + 1), parity.SEGMENTS)
     ]
-    return table, parity.Drift(
-        model.variant, tuple(float(np.sqrt(np.mean(np.square(part)))) for part in parts if len(part))
-    )
+    rms = tuple(float(np.sqrt(np.mean(np.square(part)))) for part in parts if len(part))
+    return table, parity.Drift(model.variant, model.backend, rms)
 
 
 def greedy(

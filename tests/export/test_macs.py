@@ -170,8 +170,8 @@ def test_each_choice_costs_what_it_runs(choice: dict[str, Any], expected: int, t
     bundle = export.export(
         (Head().eval(), models.example()), tmp_path / "b", variants=["float32"], calibration=models.walks(1), **choice
     )
-    (file,) = bundle.manifest.files
-    assert file.integer_macs + file.float_macs == expected
+    for file in bundle.manifest.files:
+        assert file.integer_macs + file.float_macs == expected
 
 
 def test_a_step_of_several_frames_counts_them_all(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 import export
-from edgeseq import cli, text
+from edgeseq import backends, cli, text
 from edgeseq.bundle import Bundle
 from export import display, parity, summary
 
@@ -33,8 +33,10 @@ def test_every_long_stage_is_told_how_far_it_is(tmp_path: Path) -> None:
         "making int8",
         "calibrating",
         "running the reference of int8",
-        "proving float32",
-        "proving int8",
+        "proving float32 on ort",
+        "proving int8 on ort",
+        "proving float32 on litert",
+        "proving int8 on litert",
         "verifying the bundle",
     ]
     for stage, calls in told.items():
@@ -42,7 +44,7 @@ def test_every_long_stage_is_told_how_far_it_is(tmp_path: Path) -> None:
             assert calls[0][0] == 0, stage
             assert all(a[0] < b[0] and a[1] == b[1] for a, b in pairwise(calls)), stage
             assert calls[-1][0] == calls[-1][1], stage
-    for stage in ("running the original in float64", "calibrating", "proving float32", "proving int8"):
+    for stage in ("running the original in float64", "calibrating", "proving float32 on ort", "proving int8 on litert"):
         assert len(told[stage]) > 3, stage
 
 
@@ -135,19 +137,21 @@ def test_the_table_says_all_of_every_variant(gru_bundle: Bundle) -> None:
     lines = shown(gru_bundle)
     assert all(len(line) <= 80 for line in lines[:-1])
     assert "…" not in "".join(lines)
-    rows = {line.split()[0]: line for line in lines if line.startswith(("float32  ", "int8  ", "w8a16  "))}
-    assert set(rows) == {"float32", "int8", "w8a16"}
+    rows = {tuple(line.split()[:2]): line for line in lines if line.startswith(("float32  ", "int8  ", "w8a16  "))}
+    assert set(rows) == {(name, backend) for name in ("float32", "int8", "w8a16") for backend in ("ort", "litert")}
     for file in gru_bundle.manifest.files:
-        row = rows[file.variant]
+        read = file.variant, backends.reader(file)
+        row = rows[read]
         assert text.size((gru_bundle.path / file.path).stat().st_size) in row
-        entry = next(entry for entry in gru_bundle.manifest.parity if entry.variant == file.variant)
+        entry = next(e for e in gru_bundle.manifest.parity if (e.variant, e.backend) == read)
         assert f"{entry.tolerance:.2g}" in row
         assert f"{file.integer_macs + file.float_macs:,}" in row
     # One state of 12: float32, or int16.
-    assert "1, 48 B" in rows["float32"]
-    assert "1, 24 B" in rows["int8"]
-    assert rows["int8"].endswith(" 100")
-    assert "the greatest for float32" in " ".join(lines)
+    assert "1, 48 B" in rows["float32", "ort"]
+    assert "1, 24 B" in rows["int8", "litert"]
+    assert rows["int8", "litert"].endswith(" 100")
+    assert "the greatest for float32;" in " ".join(lines)
+    assert "- a step: delay 0, warm-up 0" in lines
 
 
 @pytest.mark.parametrize(

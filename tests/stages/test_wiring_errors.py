@@ -10,9 +10,8 @@ import small_models
 import soundfile
 from small_chains import ECHO, SPECTRAL, build
 
-from edgeseq import plugins
+from edgeseq import libraries, plugins
 from edgeseq.errors import ConfigError
-from edgeseq.stages import tflite as tflite_stage
 
 TWO = '[[model]]\ntype = "onnx"\nfile = "two.onnx"\nhop = 4\n'
 WRONG = [
@@ -130,7 +129,7 @@ def test_a_tflite_file_of_another_schema_is_one_sentence(tmp_path: Path) -> None
 
 
 def test_a_missing_library_is_named_with_its_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tflite_stage, "LIBRARIES", ("no_such_library",))
+    monkeypatch.setattr(libraries, "LITERT", ("no_such_library",))
     with pytest.raises(ConfigError, match=r"line 12: model\[1\]: .*pip install 'edgeseq\[tflite\]'"):
         build(tmp_path, SPECTRAL)
 

@@ -1,0 +1,117 @@
+"""What every backend does alike that runs a model file: how frames enter it, what its states are, what a flush owes."""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeseq.bundle import END_STATE, Graph, ModelFile
+from edgeseq.stepping import Stepping
+from edgeseq.types import Frames, State
+
+Described = dict[str, tuple[tuple[int, ...], str]]
+"""Name -> shape and type."""
+
+
+class FileStep(Stepping):
+    """A step model in a file that bundle.toml describes: its state is the list of the file's states, in their order."""
+
+    def __init__(self, graph: Graph, file: ModelFile) -> None:
+        super().__init__(
+            frames_per_step=graph.frames_per_step,
+            features=sum(graph.widths),
+            outputs=sum(math.prod(tensor.shape) for tensor in graph.outputs),
+            delay=graph.delay,
+            max_frames=graph.max_steps,
+            tokens=graph.tokens,
+        )
+        self._graph, self._file = graph, file
+        self.variant = file.variant
+        self.warm_up = graph.warm_up
+        self.receptive_field = graph.receptive_field
+        self._entries = entries(graph, graph.frames_per_step)
+        self._at_reset = [_at_reset(graph, file, index) for index in range(len(file.states))]
+
+    @abstractmethod
+    def fork(self) -> Self:
+        """Return another step model on the same file, freshly reset."""
+
+    def flush(self) -> Frames:
+        """Give the outputs that the sequence, ending here, still owes: float32[outputs owed, outputs].
+
+        They are what the original's right padding gives. The stream itself may go on: its state is left as it was.
+        """
+        frames = self._steps * self.frames_per_step + len(self._waiting)
+        kept = self._state
+        ends = [entry.name == END_STATE for entry in self._file.states]
+        self._state = [np.array([frames], np.int64) if end else value for end, value in zip(ends, kept, strict=True)]
+        owed = self._owed((frames + self._graph.length_offset) // self.frames_per_step)
+        self._state = kept
+        return owed
+
+    def _initial(self) -> list[NDArray[Any]]:
+        return list(self._at_reset)
+
+    def _named(self, state: list[NDArray[Any]]) -> State:
+        return {entry.name: value for entry, value in zip(self._file.states, state, strict=True)}
+
+    def _ordered(self, state: State) -> list[NDArray[Any]]:
+        return [state[entry.name] for entry in self._file.states]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """How rows [frames_per_step, features] become one of the graph's inputs: columns, a shape, an order of axes."""
+
+    name: str
+    dtype: type[np.generic]
+    columns: slice | None
+    shape: tuple[int, ...]
+    order: tuple[int, ...]
+
+    def enter(self, x: Frames) -> NDArray[Any]:
+        """Return the input."""
+        part = x if self.columns is None else x[..., self.columns]
+        return np.asarray(part, self.dtype).reshape(self.shape).transpose(self.order)
+
+
+def entries(graph: Graph, frames: int) -> list[Entry]:
+    """Return how so many frames enter each of a graph's inputs."""
+    found, start = [], 0
+    for tensor, width in zip(graph.inputs, graph.widths, strict=True):
+        axis = tensor.time_axis
+        rest = [size for place, size in enumerate(tensor.shape) if place != axis]
+        order = [place + 1 if place < axis else 0 if place == axis else place for place in range(len(tensor.shape))]
+        columns = None if len(graph.inputs) == 1 else slice(start, start + width)
+        dtype: type[np.generic] = np.int64 if tensor.dtype == "int64" else np.float32
+        found.append(Entry(tensor.name, dtype, columns, (frames, *rest), tuple(order)))
+        start += width
+    return found
+
+
+def described(graph: Graph, file: ModelFile) -> tuple[Described, Described]:
+    """Return the inputs and the outputs that a file has by bundle.toml."""
+    shapes: Mapping[str, tuple[int, ...]] = {state.name: tuple(state.shape) for state in graph.states}
+    entering: Described = {tensor.name: (tuple(tensor.shape), tensor.dtype) for tensor in graph.inputs}
+    leaving: Described = {tensor.name: (tuple(tensor.shape), tensor.dtype) for tensor in graph.outputs}
+    entering |= {held.name: (tuple(held.shape), held.dtype) for held in graph.held if held.enters}
+    entering |= {state.input: (shapes[state.name], state.dtype) for state in file.states}
+    leaving |= {state.output: (shapes[state.name], state.dtype) for state in file.states}
+    return entering, leaving
+
+
+def _at_reset(graph: Graph, file: ModelFile, index: int) -> NDArray[Any]:
+    """Return a state's value at reset as the file takes it: quantized where the file's state is."""
+    entry = file.states[index]
+    table = next(state for state in graph.states if state.name == entry.name)
+    real = np.broadcast_to(np.asarray(table.initial, np.float64).reshape(-1), int(np.prod(table.shape)))
+    if entry.scale is not None:
+        limits = np.iinfo(entry.dtype)
+        real = np.clip(np.rint(real / entry.scale) + entry.zero_point, limits.min, limits.max)
+    return real.reshape(table.shape).astype(entry.dtype)
