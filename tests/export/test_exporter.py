@@ -158,7 +158,7 @@ def test_files_that_are_no_model(tmp_path: Path) -> None:
     for source, says in [
         (tmp_path / "m.onnx", "ONNX"),
         (tmp_path / "none.onnx", "no such file"),
-        (tmp_path / "m.pt", "no .onnx file, no .keras file"),
+        (tmp_path / "m.tflite", "no .onnx file, no .keras file"),
     ]:
         with pytest.raises(export.ExportError, match=says):
             export.export(str(source), tmp_path / "b")
