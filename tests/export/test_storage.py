@@ -58,11 +58,13 @@ def family(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 
 def test_every_family_is_stored_smaller_and_proven(family: bundles.Bundle) -> None:
-    sizes = {file.variant: (family.path / file.path).stat().st_size for file in family.manifest.files}
+    there = [file for file in family.manifest.files if file.format == "onnx"]
+    sizes = {file.variant: (family.path / file.path).stat().st_size for file in there}
     assert sizes["float32"] >= 500_000
     assert sizes["float16"] <= 0.52 * sizes["float32"]
     assert sizes["w8"] <= 0.30 * sizes["float32"]
-    assert [(entry.variant, entry.metric, entry.passed) for entry in family.manifest.parity] == [
+    proven = [entry for entry in family.manifest.parity if entry.backend == "ort"]
+    assert [(entry.variant, entry.metric, entry.passed) for entry in proven] == [
         ("float32", "max", True), ("float16", "rms", True), ("w8", "rms", True),
     ]  # fmt: skip
     assert all(verdict.passed for verdict in verify.verify(family))
@@ -251,7 +253,7 @@ def test_a_variant_that_misses_its_bound_is_not_written(tmp_path: Path, monkeypa
 
 
 def test_they_are_made_when_asked_for(gru_bundle: bundles.Bundle) -> None:
-    assert [entry.variant for entry in gru_bundle.manifest.parity] == ["float32", "int8", "w8a16"]
+    assert {entry.variant for entry in gru_bundle.manifest.parity} == {"float32", "int8", "w8a16"}
     with pytest.raises(export.ExportError, match="'float16'"):
         export.export("m.onnx", "b", variants=["flot16"])
 
