@@ -131,6 +131,8 @@ class StreamGraph:
 
     held: further inputs that stay the same from step to step, each as it is for two sources of different lengths.
     steady: the values whose shape was seen to be the same for both.
+
+    restarted: copies of the states are restarted in turn, so that none of them runs for ever.
     """
 
     model: ir.Model
@@ -151,6 +153,7 @@ class StreamGraph:
     max_steps: int | None = None
     narrowed: bool = False
     limited: bool = False
+    restarted: bool = False
     counted: bool = False
     probed: tuple[int, int] = (0, 0)
     original: ir.Model | None = None

@@ -8,20 +8,22 @@ from rich.console import Console
 from rich.text import Text
 
 from edgeseq import backends, footprint
-from edgeseq.bundle import Bundle, ParityTable
+from edgeseq.bundle import Bundle, ModelFile
 from edgeseq.text import amount, size, table
 
-HEADINGS = ("backend", "size", "error", "allowed", "states", "MACs", "int %")
+HEADINGS = ("size", "error", "states", "delay", "warm-up", "MACs")
 ERRORS = {"max": "the greatest", "rms": "the rms"}
 
 
 def show(bundle: Bundle, console: Console) -> None:
     """Print the table, and below it what was noted on the way."""
     manifest = bundle.manifest
-    headings = ("graph" if len(manifest.graphs) > 1 else "variant", *HEADINGS)
+    several = len({file.format for file in manifest.files}) > 1
+    headings = ("graph" if len(manifest.graphs) > 1 else "variant", *["backend"] * several, *HEADINGS)
     console.print(Text(f"{manifest.name} {manifest.version}", style="bold"))
     console.print()
-    console.print(Text(table(headings, list(_rows(bundle)), indent="", left=2)), soft_wrap=True)
+    rows = [row if several else [row[0], *row[2:]] for row in _rows(bundle)]
+    console.print(Text(table(headings, rows, indent="", left=1 + several)), soft_wrap=True)
     console.print()
     for fact in (*_facts(bundle), *manifest.origin.note.splitlines()):
         if fact:
@@ -40,21 +42,16 @@ def _rows(bundle: Bundle) -> Iterator[list[str]]:
         entry = proven.get((file.variant, backend))
         # The error is that of the last graph's output: of encoder and decoder together.
         judged = entry if graph is manifest.graphs[-1] else None
-        macs = file.integer_macs + file.float_macs
         yield [
             file.variant if len(manifest.graphs) == 1 else f"{file.graph} {file.variant}" if several else file.graph,
             backend,
             size(footprint.on_disk(bundle, file)),
-            *(_judged(judged) if judged is not None else ("", "")),
+            "" if judged is None else f"{judged.rms_err if judged.metric == 'rms' else judged.max_abs_err:.2g}",
             f"{len(file.states)}, {size(footprint.of_states(bundle, file))}" if file.states else "none",
-            amount(macs),
-            f"{100 * file.integer_macs / max(macs, 1):.0f}",
+            "" if graph.whole else str(graph.delay),
+            "" if graph.whole else str(graph.warm_up),
+            amount(file.integer_macs + file.float_macs),
         ]
-
-
-def _judged(entry: ParityTable) -> tuple[str, str]:
-    """Return the error that the tolerance is for, and that."""
-    return f"{entry.rms_err if entry.metric == 'rms' else entry.max_abs_err:.2g}", f"{entry.tolerance:.2g}"
 
 
 def _facts(bundle: Bundle) -> Iterator[str]:
@@ -63,9 +60,8 @@ def _facts(bundle: Bundle) -> Iterator[str]:
         name = "a step" if graph.name == "step" else f"a step of the {graph.name}"
         if graph.whole:
             yield f"the {graph.name} is no step: it runs once over the whole source"
-        else:
-            takes = f"takes {graph.frames_per_step} frames, " if graph.frames_per_step > 1 else ""
-            yield f"{name}: {takes}delay {graph.delay}, warm-up {graph.warm_up}"
+        elif graph.frames_per_step > 1:
+            yield f"{name} takes {graph.frames_per_step} frames"
         if graph.max_steps is not None:
             yield f"the {graph.name} is to be reset after {graph.max_steps:,} frames at most"
     entries = bundle.manifest.parity
@@ -77,3 +73,10 @@ def _facts(bundle: Bundle) -> Iterator[str]:
         )
         steps = max(entry.steps for entry in entries)
         yield f"error: against the original in float64, over {steps:,} steps ({kinds})"
+    whole = [f"{file.variant} on {backends.reader(file)}" for file in bundle.manifest.files if _integer(file)]
+    if whole:
+        yield f"all multiply-accumulates are integer in {', '.join(whole)}"
+
+
+def _integer(file: ModelFile) -> bool:
+    return file.integer_macs > 0 and file.float_macs == 0

@@ -44,7 +44,7 @@ def claims(stream: StreamGraph, node: ir.Node) -> bool:
 
 def check(stream: StreamGraph, node: ir.Node) -> None:
     """Raise ExportError where nothing says when the stream is reset."""
-    if stream.max_steps is None and node.op_type not in EXTREMES:
+    if stream.max_steps is None and not stream.restarted and node.op_type not in EXTREMES:
         word = WORDS[node.op_type]
         reason = "to which each further step adds less" if word == "mean" else "which may grow without end"
         raise node_error(
@@ -89,16 +89,27 @@ def _counted(stream: StreamGraph, node: ir.Node, before: ir.Node) -> ir.Value:
     state = stream.add_state(stream.state_name(word), np.zeros(sizes(given), np.float64))
     wide = buffers.emit(stream, before, "Cast", [given], to=DOUBLE)
     if word == "mean":
-        one = stream.constant("one", np.ones(1, np.int64))
-        count = buffers.emit(stream, before, "Add", [buffers.clock(stream), one])
+        count = _count(stream, node, before)
         real = buffers.emit(stream, before, "Cast", [count], to=DOUBLE)
         wide = buffers.emit(stream, before, "Div", [buffers.emit(stream, before, "Sub", [wide, state]), real])
     exact = buffers.emit(stream, before, "Add", [state, wide])
     stream.leave(state, exact)
-    stream.limited = True
-    stream.notes.append(f"{word} over time: the stream must be reset after {stream.max_steps} frames at most")
+    if not stream.restarted:
+        stream.limited = True
+        stream.notes.append(f"{word} over time: the stream must be reset after {stream.max_steps} frames at most")
     kind = given.type.dtype if given.type is not None else ir.DataType.FLOAT
     return buffers.emit(stream, before, "Cast", [exact], to=int(kind))
+
+
+def _count(stream: StreamGraph, node: ir.Node, before: ir.Node) -> ir.Value:
+    """Return how many steps there were, this one included: since the reset, or since each copy was restarted."""
+    one = stream.constant("one", np.ones(1, np.int64))
+    if not stream.restarted:
+        return buffers.emit(stream, before, "Add", [buffers.clock(stream), one])
+    counted = stream.add_state(stream.state_name("count"), np.zeros(sizes(node.outputs[0]), np.int64))
+    count = buffers.emit(stream, before, "Add", [counted, one])
+    stream.leave(counted, count)
+    return count
 
 
 def _following(stream: StreamGraph, node: ir.Node) -> ir.Node:

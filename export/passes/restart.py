@@ -5,7 +5,8 @@ trained, at the cost of one step of a batch of N instead of N steps.
 
 1. Every frame goes to all copies. At step t the copy t mod N is set to the state at reset first.
 2. The output is taken from the copy (t + 1) mod N, the oldest. The first N - 1 outputs do not exist.
-3. Only recurrent states can be restarted: a model with other memory, or without a batch axis, is refused.
+3. Recurrent states can be restarted, and what runs along of all frames since (mean.py): a model with other memory, or
+   without a batch axis, is refused.
 """
 
 from __future__ import annotations
@@ -78,17 +79,17 @@ def rewrite(stream: StreamGraph, length: int) -> StreamGraph:
 def _make_states(stream: StreamGraph, count: int) -> None:
     """Give the states of so many copies to the graph."""
     _widen(stream, count)
+    stream.restarted = True
     for rule in (branches, clean, loops, lengths, time_axis):
         rule.apply(stream)
-    pooled = any(mean.claims(stream, node) or cumulative.claims(stream, node) for node in stream.graph)
-    if stream.counts or pooled:
+    if stream.counts or any(cumulative.claims(stream, node) for node in stream.graph):
         raise ExportError("--restart is for recurrent models; this one also reads all of the window. Use --window.")
     for rule in (joined, timeline, align, padding, convolution):
         rule.apply(stream)
     if stream.states:
         raise ExportError(f"--restart is for recurrent models; this one also has the memory '{stream.states[0].name}'. "
                           "Use --window.")  # fmt: skip
-    for rule in (recurrent, scan):
+    for rule in (recurrent, scan, mean):
         rule.apply(stream)
 
 

@@ -146,12 +146,19 @@ class _Pooled(torch.nn.Module):
         return self.pool(self.gru(x)[0])
 
 
-@pytest.mark.parametrize("pool", [lambda y: y.amax(dim=1), lambda y: y.mean(dim=1)], ids=["greatest", "mean"])
-def test_what_pools_all_of_a_window_is_not_restarted(
-    pool: Callable[[torch.Tensor], torch.Tensor], tmp_path: Path
+@pytest.mark.parametrize(
+    "pool", [lambda y: y.amax(dim=1), lambda y: y.mean(dim=1), lambda y: y.sum(dim=1)], ids=["greatest", "mean", "sum"]
+)
+@pytest.mark.parametrize("choice", ["window", "restart"])
+def test_what_pools_all_of_a_window_is_that_of_every_window(
+    choice: str, pool: Callable[[torch.Tensor], torch.Tensor], tmp_path: Path
 ) -> None:
-    with pytest.raises(export.ExportError, match=r"reads all of the window\. Use --window"):
-        export.export((_Pooled(pool).eval(), models.example()), tmp_path / "b", restart=5, **OPTIONS)
+    module, length = _Pooled(pool).eval(), 5
+    model = edgeseq.load(export.export((module, models.example()), tmp_path / "b", **{choice: length}, **OPTIONS))
+    x = models.walks(1)[0][:40]
+    with torch.no_grad():
+        expected = [module(torch.from_numpy(x[None, at : at + length]))[0].numpy() for at in range(len(x) - length + 1)]
+    np.testing.assert_allclose(model.run(x)[length - 1 :], expected, atol=1e-5)
 
 
 class _Mean(torch.nn.Module):

@@ -48,8 +48,8 @@ def test_the_table_names_both_graphs(whole: Bundle, stepping: Bundle) -> None:
         assert all(len(line) <= 80 for line in lines[:-1])
         assert "…" not in "".join(lines)
         encoder, decoder = (next(line for line in lines if line.startswith(name)) for name in ("encoder", "decoder"))
-        assert f"{bundle.manifest.parity[0].tolerance:.2g}" in decoder
-        assert f"{bundle.manifest.parity[0].tolerance:.2g}" not in encoder
+        assert f"{bundle.manifest.parity[0].max_abs_err:.2g}" in decoder
+        assert f"{bundle.manifest.parity[0].max_abs_err:.2g}" not in encoder
     assert "the encoder is no step: it runs once over the whole source" in " ".join(table(whole))
     assert "the decoder is to be reset after 20 frames at most" in " ".join(table(whole))
 
