@@ -94,9 +94,11 @@ class Graph:
         self.taken.add(found)
         return found
 
-    def model(self, source: str, features: int, output: Value) -> onnx.ModelProto:
-        """Return the checked model: [1, time, features] in, the output's shape out."""
-        entering = helper.make_tensor_value_info(source, TensorProto.FLOAT, [1, "time", features])
+    def model(self, source: Value, output: Value, *, tokens: bool) -> onnx.ModelProto:
+        """Return the checked model: the source's shape in, the output's shape out."""
+        entering = helper.make_tensor_value_info(
+            source.name, TensorProto.INT64 if tokens else TensorProto.FLOAT, [1, "time", *source.dims]
+        )
         shape = [None, None, *output.dims] if output.timed else [None, *output.dims]
         leaving = helper.make_tensor_value_info("output", TensorProto.FLOAT, shape)
         nodes = [*self.nodes, helper.make_node("Identity", [output.name], ["output"], name=self.unique("output"))]

@@ -230,6 +230,14 @@ def _reshaped(graph: Graph, call: Call, x: Value, dims: tuple[int, ...]) -> Valu
     return Value(y, dims, x.timed)
 
 
+def _embedding(graph: Graph, call: Call, inputs: Inputs) -> Value:
+    """Rows of a table, by tokens."""
+    x, size = one(call, inputs), (int(call.config["input_dim"]), int(call.config["output_dim"]))
+    call.expect(size)
+    table = graph.constant(f"{call.name}.embeddings", call.weights[0])
+    return Value(graph.op("Gather", [table, x.name], call.name, axis=0), (*x.dims, size[1]), x.timed)
+
+
 def _get_item(graph: Graph, call: Call, inputs: Inputs) -> Value:
     """x[:, -1], the last step, is the one reading of single entries that streams."""
     x = one(call, inputs)
@@ -281,4 +289,5 @@ LAYERS: dict[str, Build] = {
     "Flatten": _flatten,
     "Reshape": _reshape,
     "GetItem": _get_item,
+    "Embedding": _embedding,
 }

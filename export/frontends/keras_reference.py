@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from export.errors import ExportError
 from export.frontends.keras_model import Layers
+from export.graph import Array
 
 Floats = NDArray[np.floating]
 Function = Callable[[Floats], Floats]
@@ -32,18 +33,18 @@ class Reference:
         self.layers = layers
         self._memories: dict[str, dict[np.dtype[Any], _Ran]] = {}
 
-    def run(self, x: Floats) -> Floats:
-        """Return the outputs for [1, time, features], in the type of x."""
-        values: dict[str, Floats] = {self.layers.input: x}
+    def run(self, x: Array, dtype: np.dtype[Any]) -> Floats:
+        """Return the outputs for frames [1, time, ..] or tokens [1, time], in a float type."""
+        values: dict[str, Any] = {self.layers.input: x if self.layers.tokens else x.astype(dtype)}
         for call in self.layers.calls:
-            inputs = [values[entry] if isinstance(entry, str) else x.dtype.type(entry) for entry in call.inputs]
-            weights = [weight.astype(x.dtype) for weight in call.weights]
+            inputs = [values[entry] if isinstance(entry, str) else dtype.type(entry) for entry in call.inputs]
+            weights = [weight.astype(dtype) for weight in call.weights]
             if call.kind in RECURRENT:
                 memory = self._memories.setdefault(call.name, {})
                 values[call.name] = RECURRENT[call.kind](call.config, weights, *inputs, memory)
             else:
                 values[call.name] = FORWARD[call.kind](call.config, weights, *inputs)
-        return values[self.layers.output]
+        return np.asarray(values[self.layers.output])
 
 
 def _sigmoid(x: Floats) -> Floats:
@@ -324,6 +325,12 @@ def _reshape(config: Config, _: Weights, x: Floats) -> Floats:
     return x.reshape(1, *target)
 
 
+def _embedding(_: Config, weights: Weights, x: NDArray[np.integer]) -> Floats:
+    if x.min() < 0 or x.max() >= len(weights[0]):
+        raise ExportError(f"there are the tokens from 0 to {len(weights[0]) - 1}; {x.min()} to {x.max()} were given.")
+    return np.asarray(weights[0][x])
+
+
 def _folded(operation: Callable[[Any, Any], Any]) -> Callable[..., Floats]:
     def run(_: Config, __: Weights, first: Floats, *others: Floats) -> Floats:
         result: Any = first
@@ -370,6 +377,7 @@ FORWARD: dict[str, Callable[..., Floats]] = {
     "Average": lambda _, __, *values: np.mean(values, axis=0),
     "Concatenate": lambda _, __, *values: np.concatenate(values, axis=-1),
     "GetItem": lambda _, __, x: x[:, -1],
+    "Embedding": _embedding,
     "Flatten": lambda _, __, x: x.reshape(1, -1),
     "Reshape": _reshape,
     **dict.fromkeys(

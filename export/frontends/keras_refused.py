@@ -20,7 +20,6 @@ REASONS = {
         "it copies the last step to all steps of a window, so every output needs the window's end first. A forecast "
         "with Dense, or a model that gives its own output at every step, streams."
     ),
-    "Embedding": "it takes tokens; models of tokens are not read from Keras, only frames of float32.",
     "Permute": "it changes places of time and features, which is not streamed.",
     "UpSampling1D": "it gives several steps for one, which is not streamed.",
     "Conv1DTranspose": "it gives several steps for one, which is not streamed.",

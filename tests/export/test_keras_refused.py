@@ -78,8 +78,6 @@ def test_several_inputs_outputs_and_states_read_are_refused(tmp_path: Path) -> N
     refused(keras.Model(x, layers.GRU(3, name="g")(x, initial_state=layers.GRU(3)(x))), tmp_path, "'g'.*initial_state")
     refused(keras.Model(x, layers.Dropout(0.5, name="d")(x, training=True)), tmp_path, "'d'.*training")
     refused(keras.Model(x, layers.Dense(1)(x[:, 0])), tmp_path, "GetItem.*last time step")
-    tokens = keras.Input((None,), dtype="int32")
-    refused(keras.Model(tokens, layers.Embedding(10, 4)(tokens)), tmp_path, "tokens")
 
 
 class Own(keras.Model):  # type: ignore[misc]
