@@ -5,8 +5,8 @@ over a free time axis, under the layer's own name; keras_reference.py says the s
 
     keras_archive.py    the file: zip, JSON, HDF5
     keras_model.py      its configuration as calls of layers (with keras_arguments)
-    keras_layers.py     calls as ONNX nodes (with keras_recurrent, keras_convolution, keras_activations)
-    keras_reference.py  calls in NumPy, in float32 and float64
+    keras_layers.py     calls as ONNX nodes (with keras_recurrent, keras_convolution, keras_attention, …)
+    keras_reference.py  calls in NumPy, in float32 and float64 (with keras_reference_*)
 """
 
 from __future__ import annotations

@@ -14,6 +14,9 @@ from typing import Any
 from export.errors import ExportError
 
 MASKED = ("mask", "query_mask", "value_mask", "key_mask")
+ROLES = ("query", "value", "key")
+WITH_HEADS = ("MultiHeadAttention", "GroupQueryAttention")
+"""Layers that are given their inputs in these roles, by place or by name."""
 MASK_OPS = ("ConvertToTensor", "LogicalAnd", "ExpandDims", "BroadcastTo", "Concatenate", "All", "Any")
 """What makes a mask of masks, true everywhere where those are."""
 MASK_HELPER = "ZerosLike"
@@ -51,10 +54,13 @@ def history(given: Any) -> list[Source]:
     return [_source(*entry) for entry in entries]
 
 
-def arguments(layer: Config, node: Config, masks: set[Source]) -> tuple[list[Source | float], Any]:
-    """Return what one call of a layer is given: results of other calls, numbers, and the key of a GetItem."""
+def arguments(layer: Config, node: Config, masks: set[Source]) -> tuple[list[Source | float], Config]:
+    """Return what one call of a layer is given: results of other calls, numbers, and options."""
     name, kind = str(layer["name"]), str(layer["class_name"])
-    for key, value in node["kwargs"].items():
+    args, options = list(node["args"]), dict(node["kwargs"])
+    if kind in WITH_HEADS:
+        args += [options.pop(role) for role in ROLES[len(args) :] if options.get(role) is not None]
+    for key, value in options.items():
         if key in MASKED and masks.issuperset(_tensors(value)):
             continue
         if _tensors(value) or (key == "training" and value):
@@ -64,9 +70,8 @@ def arguments(layer: Config, node: Config, masks: set[Source]) -> tuple[list[Sou
                 else f"it is given '{key}' that is computed from the data"
             )
             raise ExportError(f"layer '{name}' ({kind}): {reason}; that is not streamed.")
-    args = node["args"]
     if kind == "GetItem":
-        return list(_tensors(args[0])), args[1]
+        return list(_tensors(args[0])), {"key": args[1]}
     found: list[Source | float] = []
     for arg in args if len(args) != 1 or not isinstance(args[0], list) else args[0]:
         if isinstance(arg, int | float) and not isinstance(arg, bool):
@@ -75,7 +80,7 @@ def arguments(layer: Config, node: Config, masks: set[Source]) -> tuple[list[Sou
             found.extend(_tensors(arg))
         else:
             raise ExportError(f"layer '{name}' ({kind}): it is given {arg!r:.60}, which is not understood.")
-    return found, None
+    return found, {key: value for key, value in options.items() if not _tensors(value)}
 
 
 def _tensors(value: Any) -> list[Source]:
@@ -89,5 +94,7 @@ def _tensors(value: Any) -> list[Source]:
 
 def _source(name: str, number: int, output: int) -> Source:
     if output != 0:
-        raise ExportError(f"layer '{name}': its state is read as an output; only its first output is streamed.")
+        raise ExportError(
+            f"layer '{name}': its state is read as an output, or its scores; only its first output is streamed."
+        )
     return str(name), int(number)

@@ -23,7 +23,8 @@ Floats = NDArray[np.floating]
 class Call:
     """One call of one layer: a shared layer is called several times, with the same weights.
 
-    name: the layer's, unique for each call. inputs: names of calls, or numbers. key: what a GetItem reads.
+    name: the layer's, unique for each call. inputs: names of calls, or numbers. options: what else the call was given,
+    such as use_causal_mask, or a GetItem's key.
     """
 
     name: str
@@ -31,7 +32,7 @@ class Call:
     config: Mapping[str, Any]
     weights: tuple[NDArray[np.float32], ...]
     inputs: tuple[str | float, ...]
-    key: Any = None
+    options: Mapping[str, Any] = field(default_factory=dict)
 
     def error(self, reason: str) -> ExportError:
         """Return an error that names the layer."""

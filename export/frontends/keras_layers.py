@@ -15,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export.frontends import keras_activations as activations
+from export.frontends.keras_arguments import WITH_HEADS
+from export.frontends.keras_attention import additive, attention, multi_head
 from export.frontends.keras_convolution import convolution, crop, depthwise, pad, pool, reduce, separable
 from export.frontends.keras_graph import Call, Graph, Value, one
 from export.frontends.keras_recurrent import recurrent
@@ -241,7 +243,8 @@ def _embedding(graph: Graph, call: Call, inputs: Inputs) -> Value:
 def _get_item(graph: Graph, call: Call, inputs: Inputs) -> Value:
     """x[:, -1], the last step, is the one reading of single entries that streams."""
     x = one(call, inputs)
-    key: list[Any] = call.key if isinstance(call.key, list) else [call.key]
+    given = call.options["key"]
+    key: list[Any] = given if isinstance(given, list) else [given]
     whole = all(
         isinstance(part, dict) and not any((part.get("config") or {}).values()) for part in [*key[:1], *key[2:]]
     )
@@ -289,5 +292,8 @@ LAYERS: dict[str, Build] = {
     "Flatten": _flatten,
     "Reshape": _reshape,
     "GetItem": _get_item,
+    **dict.fromkeys(WITH_HEADS, multi_head),
+    "Attention": attention,
+    "AdditiveAttention": additive,
     "Embedding": _embedding,
 }

@@ -14,9 +14,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from export.errors import ExportError
 from export.frontends.keras_archive import Archive
-from export.frontends.keras_arguments import MASK_HELPER, Source, arguments, find_masks, history
+from export.frontends.keras_arguments import MASK_HELPER, WITH_HEADS, Source, arguments, find_masks, history
+from export.frontends.keras_attention import PARTS
 from export.frontends.keras_graph import Call
 from export.frontends.keras_layers import LAYERS, PER_STEP
 from export.frontends.keras_refused import reason_against
@@ -25,7 +29,10 @@ from export.graph import first_line
 MAX_CALLS = 5_000
 MAX_DEPTH = 8
 RECURRENT = ("SimpleRNN", "GRU", "LSTM")
-MASK_READERS = {*RECURRENT, "GlobalAveragePooling1D", "Softmax", "TimeDistributed"}
+ATTENTION = (*WITH_HEADS, "Attention", "AdditiveAttention")
+MASK_READERS = {*RECURRENT, "GlobalAveragePooling1D", "Softmax", "TimeDistributed", *ATTENTION}
+CLASSES = {"GroupQueryAttention": "GroupedQueryAttention"}
+"""Layers whose class has another name inside Keras."""
 MODELS = ("Sequential", "Functional")
 PLAIN_OPS = {"Relu", "Relu6", "Sigmoid", "Tanh", "Silu", "Softplus", "Softsign", "Selu"}
 OPERATIONS = {"Add", "Subtract", "Multiply", "Divide", "TrueDivide", "Maximum", "Minimum", "GetItem", "ReLU"}
@@ -113,7 +120,7 @@ class Layers:
             if layer["class_name"] == "InputLayer":
                 value = value or self._input_layer(layer)
             else:
-                value = self._layer(layer, name, place, [value or ""], None)
+                value = self._layer(layer, name, place, [value or ""], {})
         return value or ""
 
     def _functional(self, config: Config, layers: list[Config], places: list[str], name: str, feed: str | None) -> str:
@@ -141,12 +148,12 @@ class Layers:
         while waiting:
             left = []
             for layer, place, number, node in waiting:
-                inputs, key = arguments(layer, node, masks)
+                inputs, options = arguments(layer, node, masks)
                 if any(isinstance(source, tuple) and source not in made for source in inputs):
                     left.append((layer, place, number, node))
                     continue
                 given = [made[source] if isinstance(source, tuple) else source for source in inputs]
-                made[str(layer["name"]), number] = self._layer(layer, name, place, given, key)
+                made[str(layer["name"]), number] = self._layer(layer, name, place, given, options)
             if len(left) == len(waiting):
                 raise ExportError(f"{self.archive.path}: the layer '{left[0][0]['name']}' reads what nothing gives.")
             waiting = left
@@ -172,7 +179,7 @@ class Layers:
         self.window = None if shape[1] is None else int(shape[1])
         return name
 
-    def _layer(self, layer: Config, outer: str, place: str, inputs: list[str | float], key: Any) -> str:
+    def _layer(self, layer: Config, outer: str, place: str, inputs: list[str | float], options: Config) -> str:
         """Add the call of one layer, or of all the layers of a model inside; return its name."""
         config: Config = layer["config"]
         kind, name = str(layer["class_name"]), f"{outer}{config['name']}"
@@ -196,14 +203,22 @@ class Layers:
             kind = "Divide"
         if kind not in LAYERS or not (_is_layer(layer) or kind in OPERATIONS or kind == "Activation"):
             raise ExportError(f"layer '{name}' ({kind}): {reason_against(kind)}")
-        weights = self.archive.variables(f"{place}/cell" if kind in RECURRENT else place) if _is_layer(layer) else ()
-        call = Call(self._unique(name), kind, config, weights, tuple(inputs), key)
+        weights = self._weights(kind, place) if _is_layer(layer) else ()
+        call = Call(self._unique(name), kind, config, weights, tuple(inputs), options)
         if config.get("stateful"):
             self.stateful.append(call.name)
         self.calls.append(call)
         if len(self.calls) > MAX_CALLS:
             raise ExportError(f"{self.archive.path}: the model has more than {MAX_CALLS:,} layers.")
         return call.name
+
+    def _weights(self, kind: str, place: str) -> tuple[NDArray[np.float32], ...]:
+        if kind in WITH_HEADS:
+            # Earlier versions of Keras 3 named the parts with an underscore in front.
+            parts = [self.archive.variables(f"{place}/{part}") or self.archive.variables(f"{place}/_{part}")
+                     for part in PARTS]  # fmt: skip
+            return tuple(weight for part in parts for weight in part)
+        return self.archive.variables(f"{place}/cell" if kind in RECURRENT else place)
 
     def _unique(self, name: str) -> str:
         taken = {call.name for call in self.calls} | {self.input}
@@ -224,7 +239,8 @@ def _places(layers: list[Config], group: str) -> list[str]:
     seen: Counter[str] = Counter()
     places = []
     for layer in layers:
-        name = snake_case(str(layer["class_name"]))
+        kind = str(layer["class_name"])
+        name = snake_case(CLASSES.get(kind, kind))
         if not _is_layer(layer) and str(layer["class_name"]) not in MODELS:
             places.append("")
             continue

@@ -26,10 +26,6 @@ REASONS = {
     "GroupNormalization": "it normalizes over time. LayerNormalization and BatchNormalization stream.",
     "ConvLSTM1D": "it is not read yet. Conv1D followed by LSTM streams.",
     "RNN": "cells of the user's own are not read. SimpleRNN, GRU and LSTM are.",
-    **dict.fromkeys(
-        ("MultiHeadAttention", "Attention", "AdditiveAttention", "GroupQueryAttention"),
-        "attention is not read from Keras; it looks at frames that have not come yet unless it is causal.",
-    ),
     "TorchModuleWrapper": "it holds pickled Python code, which is never executed here. Export the PyTorch module.",
     "TFSMLayer": "it holds a TensorFlow program, which is not executed here.",
 }
