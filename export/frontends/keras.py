@@ -59,12 +59,12 @@ def load(path: Path, *, input_name: str | None, time_axis: int | None) -> Sequen
 
 def build(layers: Layers) -> onnx.ModelProto:
     """Return the ONNX graph of a model's layers."""
-    graph = Graph(taken={layers.input, "output"})
     source = Value(layers.input, layers.dims, timed=True)
+    graph = Graph(source, layers.tokens is not None, layers.window, taken={layers.input, "output"})
     values = {layers.input: source}
     for call in layers.calls:
         values[call.name] = _layer(graph, call, [_given(values, entry) for entry in call.inputs])
-    return graph.model(source, values[layers.output], tokens=layers.tokens is not None)
+    return graph.model(values[layers.output])
 
 
 def _given(values: dict[str, Value], entry: str | float) -> Value | float:

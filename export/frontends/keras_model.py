@@ -18,12 +18,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export.errors import ExportError
+from export.frontends import keras_distributed
 from export.frontends.keras_archive import Archive
 from export.frontends.keras_arguments import MASK_HELPER, WITH_HEADS, Source, arguments, find_masks, history
 from export.frontends.keras_attention import PARTS
 from export.frontends.keras_graph import Call
-from export.frontends.keras_layers import LAYERS, PER_STEP
+from export.frontends.keras_layers import LAYERS
 from export.frontends.keras_refused import reason_against
+from export.frontends.sequence import IMAGE
 from export.graph import first_line
 
 MAX_CALLS = 5_000
@@ -171,9 +173,11 @@ class Layers:
             raise ExportError(
                 f"{self.archive.path}: the input '{name}' is {dtype}; frames are float32, tokens int32 or int64."
             )
-        ranks = (2,) if tokens else (2, 3)
+        ranks = (2,) if tokens else (2, 3, IMAGE)
         if not isinstance(shape, list) or len(shape) not in ranks or not all(isinstance(n, int) for n in shape[2:]):
-            wanted = "[batch, time]" if tokens else "[batch, time, features] with a fixed number of features"
+            wanted = (
+                "[batch, time]" if tokens else "[batch, time, features] (and channels) with a fixed number of features"
+            )
             raise ExportError(f"{self.archive.path}: the input '{name}' has the shape {shape}; {wanted} is expected.")
         self.input, self.dims = name, tuple(shape[2:])
         self.window = None if shape[1] is None else int(shape[1])
@@ -190,20 +194,13 @@ class Layers:
         _check_dtype(name, kind, config)
         self.kinds.add(kind)
         if kind == "TimeDistributed":
-            layer, place = config["layer"], f"{place}/layer"
-            kind, config = _inner(layer, name), layer["config"]
-        elif not _of_keras(str(layer.get("module", "keras"))):
-            raise ExportError(
-                f"layer '{name}' ({kind}): it is no layer of Keras but a class of its own: its code would have to be "
-                "executed to know it. Use Keras' own layers."
-            )
-        if kind in PLAIN_OPS and not _is_layer(layer):
-            kind, config = "Activation", {"activation": kind.lower()}  # 2
-        if kind == "TrueDivide":
-            kind = "Divide"
-        if kind not in LAYERS or not (_is_layer(layer) or kind in OPERATIONS or kind == "Activation"):
-            raise ExportError(f"layer '{name}' ({kind}): {reason_against(kind)}")
-        weights = self._weights(kind, place) if _is_layer(layer) else ()
+            known = _of_keras(str(config["layer"].get("module", "keras")))
+            keras_distributed.check(config["layer"], name, known=known)
+            weights = self._weights(str(config["layer"]["class_name"]), f"{place}/layer")
+            kind, config, weights = keras_distributed.on_steps(config["layer"], weights, name)
+        else:
+            kind, config = _meaning(layer, name)
+            weights = self._weights(kind, place) if _is_layer(layer) else ()
         call = Call(self._unique(name), kind, config, weights, tuple(inputs), options)
         if config.get("stateful"):
             self.stateful.append(call.name)
@@ -223,6 +220,23 @@ class Layers:
     def _unique(self, name: str) -> str:
         taken = {call.name for call in self.calls} | {self.input}
         return next(n for i in range(len(taken) + 1) if (n := f"{name}@{i + 1}" if i else name) not in taken)
+
+
+def _meaning(layer: Config, name: str) -> tuple[str, Config]:
+    """Return the kind and configuration of a layer, or of the layer that an operation stands for."""
+    kind, config = str(layer["class_name"]), layer["config"]
+    if not _of_keras(str(layer.get("module", "keras"))):
+        raise ExportError(
+            f"layer '{name}' ({kind}): it is no layer of Keras but a class of its own: its code would have to be "
+            "executed to know it. Use Keras' own layers."
+        )
+    if kind in PLAIN_OPS and not _is_layer(layer):
+        kind, config = "Activation", {"activation": kind.lower()}  # 2
+    if kind == "TrueDivide":
+        kind = "Divide"
+    if kind not in LAYERS or not (_is_layer(layer) or kind in OPERATIONS or kind == "Activation"):
+        raise ExportError(f"layer '{name}' ({kind}): {reason_against(kind)}")
+    return kind, config
 
 
 def _of_keras(module: str) -> bool:
@@ -253,16 +267,6 @@ def snake_case(name: str) -> str:
     """Return a class's name as Keras writes it in paths: LSTM is lstm, Conv1D conv1d, PReLU p_re_lu."""
     split = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", re.sub(r"\W+", "", name))
     return re.sub(r"([a-z])([A-Z])", r"\1_\2", split).lower()
-
-
-def _inner(layer: Config, name: str) -> str:
-    kind = str(layer["class_name"])
-    if kind not in PER_STEP or not _of_keras(str(layer.get("module", "keras"))):
-        raise ExportError(
-            f"layer '{name}' (TimeDistributed): it holds a '{kind}'; only layers on single time steps are streamed in "
-            f"it: {', '.join(sorted(PER_STEP))}."
-        )
-    return kind
 
 
 def _check_dtype(name: str, kind: str, config: Config) -> None:

@@ -19,13 +19,13 @@ from export.frontends.keras_model import Layers
 from export.frontends.keras_reference_activations import Floats, elu, function, leaky, softmax
 from export.frontends.keras_reference_attention import ATTENTION
 from export.frontends.keras_reference_convolution import CONVOLUTIONS
+from export.frontends.keras_reference_product import product
 from export.frontends.keras_reference_recurrent import RECURRENT, Ran
 from export.graph import Array
 
 Config = Mapping[str, Any]
 Weights = list[Floats]
 EPSILON = 1e-7
-BLOCK = 64
 
 
 class Reference:
@@ -50,20 +50,8 @@ class Reference:
         return np.asarray(values[self.layers.output])
 
 
-def _product(x: Floats, kernel: Floats) -> Floats:
-    """Return x @ kernel, in blocks of one size: a step's last bits then do not depend on how many steps there are.
-
-    A recurrent layer behind it thus sees that a longer sequence begins as the one before it.
-    """
-    if x.ndim != 3:  # noqa: PLR2004 - [1, time, features]
-        return np.asarray(x @ kernel)
-    steps = x.shape[1]
-    blocks = np.pad(x, ((0, 0), (0, -steps % BLOCK), (0, 0))).reshape(-1, BLOCK, x.shape[2])
-    return np.asarray((blocks @ kernel).reshape(1, -1, kernel.shape[1])[:, :steps])
-
-
 def _dense(config: Config, weights: Weights, x: Floats) -> Floats:
-    y = _product(x, weights[0]) + weights[1] if config["use_bias"] else _product(x, weights[0])
+    y = product(x, weights[0]) + weights[1] if config["use_bias"] else product(x, weights[0])
     return function(config["activation"])(np.asarray(y))
 
 
@@ -104,7 +92,9 @@ def _rescaling(config: Config, _: Weights, x: Floats) -> Floats:
 
 def _reshape(config: Config, _: Weights, x: Floats) -> Floats:
     # A number of time steps in the configuration is that of the window the model was built for.
-    timed = x.ndim > 2 and math.prod(config["target_shape"][1:]) in (-1, math.prod(x.shape[2:]))  # noqa: PLR2004
+    inner, size = config["target_shape"][1:], math.prod(x.shape[2:])
+    known = math.prod(dim for dim in inner if dim != -1)
+    timed = x.ndim > 2 and (known == size or (-1 in inner and size % known == 0))  # noqa: PLR2004
     target = [x.shape[1], *config["target_shape"][1:]] if timed else config["target_shape"]
     return x.reshape(1, *target)
 
@@ -151,8 +141,10 @@ FORWARD: dict[str, Callable[..., Floats]] = {
     "Embedding": _embedding,
     "Flatten": lambda _, __, x: x.reshape(1, -1),
     "Reshape": _reshape,
+    "StepFlatten": lambda _, __, x: x.reshape(*x.shape[:2], -1),
+    "StepReshape": lambda config, _, x: x.reshape(*x.shape[:2], *config["target_shape"]),
     **dict.fromkeys(
-        ("Masking", "Dropout", "SpatialDropout1D", "GaussianNoise", "GaussianDropout", "AlphaDropout", "Identity",
-         "ActivityRegularization"), lambda _, __, x: x,
+        ("Masking", "Dropout", "SpatialDropout1D", "SpatialDropout2D", "GaussianNoise", "GaussianDropout",
+         "AlphaDropout", "Identity", "ActivityRegularization"), lambda _, __, x: x,
     ),
 }  # fmt: skip

@@ -48,7 +48,12 @@ def streams_as_keras(model: Any, folder: Path, x: NDArray[Any] | None = None, **
     last = expected.ndim == 2
     path = saved(model, folder)
     bundle = export.export(
-        path, folder / "b", calibration=[x], variants=["float32"], state="carry" if last else None, **options
+        path,
+        folder / "b",
+        calibration=[x.reshape(len(x), -1)],
+        variants=["float32"],
+        state="carry" if last or model.input_shape[1] else None,
+        **options,
     )
     step = edgeseq.load(bundle)
     rows = x.reshape(len(x), -1)

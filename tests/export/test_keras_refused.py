@@ -50,7 +50,10 @@ REFUSED: dict[str, tuple[Callable[[], list[Any]], str]] = {
     "over time": (lambda: [layers.LayerNormalization(axis=1, name="n")], r"'n' \(LayerNormalization\).*over time"),
     "slopes in time": (lambda: [layers.PReLU(name="p")], r"'p' \(PReLU\).*shared_axes"),
     "reshape": (lambda: [layers.Reshape((15, 10), name="r")], r"'r' \(Reshape\).*time and features"),
-    "distributed": (lambda: [layers.TimeDistributed(layers.Flatten(), name="t")], r"'t' \(TimeDistributed\).*Flatten"),
+    "distributed": (
+        lambda: [layers.TimeDistributed(layers.RepeatVector(2), name="t")],
+        r"'t' \(TimeDistributed\).*Repeat",
+    ),
     "float16": (lambda: [layers.Dense(3, dtype="mixed_float16", name="d")], r"'d' \(Dense\).*mixed_float16"),
     "permute": (lambda: [layers.Permute((2, 1), name="p")], r"'p' \(Permute\)"),
     "unknown": (lambda: [layers.UnitNormalization(name="u")], r"'u' \(UnitNormalization\).*not known"),
