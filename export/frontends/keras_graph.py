@@ -23,7 +23,8 @@ Floats = NDArray[np.floating]
 class Call:
     """One call of one layer: a shared layer is called several times, with the same weights.
 
-    name: the layer's, unique for each call. inputs: names of calls, or numbers. key: what a GetItem reads.
+    name: the layer's, unique for each call. inputs: names of calls, or numbers. options: what else the call was given,
+    such as use_causal_mask, or a GetItem's key.
     """
 
     name: str
@@ -31,7 +32,7 @@ class Call:
     config: Mapping[str, Any]
     weights: tuple[NDArray[np.float32], ...]
     inputs: tuple[str | float, ...]
-    key: Any = None
+    options: Mapping[str, Any] = field(default_factory=dict)
 
     def error(self, reason: str) -> ExportError:
         """Return an error that names the layer."""
@@ -60,8 +61,14 @@ class Value:
 
 @dataclass
 class Graph:
-    """An ONNX graph under construction. The node that does a layer's work carries the layer's name."""
+    """An ONNX graph under construction. The node that does a layer's work carries the layer's name.
 
+    source: the input, tokens or numbers. window: how many steps the original was built for, if fixed.
+    """
+
+    source: Value
+    tokens: bool = False
+    window: int | None = None
     nodes: list[onnx.NodeProto] = field(default_factory=list)
     tensors: list[onnx.TensorProto] = field(default_factory=list)
     taken: set[str] = field(default_factory=set)
@@ -94,14 +101,27 @@ class Graph:
         self.taken.add(found)
         return found
 
-    def model(self, source: str, features: int, output: Value) -> onnx.ModelProto:
-        """Return the checked model: [1, time, features] in, the output's shape out."""
-        entering = helper.make_tensor_value_info(source, TensorProto.FLOAT, [1, "time", features])
+    def steps(self, x: Value) -> int | None:
+        """Return how many steps a value has where the model runs on the window it was built for."""
+        if self.window is None or x.name == self.source.name:
+            return self.window
+        leaving = helper.make_tensor_value_info(x.name, TensorProto.FLOAT, None)
+        inferred = onnx.shape_inference.infer_shapes(self._model(self.nodes, self.window, leaving))
+        dims = inferred.graph.output[0].type.tensor_type.shape.dim
+        return dims[1].dim_value if len(dims) > 1 and dims[1].dim_value else None
+
+    def _model(self, nodes: list[onnx.NodeProto], time: int | str, leaving: onnx.ValueInfoProto) -> onnx.ModelProto:
+        kind = TensorProto.INT64 if self.tokens else TensorProto.FLOAT
+        entering = helper.make_tensor_value_info(self.source.name, kind, [1, time, *self.source.dims])
+        graph = helper.make_graph(nodes, "keras", [entering], [leaving], self.tensors)
+        return helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
+
+    def model(self, output: Value) -> onnx.ModelProto:
+        """Return the checked model: the source's shape in, the output's shape out."""
         shape = [None, None, *output.dims] if output.timed else [None, *output.dims]
         leaving = helper.make_tensor_value_info("output", TensorProto.FLOAT, shape)
         nodes = [*self.nodes, helper.make_node("Identity", [output.name], ["output"], name=self.unique("output"))]
-        graph = helper.make_graph(nodes, "keras", [entering], [leaving], self.tensors)
-        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
+        model = self._model(nodes, "time", leaving)
         try:
             onnx.checker.check_model(model)
         except onnx.checker.ValidationError as cause:

@@ -15,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export.frontends import keras_activations as activations
+from export.frontends.keras_arguments import WITH_HEADS
+from export.frontends.keras_attention import additive, attention, multi_head
 from export.frontends.keras_convolution import convolution, crop, depthwise, pad, pool, reduce, separable
 from export.frontends.keras_graph import Call, Graph, Value, one
 from export.frontends.keras_recurrent import recurrent
@@ -216,11 +218,25 @@ def _reshape(graph: Graph, call: Call, inputs: Inputs) -> Value:
     x = one(call, inputs)
     target = [int(dim) for dim in call.config["target_shape"]]
     dims, size = (target[1:] if x.timed else target), math.prod(x.dims)
+    if x.timed and -1 in dims and graph.steps(x) != target[0]:
+        raise call.error(f"it reshapes time and features together (to {target}), which is not streamed.")
     known = math.prod(dim for dim in dims if dim != -1)
     if -1 in dims and known and not (x.timed and target[0] == -1):
         dims = [size // known if dim == -1 else dim for dim in dims]
     if not dims or math.prod(dims) != size:
         raise call.error(f"it reshapes time and features together (to {target}), which is not streamed.")
+    return _reshaped(graph, call, x, tuple(dims))
+
+
+def _each_step(graph: Graph, call: Call, inputs: Inputs) -> Value:
+    """Append a Flatten or Reshape of each step's features by themselves, as TimeDistributed has them."""
+    x = one(call, inputs)
+    size = math.prod(x.dims)
+    dims = [int(dim) for dim in call.config["target_shape"]] if call.kind == "StepReshape" else [size]
+    known = math.prod(dim for dim in dims if dim != -1)
+    dims = [size // known if dim == -1 else dim for dim in dims]
+    if not x.timed or math.prod(dims) != size:
+        raise call.error(f"it does not fit its input of {size} numbers a step, or that has no time axis.")
     return _reshaped(graph, call, x, tuple(dims))
 
 
@@ -230,10 +246,19 @@ def _reshaped(graph: Graph, call: Call, x: Value, dims: tuple[int, ...]) -> Valu
     return Value(y, dims, x.timed)
 
 
+def _embedding(graph: Graph, call: Call, inputs: Inputs) -> Value:
+    """Rows of a table, by tokens."""
+    x, size = one(call, inputs), (int(call.config["input_dim"]), int(call.config["output_dim"]))
+    call.expect(size)
+    table = graph.constant(f"{call.name}.embeddings", call.weights[0])
+    return Value(graph.op("Gather", [table, x.name], call.name, axis=0), (*x.dims, size[1]), x.timed)
+
+
 def _get_item(graph: Graph, call: Call, inputs: Inputs) -> Value:
     """x[:, -1], the last step, is the one reading of single entries that streams."""
     x = one(call, inputs)
-    key: list[Any] = call.key if isinstance(call.key, list) else [call.key]
+    given = call.options["key"]
+    key: list[Any] = given if isinstance(given, list) else [given]
     whole = all(
         isinstance(part, dict) and not any((part.get("config") or {}).values()) for part in [*key[:1], *key[2:]]
     )
@@ -247,8 +272,10 @@ MERGES = {
     "Add": "Add", "Subtract": "Sub", "Multiply": "Mul", "Divide": "Div", "Average": "Add", "Maximum": "Max",
     "Minimum": "Min",
 }  # fmt: skip
-IDENTITIES = ("Dropout", "SpatialDropout1D", "GaussianNoise", "GaussianDropout", "AlphaDropout", "Identity",
-              "ActivityRegularization")  # fmt: skip
+IDENTITIES = (
+    "Dropout", "SpatialDropout1D", "SpatialDropout2D", "GaussianNoise", "GaussianDropout", "AlphaDropout", "Identity",
+    "ActivityRegularization",
+)  # fmt: skip
 PER_STEP: dict[str, Build] = {
     "Dense": _dense,
     "Activation": _activation,
@@ -263,22 +290,31 @@ PER_STEP: dict[str, Build] = {
 }
 """Layers on single time steps, which TimeDistributed may hold."""
 
+CONVOLUTIONS: dict[str, Build] = {
+    "Conv": convolution,
+    "DepthwiseConv": depthwise,
+    "SeparableConv": separable,
+    **dict.fromkeys(("MaxPooling", "AveragePooling"), pool),
+    **dict.fromkeys(("GlobalAveragePooling", "GlobalMaxPooling"), reduce),
+    "ZeroPadding": pad,
+    "Cropping": crop,
+}
+
 LAYERS: dict[str, Build] = {
     **PER_STEP,
     **dict.fromkeys(("SimpleRNN", "GRU", "LSTM"), recurrent),
     **dict.fromkeys(MERGES, _merge),
     "Concatenate": _concatenate,
-    "Conv1D": convolution,
-    "DepthwiseConv1D": depthwise,
-    "SeparableConv1D": separable,
-    **dict.fromkeys(("MaxPooling1D", "AveragePooling1D"), pool),
-    **dict.fromkeys(("GlobalAveragePooling1D", "GlobalMaxPooling1D"), reduce),
-    "ZeroPadding1D": pad,
-    "Cropping1D": crop,
+    **{f"{kind}{axes}D": build for kind, build in CONVOLUTIONS.items() for axes in (1, 2)},
     "Masking": _masking,
     "Normalization": _normalization,
     "PReLU": _prelu,
     "Flatten": _flatten,
     "Reshape": _reshape,
+    **dict.fromkeys(("StepFlatten", "StepReshape"), _each_step),
     "GetItem": _get_item,
+    **dict.fromkeys(WITH_HEADS, multi_head),
+    "Attention": attention,
+    "AdditiveAttention": additive,
+    "Embedding": _embedding,
 }

@@ -14,17 +14,27 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from export.errors import ExportError
+from export.frontends import keras_distributed
 from export.frontends.keras_archive import Archive
+from export.frontends.keras_arguments import MASK_HELPER, WITH_HEADS, Source, arguments, find_masks, history
+from export.frontends.keras_attention import PARTS
 from export.frontends.keras_graph import Call
-from export.frontends.keras_layers import LAYERS, PER_STEP
+from export.frontends.keras_layers import LAYERS
 from export.frontends.keras_refused import reason_against
+from export.frontends.sequence import IMAGE
 from export.graph import first_line
 
 MAX_CALLS = 5_000
 MAX_DEPTH = 8
 RECURRENT = ("SimpleRNN", "GRU", "LSTM")
-MASK_READERS = {*RECURRENT, "GlobalAveragePooling1D", "Softmax", "TimeDistributed"}
+ATTENTION = (*WITH_HEADS, "Attention", "AdditiveAttention")
+MASK_READERS = {*RECURRENT, "GlobalAveragePooling1D", "Softmax", "TimeDistributed", *ATTENTION}
+CLASSES = {"GroupQueryAttention": "GroupedQueryAttention"}
+"""Layers whose class has another name inside Keras."""
 MODELS = ("Sequential", "Functional")
 PLAIN_OPS = {"Relu", "Relu6", "Sigmoid", "Tanh", "Silu", "Softplus", "Softsign", "Selu"}
 OPERATIONS = {"Add", "Subtract", "Multiply", "Divide", "TrueDivide", "Maximum", "Minimum", "GetItem", "ReLU"}
@@ -33,13 +43,18 @@ Config = Mapping[str, Any]
 
 @dataclass
 class Layers:
-    """A model as calls in order. features: numbers in one frame. window: the length it was built for, if fixed."""
+    """A model as calls in order. dims: shape of one frame. window: the length it was built for, if fixed.
+
+    tokens: how many there are, if frames are tokens; dims is () then. padded: the Embedding to which 0 is padding.
+    """
 
     archive: Archive
     calls: list[Call] = field(default_factory=list)
     input: str = ""
     output: str = ""
-    features: int = 0
+    dims: tuple[int, ...] = ()
+    tokens: int | None = None
+    padded: str | None = None
     window: int | None = None
     stateful: list[str] = field(default_factory=list)
     kinds: set[str] = field(default_factory=set)
@@ -55,10 +70,29 @@ class Layers:
             ) from cause
         if not self.input:
             raise ExportError(f"{self.archive.path}: the model has no input layer.")
+        self._check_tokens()
         readers = self.kinds & MASK_READERS
         if "Masking" in self.kinds and readers:
             masking = next(call for call in self.calls if call.kind == "Masking")
             raise masking.error(f"{reason_against('Masking')} ({', '.join(sorted(readers))} would read its mask.)")
+
+    def _check_tokens(self) -> None:
+        """Tokens are read by Embedding alone, whatever the input's type: Keras takes float32 where none is said."""
+        readers = [call for call in self.calls if self.input in call.inputs]
+        tables = [call for call in readers if call.kind == "Embedding"]
+        other = next((call for call in readers if call not in tables), None)
+        if not self.dims and other is None and tables:
+            self.tokens = min(int(call.config["input_dim"]) for call in tables)
+            self.padded = next((call.name for call in tables if call.config.get("mask_zero")), None)
+        elif not self.dims:
+            told = "an output" if other is None else f"the layer '{other.name}' ({other.kind})"
+            raise ExportError(
+                f"{self.archive.path}: the input '{self.input}' is [batch, time], which is tokens, and {told} reads "
+                "it; only Embedding reads tokens. Frames of one number are [batch, time, 1]."
+            )
+        elif any(call.kind == "Embedding" for call in self.calls):
+            found = next(call for call in self.calls if call.kind == "Embedding")
+            raise found.error("it reads numbers, not tokens; tokens are an input of their own, [batch, time].")
 
     def _model(self, entry: Config, name: str, group: str, feed: str | None) -> str:
         """Read a model; return the name of its output. feed: what an outer model gives it."""
@@ -88,17 +122,17 @@ class Layers:
             if layer["class_name"] == "InputLayer":
                 value = value or self._input_layer(layer)
             else:
-                value = self._layer(layer, name, place, [value or ""], None)
+                value = self._layer(layer, name, place, [value or ""], {})
         return value or ""
 
     def _functional(self, config: Config, layers: list[Config], places: list[str], name: str, feed: str | None) -> str:
-        sources, targets = (_history(config[key]) for key in ("input_layers", "output_layers"))
+        sources, targets = (history(config[key]) for key in ("input_layers", "output_layers"))
         if len(sources) != 1 or len(targets) != 1:
             raise ExportError(
                 f"{self.archive.path}: the model has {len(sources)} inputs and {len(targets)} outputs; one of each is "
                 "expected. Make a keras.Model of the one input and the one output that are to be streamed."
             )
-        made: dict[tuple[str, int], str] = {}
+        made: dict[Source, str] = {}
         waiting: list[tuple[Config, str, int, Config]] = []
         for layer, place in zip(layers, places, strict=True):
             if layer["class_name"] == "InputLayer":
@@ -106,16 +140,22 @@ class Layers:
             waiting.extend((layer, place, number, node) for number, node in enumerate(layer["inbound_nodes"]))
         if len(waiting) > MAX_CALLS:
             raise ExportError(f"{self.archive.path}: the model has more than {MAX_CALLS:,} layers.")
+        tokens = {source for source, value in made.items() if value == self.input and not self.dims}
+        masks = find_masks([(layer, number, node) for layer, _, number, node in waiting], tokens)
+        helpers = {
+            (str(layer["name"]), number) for layer, _, number, _ in waiting if layer["class_name"] == MASK_HELPER
+        }
+        waiting = [call for call in waiting if (str(call[0]["name"]), call[2]) not in masks | helpers]
         # A shared layer's second call may read what stands behind it in the list, so go round until all are read.
         while waiting:
             left = []
             for layer, place, number, node in waiting:
-                inputs, key = _arguments(layer, node)
+                inputs, options = arguments(layer, node, masks)
                 if any(isinstance(source, tuple) and source not in made for source in inputs):
                     left.append((layer, place, number, node))
                     continue
                 given = [made[source] if isinstance(source, tuple) else source for source in inputs]
-                made[str(layer["name"]), number] = self._layer(layer, name, place, given, key)
+                made[str(layer["name"]), number] = self._layer(layer, name, place, given, options)
             if len(left) == len(waiting):
                 raise ExportError(f"{self.archive.path}: the layer '{left[0][0]['name']}' reads what nothing gives.")
             waiting = left
@@ -128,21 +168,22 @@ class Layers:
     def _input(self, name: str, shape: Any, dtype: str) -> str:
         if self.input:
             raise ExportError(f"{self.archive.path}: the model has several inputs; one of frames is expected.")
-        if dtype != "float32":
+        tokens = dtype in ("int32", "int64")
+        if not tokens and dtype != "float32":
             raise ExportError(
-                f"{self.archive.path}: the input '{name}' is {dtype}; frames are float32. "
-                "Models of tokens are not read from Keras."
+                f"{self.archive.path}: the input '{name}' is {dtype}; frames are float32, tokens int32 or int64."
             )
-        if not isinstance(shape, list) or len(shape) != 3 or not isinstance(shape[2], int):  # noqa: PLR2004
-            raise ExportError(
-                f"{self.archive.path}: the input '{name}' has the shape {shape}; [batch, time, features] with a fixed "
-                "number of features is expected."
+        ranks = (2,) if tokens else (2, 3, IMAGE)
+        if not isinstance(shape, list) or len(shape) not in ranks or not all(isinstance(n, int) for n in shape[2:]):
+            wanted = (
+                "[batch, time]" if tokens else "[batch, time, features] (and channels) with a fixed number of features"
             )
-        self.input, self.features = name, shape[2]
+            raise ExportError(f"{self.archive.path}: the input '{name}' has the shape {shape}; {wanted} is expected.")
+        self.input, self.dims = name, tuple(shape[2:])
         self.window = None if shape[1] is None else int(shape[1])
         return name
 
-    def _layer(self, layer: Config, outer: str, place: str, inputs: list[str | float], key: Any) -> str:
+    def _layer(self, layer: Config, outer: str, place: str, inputs: list[str | float], options: Config) -> str:
         """Add the call of one layer, or of all the layers of a model inside; return its name."""
         config: Config = layer["config"]
         kind, name = str(layer["class_name"]), f"{outer}{config['name']}"
@@ -153,21 +194,14 @@ class Layers:
         _check_dtype(name, kind, config)
         self.kinds.add(kind)
         if kind == "TimeDistributed":
-            layer, place = config["layer"], f"{place}/layer"
-            kind, config = _inner(layer, name), layer["config"]
-        elif not _of_keras(str(layer.get("module", "keras"))):
-            raise ExportError(
-                f"layer '{name}' ({kind}): it is no layer of Keras but a class of its own: its code would have to be "
-                "executed to know it. Use Keras' own layers."
-            )
-        if kind in PLAIN_OPS and not _is_layer(layer):
-            kind, config = "Activation", {"activation": kind.lower()}  # 2
-        if kind == "TrueDivide":
-            kind = "Divide"
-        if kind not in LAYERS or not (_is_layer(layer) or kind in OPERATIONS or kind == "Activation"):
-            raise ExportError(f"layer '{name}' ({kind}): {reason_against(kind)}")
-        weights = self.archive.variables(f"{place}/cell" if kind in RECURRENT else place) if _is_layer(layer) else ()
-        call = Call(self._unique(name), kind, config, weights, tuple(inputs), key)
+            known = _of_keras(str(config["layer"].get("module", "keras")))
+            keras_distributed.check(config["layer"], name, known=known)
+            weights = self._weights(str(config["layer"]["class_name"]), f"{place}/layer")
+            kind, config, weights = keras_distributed.on_steps(config["layer"], weights, name)
+        else:
+            kind, config = _meaning(layer, name)
+            weights = self._weights(kind, place) if _is_layer(layer) else ()
+        call = Call(self._unique(name), kind, config, weights, tuple(inputs), options)
         if config.get("stateful"):
             self.stateful.append(call.name)
         self.calls.append(call)
@@ -175,9 +209,34 @@ class Layers:
             raise ExportError(f"{self.archive.path}: the model has more than {MAX_CALLS:,} layers.")
         return call.name
 
+    def _weights(self, kind: str, place: str) -> tuple[NDArray[np.float32], ...]:
+        if kind in WITH_HEADS:
+            # Earlier versions of Keras 3 named the parts with an underscore in front.
+            parts = [self.archive.variables(f"{place}/{part}") or self.archive.variables(f"{place}/_{part}")
+                     for part in PARTS]  # fmt: skip
+            return tuple(weight for part in parts for weight in part)
+        return self.archive.variables(f"{place}/cell" if kind in RECURRENT else place)
+
     def _unique(self, name: str) -> str:
         taken = {call.name for call in self.calls} | {self.input}
         return next(n for i in range(len(taken) + 1) if (n := f"{name}@{i + 1}" if i else name) not in taken)
+
+
+def _meaning(layer: Config, name: str) -> tuple[str, Config]:
+    """Return the kind and configuration of a layer, or of the layer that an operation stands for."""
+    kind, config = str(layer["class_name"]), layer["config"]
+    if not _of_keras(str(layer.get("module", "keras"))):
+        raise ExportError(
+            f"layer '{name}' ({kind}): it is no layer of Keras but a class of its own: its code would have to be "
+            "executed to know it. Use Keras' own layers."
+        )
+    if kind in PLAIN_OPS and not _is_layer(layer):
+        kind, config = "Activation", {"activation": kind.lower()}  # 2
+    if kind == "TrueDivide":
+        kind = "Divide"
+    if kind not in LAYERS or not (_is_layer(layer) or kind in OPERATIONS or kind == "Activation"):
+        raise ExportError(f"layer '{name}' ({kind}): {reason_against(kind)}")
+    return kind, config
 
 
 def _of_keras(module: str) -> bool:
@@ -194,7 +253,8 @@ def _places(layers: list[Config], group: str) -> list[str]:
     seen: Counter[str] = Counter()
     places = []
     for layer in layers:
-        name = snake_case(str(layer["class_name"]))
+        kind = str(layer["class_name"])
+        name = snake_case(CLASSES.get(kind, kind))
         if not _is_layer(layer) and str(layer["class_name"]) not in MODELS:
             places.append("")
             continue
@@ -209,16 +269,6 @@ def snake_case(name: str) -> str:
     return re.sub(r"([a-z])([A-Z])", r"\1_\2", split).lower()
 
 
-def _inner(layer: Config, name: str) -> str:
-    kind = str(layer["class_name"])
-    if kind not in PER_STEP or not _of_keras(str(layer.get("module", "keras"))):
-        raise ExportError(
-            f"layer '{name}' (TimeDistributed): it holds a '{kind}'; only layers on single time steps are streamed in "
-            f"it: {', '.join(sorted(PER_STEP))}."
-        )
-    return kind
-
-
 def _check_dtype(name: str, kind: str, config: Config) -> None:
     given = config.get("dtype", "float32")
     policy = given.get("config", {}).get("name", given.get("class_name")) if isinstance(given, dict) else given
@@ -227,51 +277,3 @@ def _check_dtype(name: str, kind: str, config: Config) -> None:
             f"layer '{name}' ({kind}): its dtype is {policy}; float32 is expected. Set keras.config.set_dtype_policy"
             "('float32'), build the model again, copy the weights and save it; edgeseq quantizes by itself."
         )
-
-
-def _history(given: Any) -> list[tuple[str, int]]:
-    """Return the layers and call numbers that ["name", 0, 0], or a list or dict of such, points to."""
-    if isinstance(given, dict):
-        given = list(given.values())
-    entries = [given] if isinstance(given[0], str) else given
-    return [_source(*entry) for entry in entries]
-
-
-def _arguments(layer: Config, node: Config) -> tuple[list[tuple[str, int] | float], Any]:
-    """Return what one call of a layer is given: results of other calls, numbers, and the key of a GetItem."""
-    name, kind = str(layer["name"]), str(layer["class_name"])
-    for key, value in node["kwargs"].items():
-        if _tensors(value) or (key == "training" and value):
-            reason = (
-                "it runs as in training, which is random"
-                if key == "training"
-                else f"it is given '{key}' that is computed from the data"
-            )
-            raise ExportError(f"layer '{name}' ({kind}): {reason}; that is not streamed.")
-    args = node["args"]
-    if kind == "GetItem":
-        return list(_tensors(args[0])), args[1]
-    found: list[tuple[str, int] | float] = []
-    for arg in args if len(args) != 1 or not isinstance(args[0], list) else args[0]:
-        if isinstance(arg, int | float) and not isinstance(arg, bool):
-            found.append(float(arg))
-        elif isinstance(arg, dict) and arg.get("class_name") == "__keras_tensor__":
-            found.extend(_tensors(arg))
-        else:
-            raise ExportError(f"layer '{name}' ({kind}): it is given {arg!r:.60}, which is not understood.")
-    return found, None
-
-
-def _tensors(value: Any) -> list[tuple[str, int]]:
-    """Return the calls whose results stand anywhere in an argument."""
-    if isinstance(value, list):
-        return [found for part in value for found in _tensors(part)]
-    if not isinstance(value, dict) or value.get("class_name") != "__keras_tensor__":
-        return []
-    return [_source(*value["config"]["keras_history"])]
-
-
-def _source(name: str, number: int, output: int) -> tuple[str, int]:
-    if output != 0:
-        raise ExportError(f"layer '{name}': its state is read as an output; only its first output is streamed.")
-    return str(name), int(number)

@@ -20,17 +20,12 @@ REASONS = {
         "it copies the last step to all steps of a window, so every output needs the window's end first. A forecast "
         "with Dense, or a model that gives its own output at every step, streams."
     ),
-    "Embedding": "it takes tokens; models of tokens are not read from Keras, only frames of float32.",
     "Permute": "it changes places of time and features, which is not streamed.",
     "UpSampling1D": "it gives several steps for one, which is not streamed.",
     "Conv1DTranspose": "it gives several steps for one, which is not streamed.",
     "GroupNormalization": "it normalizes over time. LayerNormalization and BatchNormalization stream.",
     "ConvLSTM1D": "it is not read yet. Conv1D followed by LSTM streams.",
     "RNN": "cells of the user's own are not read. SimpleRNN, GRU and LSTM are.",
-    **dict.fromkeys(
-        ("MultiHeadAttention", "Attention", "AdditiveAttention", "GroupQueryAttention"),
-        "attention is not read from Keras; it looks at frames that have not come yet unless it is causal.",
-    ),
     "TorchModuleWrapper": "it holds pickled Python code, which is never executed here. Export the PyTorch module.",
     "TFSMLayer": "it holds a TensorFlow program, which is not executed here.",
 }

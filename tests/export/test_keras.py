@@ -9,63 +9,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-from keras_models import FEATURES, STEPS, frames, keras, layers, randomized, saved, sequential
-from numpy.typing import NDArray
+from keras_checks import close, equals_keras, predicted, streams_as_keras
+from keras_models import FEATURES, frames, keras, layers, randomized, saved, sequential
 
 import edgeseq
 import export
 from export.frontends import keras as frontend
-from export.frontends import keras_archive
 from export.frontends.keras_activations import ACTIVATIONS, RECURRENT
 from export.graph import session
 
 MODELS = Path(os.environ.get("EDGESEQ_MODELS", "models"))
 REAL = MODELS / "rul-lstm-keras" / "lstm_model.keras"
-
-
-def predicted(model: Any, x: NDArray[np.float32]) -> NDArray[np.float32]:
-    return np.asarray(model.predict(x[None], verbose=0))
-
-
-def close(given: NDArray[np.floating], expected: NDArray[np.floating]) -> None:
-    np.testing.assert_allclose(given, expected, rtol=0, atol=2e-5 * max(1.0, float(np.abs(expected).max())))
-
-
-def equals_keras(model: Any, folder: Path) -> frontend.Layers:
-    """Hold graph and reference, in both float types, against Keras."""
-    path = saved(model, folder)
-    sequence = frontend.load(path, input_name=None, time_axis=None)
-    x = frames()[None]
-    expected = predicted(model, x[0])
-    given = session(sequence.model).run(None, {sequence.inputs[0].name: x})[0]
-    close(given, expected)
-    double, single = sequence.double([x])[0], sequence.single([x])[0]
-    assert (double.dtype, single.dtype) == (np.float64, np.float32)
-    close(double, expected)
-    close(single, expected)
-    read = frontend.Layers(keras_archive.Archive(path))
-    read.read()
-    return read
-
-
-def streams_as_keras(model: Any, folder: Path) -> edgeseq.bundle.Graph:
-    """Export, and hold every step (flushed ones included) against Keras over the whole sequence."""
-    x = frames()
-    expected = predicted(model, x)
-    last = expected.ndim == 2
-    path = saved(model, folder)
-    bundle = export.export(
-        path, folder / "b", calibration=[frames(300)], variants=["float32"], state="carry" if last else None
-    )
-    step = edgeseq.load(bundle)
-    given = np.concatenate([step.run(part) for part in np.split(x, [1, 2, 9, 90])])
-    if last:
-        for length in (1, 17, STEPS):
-            close(given[length - 1], predicted(model, x[:length])[0])
-        return bundle.manifest.graphs[0]
-    given = np.concatenate([given, step.flush()])[step.delay :]
-    close(given[: len(expected[0])], expected[0])
-    return bundle.manifest.graphs[0]
 
 
 def random_model(seed: int) -> Any:
