@@ -43,10 +43,14 @@ class Macs:
     """The names of the op types that were counted."""
 
 
-def count(model: onnx.ModelProto) -> Macs:
-    """Optimize the model as a session would, run it once on zeros, and count; sizes that are not fixed count as 1."""
+def count(model: onnx.ModelProto, given: Values | None = None) -> Macs:
+    """Optimize the model as a session would, run it once on zeros, and count; sizes that are not fixed count as 1.
+
+    given: what enters instead of zeros.
+    """
     optimized = optimize(model)
     feeds = {entry.name: np.zeros(_shape(entry), _dtype(entry)) for entry in optimized.graph.input}
+    feeds |= {name: array for name, array in (given or {}).items() if name in feeds}
     totals = {True: 0, False: 0}
     seen = set()
     for node, macs in _products(optimized, feeds):

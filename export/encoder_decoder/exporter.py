@@ -62,7 +62,7 @@ def export(  # noqa: PLR0917 - one call, from the exporter
     notes.extend(parity.chaos(proof.truths(known)))
     with writer.folder(output) as folder:
         graphs, steps = _describe(encoder, decoder, parts, model.source)
-        files = [_file(folder, step, variant, parts.length, notes) for variant in chosen for step in steps]
+        files = [_file(folder, step, variant, parts, notes) for variant in chosen for step in steps]
         _, limits = parity.tolerances("float32", proof.truths(known))
         writer.goldens(folder, _goldens(model, described, known[: proof.GOLDENS], limits))
         manifest = Manifest(
@@ -207,7 +207,7 @@ def _held(entry: Held, output: str, *, enters: bool) -> HeldTable:
     return HeldTable(name=entry.name, output=output, shape=shape, dtype=str(entry.examples[0].dtype), enters=enters)
 
 
-def _file(folder: Path, step: _Step, variant: str, length: int, notes: list[str]) -> ModelFile:
+def _file(folder: Path, step: _Step, variant: str, parts: Parts, notes: list[str]) -> ModelFile:
     """Write a variant of one graph; return its description, and add to `notes` what is to be told of it."""
     model = step.model
     if variant in bundles.STORAGE:
@@ -215,7 +215,8 @@ def _file(folder: Path, step: _Step, variant: str, length: int, notes: list[str]
         notes.extend(f"{step.graph}, {note}" for note in told)
     path = f"{step.graph}.{variant}.onnx"
     onnx.save(model, str(folder / path))
-    counted = macs.count(_of_length(model, length))
+    shapes = {held.name: held.examples[0] for held in parts.memory if held.examples[0].dtype.kind != "f"}
+    counted = macs.count(_of_length(model, parts.length), shapes if step.graph == "decoder" else None)
     return ModelFile(
         path=path, graph=step.graph, variant=variant, format="onnx", weight_bytes=variants.weight_bytes(model),
         integer_macs=counted.integer, float_macs=counted.floating, states=step.states,

@@ -1,7 +1,8 @@
 """An encoder-decoder's graph in two: what hangs on the source alone is the encoder, the rest is the decoder.
 
 The cut is laid as late as it goes: everything the target has no part in is computed once a source, keys and values of
-cross-attention included. What crosses it, the encoder gives and the decoder takes as it is: the memory.
+cross-attention included. What crosses it, the encoder gives and the decoder takes as it is: the memory. Only what says
+the shape of something that crosses is left to the decoder, which can see it.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import onnx_ir as ir
 from onnx_ir.passes import common
 
 from export.errors import ExportError
-from export.graph import Array, Input, StreamGraph, probe, reads
+from export.graph import Array, Input, StreamGraph, bodies, probe, reads
 from export.passes import clean
 
 SOURCES = (37, 53)
@@ -72,6 +73,7 @@ def split(model: onnx.ModelProto, source: Input, target: Input) -> Parts:
     crossing = {value.name for node in reading for value in reads(node)} & (behind_source | {source.name})
     if not crossing:
         raise ExportError(f"nothing behind '{target.name}' reads '{source.name}': they are no encoder and decoder.")
+    crossing -= _shapes(graph, crossing)
     names = [str(value.name) for value in _values(graph) if value.name in crossing]
     memory, length = _memory(whole, source, target, names)
     for held in memory:
@@ -88,6 +90,19 @@ def _behind(graph: ir.Graph, name: str) -> set[str | None]:
         if any(value.name in found for value in reads(node)):
             found.update(value.name for value in node.outputs)
     return found - {name}
+
+
+def _shapes(graph: ir.Graph, crossing: set[str | None]) -> set[str | None]:
+    """Return what only says the shape of something else that crosses, and constants."""
+    told: set[str | None] = set()
+    for node in graph:
+        of_shape = node.op_type in ("Shape", "Size") and any(value.name in crossing - told for value in reads(node))
+        told |= {v.name for v in node.outputs} if of_shape else set()
+        if told & {v.name for v in reads(node)} and all(
+            v.name in told or v.const_value is not None for v in reads(node)
+        ):
+            told |= {value.name for value in node.outputs}
+    return told & crossing
 
 
 def _values(graph: ir.Graph) -> Iterable[ir.Value]:
@@ -139,5 +154,22 @@ def _cut(model: ir.Model, entering: list[str], leaving: list[str]) -> ir.Model:
             outputs[place] = node.outputs[0]
     graph.inputs[:] = inputs
     graph.outputs[:] = outputs
+    _drop_unneeded(graph)
     common.RemoveUnusedNodesPass()(part)
     return part
+
+
+def _drop_unneeded(graph: ir.Graph) -> None:
+    """Take out what no output leans on; what a loop's body reads from outside would else stay for the body's sake."""
+    needed: set[ir.Node | None] = {None}
+    rest = [value.producer() for value in graph.outputs]
+    while rest:
+        node = rest.pop()
+        if node is not None and node not in needed:
+            needed.add(node)
+            rest.extend(value.producer() for value in reads(node))
+    dropped = [node for node in graph if node not in needed]
+    for inner in (inner for node in dropped for body in bodies(node) for inner in body.all_nodes()):
+        for place in range(len(inner.inputs)):
+            inner.replace_input_with(place, None)
+    graph.remove(dropped, safe=True)

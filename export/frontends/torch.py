@@ -150,7 +150,9 @@ def _exported(  # noqa: PLR0917 - one call, above
     written = written_out(module)
     recurrent = any(isinstance(part, torch.nn.RNNBase) for part in written.modules())
     plain = [(dynamo, False) for dynamo in (False, True)]
-    unrolled = [(dynamo, True) for dynamo in (False, True) if all(len(set(each)) == 1 for each in lengths)]
+    unrolled = [(dynamo, True) for dynamo in (False, True)]
+    # An encoder-decoder's loop is one over the target.
+    sources = [] if all(len(set(each)) == 1 for each in lengths) else [inputs[0].name]
     # What both exporters unroll needs no try of the other kind, which takes long.
     # A loop over lengths is none over time.
     ways = plain if counts else unrolled or plain if unrolls(written, inputs) else [*plain, *unrolled]
@@ -161,9 +163,13 @@ def _exported(  # noqa: PLR0917 - one call, above
             break
         told = f"dynamo={dynamo}{f', unrolled over {LENGTH} steps' if rolling else ''}"
         try:
-            example = (LENGTH,) * len(inputs) if rolling else lengths[1]
-            model = _export(written, inputs, counts, example, dynamo=dynamo, free=not rolling)
-            model, loops = rolled(model, inputs) if rolling else (model, 0)
+            example = tuple(
+                LENGTH if rolling and entry.name not in sources else length
+                for entry, length in zip(inputs, lengths[1], strict=True)
+            )
+            free = [entry.name for entry in inputs if not rolling or entry.name in sources]
+            model = _export(written, inputs, counts, example, dynamo=dynamo, free=free)
+            model, loops = rolled(model, inputs, sources) if rolling else (model, 0)
         except Exception as cause:  # noqa: BLE001 - the exporter raises whatever it likes; the reason is told
             reasons.append(f"{told}: {_reason(cause)[:TOLD]}")
             continue
@@ -216,7 +222,7 @@ def _export(
     lengths: tuple[int, ...],
     *,
     dynamo: bool,
-    free: bool = True,
+    free: Items[str],
 ) -> onnx.ModelProto:
     frames = [entry.noise(length) for entry, length in zip(inputs, lengths, strict=True)]
     sample = tuple(torch.from_numpy(array) for array in inserted(frames, counts, lengths[0]))
@@ -232,17 +238,15 @@ def _export(
         "opset_version": OPSET,
         "dynamo": dynamo,
     }
-    if not free:
-        options["opset_version"] = 18 if dynamo else OPSET
-    elif dynamo:
-        times = {name: torch.export.Dim(f"{name}_length", min=2, max=1 << 20) for name in names}
-        axes = {entry.name: {entry.time_axis: times[name]} for entry, name in zip(inputs, names, strict=True)}
-        options["dynamic_shapes"] = tuple(axes.get(name) for name in entering)
+    timed = [pair for pair in zip(inputs, names, strict=True) if pair[0].name in free]
+    if dynamo:
         options["opset_version"] = 18
-    else:
-        options["dynamic_axes"] = {
-            entry.name: {entry.time_axis: f"{name}_length"} for entry, name in zip(inputs, names, strict=True)
-        }
+    if timed and dynamo:
+        times = {name: torch.export.Dim(f"{name}_length", min=2, max=1 << 20) for _, name in timed}
+        axes = {entry.name: {entry.time_axis: times[name]} for entry, name in timed}
+        options["dynamic_shapes"] = tuple(axes.get(name) for name in entering)
+    elif timed:
+        options["dynamic_axes"] = {entry.name: {entry.time_axis: f"{name}_length"} for entry, name in timed}
     with tempfile.TemporaryDirectory() as folder, _quiet(), as_written(), _masks_as_given():
         file = Path(folder) / "sequence.onnx"
         unpacking = Unpacking(module) if counts and not dynamo else None

@@ -1,6 +1,7 @@
 """PyTorch modules with loops over time of their own: exported at one length, where the loop is unrolled, then rolled.
 
 1. Both exporters follow a Python loop over the steps of the example, and write down as many.
+   The source of an encoder-decoder keeps a free time meanwhile: only the loop over the target is unrolled.
 2. nn.LSTM with projections: one exporter refuses it, the other leaves the projection out. It is written as such a loop.
 
 What comes of it is held against the module at three lengths, as any export is (see torch.py).
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import copy
 import warnings
+from collections.abc import Collection
 from typing import Any
 
 import onnx
@@ -22,9 +24,14 @@ LENGTH = 17
 """Steps that are unrolled: few, since each is a copy, and a prime, which is seldom a layer's size."""
 
 
-def rolled(model: onnx.ModelProto, inputs: tuple[Input, ...]) -> tuple[onnx.ModelProto, int]:
-    """Return an export at LENGTH with its time free, and how many loops were rolled. Raises ExportError by node."""
-    return unrolled.rolled(model, inputs, LENGTH)
+def rolled(
+    model: onnx.ModelProto, inputs: tuple[Input, ...], free: Collection[str] = ()
+) -> tuple[onnx.ModelProto, int]:
+    """Return an export at LENGTH with its time free, and how many loops were rolled. Raises ExportError by node.
+
+    free: inputs whose time is free already.
+    """
+    return unrolled.rolled(model, inputs, LENGTH, free)
 
 
 def unrolls(module: torch.nn.Module, inputs: tuple[Input, ...]) -> bool:

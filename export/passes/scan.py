@@ -117,6 +117,9 @@ def _enter(stream: StreamGraph, node: ir.Node, name: str, given: ir.Value, last:
     """Make what is carried a state (2)."""
     held = str(given.name)
     if held in stream.held:
+        short, long = stream.held[held]
+        if short.shape != long.shape:
+            raise _refused(node, "what it carries is as long as the source; a state is of fixed size.")
         return stream.add_state(name, stream.held[held][0], held)
     initial = constant_of(given)
     if initial is None:

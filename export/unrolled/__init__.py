@@ -8,6 +8,7 @@ one Scan each. No layer is looked for and no name is read: T groups of nodes tha
 3. turns.py, compare.py: the groups, one a turn, compared with one of them.
 4. loop.py: the Scan in their place. A layer on top of it then has a value with time again: back to 2.
 5. batch.py: several sequences side by side, where the rest of the model allows it.
+   What hangs on inputs of another time alone (an encoder's) is the same at every turn: the loop reads it as it is.
 6. At the fixed length the result equals the original, in float32 and in float64, and it runs at others.
 
 What remains fixed is refused, by node.
@@ -15,6 +16,7 @@ What remains fixed is refused, by node.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from collections.abc import Sequence as Items
 from typing import Any
 
@@ -25,39 +27,46 @@ from onnx_ir.passes import common
 
 from export.errors import ExportError
 from export.frontends.doubles import evaluator
-from export.graph import Array, Input, StreamGraph, first_line, floats, session
+from export.graph import Array, Input, first_line, floats, session
 from export.unrolled import batch, loop, steps
 from export.unrolled.compare import UnlikeError
-from export.unrolled.prepare import Keys, prepared
+from export.unrolled.prepare import OTHERS, Keys, frames, prepared
 from export.unrolled.turns import Turns, components
 
 NEAR = {"float32": 1e-4, "float64": 1e-6}
 """How far, as a share of the outputs' size, two orders of the same sums may lie apart."""
 
 
-def rolled(model: onnx.ModelProto, inputs: tuple[Input, ...], length: int) -> tuple[onnx.ModelProto, int]:
+def rolled(
+    model: onnx.ModelProto, inputs: tuple[Input, ...], length: int, free: Collection[str] = ()
+) -> tuple[onnx.ModelProto, int]:
     """Return a model of fixed length with its time axis free, and how many loops were rolled.
 
-    inputs: as it takes them, time free. Raises ExportError naming the node that keeps it fixed.
+    inputs: as it takes them, time free. free: those with a time of their own, which is free already. Raises ExportError
+    naming the node that keeps it fixed.
     """
-    stream = prepared(model, inputs, length)  # 1
+    stream = prepared(model, inputs, length, free)  # 1
     original = ir.to_proto(stream.model)
     longer = steps.longer_than(length)
-    truths: dict[str, Array] = {}
+    truths = _truths(original, frames(inputs, length, free, seed=1)) if free else {}
     count = 0
     while True:
-        shapes = {value: tuple(given.shaped(longer)) for given, value in zip(inputs, stream.inputs, strict=True)}
-        found = steps.walk(stream.graph, shapes, length, longer)  # 2
+        shapes = {
+            value: tuple(given.shaped(OTHERS[0] if given.name in free else longer))
+            for given, value in zip(inputs, stream.inputs, strict=True)
+        }
+        found = steps.walk(stream.graph, shapes, length, longer, free, truths)  # 2
         if not found.region:
             break
-        truths = truths or _truths(original, stream, length)
+        truths = truths or _truths(original, frames(inputs, length, free, seed=1))
         for region in components(found):
             _roll(found, region, count, truths)
             count += 1
         stream.graph.sort()
         common.RemoveUnusedNodesPass()(stream.model)
     for given, value in zip(inputs, stream.inputs, strict=True):
-        value.shape = ir.Shape(["time" if dim == -1 else dim for dim in given.shape])
+        time = f"{given.name}_time" if given.name in free else "time"
+        value.shape = ir.Shape([time if dim == -1 else dim for dim in given.shape])
     for value in stream.graph.outputs:
         value.shape = None
     for value in (v for node in stream.graph.all_nodes() for v in node.outputs):
@@ -65,9 +74,9 @@ def rolled(model: onnx.ModelProto, inputs: tuple[Input, ...], length: int) -> tu
     for value in (v for graph in stream.model.graphs() if graph is not stream.graph for v in graph.inputs):
         value.shape = None
     result = ir.to_proto(stream.model)
-    if count:
+    if count and not free:
         result = batch.widened(result, inputs)  # 5
-    _prove(original, result, inputs, length)  # 6
+    _prove(original, result, inputs, length, free)  # 6
     return result, count
 
 
@@ -110,12 +119,11 @@ def _roll(found: steps.Walk, region: list[ir.Node], number: int, truths: dict[st
         raise
 
 
-def _truths(original: onnx.ModelProto, stream: StreamGraph, length: int) -> dict[str, Array]:
+def _truths(original: onnx.ModelProto, feeds: dict[str, Array]) -> dict[str, Array]:
     """Return all of the original's values in float64, on seeded frames."""
     names = [output for node in original.graph.node for output in node.output if output]
-    feeds = stream.noise(length, 1)
-    given = _double(original).run(names, dict(zip(feeds, floats(list(feeds.values()), np.float64), strict=True)))
-    return {name: np.asarray(array) for name, array in zip(names, given, strict=True)}
+    x = dict(zip(feeds, floats(list(feeds.values()), np.float64), strict=True))
+    return x | {name: np.asarray(y) for name, y in zip(names, _double(original).run(names, x), strict=True)}
 
 
 def _double(model: onnx.ModelProto) -> Any:
@@ -125,18 +133,24 @@ def _double(model: onnx.ModelProto) -> Any:
         raise ExportError(f"it has no meaning in float64: {first_line(cause)}") from cause
 
 
-def _prove(original: onnx.ModelProto, result: onnx.ModelProto, inputs: tuple[Input, ...], length: int) -> None:
+def _prove(
+    original: onnx.ModelProto,
+    result: onnx.ModelProto,
+    inputs: tuple[Input, ...],
+    length: int,
+    free: Collection[str],
+) -> None:
     """Hold the result against the original at its length, and run it at others."""
     engines = {"float32": (session(original), session(result)), "float64": (_double(original), _double(result))}
     for seed, (kind, (theirs, ours)) in enumerate(engines.items()):
-        feeds = {entry.name: entry.noise(length, 2 + seed + place) for place, entry in enumerate(inputs)}
+        feeds = frames(inputs, length, free, seed=2 + seed)
         x = dict(zip(feeds, floats(list(feeds.values()), np.dtype(kind).type), strict=True))
         for ahead, behind in zip(_run(ours, x), _run(theirs, x), strict=True):
             near = NEAR[kind] * max(1.0, float(np.abs(behind).max(initial=0)))
             if ahead.shape != behind.shape or not np.abs(ahead - behind).max(initial=0) <= near:
                 raise ExportError(f"rolled into a loop over time, it is not the original at {length} steps.")
     for other in (length + 1, 2 * length + 1):
-        _run(engines["float32"][1], {entry.name: entry.noise(other) for entry in inputs})
+        _run(engines["float32"][1], frames(inputs, other, free, OTHERS[1]))
 
 
 def _run(engine: Any, feeds: dict[str, Array]) -> Items[Any]:

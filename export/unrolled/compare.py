@@ -5,6 +5,7 @@
 2. The first turn may differ: exporters fold a state of zeros. Where it has a constant in a slot's place, this is the
    slot's initial value; otherwise it is taken for zero. That the template then gives the first turn's values is proven
    in numbers (see loop.py). A loop that reads n turns back has n first turns.
+3. What is held, all turns read alike. Where the first turn has it in a slot's place, the slot begins with it.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ class Loop:
     meaning: dict[ir.Value, Slot] = field(default_factory=dict)
     packs: dict[ir.Node, ir.Value] = field(default_factory=dict)
     last: dict[ir.Value, ir.Value] = field(default_factory=dict)
-    initial: dict[Slot, Array] = field(default_factory=dict)
+    initial: dict[Slot, Array | ir.Value] = field(default_factory=dict)
     first: list[dict[ir.Value, ir.Value]] = field(default_factory=list)
 
     @property
@@ -68,11 +69,13 @@ class Loop:
         """How many turns back the loop reads at most."""
         return max((back for _, back in self.slots), default=1)
 
-    def start(self, slot: Slot) -> Array:
-        """Return a slot's initial value (2)."""
+    def start(self, slot: Slot) -> Array | ir.Value:
+        """Return a slot's initial value (2), or what is held and gives it (3)."""
         value = slot[0]
         kind = value.dtype.numpy() if value.dtype else np.float32
         known = self.initial.get(slot)
+        if isinstance(known, ir.Value):
+            return known
         return np.zeros(shape(value), kind) if known is None else np.broadcast_to(known, shape(value)).astype(kind)
 
 
@@ -119,6 +122,8 @@ class Comparison:
         for given, other in zip(node.inputs, like.inputs, strict=True):
             if self._same_constant(turn, node, given, other) or given is None or other is None:
                 continue
+            if given is other and other in self.found.held:  # 3
+                continue
             back = self._back(node, other)
             if self.level.get(given) != turn - back:
                 raise UnlikeError.of(node, f"at step {turn} it reads another step than the others do.")
@@ -161,11 +166,12 @@ class Comparison:
             for given, other in zip(node.inputs, like.inputs, strict=False):
                 if given is None or other is None or other not in self.level:
                     continue
-                back, content = self.loop.turn - self.level[other], constant_of(given)
-                if content is not None and back > turn:
-                    self.loop.initial.setdefault((self.loop.meaning[other][0], back - turn), content)
+                back, held = self.loop.turn - self.level[other], given in self.found.held
+                begins = given if held and shape(given) == shape(other) else constant_of(given)  # 3
+                if begins is not None and back > turn:
+                    self.loop.initial.setdefault((self.loop.meaning[other][0], back - turn), begins)
                 elif self.level.get(given) == turn - back and back:
                     leaving[turn - back].append((given, self.loop.meaning[other][0]))
-                elif self.level.get(given) == turn:
+                elif not back and (held or self.level.get(given) == turn):
                     rest.append((given, other))
         return left

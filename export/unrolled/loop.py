@@ -6,6 +6,7 @@
 3. A value of the last turn is the last state, or the last row of what comes out.
 4. The first turns were computed otherwise, where the exporter folded the initial state: the body, run in float64 on the
    original's first steps, must give what the original has there.
+5. What is held the body reads from outside it, and a state may begin with it.
 """
 
 from __future__ import annotations
@@ -15,10 +16,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import onnx
 import onnx_ir as ir
 
 from export.frontends.doubles import evaluator
-from export.graph import Array, constant_of
+from export.graph import Array, constant_of, reads
 from export.unrolled.compare import Loop, Slot, UnlikeError
 from export.unrolled.steps import Step, Walk, shape
 
@@ -109,8 +111,8 @@ class _Writer:
         self.made[value] = entering
 
     def _of(self, value: ir.Value | None) -> ir.Value | None:
-        if value is None:
-            return None
+        if value is None or value in self.found.held:  # 5
+            return value
         if value in self.loop.meaning:
             return self.entering[self.loop.meaning[value]]
         if value.const_value is not None and value not in self.made:
@@ -167,7 +169,11 @@ def insert(loop: Loop, found: Walk, number: int, truths: Mapping[str, Array]) ->
         _prove(loop, body, writer, found, truths)
     graph, prefix = found.graph, writer.prefix
     emit = _emitter(graph, prefix)
-    initial = [_constant(graph, f"{prefix}.initial{i}", loop.start(slot)) for i, slot in enumerate(body.states)]
+    starts = [loop.start(slot) for slot in body.states]
+    initial = [
+        start if isinstance(start, ir.Value) else _constant(graph, f"{prefix}.initial{i}", start)
+        for i, start in enumerate(starts)
+    ]
     inputs = [*initial, *(_time_first(emit, step) for step in body.sources)]  # 2
     scan = ir.Node(
         "", "Scan", inputs,
@@ -258,12 +264,19 @@ def _replace(old: ir.Value, new: ir.Value, but: ir.Node | None = None) -> None:
 
 def _prove(loop: Loop, body: Body, writer: _Writer, found: Walk, truths: Mapping[str, Array]) -> None:
     """Run the body in float64 over the first turns and compare (4)."""
-    model = ir.Model(body.graph, ir_version=10)
-    engine = evaluator(ir.to_proto(model))
+    held = {str(value.name): value for node in body.graph for value in reads(node) if value in found.held}
+    model = ir.to_proto(ir.Model(body.graph, ir_version=10))
+    model.graph.input.extend(
+        onnx.helper.make_tensor_value_info(name, int(value.dtype or 1), None) for name, value in held.items()
+    )
+    engine = evaluator(model)
     steps = {(step.source, step.number): value for value, step in found.steps.items()}
     states: list[Any] = [
         array.astype(np.float64) if array.dtype.kind == "f" else array
-        for array in (loop.start(slot) for slot in body.states)
+        for array in (
+            truths[str(start.name)] if isinstance(start, ir.Value) else start
+            for start in (loop.start(slot) for slot in body.states)
+        )
     ]
     names = [str(value.name) for value in body.graph.inputs]
     watched = [value for value, back in body.states if back == 1] + [*loop.packs.values(), *loop.last.values()]
@@ -275,7 +288,10 @@ def _prove(loop: Loop, body: Body, writer: _Writer, found: Walk, truths: Mapping
             feeds.append(truths[str(value.name)] if rest is None else rest)
         inner = [str(writer.made[value].name) for value in watched]
         leaving = [str(value.name) for value in body.graph.outputs[: len(states)]]
-        given: Any = engine.run([*leaving, *inner], dict(zip(names, [*states, *feeds], strict=True)))
+        given: Any = engine.run(
+            [*leaving, *inner],
+            dict(zip(names, [*states, *feeds], strict=True)) | {name: truths[name] for name in held},
+        )
         states = given[: len(states)]
         for value, content in zip(watched, given[len(states) :], strict=True):
             if value not in first:

@@ -7,12 +7,14 @@
    the same way, a concatenation of one.
 4. What is computed twice from the same values is computed once.
 5. A buffer filled step by step is the concatenation of what fills it (scatter.py).
+
+An input whose length is free already stays so: what hangs on its length is no constant.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Hashable
+from collections.abc import Collection, Hashable
 
 import numpy as np
 import onnx
@@ -25,27 +27,45 @@ from export.unrolled import scatter
 
 SAME_SHAPE = {"Reshape", "Expand", "Squeeze", "Unsqueeze", "Flatten"}
 """Ops that change nothing where the shape stays as it was."""
+OTHERS = (13, 19)
+"""Lengths, other than the loop's, of inputs whose length is free already."""
 
 
-def prepared(model: onnx.ModelProto, inputs: tuple[Input, ...], length: int) -> StreamGraph:
-    """Return the graph at a length of time, all its shapes known."""
+def prepared(model: onnx.ModelProto, inputs: tuple[Input, ...], length: int, free: Collection[str] = ()) -> StreamGraph:
+    """Return the graph at a length of time, all its shapes known. free: inputs whose length is free already."""
     stream = StreamGraph(ir.from_proto(model), inputs)
     clean.apply(stream)  # 1
     for given, value in zip(inputs, stream.inputs, strict=True):
-        value.shape = ir.Shape(given.shaped(length))
+        value.shape = ir.Shape(["time" if dim == -1 else dim for dim in given.shape])
+        if given.name not in free:
+            value.shape = ir.Shape(given.shaped(length))
     values = [v for node in stream.graph for v in node.outputs if v.name and (v.uses() or v.is_graph_output())]
-    content = probe(stream.model, stream.noise(length), values)
+    content = probe(stream.model, frames(inputs, length, free), values)
+    other = probe(stream.model, frames(inputs, length, free, OTHERS[1]), values) if free else content
+    for given, value in zip(inputs, stream.inputs, strict=True):
+        value.shape = ir.Shape(given.shaped(OTHERS[0] if given.name in free else length))
     on_data = time_axis.data_dependent(stream)
     for value in values:
         array = content[str(value.name)]
         value.shape, value.type = ir.Shape(array.shape), ir.TensorType(ir.DataType.from_numpy(array.dtype))
-        if value not in on_data and not value.is_graph_output():
+        same = other is content or np.array_equal(array, other[str(value.name)])
+        if value not in on_data and not value.is_graph_output() and same:
             _constant(stream.graph, value, array)  # 2
     common.RemoveUnusedNodesPass()(stream.model)
     _simplify(stream.graph)
     scatter.apply(stream.graph)  # 5
     common.RemoveUnusedNodesPass()(stream.model)
     return stream
+
+
+def frames(
+    inputs: tuple[Input, ...], length: int, free: Collection[str] = (), other: int = OTHERS[0], seed: int = 0
+) -> dict[str, Array]:
+    """Return seeded inputs of a length, those that are free of another."""
+    return {
+        entry.name: entry.noise(other if entry.name in free else length, seed + place)
+        for place, entry in enumerate(inputs)
+    }
 
 
 class Keys:

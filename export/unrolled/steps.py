@@ -11,11 +11,13 @@ and at a longer one; no op is matched but those that take steps out or hold the 
    where; the others, since they meant the whole axis, or of a padded one as many steps as there are.
 5. A constant as long as time, but the same at all times, is held once. One that differs is refused.
 6. What is gathered over time and divided by the number of steps is a mean, which would be wrong at other lengths.
+7. What hangs on inputs of another time alone, and not on this one, is held: the same at every step.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -24,7 +26,7 @@ import onnx
 import onnx_ir as ir
 
 from export.errors import ExportError, node_error
-from export.graph import Array, constant_of, integer, session
+from export.graph import Array, constant_of, integer, reads, session
 from export.passes.pointwise import ELEMENTWISE
 
 LEAST = 3
@@ -54,6 +56,7 @@ class Walk:
 
     level: the last step that a value depends on. region: nodes whose inputs depend on single steps, in order.
     packs: concatenations of one value at all steps, with those values. pending: what waits for these to have time.
+    held: what is the same at every step (7). known: what values hold at the fixed length.
     """
 
     graph: ir.Graph
@@ -66,6 +69,8 @@ class Walk:
     region: list[ir.Node] = field(default_factory=list)
     packs: dict[ir.Node, list[ir.Value]] = field(default_factory=dict)
     pending: set[ir.Value] = field(default_factory=set)
+    held: set[ir.Value] = field(default_factory=set)
+    known: Mapping[str, Array] = field(default_factory=dict)
     freed: int = 0
 
     def time(self, value: ir.Value | None) -> tuple[int, ...]:
@@ -88,17 +93,32 @@ def longer_than(length: int) -> int:
     return candidate
 
 
-def walk(graph: ir.Graph, inputs: dict[ir.Value, tuple[int, ...]], fixed: int, longer: int) -> Walk:
+def walk(  # noqa: PLR0917
+    graph: ir.Graph,
+    inputs: dict[ir.Value, tuple[int, ...]],
+    fixed: int,
+    longer: int,
+    free: Collection[str] = (),
+    known: Mapping[str, Array] | None = None,
+) -> Walk:
     """Walk a graph whose nodes are in order. inputs: the frames, and their shapes at the longer length.
 
-    Raises ExportError naming the node that holds the length in a way that cannot be set free.
+    free: inputs of another time, which is free already. known: what values hold, of which shapes that follow that time
+    are read. Raises ExportError naming the node that holds the length in a way that cannot be set free.
     """
-    found = Walk(graph, fixed, longer, long=dict(inputs))
+    found = Walk(graph, fixed, longer, long=dict(inputs), known=known or {})
+    found.held.update(value for value in inputs if value.name in free)
     for value in inputs:
         _take_steps(found, value)
     for node in list(graph):
         given = [value for value in node.inputs if value is not None and value.const_value is None]
         if all(output in found.steps for output in node.outputs):
+            continue
+        if any(value in found.held for value in given) and all(
+            value in found.held for value in reads(node) if value.const_value is None
+        ):
+            found.held.update(node.outputs)  # 7
+            found.long |= {output: shape(output) for output in node.outputs}
             continue
         stepwise = [value for value in given if value in found.level]
         if any(value in found.pending for value in given) or (stepwise and any(found.time(v) for v in given)):
@@ -328,14 +348,14 @@ def _run(found: Walk, node: ir.Node) -> list[tuple[int, ...]]:
     inputs: dict[str, ir.Value] = {}
     feeds: dict[str, Array] = {}
     constants = []
-    for value in node.inputs:
-        if value is None:
-            continue
+    for value in reads(node):
         if value.const_value is not None:
             constants.append(ir.to_proto(ir.tensor(value.const_value.numpy(), name=str(value.name))))
         elif str(value.name) not in inputs:
             kind = value.dtype.numpy() if value.dtype else np.float32
-            feeds[str(value.name)] = np.zeros(found.long[value], kind)
+            says = value in found.held and np.dtype(kind).kind != "f"
+            zeros = np.zeros(found.long[value], kind)
+            feeds[str(value.name)] = np.asarray(found.known.get(str(value.name), zeros), kind) if says else zeros
             inputs[str(value.name)] = value
     graph = onnx.helper.make_graph(
         [ir.to_proto(node)],

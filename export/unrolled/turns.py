@@ -4,6 +4,7 @@ Every node belongs to the turn of the latest step that it depends on. One turn f
 
 1. A node that only the next turn reads belongs to that turn where less is handed on then: the state, not what is made
    of it next. Where the first turn then has no known state to start from, it stays in its own (see `late`).
+   What the next turn asks of what is held (attention), from what is handed on anyway, belongs there as a whole.
 2. Nodes get a colour that says how they are computed within their turn, what comes from earlier turns being one colour;
    where that does not tell them apart, once more with those colours. Nodes of one colour in two turns correspond, in
    their order where there are several.
@@ -161,6 +162,35 @@ class Turns:
             less = _size(node.outputs) - _size(new)
             if less > 0 or (less == 0 and (node.op_type in MOVING or len(node.inputs) > 1)):
                 self.level.update(dict.fromkeys(node.outputs, following))
+        for node in reversed(self.nodes):
+            self._move_asking(node, needed, packed)
+
+    def _move_asking(self, node: ir.Node, needed: set[ir.Node], packed: set[ir.Value]) -> None:
+        """Move what is asked of something held, back to what is handed on anyway, to the turn that reads it (1)."""
+        turn, inside, rest = self.level[node.outputs[0]], {node}, [node]
+        asks = False
+        while rest:
+            each = rest.pop()
+            asks = asks or any(value in self.found.held for value in each.inputs)
+            for value in each.inputs:
+                made = value.producer() if value in self.level and value is not None else None
+                if value not in self.level or value is None or made in inside:
+                    continue
+                readers = self._readers(value, needed)
+                if self.level[value] == turn and any(self.level[reader.outputs[0]] > turn for reader in readers):
+                    continue
+                if self.level[value] != turn or made not in needed or made is None:
+                    return
+                inside.add(made)
+                rest.append(made)
+        outputs = {output for each in inside for output in each.outputs}
+        readers = {reader for output in outputs for reader in self._readers(output, needed)} - inside
+        following = min((self.level[reader.outputs[0]] for reader in readers), default=0)
+        if asks and following > turn and not outputs & (packed | self.outside.keys()):
+            self.level.update(dict.fromkeys(outputs, following))
+
+    def _readers(self, value: ir.Value, needed: set[ir.Node]) -> set[ir.Node]:
+        return {reader for reader, _ in value.uses() if reader in needed}
 
     def _handed_on(self, value: ir.Value, turn: int, needed: set[ir.Node]) -> bool:
         return any(self.level[reader.outputs[0]] > turn for reader, _ in value.uses() if reader in needed)

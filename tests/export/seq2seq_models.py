@@ -119,3 +119,68 @@ class T5(nn.Module):
 def tokens(source: int = 9, target: int = 6) -> tuple[torch.Tensor, torch.Tensor]:
     """Return an example of tokens."""
     return torch.zeros(1, source, dtype=torch.int64), torch.zeros(1, target, dtype=torch.int64)
+
+
+class Attending(nn.Module):
+    """Bahdanau's and Luong's: a loop over the target, whose state asks the memory at every step.
+
+    cell: "GRU" or "LSTM", of the encoder and the decoder. fed: it asks after the step, and the next one is fed what
+    came of it. spread: it spells out what broadcasting would do. counting: it adds up how much it has looked where.
+    """
+
+    def __init__(
+        self,
+        cell: str = "GRU",
+        attention: str = "additive",
+        hidden: int = 12,
+        *,
+        features: int = 0,
+        both: bool = False,
+        fed: bool = False,
+        spread: bool = False,
+        counting: bool = False,
+    ) -> None:
+        super().__init__()
+        self.words = nn.Linear(features, 8) if features else nn.Embedding(SOURCE_WORDS, 8)
+        size = hidden // 2 if both else hidden
+        self.encoder = getattr(nn, cell)(8, size, batch_first=True, bidirectional=both)
+        self.embed = nn.Embedding(TARGET_WORDS, 8)
+        self.cell = getattr(nn, f"{cell}Cell")(8 + hidden, hidden)
+        self.ask, self.key, self.score = nn.Linear(hidden, hidden), nn.Linear(hidden, hidden), nn.Linear(hidden, 1)
+        self.mix = nn.Linear(2 * hidden, hidden)
+        self.head = nn.Linear(hidden, TARGET_WORDS)
+        self.attention, self.fed, self.spread, self.counting = attention, fed, spread, counting
+
+    def look(
+        self, h: torch.Tensor, memory: torch.Tensor, seen: torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return what is asked for, and where it was."""
+        if self.attention == "dot":
+            scores = (memory @ self.ask(h)[:, :, None]).squeeze(-1)
+        else:
+            asked = self.ask(h)[:, None]
+            asked = asked.expand(-1, memory.shape[1], -1) if self.spread else asked
+            scores = self.score(torch.tanh(asked + self.key(memory))).squeeze(-1)
+        weights = torch.softmax(scores if seen is None else scores - seen, dim=-1)
+        return (weights[:, None] @ memory).squeeze(1), weights
+
+    def forward(self, source: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        memory, states = self.encoder(self.words(source))
+        last = states[0] if isinstance(states, tuple) else states
+        h = last.transpose(0, 1).flatten(1)
+        c, context = torch.zeros_like(h), torch.zeros_like(h)
+        seen = torch.zeros_like(memory[:, :, 0]) if self.counting else None
+        rows = []
+        for t in range(target.shape[1]):
+            if not self.fed:
+                context, weights = self.look(h, memory, seen)
+                seen = None if seen is None else seen + weights
+            x = torch.cat([self.embed(target)[:, t], context], dim=-1)
+            if isinstance(self.cell, nn.LSTMCell):
+                h, c = self.cell(x, (h, c))
+            else:
+                h = self.cell(x, h)
+            if self.fed:
+                context = torch.tanh(self.mix(torch.cat([h, self.look(h, memory, None)[0]], dim=-1)))
+            rows.append(context if self.fed else h)
+        return self.head(torch.stack(rows, dim=1))
