@@ -4,7 +4,7 @@ Keras' export unrolls recurrent layers over a fixed number of steps. Here each l
 over a free time axis, under the layer's own name; keras_reference.py says the same in NumPy as what is held against.
 
     keras_archive.py    the file: zip, JSON, HDF5
-    keras_model.py      its configuration as calls of layers (with keras_arguments)
+    keras_model.py      its configuration as calls of layers (with keras_arguments, keras_cells, keras_distributed)
     keras_layers.py     calls as ONNX nodes (with keras_recurrent, keras_convolution, keras_attention, …)
     keras_reference.py  calls in NumPy, in float32 and float64 (with keras_reference_*)
 """

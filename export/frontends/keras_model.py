@@ -22,6 +22,7 @@ from export.frontends import keras_distributed
 from export.frontends.keras_archive import Archive
 from export.frontends.keras_arguments import MASK_HELPER, WITH_HEADS, Source, arguments, find_masks, history
 from export.frontends.keras_attention import PARTS
+from export.frontends.keras_cells import cells
 from export.frontends.keras_graph import Call
 from export.frontends.keras_layers import LAYERS
 from export.frontends.keras_refused import reason_against
@@ -32,7 +33,7 @@ MAX_CALLS = 5_000
 MAX_DEPTH = 8
 RECURRENT = ("SimpleRNN", "GRU", "LSTM")
 ATTENTION = (*WITH_HEADS, "Attention", "AdditiveAttention")
-MASK_READERS = {*RECURRENT, "GlobalAveragePooling1D", "Softmax", "TimeDistributed", *ATTENTION}
+MASK_READERS = {*RECURRENT, "GlobalAveragePooling1D", "Softmax", "TimeDistributed", "RNN", *ATTENTION}
 CLASSES = {"GroupQueryAttention": "GroupedQueryAttention"}
 """Layers whose class has another name inside Keras."""
 MODELS = ("Sequential", "Functional")
@@ -193,6 +194,12 @@ class Layers:
             return self._model(layer, f"{name}/", f"{place}/", str(inputs[0]))
         _check_dtype(name, kind, config)
         self.kinds.add(kind)
+        if kind == "RNN" and _is_layer(layer):
+            for called, inner, given, at in cells(config, name):
+                _check_dtype(called, inner, given)
+                weights = self.archive.variables(f"{place}/{at}")
+                inputs = [self._call(Call(self._unique(called), inner, given, weights, tuple(inputs), options))]
+            return str(inputs[0])
         if kind == "TimeDistributed":
             known = _of_keras(str(config["layer"].get("module", "keras")))
             keras_distributed.check(config["layer"], name, known=known)
@@ -201,8 +208,10 @@ class Layers:
         else:
             kind, config = _meaning(layer, name)
             weights = self._weights(kind, place) if _is_layer(layer) else ()
-        call = Call(self._unique(name), kind, config, weights, tuple(inputs), options)
-        if config.get("stateful"):
+        return self._call(Call(self._unique(name), kind, config, weights, tuple(inputs), options))
+
+    def _call(self, call: Call) -> str:
+        if call.config.get("stateful"):
             self.stateful.append(call.name)
         self.calls.append(call)
         if len(self.calls) > MAX_CALLS:

@@ -25,7 +25,6 @@ REASONS = {
     "Conv1DTranspose": "it gives several steps for one, which is not streamed.",
     "GroupNormalization": "it normalizes over time. LayerNormalization and BatchNormalization stream.",
     "ConvLSTM1D": "it is not read yet. Conv1D followed by LSTM streams.",
-    "RNN": "cells of the user's own are not read. SimpleRNN, GRU and LSTM are.",
     "TorchModuleWrapper": "it holds pickled Python code, which is never executed here. Export the PyTorch module.",
     "TFSMLayer": "it holds a TensorFlow program, which is not executed here.",
 }

@@ -27,6 +27,8 @@ from export.unrolled import scatter
 
 SAME_SHAPE = {"Reshape", "Expand", "Squeeze", "Unsqueeze", "Flatten"}
 """Ops that change nothing where the shape stays as it was."""
+RECURRENT = {"RNN", "GRU", "LSTM"}
+"""Ops of several outputs, of which the last are left out where nothing reads them."""
 OTHERS = (13, 19)
 """Lengths, other than the loop's, of inputs whose length is free already."""
 
@@ -84,11 +86,14 @@ class Keys:
         return self.known[value]
 
     def op(self, node: ir.Node) -> Hashable:
-        """Return a key that nodes of the same op and the same attributes share."""
+        """Return a key that nodes of the same op and the same attributes share.
+
+        How much of what a recurrent op can give is read, at the last step say, makes it no other op.
+        """
         return (
             node.domain,
             node.op_type,
-            len(node.outputs),
+            None if node.op_type in RECURRENT else len(node.outputs),
             tuple(sorted(map(self._attribute, node.attributes.items()))),
         )
 
@@ -123,7 +128,7 @@ def _simplify(graph: ir.Graph) -> None:
         if node.op_type.startswith("Random") or any(output.is_graph_output() for output in node.outputs):
             continue
         inputs = tuple(v if v is None or v.const_value is None else keys.constant(v) for v in node.inputs)
-        twin = seen.setdefault((keys.op(node), inputs), node)
+        twin = seen.setdefault((keys.op(node), len(node.outputs), inputs), node)
         if twin is not node:
             for output, same in zip(node.outputs, twin.outputs, strict=True):
                 output.replace_all_uses_with(same)  # 4

@@ -177,3 +177,29 @@ def test_a_loop_from_the_targets_end_is_refused(tmp_path: Path) -> None:
 def test_what_is_asked_of_is_the_bundles(tmp_path: Path) -> None:
     bundle = export.export((made(spread=True), example()), tmp_path / "b")
     assert {held.dtype for held in bundles.read(bundle.path).graph("decoder").held} == {"float32"}
+
+
+class Layer(models.Attending):
+    """Its cell is a layer that is run over one step; masked: it looks at no source word 0."""
+
+    def __init__(self, *, masked: bool) -> None:
+        super().__init__()
+        self.cell, self.masked = nn.GRU(20, 12, batch_first=True), masked
+
+    def forward(self, source: Tensor, target: Tensor) -> Tensor:
+        memory, state = self.encoder(self.words(source))
+        rows = []
+        for t in range(target.shape[1]):
+            scores = self.score(torch.tanh(self.ask(state.transpose(0, 1)) + self.key(memory))).transpose(1, 2)
+            scores = scores.masked_fill((source == 0)[:, None], -1e9) if self.masked else scores
+            x = torch.cat([self.embed(target[:, t, None]), torch.softmax(scores, dim=-1) @ memory], dim=-1)
+            y, state = self.cell(x, state)
+            rows.append(self.head(y))
+        return torch.cat(rows, dim=1)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_a_layer_run_over_one_step_is_a_cell(masked: bool, tmp_path: Path) -> None:  # noqa: FBT001
+    torch.manual_seed(7)
+    module = sharpened(Layer(masked=masked))
+    equals(edgeseq.load(export.export((module, example()), tmp_path / "b", about=GENERATES)), module)

@@ -165,6 +165,22 @@ def test_a_window_is_made_free_and_told(tmp_path: Path) -> None:
     assert any("30 steps" in note for note in sequence.notes)
 
 
+CELLS: dict[str, Callable[[], Any]] = {
+    "one": lambda: layers.GRUCell(4, reset_after=False),
+    "list": lambda: [layers.LSTMCell(4), layers.GRUCell(3), layers.LSTMCell(5, use_bias=False), layers.GRUCell(2)],
+    "stacked": lambda: layers.StackedRNNCells([layers.SimpleRNNCell(4, activation="relu"), layers.LSTMCell(3)]),
+}
+
+
+@pytest.mark.parametrize("last", [True, False])
+@pytest.mark.parametrize("name", CELLS)
+def test_cells_are_layers_one_behind_the_other(name: str, tmp_path: Path, *, last: bool) -> None:
+    rnn = layers.RNN(CELLS[name](), return_sequences=not last, name="memory")
+    read = equals_keras(sequential(rnn, layers.Dense(2)), tmp_path)
+    assert read.calls[-2].name == "memory"
+    streams_as_keras(sequential(layers.RNN(CELLS[name](), return_sequences=not last), layers.Dense(2)), tmp_path)
+
+
 def test_stateful_layers_start_from_zero(tmp_path: Path) -> None:
     parts = [keras.Input(batch_shape=(1, None, FEATURES)), layers.GRU(3, stateful=True, return_sequences=True)]
     model = randomized(keras.Sequential(parts))

@@ -38,6 +38,11 @@ REFUSED: dict[str, tuple[Callable[[], list[Any]], str]] = {
     "masking": (lambda: [layers.Masking(name="m"), layers.LSTM(3)], r"'m' \(Masking\).*padded.*LSTM"),
     "masked value": (lambda: [layers.Masking(-1.0, name="m"), layers.Dense(3)], r"'m' \(Masking\)"),
     "backwards": (lambda: [layers.GRU(3, go_backwards=True, name="g")], r"'g' \(GRU\).*go_backwards"),
+    "backward cells": (
+        lambda: [layers.RNN([layers.GRUCell(3), layers.GRUCell(2)], go_backwards=True, name="r")],
+        r"'r/gru_cell\w*' \(GRU\).*go_backwards",
+    ),
+    "own cell": (lambda: [layers.RNN(OwnCell(3), name="r")], r"'r' \(RNN\).*OwnCell"),
     "flatten": (lambda: [layers.Flatten(name="f"), layers.Dense(1)], r"'f' \(Flatten\).*window"),
     "repeat": (lambda: [layers.LSTM(3), layers.RepeatVector(30, name="r")], r"'r' \(RepeatVector\)"),
     "same stride": (lambda: [layers.Conv1D(3, 3, strides=2, padding="same", name="c")], r"'c' \(Conv1D\).*causal"),
@@ -81,6 +86,10 @@ def test_several_inputs_outputs_and_states_read_are_refused(tmp_path: Path) -> N
     refused(keras.Model(x, layers.GRU(3, name="g")(x, initial_state=layers.GRU(3)(x))), tmp_path, "'g'.*initial_state")
     refused(keras.Model(x, layers.Dropout(0.5, name="d")(x, training=True)), tmp_path, "'d'.*training")
     refused(keras.Model(x, layers.Dense(1)(x[:, 0])), tmp_path, "GetItem.*last time step")
+
+
+class OwnCell(layers.GRUCell):  # type: ignore[misc]
+    pass
 
 
 class Own(keras.Model):  # type: ignore[misc]
