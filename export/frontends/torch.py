@@ -1,10 +1,9 @@
-"""PyTorch modules: exported to ONNX with a time axis that is truly free, proven by running three lengths.
+"""PyTorch modules: `module.py:function`, what they take, and the module itself in float32 and float64 as the original.
 
-PyTorch's two exporters each freeze the time axis of what the other handles (the newer one that of recurrent layers, the
-older one that of some attention), without a word. So an export counts only once it has equalled the module at several
-lengths. The older one takes a hundredth of the newer one's time and is tried first; what it makes of attention is taken
-where the newer one has nothing better. A module with a loop over time of its own is frozen by both: see
-torch_unrolled.py.
+- torch_export.py: the ONNX graph, with a time axis that is truly free
+- torch_unrolled.py: modules with a loop over time of their own
+- torch_packed.py, torch_scripted.py: packed sequences, scripted functions
+- torch_weights.py: weights from a file
 """
 
 from __future__ import annotations
@@ -13,36 +12,24 @@ import contextlib
 import copy
 import hashlib
 import importlib.util
-import io
-import logging
 import sys
-import tempfile
-import warnings
-from collections.abc import Iterator
 from collections.abc import Sequence as Items
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import onnx
 import torch
 
 from export.errors import ExportError
 from export.frontends import encoder_decoder, torch_weights
 from export.frontends.encoder_decoder import EncoderDecoder
-from export.frontends.lengths import Lengths, derive, inserted, proven
-from export.frontends.onnx import read
+from export.frontends.lengths import Lengths, inserted, proven
 from export.frontends.sequence import IMAGE, PROOF_LENGTHS, Run, Sequence, axis_of, batch_axis, image_axis
-from export.frontends.torch_packed import Unpacking
-from export.frontends.torch_scripted import as_written, in_float_type
-from export.frontends.torch_unrolled import LENGTH, rolled, unrolls, written_out
-from export.graph import Array, Input, first_line, session
+from export.frontends.torch_export import exported, tensors
+from export.frontends.torch_scripted import in_float_type
+from export.graph import Array, Input, first_line
 from export.lengths import accepted
 
-OPSET = 17
-TOLD = 200
-"""Characters of an exporter's reason that are told; some hold the whole graph."""
 Example = torch.Tensor | tuple[torch.Tensor, ...]
 
 
@@ -84,7 +71,7 @@ def from_module(
 
     if encoder_decoder.recognized(inputs, single):
         source, target = replace(inputs[0], name="source"), replace(inputs[1], name="target")
-        model, note = _exported(module, (source, target), counts, single, encoder_decoder.PROOF_LENGTHS, origin)
+        model, note = exported(module, (source, target), counts, single, encoder_decoder.PROOF_LENGTHS, origin)
         return EncoderDecoder(model, source, target, single, double, "PyTorch", origin, sha256, [note])
     try:
         lengths = accepted(lambda length: single([entry.noise(length) for entry in inputs]), PROOF_LENGTHS)
@@ -96,7 +83,7 @@ def from_module(
             f"{cause}. Time was taken to be axis {inputs[0].time_axis}, but it runs at other lengths along axis "
             f"{' or '.join(map(str, others))}: say which one time is, --time-axis N."
         ) from cause
-    model, note = _exported(module, inputs, counts, single, [(length,) * len(inputs) for length in lengths], origin)
+    model, note = exported(module, inputs, counts, single, [(length,) * len(inputs) for length in lengths], origin)
     sequence = Sequence(model, inputs, single, double, "PyTorch", origin, sha256)
     sequence.count_tokens()
     sequence.keep_streamed()
@@ -133,174 +120,6 @@ def _find_lengths(
     if all(examples[place].dtype == torch.int64 and examples[place].ndim for place in maybe):
         return []
     raise ExportError(f"{origin}: its input {maybe[0]} is one number a sequence, but not the sequence's length.")
-
-
-def _exported(  # noqa: PLR0917 - one call, above
-    module: torch.nn.Module,
-    inputs: tuple[Input, ...],
-    counts: Items[Lengths],
-    single: Run,
-    lengths: Items[tuple[int, ...]],
-    origin: str,
-) -> tuple[onnx.ModelProto, str]:
-    """Return the module's ONNX graph, proven at the lengths given, and what to tell of it.
-
-    Inputs of different lengths have times of their own.
-    """
-    written = written_out(module)
-    recurrent = any(isinstance(part, torch.nn.RNNBase) for part in written.modules())
-    plain = [(dynamo, False) for dynamo in (False, True)]
-    unrolled = [(dynamo, True) for dynamo in (False, True)]
-    # An encoder-decoder's loop is one over the target.
-    sources = [] if all(len(set(each)) == 1 for each in lengths) else [inputs[0].name]
-    # What both exporters unroll needs no try of the other kind, which takes long.
-    # A loop over lengths is none over time.
-    ways = plain if counts else unrolled or plain if unrolls(written, inputs) else [*plain, *unrolled]
-    reasons = []
-    attending: tuple[onnx.ModelProto, str] | None = None
-    for dynamo, rolling in ways:
-        if attending is not None and rolling:
-            break
-        told = f"dynamo={dynamo}{f', unrolled over {LENGTH} steps' if rolling else ''}"
-        try:
-            example = tuple(
-                LENGTH if rolling and entry.name not in sources else length
-                for entry, length in zip(inputs, lengths[1], strict=True)
-            )
-            free = [entry.name for entry in inputs if not rolling or entry.name in sources]
-            model = _export(written, inputs, counts, example, dynamo=dynamo, free=free)
-            model, loops = rolled(model, inputs, sources) if rolling else (model, 0)
-        except Exception as cause:  # noqa: BLE001 - the exporter raises whatever it likes; the reason is told
-            reasons.append(f"{told}: {_reason(cause)[:TOLD]}")
-            continue
-        reason = _differs(model, inputs, single, lengths)
-        if reason is None:
-            steps = ", ".join("/".join(map(str, sorted({*each}))) for each in lengths)
-            again = f" and {loops} loops over time rolled again" if rolling else ""
-            found = model, f"exported by torch.onnx with {told}{again}, equal at {steps} steps"
-            if dynamo or rolling or recurrent or not _attends(model):
-                return found
-            attending = found
-            continue
-        reasons.append(f"{told}: {reason}")
-    if attending is not None:
-        return attending
-    raise ExportError(f"{origin}: PyTorch could not export it with a free time axis ({'; '.join(reasons)}).")
-
-
-def _attends(model: onnx.ModelProto) -> bool:
-    """Return whether there is attention in an export: there the newer exporter keeps closer to what was written."""
-    return any(node.op_type == "Softmax" for node in model.graph.node)
-
-
-def _differs(
-    model: onnx.ModelProto, inputs: tuple[Input, ...], single: Run, lengths: Items[tuple[int, ...]]
-) -> str | None:
-    """Run the export beside the module at several lengths; return how they differ, or None."""
-    try:
-        runtime = session(model)
-    except ExportError as cause:
-        return str(cause)
-    for each in lengths:
-        x = [entry.noise(length, place) for place, (entry, length) in enumerate(zip(inputs, each, strict=True))]
-        expected = single(x)
-        try:
-            given = runtime.run(None, {entry.name: array for entry, array in zip(inputs, x, strict=True)})
-        except Exception as cause:  # noqa: BLE001 - a frozen time axis shows as any kind of failure
-            return f"the export does not run at {each[0]} steps ({first_line(cause)})"
-        # Float32 sums taken in another order differ in their last bits; a frozen or wrong export differs grossly.
-        for ours, theirs in zip(given, expected, strict=True):
-            if ours.shape != theirs.shape or not np.allclose(ours, theirs, rtol=1e-3, atol=1e-4):
-                return f"the export differs from the module at {each[0]} steps"
-    return None
-
-
-def _export(
-    module: torch.nn.Module,
-    inputs: tuple[Input, ...],
-    counts: Items[Lengths],
-    lengths: tuple[int, ...],
-    *,
-    dynamo: bool,
-    free: Items[str],
-) -> onnx.ModelProto:
-    frames = [entry.noise(length) for entry, length in zip(inputs, lengths, strict=True)]
-    sample = tuple(torch.from_numpy(array) for array in inserted(frames, counts, lengths[0]))
-    entering = [entry.name for entry in inputs]
-    for each in counts:
-        entering.insert(each.place, each.name)
-    names = ["time"] * len(inputs) if len(set(lengths)) == 1 else [entry.name for entry in inputs]
-    with torch.no_grad(), as_written():
-        count = len(_tensors(module(*sample)))
-    options: dict[str, Any] = {
-        "input_names": entering,
-        "output_names": ["output", *(f"output{number}" for number in range(1, count))],
-        "opset_version": OPSET,
-        "dynamo": dynamo,
-    }
-    timed = [pair for pair in zip(inputs, names, strict=True) if pair[0].name in free]
-    if dynamo:
-        options["opset_version"] = 18
-    if timed and dynamo:
-        times = {name: torch.export.Dim(f"{name}_length", min=2, max=1 << 20) for _, name in timed}
-        axes = {entry.name: {entry.time_axis: times[name]} for entry, name in timed}
-        options["dynamic_shapes"] = tuple(axes.get(name) for name in entering)
-    elif timed:
-        options["dynamic_axes"] = {entry.name: {entry.time_axis: f"{name}_length"} for entry, name in timed}
-    with tempfile.TemporaryDirectory() as folder, _quiet(), as_written(), _masks_as_given():
-        file = Path(folder) / "sequence.onnx"
-        unpacking = Unpacking(module) if counts and not dynamo else None
-        try:
-            torch.onnx.export(unpacking or module, sample, str(file), **options)
-        finally:
-            if unpacking is not None:
-                unpacking.remove()
-        model = read(file)
-    del model.graph.output[count:]
-    for each in counts:
-        derive(model, each, inputs[0])
-    return model
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the exporters' own progress and warnings quiet; what matters of it is proven afterwards."""
-    with (
-        warnings.catch_warnings(),
-        contextlib.redirect_stdout(io.StringIO()),
-        contextlib.redirect_stderr(io.StringIO()),
-    ):
-        warnings.simplefilter("ignore")
-        logging.disable(logging.CRITICAL)
-        try:
-            yield
-        finally:
-            logging.disable(logging.NOTSET)
-
-
-@contextlib.contextmanager
-def _masks_as_given() -> Iterator[None]:
-    """Let PyTorch's own Transformer apply masks without first looking whether they are causal.
-
-    That look is a branch on data, which the newer exporter cannot follow; all that hangs on it is a quicker kernel.
-    """
-    layers: Any = torch.nn.modules.transformer
-    detect = getattr(layers, "_detect_is_causal_mask", None)
-    if detect is None:
-        yield
-        return
-    layers._detect_is_causal_mask = lambda mask, is_causal=None, size=None: bool(is_causal)  # noqa: ARG005, SLF001
-    try:
-        yield
-    finally:
-        layers._detect_is_causal_mask = detect  # noqa: SLF001
-
-
-def _reason(cause: BaseException) -> str:
-    """Return the first line of what an exporter stumbled over; the outer errors only say at which of its steps."""
-    while cause.__cause__ is not None:
-        cause = cause.__cause__
-    return first_line(cause)
 
 
 def _call(path: Path, function: str) -> tuple[torch.nn.Module, Example]:
@@ -381,18 +200,10 @@ def _run(module: torch.nn.Module, x: Items[Array], dtype: torch.dtype, origin: s
     except Exception as cause:
         reason, shapes = first_line(cause), " and ".join(str(array.shape) for array in x)
         raise ExportError(f"{origin}: the module does not run on {dtype} frames {shapes}: {reason}") from cause
-    tensors = _tensors(output)
-    if not tensors:
+    given = tensors(output)
+    if not given:
         raise ExportError(f"{origin}: the module gives a {type(output).__name__}; a tensor, or several, is expected.")
-    return [np.asarray(tensor.numpy()) for tensor in tensors]
-
-
-def _tensors(output: object) -> list[torch.Tensor]:
-    """Return all tensors of a module's output in the order in which the exporters name them."""
-    if isinstance(output, torch.Tensor):
-        return [output]
-    parts = output.values() if isinstance(output, dict) else output if isinstance(output, tuple | list) else ()
-    return [tensor for part in parts for tensor in _tensors(part)]
+    return [np.asarray(tensor.numpy()) for tensor in given]
 
 
 def _double(module: torch.nn.Module, origin: str) -> torch.nn.Module:

@@ -66,10 +66,32 @@ def apply(stream: StreamGraph) -> bool:
                 entering = stream.timing[value]
             if _mode(node) == "constant" and ((before and entering.delay > 0) or ending):
                 source = buffers.within(stream, node, value, entering, _content(node), ending=ending)  # 1, 2
-        others = node.op_type == "Pad" and _others(stream, node)
-        kept = _pad_others(stream, node, source) if others else buffers.emit(stream, node, "Identity", [source])
+        if node.op_type == "Slice":
+            kept = _cut_others(stream, node, source)
+        elif _others(stream, node):
+            kept = _pad_others(stream, node, source)
+        else:
+            kept = buffers.emit(stream, node, "Identity", [source])
         buffers.take_over(stream, node.outputs[0], kept)
     return bool(nodes)
+
+
+def _cut_others(stream: StreamGraph, node: ir.Node, source: ir.Value) -> ir.Value:
+    """Return what a Slice leaves of the axes other than time."""
+    rank = len(sizes(first_input(node)))
+    starts, ends, axes, steps = (_constant(node, index) for index in (1, 2, 3, 4))
+    count = next((len(given) for given in (starts, ends, axes) if given is not None), 0)
+    places = list(range(count)) if axes is None else [int(axis) % rank for axis in axes]
+    kept = [at for at, place in enumerate(places) if place != stream.timing[first_input(node)].axis]
+    if not kept:
+        return buffers.emit(stream, node, "Identity", [source])
+    if starts is None or ends is None:
+        raise node_error(str(node.name), "Slice", "it cuts other axes than time at places that are not constant.")
+    stride = np.ones(count, np.int64) if steps is None else steps
+    bounds = [starts[kept], ends[kept], np.array([places[at] for at in kept], np.int64), stride[kept]]
+    return buffers.emit(
+        stream, node, "Slice", [source, *(stream.constant("cut", np.asarray(b, np.int64)) for b in bounds)]
+    )
 
 
 def _moved(stream: StreamGraph, node: ir.Node) -> tuple[int, int]:

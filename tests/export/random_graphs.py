@@ -83,6 +83,9 @@ class Builder:
     def shifted(self, x: str, channels: int) -> tuple[str, int]:
         """Each step sees the step before, the first one zeros."""
         padded = self.op("Pad", x, self.constant([0, 1, 0, 0, 0, 0]))
+        if channels > 2 and self.chance(0.4):  # and the first of its features goes in the same cut
+            bounds = [self.constant(given) for given in ([0, 1], [-1, 99], [1, 2])]
+            return self.op("Slice", padded, *bounds), channels - 1
         return self.op("Slice", padded, self.constant([0]), self.constant([-1]), self.constant([1])), channels
 
     def normalized(self, x: str, channels: int) -> tuple[str, int]:

@@ -20,6 +20,7 @@ from edgeseq.bundle import GenerateTable
 from edgeseq.encoder_decoder import EncoderDecoder
 from export.about import About
 from export.frontends import torch as frontend
+from export.frontends import torch_export
 
 START, STOP, LENGTH, FEATURES = 1, 5, 20, 5
 GENERATES = About(generate=GenerateTable(start=START, stop=STOP, max_length=LENGTH))
@@ -97,14 +98,14 @@ def test_the_state_is_handed_on_and_not_what_it_asks_for(tmp_path: Path) -> None
 
 
 def test_the_newer_exporter_writes_it_otherwise(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    older = frontend._export
+    older = torch_export._export
 
     def newer(*given: Any, dynamo: bool, **options: Any) -> onnx.ModelProto:
         if not dynamo:
             raise export.ExportError("not this one")
         return older(*given, dynamo=dynamo, **options)
 
-    monkeypatch.setattr(frontend, "_export", newer)
+    monkeypatch.setattr(torch_export, "_export", newer)
     module = made(cell="LSTM")
     bundle = export.export((module, example()), tmp_path / "b", about=GENERATES)
     assert "dynamo=True" in bundle.manifest.origin.note
