@@ -177,6 +177,29 @@ def test_with_beams_enough_the_best_of_all_is_found(pair: tuple[nn.Module, Encod
     assert found.score == pytest.approx(scores[best], abs=1e-4)
 
 
+def drawn(seed: int) -> nn.Module:
+    """An encoder-decoder of random make."""
+    rng = np.random.default_rng(seed)
+    torch.manual_seed(seed)
+    if seed % 4 == 3:
+        heads = int(rng.integers(1, 4))
+        return models.T5(width=8 * heads, heads=heads, layers=int(rng.integers(1, 4))).eval()
+    cell, attention = str(rng.choice(["RNN", "GRU", "LSTM"])), str(rng.choice(["none", "dot", "additive"]))
+    return models.Recurrent(cell, attention, int(rng.integers(3, 20))).eval()
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_one_of_random_make_is_the_original(seed: int, tmp_path: Path) -> None:
+    module = drawn(seed)
+    model = edgeseq.load(export.export((module, models.tokens()), tmp_path / "b", about=GENERATES))
+    rng = np.random.default_rng(seed)
+    for _ in range(4):
+        source = words(seed, int(rng.integers(1, 40)), models.SOURCE_WORDS)
+        target = words(seed + 1, int(rng.integers(1, LENGTH + 1)), models.TARGET_WORDS)
+        expected = asked(module, source, target)
+        np.testing.assert_allclose(model.logits(source, target), expected, atol=2e-5 * max(1.0, np.abs(expected).max()))
+
+
 def test_frames_are_a_source_too(tmp_path: Path) -> None:
     module = models.Recurrent("GRU", "additive", features=5).eval()
     example = torch.zeros(1, 9, 5), torch.zeros(1, 6, dtype=torch.int64)
