@@ -1,22 +1,21 @@
-"""The step as a short list of operations on vectors: what quantization decides on and every engine computes.
+"""The step as a short list of operations: what quantization decides on and every engine computes.
 
-A Program is float when its `types` are empty; quantization fills them in and replaces the weights by integers.
+A Program is float when its `types` are empty; quantization fills them in and replaces the weights by integers. All
+shapes are fixed and without the streams that may run side by side: an engine for several puts them on a first axis.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-Vector = NDArray[np.floating]
-Kind = Literal[
-    "linear", "add", "sub", "mul", "sigmoid", "tanh", "relu", "slice", "concat", "constant",
-    "quantize", "requantize", "dequantize",
-]  # fmt: skip
+Array = NDArray[Any]
+Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -38,96 +37,118 @@ class Type:
 class Op:
     """One operation. node: the graph's node it came from, for messages.
 
-    linear: output = activation(weight @ x + bias); weight [outputs, inputs], bias [outputs] are in `arrays`.
-    dequantize: times `factor` plus `offset`, [outputs], where `arrays` has them. slice: start and stop are in `ints`.
-    constant: its value is in `arrays`.
+    kind: ONNX's name of it, in ONNX's meaning, what is fixed being in `attributes` (operations.py has them all); or
+    one of ours:
+    Linear: output = activation(x @ weight.T + bias); x [rows, inputs], weight [outputs, inputs] and bias are `arrays`.
+    Quantize, Requantize, Dequantize: between real values and integers. Dequantize: times `factor` plus `offset`, along
+    the last axis, where `arrays` has them.
+    Constant: its value is in `arrays`.
     """
 
-    kind: Kind
+    kind: str
     output: str
     inputs: tuple[str, ...] = ()
     node: str = ""
-    ints: Mapping[str, int] = field(default_factory=dict)
-    arrays: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    arrays: Mapping[str, Array] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ProgramInput:
+    """An input of frames. shape: as it enters; columns: its part of a frame's numbers; dtype: float32, or int64."""
+
+    name: str
+    shape: Shape
+    time_axis: int
+    columns: slice
+    dtype: str = "float32"
+
+    def enter(self, x: Array) -> Array:
+        """Bring float32[streams, frames, features] into [streams, *shape]."""
+        rest = [size for axis, size in enumerate(self.shape) if axis != self.time_axis]
+        part = x[..., self.columns].reshape(*x.shape[:2], *rest)
+        return np.moveaxis(part, 1, self.time_axis + 1).astype(self.dtype)
 
 
 @dataclass(frozen=True)
 class ProgramState:
-    """One state vector: the tensor it enters as, the tensor it leaves as, its real value at reset."""
+    """One state: the tensor it enters as, the tensor it leaves as, its real value at reset in its shape."""
 
     name: str
     input: str
     output: str
-    initial: NDArray[np.float32]
+    initial: Array
 
 
 @dataclass
 class Program:
-    """A step: float32[features] and states in, float32[outputs] and states out."""
+    """A step. frames: how many it takes. dtypes: of the tensors that are not float32 (counts, places, conditions)."""
 
-    input: str
-    output: str
-    states: list[ProgramState]
-    sizes: dict[str, int]
+    inputs: Sequence[ProgramInput]
+    frames: int = 1
+    outputs: list[str] = field(default_factory=list)
+    states: list[ProgramState] = field(default_factory=list)
+    shapes: dict[str, Shape] = field(default_factory=dict)
+    dtypes: dict[str, str] = field(default_factory=dict)
     ops: list[Op] = field(default_factory=list)
     types: dict[str, Type] = field(default_factory=dict)
 
-    def emit(self, op: Op, size: int) -> str:
+    def emit(self, op: Op, shape: Shape, dtype: str = "float32") -> str:
         """Append an op and return its output's name."""
         self.ops.append(op)
-        self.sizes[op.output] = size
+        self.shapes[op.output] = shape
+        if dtype != "float32":
+            self.dtypes[op.output] = dtype
         return op.output
+
+    def dtype(self, name: str) -> str:
+        """Return how a tensor is stored."""
+        kind = self.types.get(name)
+        return self.dtypes.get(name, "float32") if kind is None else kind.dtype
+
+    def size(self, name: str) -> int:
+        """Return how many numbers a tensor has."""
+        return math.prod(self.shapes[name])
 
     def new_name(self, base: str) -> str:
         """Return `base`, or `base` with a number where the name is taken."""
-        if base not in self.sizes:
+        if base not in self.shapes:
             return base
-        return next(name for i in range(1, len(self.sizes) + 2) if (name := f"{base}.{i}") not in self.sizes)
+        return next(name for i in range(1, len(self.shapes) + 2) if (name := f"{base}.{i}") not in self.shapes)
 
-    def readers(self, name: str) -> list[Op]:
-        """Return the ops that read a tensor."""
-        return [op for op in self.ops if name in op.inputs]
+    def readers(self) -> dict[str, list[Op]]:
+        """Return the ops that read each tensor."""
+        found: dict[str, list[Op]] = {}
+        for op in self.ops:
+            for name in dict.fromkeys(op.inputs):
+                found.setdefault(name, []).append(op)
+        return found
 
-    def macs(self) -> int:
-        """Return the multiply-accumulates of the linear ops in one step."""
-        return sum(int(op.arrays["weight"].size) for op in self.ops if op.kind == "linear")
+    def constants(self) -> dict[str, Array]:
+        """Return the tensors that never change."""
+        return {op.output: op.arrays["value"] for op in self.ops if op.kind == "Constant"}
 
+    def macs(self, op: Op) -> int:
+        """Return the multiply-accumulates of an op in one step; 0 for what is no product."""
+        if op.kind in {"Linear", "Conv"}:
+            return self.size(op.output) * math.prod(op.arrays["weight"].shape[1:])
+        return self.size(op.output) * self.shapes[op.inputs[0]][-1] if op.kind == "MatMul" else 0
 
-def sigmoid(x: Vector) -> Vector:
-    """1 / (1 + exp(-x)) without overflow."""
-    return np.asarray(0.5 * (np.tanh(0.5 * x) + 1.0))
+    def precisions(self) -> dict[str, int]:
+        """Return the multiply-accumulates of one step by what they are computed in: int8, int16 or float32."""
+        found: dict[str, int] = {}
+        for op in self.ops:
+            if macs := self.macs(op):
+                dtype = self.dtype(op.inputs[0])
+                found[dtype] = found.get(dtype, 0) + macs
+        return found
 
-
-def _linear(op: Op, x: Vector) -> Vector:
-    y = x @ op.arrays["weight"].T + op.arrays["bias"]
-    return np.asarray(np.maximum(y, 0) if op.ints.get("relu") else y)
-
-
-FLOAT: Mapping[str, Callable[..., Vector]] = {
-    "linear": _linear,
-    "add": lambda _, a, b: a + b,
-    "sub": lambda _, a, b: a - b,
-    "mul": lambda _, a, b: a * b,
-    "sigmoid": lambda _, a: sigmoid(a),
-    "tanh": lambda _, a: np.tanh(a),
-    "relu": lambda _, a: np.maximum(a, 0),
-    "slice": lambda op, a: a[..., op.ints["start"] : op.ints["stop"]],
-    "concat": lambda _, *parts: np.concatenate(parts, axis=-1),
-    "constant": lambda op: op.arrays["value"],
-}
-"""The plain reference of every float op, on [..., size]."""
-
-
-def float_step(program: Program, x: Vector, state: Mapping[str, Vector]) -> tuple[dict[str, Vector], dict[str, Vector]]:
-    """Run one float step on x [streams, features]; return all tensors by name and the next state by state name."""
-    values: dict[str, Vector] = {program.input: x}
-    for entry in program.states:
-        values[entry.input] = state[entry.name]
-    for op in program.ops:
-        values[op.output] = FLOAT[op.kind](op, *(values[name] for name in op.inputs))
-    return values, {entry.name: values[entry.output] for entry in program.states}
-
-
-def initial_state(program: Program, streams: int) -> dict[str, Vector]:
-    """Return the float state at reset for so many streams: float32[streams, size] by name."""
-    return {entry.name: np.repeat(entry.initial[None], streams, axis=0) for entry in program.states}
+    def pruned(self) -> None:
+        """Drop the ops that nothing reads."""
+        needed = {*self.outputs, *(state.output for state in self.states)}
+        kept: list[Op] = []
+        for op in reversed(self.ops):
+            if op.output in needed:
+                needed.update(op.inputs)
+                kept.append(op)
+        self.ops = kept[::-1]

@@ -14,7 +14,7 @@ from edgeseq.bundle import STORAGE, Graph, ModelFile, StateTable, StateTensors, 
 from export import macs, storage
 from export.errors import ExportError
 from export.graph import StreamGraph, sizes
-from export.lower import Lowering
+from export.lowering import lower
 from export.program import Program
 from export.progress import Progress, counted, silent
 from export.quantize.calibrate import Seen, calibrate
@@ -67,7 +67,7 @@ class Maker:
     def lowered(self) -> Program:
         """Return the step as a float Program. Raises NoIntegerForm naming the node that has none."""
         if self._program is None:
-            self._program = Lowering(self._stream).lower()
+            self._program = lower(self._stream)
         return self._program
 
     @property

@@ -8,20 +8,25 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from export.program import Program, float_step, initial_state
+from export.operations import float_step, initial_state
+from export.program import Array, Program
 from export.progress import Tick, still
 
 SAMPLE_ROWS = 4096
 """Rows kept of each tensor for choosing its range; minimum and maximum are over all rows."""
 BLOCK = 256
 """Steps whose extremes are looked for at once: one by one, that would take longer than the steps themselves."""
-SHRINK = np.linspace(1.0, 0.4, 31)
+PERCENTILES = (99.999, 99.99, 99.9)
+"""Of the sample's magnitudes: beyond them, a range may be cut off."""
+SHARES = np.linspace(1.0, 0.4, 31)
 """Shares of the full range that are tried as the quantized range."""
+SAMPLE_NUMBERS = 2**18
+"""Numbers kept of each tensor at most."""
 
 
 @dataclass(frozen=True)
 class Seen:
-    """What calibration saw of one tensor: its elements' extremes [size], and a sample of its values [rows, size]."""
+    """What calibration saw of one tensor: its elements' extremes, in its shape, and a sample of it [rows, *shape]."""
 
     lows: NDArray[np.float32]
     highs: NDArray[np.float32]
@@ -37,23 +42,35 @@ class Seen:
         """The greatest value of all elements."""
         return float(self.highs.max())
 
-    def best_range(self, levels: int) -> tuple[float, float]:
-        """Return the range, with zero in it, whose `levels` steps give the least mean squared error.
+    @property
+    def greatest(self) -> float:
+        """The greatest size of any element."""
+        return max(abs(self.low), abs(self.high))
+
+    def best_range(self, levels: int) -> tuple[float, float, str]:
+        """Return the range, with zero in it, whose `levels` steps give the least mean squared error, and its rule.
 
         Cutting rare extremes off buys finer steps for the rest (Banner et al., "Post training 4-bit quantization of
-        convolutional networks", NeurIPS 2019, section 3); the best cut is searched for instead of assumed.
+        convolutional networks", NeurIPS 2019, section 3). Tried are the whole range, percentiles of both tails, and
+        shares of the whole range; the rule is named "whole", "percentile 99.9" or "mse".
         """
         low, high = min(self.low, 0.0), max(self.high, 0.0)
         if low == high:
-            return 0.0, 1.0
-        errors = []
-        for share in SHRINK:
-            scale = (high - low) * share / (levels - 1)
-            zero = np.rint(-low * share / scale)
-            stored = np.clip(np.rint(self.sample / scale) + zero, 0, levels - 1)
-            errors.append(float(np.mean(np.square((stored - zero) * scale - self.sample))))
-        share = float(SHRINK[int(np.argmin(errors))])
-        return low * share, high * share
+            return 0.0, 1.0, "whole"
+        tried = [(low, high, "whole")]
+        for percentile in PERCENTILES:
+            ends = np.percentile(self.sample, [100 - percentile, percentile])
+            tried.append((min(float(ends[0]), 0.0), max(float(ends[1]), 0.0), f"percentile {percentile:g}"))
+        tried += [(low * share, high * share, "mse") for share in SHARES[1:].tolist()]
+        errors = [_error(self.sample, *ends, levels) if ends[0] < ends[1] else np.inf for *ends, _ in tried]
+        return tried[int(np.argmin(errors))]
+
+
+def _error(sample: NDArray[np.float32], low: float, high: float, levels: int) -> float:
+    scale = (high - low) / (levels - 1)
+    zero = np.rint(-low / scale)
+    stored = np.clip(np.rint(sample / scale) + zero, 0, levels - 1)
+    return float(np.mean(np.square((stored - zero) * scale - sample)))
 
 
 def calibrate(
@@ -62,24 +79,29 @@ def calibrate(
     """Run the Program over sequences of frames, float32[T, features], each from its reset; return what was seen.
 
     Sequences run side by side, the shorter ones ending earlier, so that the state runs as freely as on a device.
+    Tensors that are not of float32 have no ranges.
     """
-    order = sorted(sequences, key=len, reverse=True)
-    total = sum(len(sequence) for sequence in order)
+    order = sorted((_steps(program, sequence) for sequence in sequences), key=len, reverse=True)
+    total = sum(map(len, order))
     rng = np.random.default_rng(seed)
     state = initial_state(program, len(order))
-    lows: dict[str, NDArray[np.float32]] = {}
-    highs: dict[str, NDArray[np.float32]] = {}
-    rows: dict[str, list[NDArray[np.float32]]] = {}
-    block: dict[str, list[NDArray[np.float32]]] = {}
+    lows: dict[str, Array] = {}
+    highs: dict[str, Array] = {}
+    rows: dict[str, list[Array]] = {}
+    block: dict[str, list[Array]] = {}
+    many = {name: _kept(program.size(name)) for name in program.shapes}
     for t in range(len(order[0])):
         alive = sum(1 for sequence in order if len(sequence) > t)
         x = np.stack([sequence[t] for sequence in order[:alive]])
         values, state = float_step(program, x, {name: value[:alive] for name, value in state.items()})
-        keep = (rng.random(alive) < SAMPLE_ROWS / total) | (t == 0)
+        draw = rng.random(alive)
         for name, value in values.items():
-            block.setdefault(name, []).append(np.atleast_2d(value))
+            if value.dtype != np.float32 or not value.size:
+                continue
+            block.setdefault(name, []).append(value)
+            keep = (draw < many[name] / total) | (t == 0)
             if keep.any():
-                spread = np.broadcast_to(value, (alive, value.shape[-1]))  # a constant has no rows of its own
+                spread = np.broadcast_to(value, (alive, *value.shape[1:]))  # a constant has no rows of its own
                 rows.setdefault(name, []).append(spread[keep])
         if t % BLOCK == BLOCK - 1 or t == len(order[0]) - 1:
             for name, held in block.items():
@@ -89,3 +111,14 @@ def calibrate(
             block.clear()
         tick(1)
     return {name: Seen(lows[name], highs[name], np.concatenate(rows[name])) for name in lows}
+
+
+def _steps(program: Program, sequence: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return a sequence as [steps, frames, features]; what does not fill a step is left out."""
+    steps = len(sequence) // program.frames
+    return sequence[: steps * program.frames].reshape(steps, program.frames, -1)
+
+
+def _kept(size: int) -> float:
+    """Return how many rows are kept of a tensor of so many numbers."""
+    return min(SAMPLE_ROWS, SAMPLE_NUMBERS / max(size, 1))

@@ -3,25 +3,26 @@
 Every engine is held against this. Rules:
 - A scale ratio r is an integer multiplier m and a shift s, r = m / 2^s; a result is (value * m + 2^(s-1)) >> s:
   one rounding, halves towards plus infinity; then the zero point is added and the result saturates.
-- linear accumulates weight * (x - zero point) + bias exactly: int32 holds up to 2^17 int8 products, int64 is used
-  here throughout and gives the same integers.
+- products accumulate weight * (x - zero point) + bias, or (a - zero point) * (b - zero point), exactly: int32 holds up
+  to 2^17 int8 products, int64 is used here throughout and gives the same integers.
 - add and sub bring both operands to one shift and round their sum once.
 - sigmoid and tanh are tables over all 65,536 inputs, each entry the correctly rounded value of the real function.
-- The float output leaves as integer x scale, times the output's factor and plus its offset, in float32.
-- The float frame enters by rounding x / scale to the nearest integer, halves to even (as IEEE 754 and ONNX do).
+- Real values leave as integer x scale, times a factor and plus an offset where there are such, in float32.
+- Real values enter by rounding x / scale to the nearest integer, halves to even (as IEEE 754 and ONNX do).
+- What moves integers about changes none. All else computes on float32, as operations.py has it.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from functools import cache
-from typing import Any
+from functools import cache, partial
 
 import numpy as np
 from numpy.typing import NDArray
 
-from export.program import Op, Program, Type, sigmoid
+from export.operations import FLOAT, MOVING, correlate, joined, leaving, sigmoid, taps
+from export.program import Array, Op, Program, Type
 
 Integers = NDArray[np.int64]
 MULTIPLIER_BITS = 31
@@ -56,92 +57,125 @@ def saturate(value: Integers, kind: Type, *, floor: int | None = None) -> Intege
 
 @cache
 def table(kind: str, scale: float) -> Integers:
-    """Return sigmoid or tanh for every int16 input at a scale, as integers of scale 2^-15."""
+    """Return Sigmoid or Tanh for every int16 input at a scale, as integers of scale 2^-15."""
     x = np.arange(-32768, 32768, dtype=np.float64) * scale
-    y = sigmoid(x) if kind == "sigmoid" else np.tanh(x)
+    y = sigmoid(x) if kind == "Sigmoid" else np.tanh(x)
     return np.clip(np.floor(y * 32768 + 0.5), -32768, 32767).astype(np.int64)
 
 
 class Interpreter:
     """Runs a quantized Program on integers, for any number of streams side by side.
 
-    step takes float32[streams, features] and gives float32[streams, outputs]; `values` then holds every tensor.
+    `values` holds every tensor after a step: [streams, *shape], integers as int64; what is constant [1, *shape].
     """
 
     def __init__(self, program: Program, streams: int = 1) -> None:
         self.program = program
         self.streams = streams
-        self.values: dict[str, NDArray[Any]] = {}
-        self.state: dict[str, Integers] = {}
-        self._plans = [_PLANS[op.kind](op, program) for op in program.ops]
+        self.values: dict[str, Array] = {}
+        self.state: dict[str, Array] = {}
+        self._plans = [plan(op, program) for op in program.ops]
         self.reset()
 
     def reset(self) -> None:
         """Set every state to its value at reset."""
         for entry in self.program.states:
-            kind = self.program.types[entry.input]
-            stored = saturate(np.rint(entry.initial / kind.scale).astype(np.int64) + kind.zero_point, kind)
-            self.state[entry.name] = np.repeat(stored[None], self.streams, axis=0)
+            kind, initial = self.program.types.get(entry.input), entry.initial
+            if kind is not None:
+                initial = saturate(np.rint(initial / kind.scale).astype(np.int64) + kind.zero_point, kind)
+            self.state[entry.name] = np.repeat(initial[None], self.streams, axis=0)
 
-    def step(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Take one frame of every stream."""
-        values: dict[str, NDArray[Any]] = {self.program.input: x}
+    def step(self, x: Array) -> NDArray[np.float32]:
+        """Take float32[streams, frames, features], or [streams, features] of one frame; give float32[streams, outputs]."""
+        x = x.reshape(self.streams, self.program.frames, -1)
+        values: dict[str, Array] = {entry.name: entry.enter(x) for entry in self.program.inputs}
         for entry in self.program.states:
             values[entry.input] = self.state[entry.name]
-        for op, plan in zip(self.program.ops, self._plans, strict=True):
-            values[op.output] = plan(*(values[name] for name in op.inputs))
+        for op, run in zip(self.program.ops, self._plans, strict=True):
+            values[op.output] = run(*(values[name] for name in op.inputs))
         for entry in self.program.states:
-            self.state[entry.name] = values[entry.output]
+            self.state[entry.name] = leaving(values, entry, self.streams)
         self.values = values
-        return values[self.program.output].astype(np.float32)
+        return joined(values, self.program, self.streams).astype(np.float32)
 
     def run(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Take float32[T, features] of one stream; give float32[T, outputs]."""
-        rows = [self.step(frame[None])[0] for frame in x]
-        return np.stack(rows) if rows else np.empty((0, self.program.sizes[self.program.output]), np.float32)
+        """Take float32[T, features] of one stream, T a multiple of a step's frames; give float32[steps, outputs]."""
+        frames = self.program.frames
+        rows = [self.step(x[None, t : t + frames])[0] for t in range(0, len(x), frames)]
+        return np.stack(rows) if rows else np.empty((0, sum(map(self.program.size, self.program.outputs))), np.float32)
 
 
-Plan = Callable[..., NDArray[Any]]
+Plan = Callable[..., Array]
 
 
-def _linear(op: Op, program: Program) -> Plan:
-    entering, leaving = program.types[op.inputs[0]], program.types[op.output]
-    weight, bias = op.arrays["weight"].astype(np.int64), op.arrays["bias"].astype(np.int64)
-    pairs = [multiplier(entering.scale * float(row) / leaving.scale) for row in op.arrays["scale"]]
-    m, shift = (np.array(column, np.int64) for column in zip(*pairs, strict=True))
+def plan(op: Op, program: Program) -> Plan:
+    """Return what computes an op: on integers where its tensors are such, else on float32."""
+    typed = op.output in program.types or op.kind == "Dequantize"
+    if typed and op.kind not in MOVING:
+        return _PLANS[op.kind](op, program)
+    return partial(FLOAT[op.kind], op)
+
+
+def _scaled(op: Op, program: Program) -> Callable[[Integers, tuple[int, ...]], Integers]:
+    """Return what brings a product's sums, [streams, ..., outputs at `axes`, ...], to its output's integers."""
+    entering, stored = program.types[op.inputs[0]], program.types[op.output]
+    if op.kind == "MatMul":
+        ratios = [entering.scale * program.types[op.inputs[1]].scale / stored.scale]
+    else:
+        ratios = [entering.scale * float(row) / stored.scale for row in op.arrays["scale"]]
+    m, shift = (np.array(column, np.int64) for column in zip(*map(multiplier, ratios), strict=True))
     # int16 operands can pass 32 bits before the multiplication: their product with m needs a narrower m.
     if entering.dtype == "int16":
         m, shift = m >> (MULTIPLIER_BITS - 22), shift - (MULTIPLIER_BITS - 22)
-    floor = leaving.zero_point if op.ints.get("relu") else None
+    floor = stored.zero_point if op.attributes.get("relu") else None
 
-    def run(x: Integers) -> Integers:
-        total = (x - entering.zero_point) @ weight.T + bias
-        return saturate(rescale(total, m, shift) + leaving.zero_point, leaving, floor=floor)
+    def run(total: Integers, axes: tuple[int, ...]) -> Integers:
+        down = rescale(total, m.reshape(axes), shift.reshape(axes))
+        return saturate(down + stored.zero_point, stored, floor=floor)
 
     return run
 
 
+def _linear(op: Op, program: Program) -> Plan:
+    entering, scaled = program.types[op.inputs[0]], _scaled(op, program)
+    weight, bias = op.arrays["weight"].astype(np.int64), op.arrays["bias"].astype(np.int64)
+    return lambda x: scaled((x - entering.zero_point) @ weight.T + bias, (-1,))
+
+
+def _conv(op: Op, program: Program) -> Plan:
+    entering, scaled = program.types[op.inputs[0]], _scaled(op, program)
+    weight, bias = op.arrays["weight"].astype(np.int64), op.arrays["bias"].astype(np.int64)
+    axes = (-1, *(1,) * len(op.attributes["kernel"]))
+    return lambda x: scaled(correlate(op, taps(op, x - entering.zero_point), weight) + bias.reshape(axes), axes)
+
+
+def _matmul(op: Op, program: Program) -> Plan:
+    a, b = (program.types[name].zero_point for name in op.inputs)
+    scaled = _scaled(op, program)
+    return lambda x, y: scaled((x - a) @ (y - b), (1,))
+
+
 def _sum(op: Op, program: Program) -> Plan:
-    a, b, leaving = (program.types[name] for name in (*op.inputs, op.output))
-    ratios = (a.scale / leaving.scale, b.scale / leaving.scale)
+    a, b, stored = (program.types[name] for name in (*op.inputs, op.output))
+    ratios = (a.scale / stored.scale, b.scale / stored.scale)
     shift = multiplier(max(ratios))[1]
     ma, mb = (round(ratio * 2.0**shift) for ratio in ratios)
-    sign = -1 if op.kind == "sub" else 1
+    sign = -1 if op.kind == "Sub" else 1
 
     def run(x: Integers, y: Integers) -> Integers:
         total = (x - a.zero_point) * ma + sign * (y - b.zero_point) * mb
-        return saturate(rescale(total, 1, shift) + leaving.zero_point, leaving)
+        return saturate(rescale(total, 1, shift) + stored.zero_point, stored)
 
     return run
 
 
 def _mul(op: Op, program: Program) -> Plan:
-    a, b, leaving = (program.types[name] for name in (*op.inputs, op.output))
-    m, shift = multiplier(a.scale * b.scale / leaving.scale)
+    a, b, stored = (program.types[name] for name in (*op.inputs, op.output))
+    m, shift = multiplier(a.scale * b.scale / stored.scale)
 
     def run(x: Integers, y: Integers) -> Integers:
         product = (x - a.zero_point) * (y - b.zero_point)
-        return saturate(rescale(product, m, shift) + leaving.zero_point, leaving)
+        return saturate(rescale(product, m, shift) + stored.zero_point, stored)
 
     return run
 
@@ -152,15 +186,15 @@ def _curve(op: Op, program: Program) -> Plan:
 
 
 def _relu(op: Op, program: Program) -> Plan:
-    entering, leaving = program.types[op.inputs[0]], program.types[op.output]
-    m, shift = multiplier(entering.scale / leaving.scale)
-    return lambda x: saturate(rescale(np.maximum(x - entering.zero_point, 0), m, shift) + leaving.zero_point, leaving)
+    entering, stored = program.types[op.inputs[0]], program.types[op.output]
+    m, shift = multiplier(entering.scale / stored.scale)
+    return lambda x: saturate(rescale(np.maximum(x - entering.zero_point, 0), m, shift) + stored.zero_point, stored)
 
 
 def _requantize(op: Op, program: Program) -> Plan:
-    entering, leaving = program.types[op.inputs[0]], program.types[op.output]
-    m, shift = multiplier(entering.scale / leaving.scale)
-    return lambda x: saturate(rescale(x - entering.zero_point, m, shift) + leaving.zero_point, leaving)
+    entering, stored = program.types[op.inputs[0]], program.types[op.output]
+    m, shift = multiplier(entering.scale / stored.scale)
+    return lambda x: saturate(rescale(x - entering.zero_point, m, shift) + stored.zero_point, stored)
 
 
 def _quantize(op: Op, program: Program) -> Plan:
@@ -179,31 +213,22 @@ def _dequantize(op: Op, program: Program) -> Plan:
 
 
 def _constant(op: Op, _: Program) -> Plan:
-    value = op.arrays["value"].astype(np.int64)
+    value = op.arrays["value"].astype(np.int64)[None]
     return lambda: value
 
 
-def _slice(op: Op, _: Program) -> Plan:
-    start, stop = op.ints["start"], op.ints["stop"]
-    return lambda x: x[..., start:stop]
-
-
-def _concat(_: Op, __: Program) -> Plan:
-    return lambda *parts: np.concatenate(parts, axis=-1)
-
-
 _PLANS: Mapping[str, Callable[[Op, Program], Plan]] = {
-    "linear": _linear,
-    "add": _sum,
-    "sub": _sum,
-    "mul": _mul,
-    "sigmoid": _curve,
-    "tanh": _curve,
-    "relu": _relu,
-    "requantize": _requantize,
-    "quantize": _quantize,
-    "dequantize": _dequantize,
-    "constant": _constant,
-    "slice": _slice,
-    "concat": _concat,
+    "Linear": _linear,
+    "Conv": _conv,
+    "MatMul": _matmul,
+    "Add": _sum,
+    "Sub": _sum,
+    "Mul": _mul,
+    "Sigmoid": _curve,
+    "Tanh": _curve,
+    "Relu": _relu,
+    "Requantize": _requantize,
+    "Quantize": _quantize,
+    "Dequantize": _dequantize,
+    "Constant": _constant,
 }

@@ -1,0 +1,64 @@
+"""Under which type a tensor is stored. See integers.py for the scheme and the numbers of its rules."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from export.program import Op, Type
+from export.quantize.calibrate import Seen
+
+UNIT = Type("int16", 2.0**-15)
+GATE_INPUT, WIDE_GATE_INPUT = Type("int16", 2.0**-12), Type("int16", 2.0**-11)
+CURVES = ("Sigmoid", "Tanh")
+HEADROOM = 1.25
+SPARE = 4.0
+
+
+@dataclass
+class Types:
+    """Chooses types from what calibration saw. rules: how the range of each 8-bit tensor was chosen."""
+
+    seen: Mapping[str, Seen]
+    readers: Mapping[str, list[Op]]
+    rules: dict[str, str] = field(default_factory=dict)
+
+    def eight(self, name: str, seen: Seen | None = None) -> Type:
+        """2: 8 bits with a zero point, over the range that gives the least squared error."""
+        low, high, self.rules[name] = (seen or self.seen[name]).best_range(256)
+        scale = float(np.float32((high - low) / 255))
+        return Type("int8", scale, int(np.clip(round(-128 - low / scale), -128, 127)))
+
+    def symmetric(self, name: str, greatest: float | None = None) -> Type:
+        """3: 16 bits over the full range seen, and a quarter more."""
+        most = max(self.seen[name].greatest if greatest is None else greatest, 1e-9)
+        return Type("int16", float(np.float32(most * HEADROOM / 32767)))
+
+    def gate_input(self, name: str) -> Type:
+        """4: the type under which sigmoid and tanh read a tensor."""
+        kinds = {reader.kind for reader in self.readers.get(name, [])}
+        beyond = self.seen[name].greatest > GATE_INPUT.limits[1] * GATE_INPUT.scale
+        return WIDE_GATE_INPUT if beyond and "Sigmoid" in kinds else GATE_INPUT
+
+    def state(self, *names: str) -> Type:
+        """5: the type of a state, entering and leaving under these names."""
+        greatest = max(self.seen[name].greatest for name in names)
+        return UNIT if greatest <= 1 else Type("int16", 2.0 ** (math.ceil(math.log2(greatest * HEADROOM)) - 15))
+
+    def result(self, op: Op, parts: list[Type]) -> Type:
+        """6: the type of an elementwise op's result, given its operands' types."""
+        if op.kind in CURVES:
+            return UNIT  # 4
+        reading = self.readers.get(op.output, [])
+        if reading and all(reader.kind in CURVES for reader in reading):
+            return self.gate_input(op.output)  # 4
+        seen = self.symmetric(op.output)
+        bound = math.inf
+        if op.kind == "Mul" and UNIT in parts:
+            bound = parts[1].scale if parts[0] == UNIT else parts[0].scale
+        elif op.kind in {"Add", "Sub"}:
+            bound = parts[0].scale + parts[1].scale
+        return Type("int16", bound) if bound <= SPARE * seen.scale else seen

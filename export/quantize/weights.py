@@ -1,0 +1,95 @@
+"""Weights and biases as integers, for a type under which the product's input enters.
+
+Weights that several products share (the steps of a recurrent layer in a window) are rounded once, for all their inputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from export.operations import taps
+from export.program import Array, Op, Type
+from export.quantize.rounding import round_weights
+
+BIAS_LIMIT = 2.0**30
+MAX_ROWS = 8192
+"""Rows of inputs that weights are rounded for, at most."""
+Matrix = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Rounded:
+    """weight: int8, of the float weight's shape. scale: one an output. lost: what the mean output lost by rounding."""
+
+    weight: NDArray[np.int8]
+    scale: NDArray[np.float64]
+    lost: NDArray[np.float64]
+
+
+def rounded(op: Op, sharing: Sequence[tuple[Op, Type, Array]]) -> Rounded:
+    """Round a product's weights. sharing: all that use them, each with its input's type and sample [rows, *shape]."""
+    weight = op.arrays["weight"].astype(np.float64)
+    flat = weight.reshape(len(weight), -1)
+    # A row of tiny weights under a great bias takes the scale at which the bias still fits its integer.
+    least = np.maximum.reduce([np.abs(o.arrays["bias"]) / (kind.scale * BIAS_LIMIT) for o, kind, _ in sharing])
+    least = np.maximum(least, np.finfo(np.float32).tiny)
+    scale = np.maximum(np.abs(flat).max(axis=1) / 127, least).astype(np.float32).astype(np.float64)
+    groups = op.attributes.get("group", 1)
+    real = [_inputs(o, sample.astype(np.float64)) for o, _, sample in sharing]
+    held = [_inputs(o, as_stored(sample.astype(np.float64), kind)) for o, kind, sample in sharing]
+    stored, lost = np.empty(flat.shape, np.int8), np.empty(len(flat))
+    for group in range(groups):
+        rows = slice(group * len(flat) // groups, (group + 1) * len(flat) // groups)
+        x, y = (_thinned(np.concatenate([part[group] for part in parts])) for parts in (real, held))
+        stored[rows], lost[rows] = round_weights(flat[rows], scale[rows], x, y)
+    return Rounded(stored.reshape(weight.shape), scale, lost)
+
+
+def arrays(op: Op, found: Rounded, entering: Type) -> dict[str, Array]:
+    """Return a product's integers: weight, scale, and bias (int32; int64 beside 16-bit inputs)."""
+    wide: type[np.signedinteger[Any]] = np.int32 if entering.dtype == "int8" else np.int64
+    bias = np.rint((op.arrays["bias"].astype(np.float64) + found.lost) / (found.scale * entering.scale)).astype(wide)
+    return {"weight": found.weight, "scale": found.scale, "bias": bias}
+
+
+def as_stored(values: Array, kind: Type) -> Array:
+    """Return real values as they are after storing them under a type."""
+    stored = np.clip(np.rint(values / kind.scale) + kind.zero_point, *kind.limits)
+    return np.asarray((stored - kind.zero_point) * kind.scale)
+
+
+def _inputs(op: Op, sample: Array) -> list[Matrix]:
+    """Return what each group of a product's outputs is computed of: [rows, inputs]."""
+    if op.kind == "Linear":
+        return [sample.reshape(-1, sample.shape[-1])]
+    windows = taps(op, sample)
+    places = tuple(range(3, 3 + len(op.attributes["kernel"])))
+    # [streams, batch, channels, places, kernel] -> [streams, batch, places, channels, kernel]
+    windows = np.moveaxis(windows, 2, 2 + len(places))
+    groups = np.split(windows, op.attributes["group"], axis=2 + len(places))
+    width = op.arrays["weight"][0].size
+    return [np.ascontiguousarray(part).reshape(-1, width) for part in groups]
+
+
+def _thinned(rows: Matrix) -> Matrix:
+    return rows[:: -(-len(rows) // MAX_ROWS)] if len(rows) > MAX_ROWS else rows
+
+
+def fuse_relu(ops: Sequence[Op], readers: Mapping[str, list[Op]], kept: set[str]) -> list[Op]:
+    """7: let a product with constant weights whose only reader is a relu take the relu in."""
+    gone: dict[str, Op] = {}
+    fused = []
+    for op in ops:
+        if op.kind in {"Linear", "Conv"} and [r.kind for r in readers.get(op.output, [])] == ["Relu"] and op.output not in kept:
+            gone[op.output] = op
+        elif op.kind == "Relu" and op.inputs[0] in gone:
+            product = gone[op.inputs[0]]
+            fused.append(replace(product, output=op.output, attributes={**product.attributes, "relu": 1}))
+        else:
+            fused.append(op)
+    return fused
