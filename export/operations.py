@@ -155,7 +155,7 @@ ARITHMETIC: Mapping[str, Callable[..., Array]] = {
 """What quantization has integers for, beside products."""
 REAL: Mapping[str, Callable[..., Array]] = {
     "Div": _floored,
-    "Mod": lambda _, a, b: np.mod(a, b),
+    "Mod": lambda op, a, b: np.fmod(a, b) if op.attributes["fmod"] else np.mod(a, b),
     "Pow": lambda _, a, b: np.power(a, b),
     "Min": lambda _, a, b: np.minimum(a, b),
     "Max": lambda _, a, b: np.maximum(a, b),

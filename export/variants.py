@@ -15,7 +15,7 @@ from export import macs, storage
 from export.errors import ExportError
 from export.graph import StreamGraph, sizes
 from export.lowering import lower
-from export.program import Program
+from export.program import Program, ProgramState
 from export.progress import Progress, counted, silent
 from export.quantize.calibrate import Seen, calibrate
 from export.quantize.integers import VARIANTS, quantize
@@ -61,7 +61,7 @@ class Maker:
             self._seen = calibrate(lowered, self._frames, tick)
             _check_finite(lowered, self._seen)
         program = quantize(lowered, self._seen, name)
-        model = writer.quantized_step(program, self.shapes(), self.output)
+        model = writer.quantized_step(program, self.outputs)
         return Variant(name, model, self._file(name, model, program), program)
 
     def lowered(self) -> Program:
@@ -71,15 +71,9 @@ class Maker:
         return self._program
 
     @property
-    def output(self) -> str:
-        """The output's name in the graph."""
-        return str(self._stream.outputs[0].name)
-
-    def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Return the shapes of the input and the output by their names in the graph, and of the states by theirs."""
-        values = (*self._stream.inputs, self._stream.outputs[0])
-        shapes = {str(value.name): tuple(sizes(value)) for value in values}
-        return shapes | {state.name: state.initial.shape for state in self._stream.states}
+    def outputs(self) -> list[str]:
+        """The outputs' names in the graph."""
+        return [str(value.name) for value in self._stream.outputs]
 
     def _file(self, name: str, model: onnx.ModelProto, program: Program | None) -> ModelFile:
         counted = macs.count(model)
@@ -91,17 +85,16 @@ class Maker:
     def _states(self, program: Program | None) -> list[StateTensors]:
         if program is None:
             return state_tensors(self._stream)
-        result = []
-        for state in program.states:
-            kind = program.types[state.input]
-            dtype, zero = writer.stored(kind)
-            result.append(
-                StateTensors(
-                    name=state.name, input=f"{state.name}.in", output=f"{state.name}.out",
-                    dtype=np.dtype(dtype).name, scale=kind.scale, zero_point=zero,
-                )
-            )  # fmt: skip
-        return result
+        return [_stored(program, state) for state in program.states]
+
+
+def _stored(program: Program, state: ProgramState) -> StateTensors:
+    """Return how a state enters and leaves a quantized step."""
+    kind, names = program.types.get(state.input), {"input": f"{state.name}.in", "output": f"{state.name}.out"}
+    if kind is None:
+        return StateTensors(name=state.name, dtype=program.dtype(state.input), **names)
+    dtype, zero = writer.stored(kind)
+    return StateTensors(name=state.name, dtype=np.dtype(dtype).name, scale=kind.scale, zero_point=zero, **names)
 
 
 def describe(stream: StreamGraph, name: str = "step") -> Graph:
@@ -142,12 +135,13 @@ def state_tensors(stream: StreamGraph) -> list[StateTensors]:
 
 
 def _check_finite(program: Program, seen: Mapping[str, Seen]) -> None:
-    nodes = {op.output: op.node for op in program.ops}
+    nodes = {op.output: op.node for op in program.ops if op.kind != "Constant"}
     for name, found in seen.items():
-        if not np.isfinite([found.low, found.high]).all():
+        # A mask may hold infinity, and what is masked; it stays in float32.
+        if name in nodes and np.isnan([found.low, found.high]).any():
             raise ExportError(
-                f"node '{nodes.get(name, name)}': reaches NaN or infinity on the calibration frames, so it has no "
-                "integer form; export float32 alone."
+                f"node '{nodes[name]}': reaches NaN on the calibration frames, so it has no integer form; export "
+                "float32 alone."
             )
 
 

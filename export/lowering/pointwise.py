@@ -44,6 +44,44 @@ def _elementwise(builder: Builder, node: ir.Node) -> None:
     builder.set(node, builder.elementwise(node.op_type, str(node.name), *sources, **attributes))
 
 
+def _selu(builder: Builder, node: ir.Node) -> None:
+    alpha = node.attributes["alpha"].as_float() if "alpha" in node.attributes else 1.6732632
+    gamma = node.attributes["gamma"].as_float() if "gamma" in node.attributes else 1.0507010
+    risen = builder.elementwise("Elu", f"{node.name}.elu", builder.read(node, 0), alpha=alpha)
+    builder.set(node, _times(builder, node, risen, gamma))
+
+
+def _celu(builder: Builder, node: ir.Node) -> None:
+    alpha = node.attributes["alpha"].as_float() if "alpha" in node.attributes else 1.0
+    shrunk = _times(builder, node, builder.read(node, 0), 1 / alpha)
+    risen = builder.elementwise("Elu", f"{node.name}.elu", shrunk, alpha=1.0)
+    builder.set(node, _times(builder, node, risen, alpha))
+
+
+def _swish(builder: Builder, node: ir.Node) -> None:
+    alpha = node.attributes["alpha"].as_float() if "alpha" in node.attributes else 1.0
+    source = builder.read(node, 0)
+    gate = builder.elementwise("Sigmoid", f"{node.name}.gate", _times(builder, node, source, alpha))
+    builder.set(node, builder.elementwise("Mul", str(node.name), source, gate))
+
+
+def _mean(builder: Builder, node: ir.Node) -> None:
+    _several("Add", builder, node)
+    builder.set(node, _times(builder, node, builder.named(node.outputs[0]), 1 / len(node.inputs)))
+
+
+def _times(builder: Builder, node: ir.Node, source: str, factor: float) -> str:
+    if factor == 1:
+        return source
+    constant = builder.constant(f"{node.name}.factor", np.array(factor, np.float32))
+    return builder.elementwise("Mul", f"{node.name}.times", source, constant)
+
+
+def _mod(builder: Builder, node: ir.Node) -> None:
+    sources = builder.read(node, 0), builder.read(node, 1)
+    builder.set(node, builder.elementwise("Mod", str(node.name), *sources, fmod=integer(node, "fmod", 0)))
+
+
 def _several(kind: str, builder: Builder, node: ir.Node) -> None:
     total = builder.read(node, 0)
     for place in range(1, len(node.inputs)):
@@ -129,7 +167,7 @@ def _reduce(builder: Builder, node: ir.Node) -> None:
 
 
 ELEMENTWISE = (
-    "Add Sub Mul Div Mod Pow Neg Abs Sign Floor Ceil Exp Log Sqrt Reciprocal Sin Cos Erf Elu LeakyRelu PRelu Softplus "
+    "Add Sub Mul Div Pow Neg Abs Sign Floor Ceil Exp Log Sqrt Reciprocal Sin Cos Erf Elu LeakyRelu PRelu Softplus "
     "Softsign HardSigmoid HardSwish Sigmoid Tanh Relu Less LessOrEqual Greater GreaterOrEqual Equal And Or Not"
 )
 RULES: dict[str, Rule] = {
@@ -137,6 +175,11 @@ RULES: dict[str, Rule] = {
     "Min": partial(_several, "Min"),
     "Max": partial(_several, "Max"),
     "Sum": partial(_several, "Add"),
+    "Mean": _mean,
+    "Mod": _mod,
+    "Selu": _selu,
+    "Celu": _celu,
+    "Swish": _swish,
     "Gelu": _gelu,
     "Clip": _clip,
     "Cast": _cast,

@@ -1,14 +1,14 @@
 """Writes steps as ONNX files: the float step graph as it stands, a quantized Program as QDQ.
 
-The forms onnxruntime computes with integers, exactly: linear is Gemm with transB=1 between Quantize/Dequantize pairs,
-and int8 is stored as uint8 with its zero point moved by 128 (signed activations and weights run in float on some
-processors, mixed signs saturate on others). 16-bit integers have no integer kernels there: their ops run in float
-between pairs that put every value back on its integer.
+The forms onnxruntime computes with integers, exactly: Linear is Gemm with transB=1 between Quantize/Dequantize pairs,
+Conv and MatMul stand between such pairs as they are, and int8 is stored as uint8 with its zero point moved by 128
+(signed activations and weights run in float on some processors, mixed signs saturate on others). 16-bit integers have
+no integer kernels there: their ops run in float between pairs that put every value back on its integer.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,13 +19,15 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx_ir.passes import common
 
 from export.graph import StreamGraph
+from export.operations import MOVING, PRODUCTS
 from export.program import Op, Program, Type
 
 OPSET = 21
 """The first with 16-bit integers in QuantizeLinear."""
 IR_VERSION = 10
 ELEMENT = {"int8": TensorProto.UINT8, "int16": TensorProto.INT16}
-OPERATOR = {"add": "Add", "sub": "Sub", "mul": "Mul", "sigmoid": "Sigmoid", "tanh": "Tanh", "relu": "Relu"}
+OVER_REAL = {("Where", "int16"), ("Pad", "int16")}
+"""Moving ops that onnxruntime has not for a type: they move the real values, and nothing is lost."""
 
 
 def float_step(stream: StreamGraph) -> onnx.ModelProto:
@@ -55,13 +57,13 @@ def checked(model: onnx.ModelProto) -> onnx.ModelProto:
     return model
 
 
-def quantized_step(program: Program, shapes: Mapping[str, tuple[int, ...]], output: str) -> onnx.ModelProto:
+def quantized_step(program: Program, outputs: Sequence[str]) -> onnx.ModelProto:
     """Return a quantized Program as a checked ONNX model.
 
-    shapes: of the input, of the output under its graph name `output`, and of every state's tensors by state name.
-    States enter as `<state>.in` and leave as `<state>.out`, in their stored integers.
+    outputs: the names of its outputs in the graph. States enter as `<state>.in` and leave as `<state>.out`, in their
+    stored integers.
     """
-    return _Writer(program, shapes, output).write()
+    return _Writer(program).write(outputs)
 
 
 def stored(kind: Type) -> tuple[Any, int]:
@@ -70,34 +72,42 @@ def stored(kind: Type) -> tuple[Any, int]:
 
 
 class _Writer:
-    """Each Program tensor exists as its integers `<name>` and, made on demand, dequantized as `<name>.real`."""
+    """`at` says as which value of the file a Program tensor was written, `reals` where its real values are."""
 
-    def __init__(self, program: Program, shapes: Mapping[str, tuple[int, ...]], output: str) -> None:
-        self.program, self.shapes, self.output = program, shapes, output
+    def __init__(self, program: Program) -> None:
+        self.program = program
         self.nodes: list[onnx.NodeProto] = []
         self.initializers: dict[str, onnx.TensorProto] = {}
+        self.at: dict[str, str] = {}
         self.reals: dict[str, str] = {}
 
-    def write(self) -> onnx.ModelProto:
+    def write(self, names: Sequence[str]) -> onnx.ModelProto:
         program = self.program
-        inputs = [helper.make_tensor_value_info(program.input, TensorProto.FLOAT, self.shapes[program.input])]
-        outputs = [helper.make_tensor_value_info(self.output, TensorProto.FLOAT, self.shapes[self.output])]
-        self.reals[program.input] = self._reshape(program.input, "frame", (1, program.sizes[program.input]))
+        inputs, outputs = [], []
+        for entry in program.inputs:
+            inputs.append(self._described(entry.name, entry.name))
+            self.at[entry.name] = entry.name
         for state in program.states:
-            element = ELEMENT[program.types[state.input].dtype]
-            shape = self.shapes[state.name]
-            inputs.append(helper.make_tensor_value_info(f"{state.name}.in", element, shape))
-            outputs.append(helper.make_tensor_value_info(f"{state.name}.out", element, shape))
-            self._reshape(f"{state.name}.in", f"{state.input}.stored", (1, program.sizes[state.input]))
+            inputs.append(self._described(f"{state.name}.in", state.input))
+            self.at[state.input] = f"{state.name}.in"
         for op in program.ops:
-            _NODES[op.kind](self, op)
-        for state in program.states:
-            self._reshape(f"{state.output}.stored", f"{state.name}.out", self.shapes[state.name])
-        self._reshape(self.reals[program.output], self.output, self.shapes[self.output])
+            self.at[op.output] = f"{op.output}.stored" if op.output in program.types else op.output
+            write = _NODES.get(op.kind, _plain)
+            write(self, op)
+        leaving = [*zip(program.outputs, names, strict=True), *((s.output, f"{s.name}.out") for s in program.states)]
+        for name, title in leaving:
+            self.node("Identity", [self.at[name]], title)
+            outputs.append(self._described(title, name))
         graph = helper.make_graph(self.nodes, "step", inputs, outputs, list(self.initializers.values()))
+        _without_identities(graph)
         opset = helper.make_opsetid("", OPSET)
         model = helper.make_model(graph, opset_imports=[opset], ir_version=IR_VERSION, producer_name="edgeseq")
         return checked(model)
+
+    def _described(self, title: str, name: str) -> onnx.ValueInfoProto:
+        kind = self.program.types.get(name)
+        element = helper.np_dtype_to_tensor_dtype(np.dtype(self.program.dtype(name))) if kind is None else ELEMENT[kind.dtype]
+        return helper.make_tensor_value_info(title, element, self.program.shapes[name])
 
     def node(self, op_type: str, inputs: list[str], output: str, **attributes: Any) -> str:
         self.nodes.append(helper.make_node(op_type, inputs, [output], output, **attributes))
@@ -107,15 +117,24 @@ class _Writer:
         self.initializers.setdefault(name, numpy_helper.from_array(np.ascontiguousarray(array), name))
         return name
 
+    def numbers(self, *content: int) -> str:
+        """Return a constant of whole numbers, one for all that need the same."""
+        return self.constant("numbers." + ".".join(map(str, content)), np.array(content, np.int64))
+
     def real(self, name: str) -> str:
-        """Return the dequantized form of a tensor."""
+        """Return the real values of a tensor, dequantized once."""
+        if name not in self.program.types:
+            return self.at[name]
         if name not in self.reals:
-            self.reals[name] = self.node("DequantizeLinear", [f"{name}.stored", *self._pair(name)], f"{name}.real")
+            self.reals[name] = self.node("DequantizeLinear", [self.at[name], *self._pair(name)], f"{name}.real.out")
         return self.reals[name]
 
     def store(self, real: str, name: str) -> None:
-        """Quantize a float value to the integers of a tensor."""
-        self.node("QuantizeLinear", [real, *self._pair(name)], f"{name}.stored")
+        """Quantize real values to the integers of a tensor; leave them as they are where it has none."""
+        if name in self.program.types:
+            self.node("QuantizeLinear", [real, *self._pair(name)], self.at[name])
+        else:
+            self.at[name] = real
 
     def _pair(self, name: str) -> list[str]:
         kind = self.program.types[name]
@@ -125,38 +144,75 @@ class _Writer:
             self.constant(f"{name}.zero", np.array(zero, dtype)),
         ]
 
-    def _reshape(self, source: str, output: str, shape: tuple[int, ...]) -> str:
-        dims = self.constant("shape." + "x".join(map(str, shape)), np.array(shape, np.int64))
-        return self.node("Reshape", [source, dims], output)
+
+def _without_identities(graph: onnx.GraphProto) -> None:
+    """Let what leaves the graph be named so where it is made, unless it enters, or leaves twice."""
+    made = {output: node for node in graph.node for output in node.output}
+    for node in [node for node in graph.node if node.op_type == "Identity"]:
+        (source,), (target,) = node.input, node.output
+        if source not in made or made[source].op_type == "Identity":
+            continue
+        made[target] = made.pop(source)
+        graph.node.remove(node)
+        for other in graph.node:
+            for names in (other.input, other.output):
+                for place, name in enumerate(names):
+                    if name == source:
+                        names[place] = target
 
 
-def _linear(writer: _Writer, op: Op) -> None:
-    name, entering = op.output, writer.program.types[op.inputs[0]]
-    weight, row = op.arrays["weight"], op.arrays["scale"].astype(np.float32)
-    bias, scale = op.arrays["bias"], (op.arrays["scale"] * entering.scale).astype(np.float32)
+def _weights(writer: _Writer, op: Op) -> list[str]:
+    """Return a product's weight and bias as real values."""
+    name, weight, bias = op.output, op.arrays["weight"], op.arrays["bias"]
+    entering = writer.program.types.get(op.inputs[0])
+    if entering is None:
+        return [writer.constant(f"{name}.weight", weight), writer.constant(f"{name}.bias", bias)]
+    row, scale = op.arrays["scale"].astype(np.float32), (op.arrays["scale"] * entering.scale).astype(np.float32)
     if entering.dtype == "int8":
         matrix = writer.constant(f"{name}.weight", (weight.astype(np.int16) + 128).astype(np.uint8))
         zeros = [writer.constant(f"{name}.weight.zero", np.full(len(row), 128, np.uint8))]
     else:
         matrix, zeros = writer.constant(f"{name}.weight", weight), []
     scales = writer.constant(f"{name}.weight.scale", row)
-    weight_real = writer.node("DequantizeLinear", [matrix, scales, *zeros], f"{name}.weight.real", axis=0)
+    real = writer.node("DequantizeLinear", [matrix, scales, *zeros], f"{name}.weight.real", axis=0)
     if bias.dtype == np.int32:
         parts = [writer.constant(f"{name}.bias", bias), writer.constant(f"{name}.bias.scale", scale)]
-        bias_real = writer.node("DequantizeLinear", parts, f"{name}.bias.real", axis=0)
+        return [real, writer.node("DequantizeLinear", parts, f"{name}.bias.real", axis=0)]
+    # ONNX has no 64-bit DequantizeLinear; with 16-bit operands the product runs in float in any case.
+    return [real, writer.constant(f"{name}.bias", (bias * (op.arrays["scale"] * entering.scale)).astype(np.float32))]
+
+
+def _product(writer: _Writer, op: Op) -> None:
+    given = [writer.real(name) for name in op.inputs]
+    title = f"{op.output}.total" if op.output in writer.program.types or op.attributes.get("relu") else op.output
+    if op.kind == "Linear":
+        total = writer.node("Gemm", [*given, *_weights(writer, op)], title, transB=1)
+    elif op.kind == "Conv":
+        settings = {key: op.attributes[key] for key in ("strides", "dilations", "pads", "group")}
+        total = writer.node("Conv", [*given, *_weights(writer, op)], title, kernel_shape=op.attributes["kernel"], **settings)
     else:
-        # ONNX has no 64-bit DequantizeLinear; with 16-bit operands the product runs in float in any case.
-        bias_real = writer.constant(f"{name}.bias", (bias * (op.arrays["scale"] * entering.scale)).astype(np.float32))
-    total = writer.node("Gemm", [writer.real(op.inputs[0]), weight_real, bias_real], f"{name}.total", transB=1)
-    # A relu needs no node: it is the output's lower limit, since its zero point is then the least integer.
-    if op.ints.get("relu") and entering.dtype != "int8":
-        total = writer.node("Relu", [total], f"{name}.relu")
-    writer.store(total, name)
+        total = writer.node("MatMul", given, title)
+    # In int8 a relu needs no node: it is the output's lower limit, since its zero point is then the least integer.
+    if op.attributes.get("relu") and writer.program.dtype(op.output) != "int8":
+        total = writer.node("Relu", [total], f"{op.output}.relu")
+    writer.store(total, op.output)
 
 
-def _elementwise(writer: _Writer, op: Op) -> None:
-    result = writer.node(OPERATOR[op.kind], [writer.real(name) for name in op.inputs], f"{op.output}.float")
+def _plain(writer: _Writer, op: Op) -> None:
+    """Write an op on real values, whole numbers or conditions; what is stored goes in and out of its integers."""
+    title = f"{op.output}.float" if op.output in writer.program.types else op.output
+    more, settings = _SETTINGS[op.kind](writer, op) if op.kind in _SETTINGS else ([], dict(op.attributes))
+    result = writer.node(op.kind, [*(writer.real(name) for name in op.inputs), *more], title, **settings)
     writer.store(result, op.output)
+
+
+def _moving(writer: _Writer, op: Op) -> None:
+    kind = writer.program.types.get(op.output)
+    if kind is None or (op.kind, kind.dtype) in OVER_REAL:
+        _plain(writer, op)
+        return
+    more, settings = _SETTINGS[op.kind](writer, op) if op.kind in _SETTINGS else ([], dict(op.attributes))
+    writer.node(op.kind, [*(writer.at[name] for name in op.inputs), *more], writer.at[op.output], **settings)
 
 
 def _convert(writer: _Writer, op: Op) -> None:
@@ -167,33 +223,64 @@ def _dequantize(writer: _Writer, op: Op) -> None:
     real = writer.real(op.inputs[0])
     for op_type, key in (("Mul", "factor"), ("Add", "offset")):
         if key in op.arrays:
-            array = writer.constant(f"{op.output}.{key}", op.arrays[key].reshape(1, -1))
+            array = writer.constant(f"{op.output}.{key}", op.arrays[key])
             real = writer.node(op_type, [real, array], f"{op.output}.{op_type.lower()}")
-    writer.reals[op.output] = real
+    writer.at[op.output] = real
 
 
 def _constant(writer: _Writer, op: Op) -> None:
-    writer.constant(f"{op.output}.stored", op.arrays["value"].reshape(1, -1))
+    array = op.arrays["value"]
+    if writer.program.dtype(op.output) == "int8":
+        array = (array.astype(np.int16) + 128).astype(np.uint8)
+    writer.at[op.output] = writer.constant(writer.at[op.output], array)
 
 
-def _slice(writer: _Writer, op: Op) -> None:
-    bounds = [writer.constant(f"at.{op.ints[key]}", np.array([op.ints[key]], np.int64)) for key in ("start", "stop")]
-    writer.node(
-        "Slice", [f"{op.inputs[0]}.stored", *bounds, writer.constant("at.1", np.array([1]))], f"{op.output}.stored"
-    )
+Settings = tuple[list[str], dict[str, Any]]
 
 
-def _concat(writer: _Writer, op: Op) -> None:
-    writer.node("Concat", [f"{name}.stored" for name in op.inputs], f"{op.output}.stored", axis=1)
+def _cuts(writer: _Writer, op: Op) -> Settings:
+    shape = writer.program.shapes[op.inputs[0]]
+    starts, ends, steps = (op.attributes[key] for key in ("starts", "ends", "steps"))
+    along = [axis for axis, size in enumerate(shape) if (starts[axis], ends[axis], steps[axis]) != (0, size, 1)]
+    picked = ([values[axis] for axis in along] for values in (starts, ends, range(len(shape)), steps))
+    return [writer.numbers(*values) for values in picked], {}
 
 
+def _pads(writer: _Writer, op: Op) -> Settings:
+    kind, value = writer.program.types.get(op.output), op.attributes["value"]
+    dtype: Any = writer.program.dtype(op.output)
+    if kind is not None and (op.kind, kind.dtype) in OVER_REAL:
+        value, dtype = (value - kind.zero_point) * kind.scale, np.float32
+    elif kind is not None:
+        dtype, zero = stored(kind)
+        value += zero - kind.zero_point
+    fill = writer.constant(f"{op.output}.fill", np.array(value, dtype))
+    return [writer.numbers(*op.attributes["pads"]), fill], {}
+
+
+def _norm(writer: _Writer, op: Op) -> Settings:
+    arrays = [writer.constant(f"{op.output}.{key}", op.arrays[key]) for key in ("scale", "bias")]
+    return arrays, dict(op.attributes)
+
+
+_SETTINGS: Mapping[str, Callable[[_Writer, Op], Settings]] = {
+    "Reshape": lambda writer, op: ([writer.numbers(*op.attributes["shape"])], {}),
+    "Expand": lambda writer, op: ([writer.numbers(*op.attributes["shape"])], {}),
+    "Slice": _cuts,
+    "Pad": _pads,
+    "LayerNormalization": _norm,
+    "Cast": lambda _, op: ([], {"to": helper.np_dtype_to_tensor_dtype(np.dtype(op.attributes["to"]))}),
+    **dict.fromkeys(
+        ("ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin"),
+        lambda writer, op: ([writer.numbers(*op.attributes["axes"])], {"keepdims": 1}),
+    ),
+}
+"""What is said otherwise in ONNX than in a Program: further inputs, and attributes."""
 _NODES: Mapping[str, Callable[[_Writer, Op], None]] = {
-    "linear": _linear,
-    **dict.fromkeys(("add", "sub", "mul", "sigmoid", "tanh", "relu"), _elementwise),
-    "quantize": _convert,
-    "requantize": _convert,
-    "dequantize": _dequantize,
-    "constant": _constant,
-    "slice": _slice,
-    "concat": _concat,
+    **dict.fromkeys(PRODUCTS, _product),
+    **dict.fromkeys(MOVING, _moving),
+    "Quantize": _convert,
+    "Requantize": _convert,
+    "Dequantize": _dequantize,
+    "Constant": _constant,
 }
