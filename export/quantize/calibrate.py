@@ -62,7 +62,7 @@ class Seen:
             ends = np.percentile(self.sample, [100 - percentile, percentile])
             tried.append((min(float(ends[0]), 0.0), max(float(ends[1]), 0.0), f"percentile {percentile:g}"))
         tried += [(low * share, high * share, "mse") for share in SHARES[1:].tolist()]
-        errors = [_error(self.sample, *ends, levels) if ends[0] < ends[1] else np.inf for *ends, _ in tried]
+        errors = [_error(self.sample, least, most, levels) if least < most else np.inf for least, most, _ in tried]
         return tried[int(np.argmin(errors))]
 
 
