@@ -82,7 +82,7 @@ def gather(op: Op, data: Array, indices: Array) -> Array:
     """Entries of data along `axis`; the indices may differ from stream to stream."""
     axis = op.attributes["axis"]
     if len(indices) == 1:
-        return np.take(data, indices[0], axis=axis + 1)
+        return np.asarray(np.take(data, indices[0], axis=axis + 1))
     rows = np.broadcast_to(data, (len(indices), *data.shape[1:]))
     return np.stack([np.take(row, index, axis=axis) for row, index in zip(rows, indices, strict=True)])
 
