@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from collections.abc import Sequence as Items
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import onnx
@@ -17,13 +17,24 @@ from edgeseq.bundle import Manifest
 from edgeseq.tables import suggest
 from edgeseq.types import StepModel
 from export import about as abouts
-from export import choices, diagram, encoder_decoder, frames, origin, parity, reference, refusals, report, tflite
+from export import (
+    choices,
+    diagram,
+    encoder_decoder,
+    frames,
+    goldens,
+    origin,
+    parity,
+    reference,
+    refusals,
+    report,
+    tflite,
+)
 from export.about import About
 from export.errors import FLOAT_ALONE, ExportError, NoIntegerForm, OptionError
 from export.frontends import EncoderDecoder, Sequence, load
 from export.frontends.example import Example
 from export.progress import Progress, counted, silent
-from export.quantize.reference import Interpreter
 from export.variants import KNOWN, Maker, Variant, describe
 from export.writers import bundle as writer
 
@@ -102,7 +113,7 @@ def export(
         files = [*(variant.file for variant in made), *tflite.write(maker, made, folder, notes)]
         graph = describe(stream)
         golden = parity.truth(sequence, known[0].frames[:GOLDEN_STEPS], choice.length)
-        writer.goldens(folder, _goldens(golden, made, progress))
+        writer.goldens(folder, goldens.arrays(golden, made, graph, progress))
         entries, drifts, accuracy = _prove(files, folder, graph, known, evaluate, progress)
         told = list(dict.fromkeys([*sequence.notes, *stream.notes, *notes]))
         manifest = Manifest(
@@ -122,9 +133,8 @@ def export(
             parity=entries,
             origin=origin.of(sequence, told),
         )
-        programs = {variant.name: variant.program for variant in made if variant.program is not None}
         pictures = diagram.pictures(before, {"step": diagram.as_step(stream)})
-        text = report.markdown(manifest, drifts, programs, told, pictures)
+        text = report.markdown(manifest, drifts, made, told, pictures)
         writer.finish(folder, manifest, text)
         progress("verifying the bundle")
         writer.verified(folder)
@@ -244,26 +254,3 @@ def _calibration(given: str | Path | Items[Frames] | None, sequence: Sequence) -
         cases = frames.checked(list(given), sequence.inputs, "calibration")
     total = sum(map(len, cases))
     return cases, [f"calibrated on {total:,} frames in {len(cases)} sequences"]
-
-
-def _goldens(golden: parity.Truth, made: Items[Variant], progress: Progress) -> dict[str, NDArray[Any]]:
-    """Return parity.npz's arrays: frames, the original's outputs, and each quantized variant's reference integers."""
-    arrays: dict[str, NDArray[Any]] = {"frames": golden.frames, "at": golden.at, "outputs": golden.outputs}
-    for variant in made:
-        if variant.program is None:
-            continue
-        tick = counted(progress, f"running the reference of {variant.name}", len(golden.frames))
-        interpreter = Interpreter(variant.program)
-        last = next(op for op in variant.program.ops if op.output == variant.program.output)
-        stored = last.inputs[0]
-        kind = variant.program.types[stored]
-        rows = []
-        for frame in golden.frames:
-            interpreter.step(frame[None])
-            rows.append(interpreter.values[stored][0])
-            tick(1)
-        arrays[f"{variant.name}.integers"] = np.array(rows).astype(kind.dtype)
-        arrays[f"{variant.name}.scale"] = np.asarray(kind.scale * last.arrays.get("factor", 1.0), np.float64)
-        arrays[f"{variant.name}.offset"] = np.asarray(last.arrays.get("offset", 0.0), np.float64)
-        arrays[f"{variant.name}.zero_point"] = np.array(kind.zero_point, np.int64)
-    return arrays

@@ -26,7 +26,7 @@ def sigmoid(x: Array) -> Array:
 
 
 def erf(x: Array) -> Array:
-    """The error function, as exact as the input's type."""
+    """Return the error function, as exact as the input's type."""
     return np.asarray(_erf(x).astype(x.dtype) if x.size else x)
 
 
@@ -46,7 +46,7 @@ def taps(op: Op, x: Array, fill: float = 0) -> Array:
     if any(pads):
         x = np.pad(x, [(0, 0)] * 3 + list(zip(pads[:axes], pads[axes:], strict=True)), constant_values=fill)
     reach = tuple((k - 1) * d + 1 for k, d in zip(kernel, dilations, strict=True))
-    windows = sliding_window_view(x, reach, axis=tuple(range(3, 3 + axes)))  # type: ignore[call-overload]
+    windows = sliding_window_view(x, reach, axis=tuple(range(3, 3 + axes)))
     places = tuple(slice(None, None, stride) for stride in strides)
     inner = tuple(slice(None, None, dilation) for dilation in dilations)
     return np.asarray(windows[(slice(None),) * 3 + places + inner])
@@ -57,7 +57,7 @@ def correlate(op: Op, windows: Array, weight: Array) -> Array:
     groups, axes = op.attributes["group"], len(op.attributes["kernel"])
     streams, batch = windows.shape[:2]
     places = windows.shape[3 : 3 + axes]
-    # [streams, batch, groups, channels / groups, places, kernel] x [groups, outputs / groups, channels / groups, kernel]
+    # To [groups, rows, inputs] times [groups, inputs, outputs]: a row is one place of one stream.
     split = windows.reshape(streams * batch, groups, -1, math.prod(places), math.prod(op.attributes["kernel"]))
     rows = split.transpose(1, 0, 3, 2, 4).reshape(groups, streams * batch * math.prod(places), -1)
     product = rows @ weight.reshape(groups, len(weight) // groups, -1).transpose(0, 2, 1)
@@ -82,7 +82,7 @@ def gather(op: Op, data: Array, indices: Array) -> Array:
     """Entries of data along `axis`; the indices may differ from stream to stream."""
     axis = op.attributes["axis"]
     if len(indices) == 1:
-        return np.take(data, indices[0], axis=axis + 1)
+        return np.asarray(np.take(data, indices[0], axis=axis + 1))
     rows = np.broadcast_to(data, (len(indices), *data.shape[1:]))
     return np.stack([np.take(row, index, axis=axis) for row, index in zip(rows, indices, strict=True)])
 
@@ -97,7 +97,7 @@ def pad(op: Op, x: Array) -> Array:
     pads = op.attributes["pads"]
     half = len(pads) // 2
     pairs = [(0, 0), *zip(pads[:half], pads[half:], strict=True)]
-    return np.pad(x, pairs, constant_values=op.attributes["value"])
+    return np.asarray(np.pad(x, pairs, constant_values=op.attributes["value"]))
 
 
 def softmax(op: Op, x: Array) -> Array:
@@ -141,7 +141,7 @@ MOVING: Mapping[str, Callable[..., Array]] = {
     "Gather": gather,
     "Expand": expand,
     "Pad": pad,
-    "Where": lambda _, condition, a, b: np.where(condition, a, b),
+    "Where": lambda _, condition, a, b: np.asarray(np.where(condition, a, b)),
 }
 """What moves numbers about and changes none."""
 ARITHMETIC: Mapping[str, Callable[..., Array]] = {

@@ -20,11 +20,12 @@ Shape = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Type:
-    """How a tensor is stored: real = scale * (stored - zero_point)."""
+    """How a tensor is stored: real = scale * (stored - zero_point). rule: how its range was chosen, for the report."""
 
     dtype: Literal["int8", "int16"]
     scale: float
     zero_point: int = 0
+    rule: str = field(default="", compare=False)
 
     @property
     def limits(self) -> tuple[int, int]:

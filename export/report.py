@@ -9,12 +9,14 @@ from edgeseq import backends
 from edgeseq.bundle import Graph, Manifest
 from export.parity import Drift
 from export.program import Program
+from export.quantize.sensitivity import Part
+from export.variants import Variant
 
 BARS = "▁▂▃▄▅▆▇█"
 
 
 def markdown(
-    manifest: Manifest, drifts: Items[Drift], programs: dict[str, Program], notes: Items[str], pictures: Items[str] = ()
+    manifest: Manifest, drifts: Items[Drift], made: Items[Variant], notes: Items[str], pictures: Items[str] = ()
 ) -> str:
     """Return the report as Markdown. pictures: lines of it that draw the graph before and after."""
     lines = [
@@ -54,8 +56,9 @@ def markdown(
     lines += _drift(drifts, "free run" if len(manifest.graphs) == 1 else "target")
     if manifest.accuracy:
         lines += _accuracy(manifest)
-    for variant, program in programs.items():
-        lines += _precision(variant, program)
+    for variant in made:
+        if variant.program is not None:
+            lines += _sensitivity(variant.name, variant.parts) + _precision(variant.name, variant.program)
     return "\n".join(lines) + "\n"
 
 
@@ -132,20 +135,39 @@ def _accuracy(manifest: Manifest) -> list[str]:
     ]
 
 
+def _sensitivity(variant: str, parts: Items[Part]) -> list[str]:
+    """Say what each part of a quantized variant costs, and in which precision it was kept."""
+    rows = [
+        f"| `{part.node}` | {part.kind} | {part.macs:,} | {part.precision} | {part.error:.2%} | {part.kept} |"
+        for part in sorted(parts, key=lambda part: -part.error)
+    ]
+    return [
+        f"## How sensitive {variant} is",
+        "",
+        "Rms error of the outputs, as a share of their spread, where that part alone has the variant's precision.",
+        "",
+        "| node | op | MACs | precision | error alone | kept in |",
+        "|---|---|--:|---|--:|---|",
+        *rows,
+        "",
+    ]
+
+
 def _precision(variant: str, program: Program) -> list[str]:
     """Say how each tensor of a quantized variant is stored."""
     lines = [
         f"## How {variant} is stored",
         "",
-        "| tensor | op | size | type | scale | zero point |",
-        "|---|---|--:|---|--:|--:|",
+        "| tensor | op | size | type | scale | zero point | range |",
+        "|---|---|--:|---|--:|--:|---|",
     ]
     for op in program.ops:
         kind = program.types.get(op.output)
         if kind is not None:
-            size = program.sizes[op.output]
+            size = program.size(op.output)
             lines.append(
-                f"| `{op.output}` | {op.kind} | {size} | {kind.dtype} | {kind.scale:.4g} | {kind.zero_point} |"
+                f"| `{op.output}` | {op.kind} | {size} | {kind.dtype} | {kind.scale:.4g} | {kind.zero_point} | "
+                f"{kind.rule} |"
             )
     return [*lines, ""]
 

@@ -15,21 +15,25 @@ from export import macs, storage
 from export.errors import ExportError
 from export.graph import StreamGraph, sizes
 from export.lowering import lower
+from export.parity import QUANTIZED_BOUNDS
 from export.program import Program, ProgramState
 from export.progress import Progress, counted, silent
 from export.quantize.calibrate import Seen, calibrate
-from export.quantize.integers import VARIANTS, quantize
+from export.quantize.integers import VARIANTS
+from export.quantize.sensitivity import Part, measure, told
 from export.writers import onnx as writer
 
 KNOWN = ("float32", *VARIANTS)
 """Made where the model has a form for them; those of STORAGE are made when asked for by name."""
+FORGETFUL = 2000
+"""Frames of a sequence that are looked at where the step's memory is limited."""
 
 
 @dataclass(frozen=True)
 class Variant:
     """One variant, ready to be written. program: the integers decided; None where it computes in float32.
 
-    notes: what the user is to be told of it.
+    notes: what the user is to be told of it. parts: how sensitive each part of it is to its integers.
     """
 
     name: str
@@ -37,13 +41,18 @@ class Variant:
     file: ModelFile
     program: Program | None
     notes: Sequence[str] = ()
+    parts: Sequence[Part] = ()
 
 
 class Maker:
     """Makes variants of one step graph; calibration runs once, when the first quantized one is asked for."""
 
     def __init__(self, stream: StreamGraph, frames: Sequence[NDArray[np.float32]], progress: Progress = silent) -> None:
-        self._stream, self._frames, self._progress = stream, frames, progress
+        self._stream, self._progress = stream, progress
+        timing = stream.output_timing
+        # A step that remembers no more than so much cannot drift: what comes later is as what was before.
+        forgets = timing is not None and timing.first is not None
+        self._frames = [sequence[:FORGETFUL] for sequence in frames] if forgets else list(frames)
         self._program: Program | None = None
         self._seen: Mapping[str, Seen] = {}
 
@@ -60,9 +69,10 @@ class Maker:
             tick = counted(self._progress, "calibrating", max(map(len, self._frames)))
             self._seen = calibrate(lowered, self._frames, tick)
             _check_finite(lowered, self._seen)
-        program = quantize(lowered, self._seen, name)
+        tick = counted(self._progress, f"measuring what of {name} is sensitive", 0)
+        program, parts = measure(lowered, self._seen, name, self._frames, QUANTIZED_BOUNDS[name], tick)
         model = writer.quantized_step(program, self.outputs)
-        return Variant(name, model, self._file(name, model, program), program)
+        return Variant(name, model, self._file(name, model, program), program, told(name, program, parts), parts)
 
     def lowered(self) -> Program:
         """Return the step as a float Program. Raises NoIntegerForm naming the node that has none."""
@@ -90,11 +100,13 @@ class Maker:
 
 def _stored(program: Program, state: ProgramState) -> StateTensors:
     """Return how a state enters and leaves a quantized step."""
-    kind, names = program.types.get(state.input), {"input": f"{state.name}.in", "output": f"{state.name}.out"}
+    kind, entering, leaving = program.types.get(state.input), f"{state.name}.in", f"{state.name}.out"
     if kind is None:
-        return StateTensors(name=state.name, dtype=program.dtype(state.input), **names)
+        return StateTensors(name=state.name, input=entering, output=leaving, dtype=program.dtype(state.input))
     dtype, zero = writer.stored(kind)
-    return StateTensors(name=state.name, dtype=np.dtype(dtype).name, scale=kind.scale, zero_point=zero, **names)
+    return StateTensors(
+        name=state.name, input=entering, output=leaving, dtype=np.dtype(dtype).name, scale=kind.scale, zero_point=zero
+    )
 
 
 def describe(stream: StreamGraph, name: str = "step") -> Graph:

@@ -92,7 +92,7 @@ def export(  # noqa: PLR0917 - one call, from the exporter
                 "decoder": diagram.as_step(decoder),
             },
         )
-        text = report.markdown(manifest, drifts, {}, [*model.notes, *notes], pictures)
+        text = report.markdown(manifest, drifts, (), [*model.notes, *notes], pictures)
         writer.finish(folder, manifest, text)
         progress("verifying the bundle")
         writer.verified(folder)

@@ -21,9 +21,10 @@ def lower(stream: StreamGraph) -> Program:
         for node in stream.graph:
             rule = RULES.get(node.op_type) if node.domain in {"", "ai.onnx"} else None
             if rule is None:
-                raise node_error(str(node.name), node.op_type, "it has no integer form yet; export float32 alone.")  # noqa: TRY301
+                raise node_error(str(node.name), node.op_type, "it has no integer form yet; export float32 alone.")
             rule(builder, node)
     except ExportError as cause:
         raise NoIntegerForm(str(cause)) from cause
-    return builder.finished()
-
+    program = builder.finished()
+    products.fuse_relu(program)
+    return program

@@ -104,7 +104,7 @@ class Builder:
             Op("Constant", name, node=name, arrays={"value": content}), content.shape, content.dtype.name
         )
 
-    def emit(  # noqa: PLR0913, PLR0917 - an op has as many parts
+    def emit(
         self,
         kind: str,
         name: str,

@@ -174,7 +174,7 @@ def _initial(builder: Builder, node: ir.Node, place: int, direction: int, shape:
 def _leave(
     builder: Builder, node: ir.Node, sequences: list[list[str]], ends: list[list[str]], shape: tuple[int, int, int]
 ) -> None:
-    """Name the node's outputs: Y [steps, directions, batch, hidden], and each last state [directions, batch, hidden]."""
+    """Name the outputs: Y [steps, directions, batch, hidden], then each last state [directions, batch, hidden]."""
     steps, batch, hidden = shape
     rows = [builder.view(sequence[step], (1, 1, batch, hidden)) for step in range(steps) for sequence in sequences]
     wanted: list[tuple[list[str], tuple[int, ...]]] = [(rows, (steps, len(sequences), batch, hidden))]
@@ -184,7 +184,9 @@ def _leave(
     for place, (output, (parts, dims)) in enumerate(zip(node.outputs, wanted, strict=False)):
         if not output.uses() and output not in builder.stream.graph.outputs:
             continue
-        whole = parts[0] if len(parts) == 1 else builder.emit("Concat", str(output.name), *parts, attributes={"axis": 0})
+        whole = (
+            parts[0] if len(parts) == 1 else builder.emit("Concat", str(output.name), *parts, attributes={"axis": 0})
+        )
         builder.set(node, builder.view(whole, dims), place)
 
 

@@ -170,11 +170,10 @@ def _concat(builder: Builder, node: ir.Node) -> None:
         return
     roots = [builder.root(part) for part in parts]
     rows = [builder.shape(root) for root in roots]
-    flat = axis == len(shapes[0]) - 1 and all(
-        len(row) == 2 and row[-1:] == shape[-1:] for row, shape in zip(rows, shapes, strict=True)  # noqa: PLR2004
-    )
-    if flat and len({row[0] for row in rows}) == 1:
-        joined = builder.emit("Concat", str(node.name), *roots, attributes={"axis": 1})  # 2
+    if axis == len(shapes[0]) - 1 and all(
+        row[:-1] == rows[0][:-1] and row[-1:] == shape[-1:] for row, shape in zip(rows, shapes, strict=True)
+    ):
+        joined = builder.emit("Concat", str(node.name), *roots, attributes={"axis": len(rows[0]) - 1})  # 2
         builder.set(node, builder.view(joined, (*shapes[0][:-1], builder.shape(joined)[-1])))
         return
     builder.set(node, builder.emit("Concat", str(node.name), *parts, attributes={"axis": axis}))
@@ -200,7 +199,10 @@ def _pad(builder: Builder, node: ir.Node) -> None:
     along = range(len(shape)) if axes is None else [int(axis) % len(shape) for axis in axes]
     whole = np.zeros((2, len(shape)), np.int64)
     whole[:, list(along)] = pads.reshape(2, -1)
-    attributes = {"pads": tuple(whole.reshape(-1).tolist()), "value": 0.0 if value is None else float(value.reshape(-1)[0])}
+    attributes = {
+        "pads": tuple(whole.reshape(-1).tolist()),
+        "value": 0.0 if value is None else float(value.reshape(-1)[0]),
+    }
     source = builder.read(node, 0)
     builder.set(node, builder.emit("Pad", str(node.name), source, attributes=attributes) if whole.any() else source)
 
@@ -235,7 +237,7 @@ def _pool(builder: Builder, node: ir.Node) -> None:
     builder.set(node, builder.view(pooled, (*shape[:2], *(left[2 + 2 * axis] for axis in range(axes)))))  # 3
 
 
-def _windows(  # noqa: PLR0913, PLR0917 - a window has as many sides
+def _windows(  # noqa: PLR0917 - a window has as many sides
     builder: Builder, name: str, source: str, axis: int, kernel: int, stride: int, dilation: int, pads: tuple[int, int]
 ) -> str:
     """Put the windows along an axis beside each other on a new axis behind it.

@@ -24,7 +24,7 @@ PARAMETERS: dict[str, dict[str, float]] = {
     "LeakyRelu": {"alpha": 0.01},
     "HardSigmoid": {"alpha": 0.2, "beta": 0.5},
 }
-DTYPES = {
+DTYPES: dict[int, str] = {
     onnx.TensorProto.FLOAT: "float32",
     onnx.TensorProto.DOUBLE: "float64",
     onnx.TensorProto.INT64: "int64",

@@ -4,6 +4,7 @@
 2. A convolution whose kernel covers all that there is gives one place: it is Linear, too.
 3. Constants added to it, or multiplied with it, fold into its weight and bias, where nothing else reads it.
 4. A product of two values, or with a constant that is no such matrix, stays MatMul.
+5. A relu directly behind a product with constant weights is that product's lower limit.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import onnx_ir as ir
 from export.errors import node_error
 from export.graph import constant_of, integer, ints
 from export.lowering.builder import Builder, Rule
-from export.program import Array, Op
+from export.program import Array, Op, Program
 
 VIEWS = {"Reshape", "Squeeze", "Unsqueeze", "Flatten", "Identity", "Dropout", "Transpose"}
 FOLDING = {"Add", "Sub", "Mul", "Div"}
@@ -76,17 +77,19 @@ def _conv(builder: Builder, node: ir.Node) -> None:
     if "auto_pad" in node.attributes and node.attributes["auto_pad"].as_string() not in {"NOTSET", "VALID"}:
         raise node_error(name, "Conv", "auto_pad has no integer form; give the pads as numbers.")
     axes, kernel = len(shape) - 2, weight.shape[2:]
+    dilations = ints(node, "dilations", (1,) * axes)
+    pads = ints(node, "pads", (0,) * 2 * axes)
     attributes = {
         "kernel": kernel,
         "strides": ints(node, "strides", (1,) * axes),
-        "dilations": ints(node, "dilations", (1,) * axes),
-        "pads": ints(node, "pads", (0,) * 2 * axes),
+        "dilations": dilations,
+        "pads": pads,
         "group": integer(node, "group", 1),
     }
-    reach = tuple((k - 1) * d + 1 for k, d in zip(kernel, attributes["dilations"], strict=True))
+    reach = tuple((k - 1) * d + 1 for k, d in zip(kernel, dilations, strict=True))
     offset = np.zeros(len(weight), np.float32) if bias is None else bias.astype(np.float32)
-    if attributes["group"] == 1 and reach == shape[2:] and not any(attributes["pads"]):
-        taken = _every(builder, f"{name}.taps", source, attributes["dilations"])
+    if attributes["group"] == 1 and reach == shape[2:] and not any(pads):
+        taken = _every(builder, f"{name}.taps", source, dilations)
         flat = builder.view(taken, (shape[0], math.prod(weight.shape[1:])))
         product = linear(builder, name, flat, weight.reshape(len(weight), -1), offset)
         builder.set(node, builder.view(product, (shape[0], len(weight), *(1,) * axes)))
@@ -118,9 +121,7 @@ def folded(builder: Builder, node: ir.Node) -> bool:
     return True
 
 
-def folding(  # noqa: PLR0913 - two operands, and where they come from
-    builder: Builder, node: ir.Node, data: str, kind: str, constant: Array, *, place: int = 0
-) -> bool:
+def folding(builder: Builder, node: ir.Node, data: str, kind: str, constant: Array, *, place: int = 0) -> bool:
     """Fold a constant into the product that gives `data`, the input of that place; say whether that was possible."""
     root = builder.root(data)
     at = next((at for at, op in enumerate(builder.program.ops) if op.output == root), None)
@@ -164,8 +165,30 @@ def _with(op_type: str, op: Op, constant: Array, *, constant_first: bool) -> dic
     if op_type == "Mul":
         return {"weight": weight * column, "bias": bias * constant}
     if op_type == "Sub":
-        return {"weight": -weight, "bias": constant - bias} if constant_first else {"weight": weight, "bias": bias - constant}
+        return (
+            {"weight": -weight, "bias": constant - bias}
+            if constant_first
+            else {"weight": weight, "bias": bias - constant}
+        )
     return None if constant_first else {"weight": weight / column, "bias": bias / constant}
+
+
+def fuse_relu(program: Program) -> None:
+    """5: let a product with constant weights whose only reader is a relu take the relu in."""
+    readers = program.readers()
+    kept = {*program.outputs, *(state.output for state in program.states)}
+    gone: dict[str, Op] = {}
+    ops = []
+    for op in program.ops:
+        reading = [reader.kind for reader in readers.get(op.output, [])]
+        if op.kind in {"Linear", "Conv"} and reading == ["Relu"] and op.output not in kept:
+            gone[op.output] = op
+        elif op.kind == "Relu" and op.inputs[0] in gone:
+            product = gone[op.inputs[0]]
+            ops.append(replace(product, output=op.output, attributes={**product.attributes, "relu": 1}))
+        else:
+            ops.append(op)
+    program.ops = ops
 
 
 RULES: dict[str, Rule] = {"MatMul": _matmul, "Gemm": _gemm, "Conv": _conv}

@@ -22,7 +22,7 @@ class Ring:
     tensors: frozenset[str]
 
 
-def moved(program: Program, op: Op) -> list[str]:
+def moved(op: Op) -> list[str]:
     """Return the inputs whose numbers a moving op hands on: not its conditions, not its places."""
     if op.kind == "Where":
         return list(op.inputs[1:])
@@ -38,7 +38,7 @@ def rings(program: Program) -> list[Ring]:
             continue
         tensors = {state.input}
         for op in program.ops:
-            if op.kind in MOVING and tensors.intersection(moved(program, op)):
+            if op.kind in MOVING and tensors.intersection(moved(op)):
                 tensors.add(op.output)
         if state.output not in tensors or state.input in constants:
             continue
@@ -65,16 +65,16 @@ def _floating(op: Op, found: set[str]) -> bool:
     return op.kind in REAL or (op.kind in {*MOVING, *ARITHMETIC} and op.output in found)
 
 
-def behind(program: Program, name: str, readers: Mapping[str, list[Op]]) -> list[Op]:
+def behind(name: str, readers: Mapping[str, list[Op]]) -> list[Op]:
     """Return the ops that read a tensor as data, looking through what only moves it."""
     result = []
     for op in readers.get(name, []):
-        result += behind(program, op.output, readers) if op.kind in MOVING else [op]
+        result += behind(op.output, readers) if op.kind in MOVING else [op]
     return result
 
 
 def for_products(program: Program, names: frozenset[str]) -> bool:
     """Say whether products alone read the tensors, moved about or not."""
     readers = program.readers()
-    reading = [op for name in names for op in behind(program, name, readers)]
+    reading = [op for name in names for op in behind(name, readers)]
     return bool(reading) and all(op.kind in PRODUCTS for op in reading) and not names & set(program.outputs)

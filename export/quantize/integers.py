@@ -14,13 +14,12 @@ The scheme, for `operand` = int8 (variant int8) or int16 (variant w8a16):
    1.25 times the greatest value seen. A ring of past values is `operand` if products alone read it, else int16.
 6. A sum, difference or product with a gate that cannot saturate, given its operands' types, is stored so that it never
    does, if that costs at most two bits; else over HEADROOM times the range seen.
-7. A relu directly behind a product is that product's lower limit.
-8. A Linear op that gives the model's output computes it centred and in units of its own range, each output by itself;
+7. A Linear op that gives the model's output computes it centred and in units of its own range, each output by itself;
    the units come back in float. An output of 300 +- 2 would else be left with two or three steps.
-9. All other ops (softmax, norms, most activations) compute in float32 between integers, and so does an elementwise op
+8. All other ops (softmax, norms, most activations) compute in float32 between integers, and so does an elementwise op
    beside them: one that reads what exists in float32 alone, or that only they read.
-10. A table of constants that is looked up by places from data is int8, one scale a column.
-11. What is only moved keeps its integers. Whole numbers and conditions stay what they are.
+9. A table of constants that is looked up by places from data is int8, one scale a column.
+10. What is only moved keeps its integers. Whole numbers and conditions stay what they are.
 
 `precision` keeps single ops, by their output's name, or states, by theirs, at int16 or float32 instead.
 """
@@ -51,9 +50,7 @@ def quantize(
     program: Program, seen: Mapping[str, Seen], variant: str, precision: Mapping[str, Precision] | None = None
 ) -> Program:
     """Return the integer Program of a variant, "int8" or "w8a16"."""
-    kept = {*program.outputs, *(state.output for state in program.states)}
-    fused = replace(program, ops=weights.fuse_relu(program.ops, program.readers(), kept))
-    return _Quantizer(fused, seen, VARIANTS[variant], precision or {}).run()
+    return _Quantizer(program, seen, VARIANTS[variant], precision or {}).run()
 
 
 @dataclass
@@ -128,7 +125,7 @@ class _Quantizer:
         return found
 
     def _rounded(self, op: Op) -> weights.Rounded:
-        """1: return a product's rounded weights; those that several products share are rounded for the inputs of all."""
+        """1: return a product's rounded weights; those that several share are rounded for the inputs of all."""
         key = id(op.arrays["weight"])
         if op.output in self.centred or key not in self.rounded:
             sharing = [op] if op.output in self.centred else self.sharing[key]
@@ -167,7 +164,7 @@ class _Quantizer:
         return self.source.dtypes.get(name, "float32") == "float32"
 
     def _float(self, op: Op) -> None:
-        """9, 11: an op on real values, whole numbers or conditions."""
+        """8, 10: an op on real values, whole numbers or conditions."""
         parts = tuple(self._read(name, None) for name in op.inputs)
         self._emit(op.kind, op.output, None, parts, op, op.attributes, op.arrays)
 
@@ -191,10 +188,17 @@ class _Quantizer:
         unit = Type("int8", 1 / 127) if precision == "int8" else Type("int16", 1 / 32767)
         units = self.target.new_name(f"{op.output}.centred")
         self._write(Op(op.kind, units, parts, op.node, op.attributes, arrays), self.source.shapes[op.output], unit)
-        self._emit("Dequantize", op.output, None, (units,), op, arrays=dict(zip(("offset", "factor"), self._units(op), strict=True)))
+        self._emit(
+            "Dequantize",
+            op.output,
+            None,
+            (units,),
+            op,
+            arrays=dict(zip(("offset", "factor"), self._units(op), strict=True)),
+        )
 
     def _units(self, op: Op) -> tuple[Array, Array]:
-        """8: return the offset and the factor of an output, float32[outputs]."""
+        """7: return the offset and the factor of an output, float32[outputs]."""
         seen = self.seen[op.output]
         low, high = (ends.reshape(-1, ends.shape[-1]) for ends in (seen.lows, seen.highs))
         low, high = low.min(axis=0), high.max(axis=0)
@@ -203,7 +207,7 @@ class _Quantizer:
         return offset, np.maximum(half, 1e-6 * np.maximum(np.abs(offset), 1.0)).astype(np.float32)
 
     def _in_own_units(self, op: Op) -> Op:
-        """8: return an output's op as it gives (y - offset) / factor; any other op as it is."""
+        """7: return an output's op as it gives (y - offset) / factor; any other op as it is."""
         if op.output not in self.centred:
             return op
         offset, factor = self._units(op)
@@ -211,7 +215,7 @@ class _Quantizer:
         return replace(op, arrays=arrays)
 
     def _table(self, op: Op) -> None:
-        """10."""
+        """9."""
         table = self.constants[op.inputs[0]]
         precision = self.precision.get(op.output, "int8")
         if table.size < TABLE_LEAST or precision == "float32" or not np.isfinite(table).all():
@@ -228,8 +232,8 @@ class _Quantizer:
         self._emit("Dequantize", op.output, None, (name,), op, arrays={"factor": factor})
 
     def _move(self, op: Op, leaving: Mapping[str, Type | None]) -> None:
-        """11."""
-        data = flow.moved(self.source, op)
+        """10."""
+        data = flow.moved(op)
         common = self._common(op, data, leaving)
         parts = tuple(self._read(name, common if name in data else None) for name in op.inputs)
         attributes = dict(op.attributes)
@@ -251,13 +255,13 @@ class _Quantizer:
         wanted = leaving.get(op.output)
         if wanted is not None:
             return wanted
-        reading = flow.behind(self.source, op.output, self.readers)
+        reading = flow.behind(op.output, self.readers)
         if self.operand == "int8" and reading and all(reader.kind in PRODUCTS for reader in reading):
             return self.types.eight(op.output)
         return self.types.symmetric(op.output) if np.isfinite(self.seen[op.output].greatest) else None
 
     def _on_integers(self, op: Op) -> bool:
-        """9: say whether an elementwise op has integers to compute on."""
+        """8: say whether an elementwise op has integers to compute on."""
         if op.output in self.float_only or not np.isfinite(self.seen[op.output].greatest):
             return False
         return all(name in self.constants or self._integers(name) is not None for name in op.inputs)
@@ -277,7 +281,9 @@ class _Quantizer:
             return self._sixteen(name)
         planned = self.planned.get(name)
         kinds = [planned, *self.homes.get(name, {})]
-        return next((kind for kind in kinds if kind is not None and kind.dtype == "int8"), None) or self.types.eight(name)
+        return next((kind for kind in kinds if kind is not None and kind.dtype == "int8"), None) or self.types.eight(
+            name
+        )
 
     def _sixteen(self, name: str) -> Type:
         """3: the int16 type under which a tensor is read; 128 times finer where it was int8."""
@@ -314,7 +320,8 @@ class _Quantizer:
         content = self.constants[name]
         if kind is None:
             return content
-        return np.clip(np.rint(content / kind.scale) + kind.zero_point, *kind.limits).astype(STORED[kind.dtype])
+        stored = np.clip(np.rint(content / kind.scale) + kind.zero_point, *kind.limits)
+        return np.asarray(stored, STORED[kind.dtype])
 
     def _constant(self, name: str, content: Array, kind: Type | None) -> str:
         name = self.target.new_name(name)
@@ -329,7 +336,7 @@ class _Quantizer:
             self.target.dtypes[name] = self.source.dtypes[name]
         self.homes[name] = {kind: name}
 
-    def _emit(  # noqa: PLR0913, PLR0917 - an op has as many parts
+    def _emit(  # noqa: PLR0917 - an op has as many parts
         self, kind: str, output: str, stored: Type | None, inputs: tuple[str, ...], op: Op,
         attributes: Mapping[str, Any] | None = None, arrays: Mapping[str, Array] | None = None,
     ) -> None:  # fmt: skip
@@ -345,7 +352,7 @@ class _Quantizer:
 
 
 def _centred(program: Program) -> set[str]:
-    """8: return the outputs of Linear ops that leave as the model's, and that nothing else reads."""
+    """7: return the outputs of Linear ops that leave as the model's, and that nothing else reads."""
     written, readers = {op.output: op for op in program.ops}, program.readers()
     states = {state.output for state in program.states}
     found = set()

@@ -4,7 +4,7 @@ Every engine is held against this. Rules:
 - A scale ratio r is an integer multiplier m and a shift s, r = m / 2^s; a result is (value * m + 2^(s-1)) >> s:
   one rounding, halves towards plus infinity; then the zero point is added and the result saturates.
 - products accumulate weight * (x - zero point) + bias, or (a - zero point) * (b - zero point), exactly: int32 holds up
-  to 2^17 int8 products, int64 is used here throughout and gives the same integers.
+  to 2^17 int8 products, int64 any number; float64 is used here, which holds whole numbers up to 2^53 exactly.
 - add and sub bring both operands to one shift and round their sum once.
 - sigmoid and tanh are tables over all 65,536 inputs, each entry the correctly rounded value of the real function.
 - Real values leave as integer x scale, times a factor and plus an offset where there are such, in float32.
@@ -49,6 +49,11 @@ def rescale(value: Integers, m: Integers | int, shift: Integers | int) -> Intege
     return np.where(shift >= 1, (product + half) >> down, np.left_shift(product, np.maximum(-shift, 0)))
 
 
+def whole(value: NDArray[np.float64]) -> Integers:
+    """Return whole numbers that were summed up in float64 as integers."""
+    return value.astype(np.int64)
+
+
 def saturate(value: Integers, kind: Type, *, floor: int | None = None) -> Integers:
     """Return value limited to what the type stores (and to `floor` from below)."""
     low, high = kind.limits
@@ -86,7 +91,7 @@ class Interpreter:
             self.state[entry.name] = np.repeat(initial[None], self.streams, axis=0)
 
     def step(self, x: Array) -> NDArray[np.float32]:
-        """Take float32[streams, frames, features], or [streams, features] of one frame; give float32[streams, outputs]."""
+        """Take float32[streams, frames, features], frames left out where it is one; give float32[streams, outputs]."""
         x = x.reshape(self.streams, self.program.frames, -1)
         values: dict[str, Array] = {entry.name: entry.enter(x) for entry in self.program.inputs}
         for entry in self.program.states:
@@ -138,21 +143,27 @@ def _scaled(op: Op, program: Program) -> Callable[[Integers, tuple[int, ...]], I
 
 def _linear(op: Op, program: Program) -> Plan:
     entering, scaled = program.types[op.inputs[0]], _scaled(op, program)
-    weight, bias = op.arrays["weight"].astype(np.int64), op.arrays["bias"].astype(np.int64)
-    return lambda x: scaled((x - entering.zero_point) @ weight.T + bias, (-1,))
+    weight, bias = op.arrays["weight"].T.astype(np.float64), op.arrays["bias"].astype(np.int64)
+    return lambda x: scaled(whole((x - entering.zero_point).astype(np.float64) @ weight) + bias, (-1,))
 
 
 def _conv(op: Op, program: Program) -> Plan:
     entering, scaled = program.types[op.inputs[0]], _scaled(op, program)
-    weight, bias = op.arrays["weight"].astype(np.int64), op.arrays["bias"].astype(np.int64)
+    weight = op.arrays["weight"].astype(np.float64)
     axes = (-1, *(1,) * len(op.attributes["kernel"]))
-    return lambda x: scaled(correlate(op, taps(op, x - entering.zero_point), weight) + bias.reshape(axes), axes)
+    bias = op.arrays["bias"].astype(np.int64).reshape(axes)
+
+    def run(x: Integers) -> Integers:
+        windows = taps(op, x - entering.zero_point).astype(np.float64)
+        return scaled(whole(correlate(op, windows, weight)) + bias, axes)
+
+    return run
 
 
 def _matmul(op: Op, program: Program) -> Plan:
     a, b = (program.types[name].zero_point for name in op.inputs)
     scaled = _scaled(op, program)
-    return lambda x, y: scaled((x - a) @ (y - b), (1,))
+    return lambda x, y: scaled(whole((x - a).astype(np.float64) @ (y - b).astype(np.float64)), (1,))
 
 
 def _sum(op: Op, program: Program) -> Plan:

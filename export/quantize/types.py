@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -20,17 +20,16 @@ SPARE = 4.0
 
 @dataclass
 class Types:
-    """Chooses types from what calibration saw. rules: how the range of each 8-bit tensor was chosen."""
+    """Chooses types from what calibration saw."""
 
     seen: Mapping[str, Seen]
     readers: Mapping[str, list[Op]]
-    rules: dict[str, str] = field(default_factory=dict)
 
     def eight(self, name: str, seen: Seen | None = None) -> Type:
         """2: 8 bits with a zero point, over the range that gives the least squared error."""
-        low, high, self.rules[name] = (seen or self.seen[name]).best_range(256)
+        low, high, rule = (seen or self.seen[name]).best_range(256)
         scale = float(np.float32((high - low) / 255))
-        return Type("int8", scale, int(np.clip(round(-128 - low / scale), -128, 127)))
+        return Type("int8", scale, int(np.clip(round(-128 - low / scale), -128, 127)), rule)
 
     def symmetric(self, name: str, greatest: float | None = None) -> Type:
         """3: 16 bits over the full range seen, and a quarter more."""

@@ -5,8 +5,8 @@ Weights that several products share (the steps of a recurrent layer in a window)
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -78,18 +78,3 @@ def _inputs(op: Op, sample: Array) -> list[Matrix]:
 
 def _thinned(rows: Matrix) -> Matrix:
     return rows[:: -(-len(rows) // MAX_ROWS)] if len(rows) > MAX_ROWS else rows
-
-
-def fuse_relu(ops: Sequence[Op], readers: Mapping[str, list[Op]], kept: set[str]) -> list[Op]:
-    """7: let a product with constant weights whose only reader is a relu take the relu in."""
-    gone: dict[str, Op] = {}
-    fused = []
-    for op in ops:
-        if op.kind in {"Linear", "Conv"} and [r.kind for r in readers.get(op.output, [])] == ["Relu"] and op.output not in kept:
-            gone[op.output] = op
-        elif op.kind == "Relu" and op.inputs[0] in gone:
-            product = gone[op.inputs[0]]
-            fused.append(replace(product, output=op.output, attributes={**product.attributes, "relu": 1}))
-        else:
-            fused.append(op)
-    return fused

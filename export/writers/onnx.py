@@ -106,7 +106,9 @@ class _Writer:
 
     def _described(self, title: str, name: str) -> onnx.ValueInfoProto:
         kind = self.program.types.get(name)
-        element = helper.np_dtype_to_tensor_dtype(np.dtype(self.program.dtype(name))) if kind is None else ELEMENT[kind.dtype]
+        element = (
+            helper.np_dtype_to_tensor_dtype(np.dtype(self.program.dtype(name))) if kind is None else ELEMENT[kind.dtype]
+        )
         return helper.make_tensor_value_info(title, element, self.program.shapes[name])
 
     def node(self, op_type: str, inputs: list[str], output: str, **attributes: Any) -> str:
@@ -189,7 +191,9 @@ def _product(writer: _Writer, op: Op) -> None:
         total = writer.node("Gemm", [*given, *_weights(writer, op)], title, transB=1)
     elif op.kind == "Conv":
         settings = {key: op.attributes[key] for key in ("strides", "dilations", "pads", "group")}
-        total = writer.node("Conv", [*given, *_weights(writer, op)], title, kernel_shape=op.attributes["kernel"], **settings)
+        total = writer.node(
+            "Conv", [*given, *_weights(writer, op)], title, kernel_shape=op.attributes["kernel"], **settings
+        )
     else:
         total = writer.node("MatMul", given, title)
     # In int8 a relu needs no node: it is the output's lower limit, since its zero point is then the least integer.
