@@ -1,4 +1,4 @@
-"""The TFLite files of a bundle: one beside each variant's ONNX file, where the step has a Program that can be written."""
+"""The TFLite files of a bundle: one beside each variant's ONNX file, where the step's ops have TFLite forms."""
 
 from __future__ import annotations
 

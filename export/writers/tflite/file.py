@@ -146,7 +146,7 @@ class File:
             self._constants[name] = self._tensor(name, array.shape, dtype, quantization, place)
         return self._constants[name]
 
-    def _tensor(  # noqa: PLR0917 - a tensor has as many parts
+    def _tensor(
         self, name: str, shape: tuple[int, ...], dtype: str | Type, quantization: Any, buffer: int = 0
     ) -> int:
         known = Tensor(tuple(shape), dtype)
@@ -200,7 +200,7 @@ class _Buffer:
 class _Quantization:
     """Scales and zero points; equal lists stand in a file once, which for an entry a weight row are many bytes."""
 
-    def __init__(  # noqa: PLR0917 - a tensor's scales have as many parts
+    def __init__(
         self, schema: Any, lists: dict[tuple[str, bytes], int], scales: Scales, zero_point: int, axis: int = 0
     ) -> None:
         self._schema, self._lists, self._axis = schema, lists, axis

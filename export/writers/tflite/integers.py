@@ -1,4 +1,6 @@
-"""Ops on integers that stand for real values, and the ways in and out. Both runtimes are within one step of the reference:
+"""Ops on integers that stand for real values, and the ways in and out.
+
+Measured on ai-edge-litert 2.3 and tflite-runtime 2.14, both within one step of the reference:
 
 1. ADD and SUB of 16 bits carry pot_scale_int16 = false: the kernel for any scale, which rounds one sum.
 2. LOGISTIC and TANH of 16 bits run in float32 between DEQUANTIZE and QUANTIZE: the integer kernels interpolate, and are

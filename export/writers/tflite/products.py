@@ -1,4 +1,4 @@
-"""Products. Measured on ai-edge-litert 2.1 and tflite-runtime 2.14, both within one step of the reference:
+"""Products. Measured on ai-edge-litert 2.3 and tflite-runtime 2.14, both within one step of the reference:
 
 1. A float linear is FULLY_CONNECTED. A quantized one is a 1×1 CONV_2D: per-channel FULLY_CONNECTED is wrong or refused
    in tflite-runtime. Beside 16-bit activations its bias has 64 bits.

@@ -15,10 +15,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 
-import numpy as np
-
 from export.program import Op
-from export.writers.tflite.moving import groups, grouped
+from export.writers.tflite.moving import grouped, groups
 from export.writers.tflite.writer import Form, Writer
 
 OPTIONS = {
@@ -27,14 +25,14 @@ OPTIONS = {
 }  # fmt: skip
 COMPARED = {"LESS", "LESS_EQUAL", "GREATER", "GREATER_EQUAL", "EQUAL"}
 PLAIN: Mapping[str, str] = {
-    "Add": "ADD", "Sub": "SUB", "Mul": "MUL", "Div": "DIV", "Mod": "FLOOR_MOD", "Pow": "POW", "Min": "MINIMUM",
-    "Max": "MAXIMUM", "Neg": "NEG", "Abs": "ABS", "Sign": "SIGN", "Floor": "FLOOR", "Ceil": "CEIL", "Exp": "EXP",
+    "Add": "ADD", "Sub": "SUB", "Mul": "MUL", "Div": "DIV", "Pow": "POW", "Min": "MINIMUM",
+    "Max": "MAXIMUM", "Neg": "NEG", "Floor": "FLOOR", "Ceil": "CEIL", "Exp": "EXP",
     "Log": "LOG", "Sqrt": "SQRT", "Sin": "SIN", "Cos": "COS", "Sigmoid": "LOGISTIC", "Tanh": "TANH", "Relu": "RELU",
     "HardSwish": "HARD_SWISH", "Less": "LESS", "LessOrEqual": "LESS_EQUAL", "Greater": "GREATER",
     "GreaterOrEqual": "GREATER_EQUAL", "Equal": "EQUAL", "And": "LOGICAL_AND", "Or": "LOGICAL_OR", "Not": "LOGICAL_NOT",
 }  # fmt: skip
 """Ops that are one op of TFLite's."""
-WHOLE = {"Add", "Sub", "Mul", "Mod", "Min", "Max", "Neg", "Less", "LessOrEqual", "Greater", "GreaterOrEqual", "Equal"}
+WHOLE = {"Add", "Sub", "Mul", "Min", "Max", "Neg", "Less", "LessOrEqual", "Greater", "GreaterOrEqual", "Equal"}
 CONDITIONS = {"And", "Or", "Not", "Equal"}
 DIGIT, DIGITS = 4096, 3
 """4: the base of a quotient's digits, and how many there are below the first."""
@@ -48,12 +46,16 @@ class Sums:
     def __init__(self, writer: Writer) -> None:
         self._writer = writer
 
-    def __call__(self, name: str, *parts: int | float) -> int:
+    def __call__(self, name: str, *parts: float) -> int:
         """Write one op; a tensor is an int, a number a float."""
         first = next(part for part in parts if isinstance(part, int))
-        dtype = self._writer.file.tensors[first].stored
+        dtype = self.dtype(first)
         given = [part if isinstance(part, int) else self._scalar(part, dtype) for part in parts]
         return self._writer.each(name, given, OPTIONS.get(name, ""), kind="bool" if name in COMPARED else None)
+
+    def dtype(self, x: int) -> str:
+        """Return the type of what a tensor holds."""
+        return self._writer.file.tensors[x].stored
 
     def _scalar(self, value: float, dtype: str) -> int:
         return self._writer.scalar(float(value) if dtype == "float32" else int(value), dtype)
@@ -141,8 +143,7 @@ def _divide(writer: Writer, op: Op) -> int:
         there = do("ADD", do("MUL", rest, float(DIGIT)), do.cast(digit, "int32"))
         part, rest = _step(do, there, abs(by))
         quotient = do("ADD", do("MUL", quotient, float(DIGIT)), part)
-    sign = do("MAXIMUM", do("MINIMUM", x, 1.0), -1.0)
-    return do("MUL", quotient, do("MUL", sign, math.copysign(1.0, by)))  # 4
+    return do("MUL", quotient, do("MUL", _sign(do, x), math.copysign(1.0, by)))  # 4
 
 
 def _exactly(do: Sums, x: int) -> int:
@@ -159,19 +160,19 @@ def _step(do: Sums, x: int, by: int) -> tuple[int, int]:
     return do.cast(part, "int64"), do("SUB", x, do("MUL", part, float(by)))
 
 
-def _absolute(writer: Writer, op: Op) -> int:
-    if writer.program.dtype(op.inputs[0]) == "float32":
-        return _plain(writer, op)
-    (x,) = writer.operands(op)
-    do = Sums(writer)
-    return do("MAXIMUM", x, do("NEG", x))  # 4
+def _absolute(do: Sums, x: int) -> int:
+    return do("ABS", x) if do.dtype(x) == "float32" else do("MAXIMUM", x, do("NEG", x))  # 4
 
 
-def _sign(writer: Writer, op: Op) -> int:
-    if writer.program.dtype(op.inputs[0]) == "float32":
-        return _plain(writer, op)
-    do = Sums(writer)
-    return do("MAXIMUM", do("MINIMUM", writer.operands(op)[0], 1.0), -1.0)  # 4
+def _sign(do: Sums, x: int) -> int:
+    return do("SIGN", x) if do.dtype(x) == "float32" else do("MAXIMUM", do("MINIMUM", x, 1.0), -1.0)  # 4
+
+
+def _mod(writer: Writer, op: Op) -> int:
+    (a, b), do = writer.operands(op), Sums(writer)
+    if not op.attributes["fmod"]:
+        return do("FLOOR_MOD", a, b)
+    return do("MUL", _sign(do, a), do("FLOOR_MOD", _absolute(do, a), _absolute(do, b)))
 
 
 def _gelu(writer: Writer, op: Op) -> int:
@@ -246,8 +247,9 @@ FORMS: Mapping[str, Form] = {
     **dict.fromkeys(PLAIN, _plain),
     **{kind: _formula(formula) for kind, formula in FORMULAS.items()},
     "Div": _divide,
-    "Abs": _absolute,
-    "Sign": _sign,
+    "Abs": lambda writer, op: _absolute(Sums(writer), *writer.operands(op)),
+    "Sign": lambda writer, op: _sign(Sums(writer), *writer.operands(op)),
+    "Mod": _mod,
     "Gelu": _gelu,
     "LeakyRelu": _leaky,
     "Cast": _cast,

@@ -139,7 +139,7 @@ class Writer:
         self._turned[turned] = index, perm
         return turned
 
-    def emit(  # noqa: PLR0913 - a tensor and an op have as many parts
+    def emit(
         self, name: str, inputs: list[int], options: str = "", *, shape: Shape | None = None,
         kind: Kind | None = None, **given: Any,
     ) -> int:  # fmt: skip
@@ -152,7 +152,7 @@ class Writer:
         )
         return self.file.op(name, inputs, target, options, **given)
 
-    def each(  # noqa: PLR0913 - see emit
+    def each(
         self, name: str, inputs: Sequence[int], options: str = "", *, kind: Kind | None = None, **given: Any
     ) -> int:
         """Write an elementwise op, its inputs being broadcast; what was turned alike, before it was turned (3)."""
