@@ -20,7 +20,7 @@ from export.program import Program, ProgramState
 from export.progress import Progress, counted, silent
 from export.quantize.calibrate import Seen, calibrate
 from export.quantize.integers import VARIANTS
-from export.quantize.sensitivity import Part, measure, told
+from export.quantize.sensitivity import Outputs, Part, measure, told
 from export.writers import onnx as writer
 
 KNOWN = ("float32", *VARIANTS)
@@ -53,6 +53,7 @@ class Maker:
         # A step that remembers no more than so much cannot drift: what comes later is as what was before.
         forgets = timing is not None and timing.first is not None
         self._frames = [sequence[:FORGETFUL] for sequence in frames] if forgets else list(frames)
+        self._outputs = Outputs(0 if timing is None else timing.delay, not forgets)
         self._program: Program | None = None
         self._seen: Mapping[str, Seen] = {}
 
@@ -70,7 +71,7 @@ class Maker:
             self._seen = calibrate(lowered, self._frames, tick)
             _check_finite(lowered, self._seen)
         tick = counted(self._progress, f"measuring what of {name} is sensitive", 0)
-        program, parts = measure(lowered, self._seen, name, self._frames, QUANTIZED_BOUNDS[name], tick)
+        program, parts = measure(lowered, self._seen, name, self._frames, QUANTIZED_BOUNDS[name], self._outputs, tick)
         model = writer.quantized_step(program, self.outputs)
         return Variant(name, model, self._file(name, model, program), program, told(name, program, parts), parts)
 
