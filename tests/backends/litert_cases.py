@@ -1,4 +1,4 @@
-"""What the litert backend is tested on: a bundle a family of cells, and every op of them in a file of its own.
+"""What the litert backend is tested on: a bundle a family of models, and every op of them in a file of its own.
 
 `python litert_cases.py FOLDER`, with tests/export on PYTHONPATH, writes them, so that an environment without the
 exporter can run the same tests.
@@ -7,28 +7,31 @@ exporter can run the same tests.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import family_models
 import models
 import numpy as np
 import onnx
+import op_cases
 import torch
-from families import FAMILIES, VARIANTS
+from families import FAMILIES
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 import export
 from export import tflite
 from export.program import Op, Program, ProgramState
-from export.quantize.reference import Interpreter
-from export.variants import Maker
+from export.quantize.reference import Interpreter, plan
+from export.variants import Maker, Variant
 from export.writers import tflite as writer
 
 FRAMES = 12
 """Frames of a free run whose integers each op is fed, besides as many rows of integers from the whole range."""
+Arrays = dict[str, np.ndarray]
 
 
 class Cell(nn.Module):
@@ -43,7 +46,7 @@ class Cell(nn.Module):
 
 
 class Mixed(nn.Module):
-    """Every elementwise op that can be lowered, a join and a part."""
+    """Every elementwise op that integers have, a join and a part."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -87,8 +90,8 @@ def source(family: str, folder: Path) -> tuple[Any, dict[str, Any]]:
     if family == "gru_before":
         file = folder / "gru_before.onnx"
         onnx.save(gru_before(), file)
-        return str(file), {"time_axis": 0}
-    made = {
+        return str(file), {"time_axis": 0, "calibration": models.walks()}
+    recurrent = {
         "rnn": lambda: Cell(nn.RNN(models.FEATURES, 12, batch_first=True)),
         "rnn_relu": lambda: Cell(nn.RNN(models.FEATURES, 12, nonlinearity="relu", batch_first=True)),
         "gru": lambda: Cell(nn.GRU(models.FEATURES, 12, batch_first=True)),
@@ -96,91 +99,99 @@ def source(family: str, folder: Path) -> tuple[Any, dict[str, Any]]:
         "residual": lambda: models.Recurrent("gru", 2, 12, norm=False, residual=True, last=False),
         "mixed": Mixed,
     }
-    return (made[family]().eval(), models.example()), {}
+    if family in recurrent:
+        return (recurrent[family]().eval(), models.example()), {"calibration": models.walks()}
+    module, example, options = family_models.made(family)
+    return (module, example), options
 
 
-def exported(family: str, folder: Path) -> Maker:
-    """Export a family and give the Maker of its variants."""
+def exported(family: str, folder: Path) -> list[Program]:
+    """Export a family and give the Programs of its quantized variants."""
     given, options = source(family, folder)
-    write_files, makers = tflite.write, []
+    write_files, programs = tflite.write, []
 
-    def kept(maker: Maker, *more: Any) -> Any:
-        makers.append(maker)
-        return write_files(maker, *more)
+    def kept(maker: Maker, made: Iterable[Variant], *more: Any) -> Any:
+        programs.extend(variant.program for variant in made if variant.program is not None)
+        return write_files(maker, made, *more)
 
     with mock.patch.object(tflite, "write", kept):
-        export.export(given, folder / family, calibration=models.walks(), **options)
-    return makers[0]
+        export.export(given, folder / family, **options)
+    return programs
 
 
 def write(folder: Path) -> Path:
-    """Write `<family>/`, the bundle, and `<family>.ops/`: one .tflite and one .npz an op and variant."""
+    """Write `<family>/`, the bundle, and `<family>.ops/`: one .tflite and one .npz an op and variant.
+
+    `every.ops` has the ops that families do not come by.
+    """
     for family in FAMILIES:
-        maker = exported(family, folder)
-        (folder / f"{family}.ops").mkdir()
-        for name, content, arrays in ops(maker):
-            (folder / f"{family}.ops" / f"{name}.tflite").write_bytes(content)
-            np.savez(folder / f"{family}.ops" / f"{name}.npz", **arrays)
+        _written(folder / f"{family}.ops", ops(exported(family, folder)))
+    _written(folder / "every.ops", op_cases.cases())
     return folder
 
 
-def ops(maker: Maker) -> Iterator[tuple[str, bytes, dict[str, np.ndarray]]]:
-    """Give every op of the quantized variants: its name, a file that holds it alone, what it is fed and must give."""
+def _written(folder: Path, found: Iterable[tuple[str, bytes, Arrays]]) -> None:
+    folder.mkdir()
+    for name, content, arrays in found:
+        (folder / f"{name}.tflite").write_bytes(content)
+        np.savez(folder / f"{name}.npz", **arrays)  # type: ignore[arg-type]
+
+
+def ops(programs: Iterable[Program]) -> Iterator[tuple[str, bytes, Arrays]]:
+    """Give every op of quantized Programs: its name, a file that holds it alone, what it is fed and must give."""
     rng = np.random.default_rng(0)
-    for variant in VARIANTS[1:]:
-        program = maker.make(variant).program
-        assert program is not None
-        interpreter = Interpreter(program)
-        rows: list[dict[str, np.ndarray]] = []
-        for frame in models.walks(1)[0][:FRAMES]:
-            interpreter.step(frame[None])
+    for program in programs:
+        variant = "int8" if any(kind.dtype == "int8" for kind in program.types.values()) else "w8a16"
+        interpreter, fixed = Interpreter(program), program.constants()
+        rows: list[Arrays] = []
+        for _ in range(FRAMES):
+            interpreter.step(frame(rng, program))
             rows.append(interpreter.values)
-        for place, (op, plan) in enumerate(zip(program.ops, interpreter._plans, strict=True)):
-            if op.kind == "constant":
+        for place, op in enumerate(program.ops):
+            if op.kind == "Constant" or not op.inputs:
                 continue
-            seen = [np.concatenate([row[name] for row in rows]) for name in op.inputs if name not in constants(program)]
-            wild = [anything(rng, program, name, FRAMES) for name in op.inputs if name not in constants(program)]
-            fed = [np.concatenate(pair) for pair in zip(seen, wild, strict=True)]
-            fixed = {o.output: o.arrays["value"] for o in program.ops if o.kind == "constant"}
-            everything = iter(fed)
-            expected = plan(
-                *(fixed[name].astype(np.int64) if name in fixed else next(everything) for name in op.inputs)
-            )
-            small = alone(program, op)
-            shapes = {small.input: (1, small.sizes[small.input]), "y": (1, small.sizes[small.output])}
-            shapes |= {state.name: (1, small.sizes[state.output]) for state in small.states}
-            arrays = {f"in{index}": array for index, array in enumerate(fed)} | {"expected": expected}
-            yield f"{variant}.{place}.{op.kind}", writer.write(small, shapes, "y"), arrays
+            given = []
+            for name in op.inputs:
+                if name in fixed:
+                    given.append(fixed[name][None])
+                    continue
+                seen = np.concatenate([row[name] for row in rows])
+                places = op.kind == "Gather" and name == op.inputs[1]
+                wild = rng.permutation(seen) if places else anything(rng, program, name, FRAMES)
+                given.append(np.concatenate([seen, wild]))
+            expected = plan(op, program)(*given)
+            fed = {f"in{index}": array for index, array in enumerate(given) if op.inputs[index] not in fixed}
+            yield f"{variant}.{place}.{op.kind}", writer.write(alone(program, op), ["y"]), fed | {"expected": expected}
 
 
-def constants(program: Program) -> set[str]:
-    return {op.output for op in program.ops if op.kind == "constant"}
+def frame(rng: np.random.Generator, program: Program) -> np.ndarray:
+    """Give a step's frames, [1, frames, features]: measured values, or one of the first tokens."""
+    parts = []
+    for entry in program.inputs:
+        shape = (1, program.frames, entry.columns.stop - entry.columns.start)
+        parts.append(rng.normal(size=shape) if entry.dtype == "float32" else rng.integers(0, 4, shape))
+    return np.concatenate(parts, axis=2).astype(np.float32)
 
 
 def anything(rng: np.random.Generator, program: Program, name: str, count: int) -> np.ndarray:
-    size, kind = program.sizes[name], program.types.get(name)
-    if kind is None:
-        return (100 * rng.normal(size=(count, size))).astype(np.float32)
-    low, high = kind.limits
-    return rng.integers(low, high + 1, (count, size))
+    shape, kind, dtype = program.shapes[name], program.types.get(name), program.dtype(name)
+    if kind is not None:
+        low, high = kind.limits
+        return rng.integers(low, high + 1, (count, *shape))
+    if dtype == "float32":
+        return (4 * rng.normal(size=(count, *shape))).astype(np.float32)
+    return rng.integers(0, 2, (count, *shape)).astype(bool) if dtype == "bool" else rng.integers(0, 2**40, (count, *shape))
 
 
 def alone(program: Program, op: Op) -> Program:
-    """Give a Program of one op: its integer inputs enter as states in0, in1, …; what it gives leaves as `result`."""
-    fed = [name for name in op.inputs if name not in constants(program)]
-    real = op.inputs and op.inputs[0] not in program.types
-    entering = op.inputs[0] if real else "frame"
-    sizes = {**program.sizes, "frame": 1, "before": program.sizes[op.output]}
-    small = Program(entering, entering, [], sizes, types=dict(program.types))
-    nothing = np.zeros(0, np.float32)
-    if not real:
-        small.states = [ProgramState(f"in{index}", name, name, nothing) for index, name in enumerate(fed)]
-    small.ops = [o for o in program.ops if o.output in op.inputs and o.kind == "constant"] + [op]
-    if op.output in program.types:
-        small.types["before"] = program.types[op.output]
-        small.states.append(ProgramState("result", "before", op.output, nothing))
-    else:
-        small.output = op.output
+    """Give a Program of one op: what it is fed enters as states in0, in1, …; what it gives is the output."""
+    fixed = program.constants()
+    small = Program([], 1, [op.output], shapes=program.shapes, dtypes=program.dtypes, types=program.types)
+    small.states = [
+        ProgramState(f"in{index}", name, name, np.zeros(program.shapes[name], np.float32))
+        for index, name in enumerate(op.inputs) if name not in fixed and name not in op.inputs[:index]
+    ]  # fmt: skip
+    small.ops = [o for o in program.ops if o.output in op.inputs and o.kind == "Constant"] + [op]
     return small
 
 

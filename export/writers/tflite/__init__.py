@@ -1,0 +1,35 @@
+"""Writes a Program as a TFLite file with one signature, `step`, that ai-edge-litert and tflite-runtime 2.14 both run.
+
+Stock ops alone. Integer ops are within one step of the reference's integers, float ops within the rounding of float32.
+Each of products.py, moving.py, integers.py and real.py says which forms that takes; file.py packs the flatbuffer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from export.program import Program
+from export.writers.tflite import integers, moving, products, real
+from export.writers.tflite.file import schema
+from export.writers.tflite.writer import Writer
+
+__all__ = ["schema", "weight_bytes", "write"]
+FORMS = {**real.FORMS, **moving.FORMS, **products.FORMS, **integers.FORMS}
+
+
+def write(program: Program, outputs: Sequence[str]) -> bytes:
+    """Return a Program, float or quantized, as a TFLite file.
+
+    outputs: the names of its outputs in the graph. States enter as `<state>.in` and leave as `<state>.out`, in their
+    stored integers. Raises ExportError naming the node that has no TFLite form, and without ai-edge-litert.
+    """
+    return Writer(program, FORMS).write(outputs)
+
+
+def weight_bytes(program: Program) -> int:
+    """Return the bytes of the numbers that a Program's file holds: weights, biases, their scales, constants.
+
+    What several ops share stands there once.
+    """
+    arrays = {(key, id(array)): array for op in program.ops for key, array in op.arrays.items() if array.size > 1}
+    return sum(array.size * (4 if key == "scale" else array.itemsize) for (key, _), array in arrays.items())

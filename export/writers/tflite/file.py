@@ -1,0 +1,221 @@
+"""A TFLite flatbuffer out of schema objects: tensors, ops with their versions, constants, one signature.
+
+No TensorFlow: ai-edge-litert brings the schema. Equal content gives equal bytes, and stands in a file once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from export.errors import ExportError
+from export.program import Type
+from export.writers.tflite.versions import version
+
+MISSING = "TFLite files need ai-edge-litert, which is not installed: pip install 'edgeseq[tflite]'."
+IDENTIFIER = b"TFL3"
+SCHEMA = 3
+ALIGNMENT = 16
+"""Of constants in the file, which runtimes read in place."""
+RUNTIME_KEY, RUNTIME_BYTES = "min_runtime_version", 16
+FIRST_RUNTIME = "1.5.0"
+LAST_OLD_CODE = 127
+"""The greatest op code that fits the field of the schema's first version, which old runtimes read."""
+Scales = NDArray[Any] | Sequence[float]
+
+
+def schema() -> Any:
+    """Import the format's schema. Raises ExportError naming the extra that brings it."""
+    try:
+        from ai_edge_litert import schema_py_generated  # noqa: PLC0415 - only an export with TFLite files needs it
+    except ImportError as cause:
+        raise ExportError(MISSING) from cause
+    return schema_py_generated
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """What is known of a tensor. dtype: its NumPy name, or how its integers stand for real values."""
+
+    shape: tuple[int, ...]
+    dtype: str | Type
+
+    @property
+    def stored(self) -> str:
+        """The NumPy name of what it holds."""
+        return self.dtype if isinstance(self.dtype, str) else self.dtype.dtype
+
+
+class File:
+    """A file with one graph. Tensors are known by their index; `tensors` tells of each."""
+
+    def __init__(self) -> None:
+        self.schema = schema()
+        self.tensors: list[Tensor] = []
+        self._graph = self.schema.SubGraphT()
+        self._graph.tensors = []
+        self._operators: list[tuple[Any, tuple[str, int], str]] = []
+        # Buffer 0 is empty, by the format's rule: it is that of all tensors without constant content.
+        self._buffers: dict[bytes, int] = {b"": 0}
+        self._constants: dict[str, int] = {}
+        self._lists: dict[tuple[str, bytes], int] = {}
+
+    def tensor(self, name: str, shape: tuple[int, ...], dtype: str | Type) -> int:
+        """Write a tensor that ops compute."""
+        if isinstance(dtype, str):
+            return self._tensor(name, shape, dtype, None)
+        return self._tensor(
+            name, shape, dtype, _Quantization(self.schema, self._lists, [dtype.scale], dtype.zero_point)
+        )
+
+    def constant(self, name: str, array: NDArray[Any], kind: Type | None = None) -> int:
+        """Write a constant once."""
+        if kind is None:
+            return self._constant(name, array, array.dtype.name, None)
+        return self._constant(name, array, kind, _Quantization(self.schema, self._lists, [kind.scale], kind.zero_point))
+
+    def weight(self, name: str, array: NDArray[Any], scales: Scales, axis: int = 0) -> int:
+        """Write constant integers with one scale an entry of an axis, once."""
+        quantization = _Quantization(self.schema, self._lists, scales, 0, axis)
+        return self._constant(name, array, array.dtype.name, quantization)
+
+    def rename(self, index: int, name: str) -> None:
+        """Call a tensor otherwise."""
+        self._graph.tensors[index].name = name
+
+    def op(self, name: str, inputs: list[int], output: int, options: str = "", **given: Any) -> int:
+        """Write an op, with its version for what it reads, and its options; return its output."""
+        read = [self.tensors[index] for index in inputs]
+        dtype = self.tensors[output].stored if name == "QUANTIZE" else read[0].stored
+        number, runtime = version(name, dtype, [tensor.shape for tensor in read])
+        operator = self.schema.OperatorT()
+        operator.inputs, operator.outputs = inputs, [output]
+        if options:
+            operator.builtinOptionsType = getattr(self.schema.BuiltinOptions, options)
+            operator.builtinOptions = getattr(self.schema, f"{options}T")()
+            for key, value in given.items():
+                setattr(operator.builtinOptions, key, value)
+        self._operators.append((operator, (name, number), runtime))
+        return output
+
+    def packed(self, signature: str, inputs: Mapping[str, int], outputs: Mapping[str, int]) -> bytes:
+        """Return the file, its inputs and outputs named by a signature, without the ops that nothing reads."""
+        import flatbuffers  # noqa: PLC0415 - comes with ai-edge-litert
+
+        codes, runtime = self._finished(set(outputs.values()))
+        metadata = self._made("Metadata", name=RUNTIME_KEY, buffer=len(self._buffers))
+        buffers = [*self._buffers, runtime.encode().ljust(RUNTIME_BYTES, b"\0")]
+        self._graph.name, self._graph.inputs, self._graph.outputs = signature, [*inputs.values()], [*outputs.values()]
+        entering, leaving = (
+            [self._made("TensorMap", name=name, tensorIndex=index) for name, index in part.items()]
+            for part in (inputs, outputs)
+        )
+        model = self._made(
+            "Model", version=SCHEMA, description="edgeseq", subgraphs=[self._graph], metadata=[metadata],
+            buffers=[_Buffer(self.schema, content) for content in buffers],
+            operatorCodes=[self._code(*entry) for entry in codes],
+            signatureDefs=[self._made("SignatureDef", signatureKey=signature, inputs=entering, outputs=leaving)],
+        )  # fmt: skip
+        builder = flatbuffers.Builder(sum(map(len, buffers)) + 1024)
+        self._lists.clear()
+        builder.Finish(model.Pack(builder), IDENTIFIER)
+        return bytes(builder.Output())
+
+    def _finished(self, needed: set[int]) -> tuple[list[tuple[str, int]], str]:
+        """Drop what nothing reads; return the ops' codes with their versions, and the first runtime that has them."""
+        kept = []
+        for entry in reversed(self._operators):
+            if entry[0].outputs[0] in needed:
+                needed.update(entry[0].inputs)
+                kept.append(entry)
+        codes: dict[tuple[str, int], int] = {}
+        runtimes = [FIRST_RUNTIME]
+        for operator, code, runtime in reversed(kept):
+            operator.opcodeIndex = codes.setdefault(code, len(codes))
+            runtimes.append(runtime)
+        self._graph.operators = [operator for operator, _, _ in reversed(kept)]
+        return list(codes), max(runtimes, key=lambda runtime: [int(part) for part in runtime.split(".")])
+
+    def _constant(self, name: str, array: NDArray[Any], dtype: str | Type, quantization: Any) -> int:
+        if name not in self._constants:
+            place = self._buffers.setdefault(np.ascontiguousarray(array).tobytes(), len(self._buffers))
+            self._constants[name] = self._tensor(name, array.shape, dtype, quantization, place)
+        return self._constants[name]
+
+    def _tensor(
+        self, name: str, shape: tuple[int, ...], dtype: str | Type, quantization: Any, buffer: int = 0
+    ) -> int:
+        known = Tensor(tuple(shape), dtype)
+        kind = getattr(self.schema.TensorType, known.stored.upper())
+        self._graph.tensors.append(
+            self._made(
+                "Tensor",
+                name=name,
+                shape=np.array(shape, np.int32),
+                type=kind,
+                buffer=buffer,
+                quantization=quantization,
+            )
+        )
+        self.tensors.append(known)
+        return len(self.tensors) - 1
+
+    def _code(self, name: str, number: int) -> Any:
+        code = getattr(self.schema.BuiltinOperator, name)
+        return self._made(
+            "OperatorCode", builtinCode=code, deprecatedBuiltinCode=min(code, LAST_OLD_CODE), version=number
+        )
+
+    def _made(self, kind: str, **given: Any) -> Any:
+        made = getattr(self.schema, f"{kind}T")()
+        for key, value in given.items():
+            setattr(made, key, value)
+        return made
+
+
+class _Buffer:
+    """A constant's bytes, packed on a multiple of 16 as the schema demands; its own packer does not."""
+
+    def __init__(self, schema: Any, content: bytes) -> None:
+        self._schema, self._content = schema, content
+
+    def Pack(self, builder: Any) -> Any:  # noqa: N802 - the library's name
+        size = len(self._content)
+        data = 0
+        if size:
+            builder.StartVector(1, size, ALIGNMENT)
+            builder.head -= size
+            builder.Bytes[builder.head : builder.head + size] = self._content
+            data = builder.EndVector()
+        self._schema.BufferStart(builder)
+        if data:
+            self._schema.BufferAddData(builder, data)
+        return self._schema.BufferEnd(builder)
+
+
+class _Quantization:
+    """Scales and zero points; equal lists stand in a file once, which for an entry a weight row are many bytes."""
+
+    def __init__(
+        self, schema: Any, lists: dict[tuple[str, bytes], int], scales: Scales, zero_point: int, axis: int = 0
+    ) -> None:
+        self._schema, self._lists, self._axis = schema, lists, axis
+        self._scales = np.asarray(scales, np.float32)
+        self._zeros = np.full(len(self._scales), zero_point, np.int64)
+
+    def Pack(self, builder: Any) -> Any:  # noqa: N802 - the library's name
+        places = []
+        for array in (self._scales, self._zeros):
+            key = array.dtype.name, array.tobytes()
+            if key not in self._lists:
+                self._lists[key] = builder.CreateNumpyVector(array)
+            places.append(self._lists[key])
+        self._schema.QuantizationParametersStart(builder)
+        self._schema.QuantizationParametersAddScale(builder, places[0])
+        self._schema.QuantizationParametersAddZeroPoint(builder, places[1])
+        self._schema.QuantizationParametersAddQuantizedDimension(builder, self._axis)
+        return self._schema.QuantizationParametersEnd(builder)

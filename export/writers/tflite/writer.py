@@ -1,0 +1,208 @@
+"""What the forms of all ops write with: tensors in the shape and the order of axes that an op wants, constants, views.
+
+1. A tensor is held in the shape in which it was made; RESHAPE is written when an op reads it in another, once.
+2. Ops see four axes, with ones in front. Beyond four, an elementwise op works on all numbers in a row: tflite-runtime
+   2.14 aborts the process where comparisons, 16-bit or 64-bit products of five axes are broadcast.
+3. A convolution's result is held with its channels last, and turned where an op needs the order of the graph: between
+   convolutions with elementwise ops in between, nothing is turned.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from export.errors import ExportError, node_error
+from export.program import Array, Op, Program, Shape, Type
+from export.writers.tflite.file import File
+from export.writers.tflite.versions import PLAIN_RANK
+
+Kind = str | Type
+Form = Callable[["Writer", Op], int]
+"""Writes an op and returns the tensor of its result."""
+DTYPES = {"float32", "int64", "int32", "bool"}
+WIDEST = 6
+"""Axes up to which TRANSPOSE and BROADCAST_TO go in both runtimes."""
+
+
+class Writer:
+    """`at` holds the file's tensor of every Program tensor that has been written, in whatever shape."""
+
+    def __init__(self, program: Program, forms: Mapping[str, Form]) -> None:
+        self.program, self._forms = program, forms
+        self.file = File()
+        self.at: dict[str, int] = {}
+        self.constants = program.constants()
+        self._views: dict[tuple[int, Shape], int] = {}
+        self._turned: dict[int, tuple[int, tuple[int, ...]]] = {}
+
+    def write(self, outputs: Sequence[str]) -> bytes:
+        """Return the file; outputs: the names under which the Program's leave."""
+        program = self.program
+        inputs = {entry.name: self._enter(entry.name, entry.name) for entry in program.inputs}
+        inputs |= {f"{state.name}.in": self._enter(f"{state.name}.in", state.input) for state in program.states}
+        for op in program.ops:
+            if op.kind != "Constant":
+                self._op(op)
+        leaving = [*zip(outputs, program.outputs, strict=True)]
+        leaving += [(f"{state.name}.out", state.output) for state in program.states]
+        return self.file.packed("step", inputs, {title: self._leave(title, name) for title, name in leaving})
+
+    def _op(self, op: Op) -> None:
+        form = self._forms.get(op.kind)
+        if form is None:
+            raise self.refusal(op, "TFLite has no form of it yet.")
+        for name in (op.output, *op.inputs):
+            if name not in self.program.types and self.program.dtype(name) not in DTYPES:
+                raise self.refusal(op, f"TFLite has it not for {self.program.dtype(name)}.")
+        written = len(self.file.tensors)
+        self.at[op.output] = form(self, op)
+        if self.at[op.output] >= written:
+            self.file.rename(self.at[op.output], op.output)
+
+    def refusal(self, op: Op, reason: str) -> ExportError:
+        """Return what to raise for an op that cannot be written."""
+        return node_error(op.node, op.kind, reason)
+
+    def kind(self, name: str) -> Kind:
+        """Return how a Program tensor is stored."""
+        return self.program.types.get(name) or self.program.dtype(name)
+
+    def _enter(self, title: str, name: str) -> int:
+        self.at[name] = self.file.tensor(title, self.program.shapes[name], self.kind(name))
+        return self.at[name]
+
+    def _leave(self, title: str, name: str) -> int:
+        """Give what leaves a tensor of its own, in its own shape."""
+        shape = self.program.shapes[name]
+        index = self.file.tensor(title, shape, self.kind(name))
+        if not shape:  # an empty list of sizes would not count as a constant
+            return self.file.op("SQUEEZE", [self.read(name)], index, "SqueezeOptions", squeezeDims=[0, 1, 2, 3])
+        return self._reshape(self.now(name), index)
+
+    def _reshape(self, source: int, target: int) -> int:
+        sizes = np.array(self.file.tensors[target].shape, np.int32)
+        given = [source, self.numbers(*sizes.tolist())]
+        return self.file.op("RESHAPE", given, target, "ReshapeOptions", newShape=sizes)
+
+    def shape(self, index: int) -> Shape:
+        """Return the shape of a tensor of the file."""
+        return self.file.tensors[index].shape
+
+    def plain(self, shape: Shape) -> Shape:
+        """Return a shape with ones in front up to four axes, and none in front beyond (2)."""
+        wide = shape
+        while len(wide) > PLAIN_RANK and wide[0] == 1:
+            wide = wide[1:]
+        return (1,) * (PLAIN_RANK - len(wide)) + wide
+
+    def now(self, name: str) -> int:
+        """Return a Program tensor in the shape that it is held in."""
+        if name not in self.at:
+            return self.read(name)
+        return self.at[name]
+
+    def read(self, name: str, shape: Shape | None = None) -> int:
+        """Return a Program tensor in a shape, the plain one where none is given (1)."""
+        wanted = self.plain(self.program.shapes[name]) if shape is None else shape
+        if name in self.at:
+            return self.view(self.at[name], wanted)
+        content, kind = self.constants[name].reshape(wanted), self.program.types.get(name)
+        title = ".".join((name, "x".join(map(str, wanted))))
+        return self.file.constant(title, content if kind is None else content.astype(kind.dtype), kind)
+
+    def view(self, index: int, shape: Shape) -> int:
+        """Return a tensor in another shape of as many numbers (1)."""
+        if self.shape(index) == shape:
+            return index
+        key = index, shape
+        if key not in self._views:
+            target = self.file.tensor(f"{index}.{'x'.join(map(str, shape))}", shape, self.file.tensors[index].dtype)
+            self._views[key] = self._reshape(index, target)
+        return self._views[key]
+
+    def turned(self, index: int, perm: tuple[int, ...]) -> int:
+        """Return a tensor with its axes in another order (3)."""
+        shape = self.shape(index)
+        target = tuple(shape[axis] for axis in perm)
+        wide = [axis for axis in perm if shape[axis] != 1]
+        if wide == sorted(wide):
+            return self.view(index, target)
+        if index in self._turned:
+            source, first = self._turned[index]
+            if tuple(first[axis] for axis in perm) == tuple(range(len(perm))):
+                return source
+        turned = self.emit("TRANSPOSE", [index, self.numbers(*perm)], "TransposeOptions", shape=target)
+        self._turned[turned] = index, perm
+        return turned
+
+    def emit(
+        self, name: str, inputs: list[int], options: str = "", *, shape: Shape | None = None,
+        kind: Kind | None = None, **given: Any,
+    ) -> int:  # fmt: skip
+        """Write an op and its result: of the first input's shape and kind where none is given."""
+        first = self.file.tensors[inputs[0]]
+        target = self.file.tensor(
+            f"{len(self.file.tensors)}.{name.lower()}",
+            first.shape if shape is None else shape,
+            first.dtype if kind is None else kind,
+        )
+        return self.file.op(name, inputs, target, options, **given)
+
+    def each(
+        self, name: str, inputs: Sequence[int], options: str = "", *, kind: Kind | None = None, **given: Any
+    ) -> int:
+        """Write an elementwise op, its inputs being broadcast; what was turned alike, before it was turned (3)."""
+        wide = [index for index in inputs if math.prod(self.shape(index)) > 1]
+        orders = {self._turned[index][1] if index in self._turned else None for index in wide}
+        if len(orders) == 1 and len({self.shape(index) for index in wide}) == 1 and (order := orders.pop()) is not None:
+            before = [self._turned[index][0] if index in wide else index for index in inputs]
+            return self.turned(self.each(name, before, options, kind=kind, **given), order)
+        shape = np.broadcast_shapes(*map(self.shape, inputs))
+        return self.emit(name, list(inputs), options, shape=shape, kind=kind, **given)
+
+    def operands(self, op: Op) -> list[int]:
+        """Return what an elementwise op reads, in shapes that can be broadcast (2)."""
+        shapes = {self.plain(self.program.shapes[name]) for name in op.inputs}
+        held = [self.now(name) for name in op.inputs]
+        there = {self.shape(index) for index in held}
+        if len(there) == 1 and len(shapes) == 1 and len(there.pop()) <= PLAIN_RANK:
+            return held
+        if max(map(len, shapes)) <= PLAIN_RANK:
+            return [self.read(name) for name in op.inputs]
+        return [self._row(op, name) for name in op.inputs]
+
+    def _row(self, op: Op, name: str) -> int:
+        """Return an operand as one row, with a number for each of the result's."""
+        whole, shape = self.program.shapes[op.output], self.program.shapes[name]
+        row = (1, 1, 1, math.prod(whole))
+        if math.prod(shape) == math.prod(whole):
+            return self.read(name, row)
+        if math.prod(shape) == 1:
+            return self.read(name, (1, 1, 1, 1))
+        if name in self.constants:
+            content, kind = np.broadcast_to(self.constants[name], whole).reshape(row), self.program.types.get(name)
+            return self.file.constant(
+                f"{op.output}.{name}", content if kind is None else content.astype(kind.dtype), kind
+            )
+        if len(whole) > WIDEST:
+            raise self.refusal(op, f"it broadcasts over {len(whole)} axes.")
+        sizes = self.numbers(*whole)
+        return self.view(
+            self.emit("BROADCAST_TO", [self.read(name, shape), sizes], "BroadcastToOptions", shape=whole), row
+        )
+
+    def numbers(self, *content: int) -> int:
+        """Return a constant list of whole numbers."""
+        return self.file.constant("numbers." + ".".join(map(str, content)), np.array(content, np.int32))
+
+    def scalar(self, value: float, dtype: str = "float32") -> int:
+        """Return a constant number that is broadcast to anything."""
+        return self.file.constant(f"{dtype}.{value!r}", np.full((1, 1, 1, 1), value, dtype))
+
+    def array(self, op: Op, key: str, content: Array) -> int:
+        """Return a constant that belongs to an op."""
+        return self.file.constant(f"{op.output}.{key}", content)
