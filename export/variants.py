@@ -25,6 +25,8 @@ from export.writers import onnx as writer
 
 KNOWN = ("float32", *VARIANTS)
 """Made where the model has a form for them; those of STORAGE are made when asked for by name."""
+FORGETFUL = 2000
+"""Frames of a sequence that are looked at where the step's memory is limited."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,11 @@ class Maker:
     """Makes variants of one step graph; calibration runs once, when the first quantized one is asked for."""
 
     def __init__(self, stream: StreamGraph, frames: Sequence[NDArray[np.float32]], progress: Progress = silent) -> None:
-        self._stream, self._frames, self._progress = stream, frames, progress
+        self._stream, self._progress = stream, progress
+        timing = stream.output_timing
+        # A step that remembers no more than so much cannot drift: what comes later is as what was before.
+        forgets = timing is not None and timing.first is not None
+        self._frames = [sequence[:FORGETFUL] for sequence in frames] if forgets else list(frames)
         self._program: Program | None = None
         self._seen: Mapping[str, Seen] = {}
 

@@ -83,34 +83,60 @@ def calibrate(
     """
     order = sorted((_steps(program, sequence) for sequence in sequences), key=len, reverse=True)
     total = sum(map(len, order))
-    rng = np.random.default_rng(seed)
     state = initial_state(program, len(order))
-    lows: dict[str, Array] = {}
-    highs: dict[str, Array] = {}
-    rows: dict[str, list[Array]] = {}
-    block: dict[str, list[Array]] = {}
-    many = {name: _kept(program.size(name)) for name in program.shapes}
+    fixed = {name: content for name, content in program.constants().items() if content.size}
+    views = {op.output: op.inputs[0] for op in program.ops if op.kind == "Reshape"}
+    gathered: dict[str, _Gathered] = {}
     for t in range(len(order[0])):
         alive = sum(1 for sequence in order if len(sequence) > t)
         x = np.stack([sequence[t] for sequence in order[:alive]])
         values, state = float_step(program, x, {name: value[:alive] for name, value in state.items()})
-        draw = rng.random(alive)
         for name, value in values.items():
-            if value.dtype != np.float32 or not value.size:
-                continue
-            block.setdefault(name, []).append(value)
-            keep = (draw < many[name] / total) | (t == 0)
-            if keep.any():
-                spread = np.broadcast_to(value, (alive, *value.shape[1:]))  # a constant has no rows of its own
-                rows.setdefault(name, []).append(spread[keep])
-        if t % BLOCK == BLOCK - 1 or t == len(order[0]) - 1:
-            for name, held in block.items():
-                together = np.concatenate(held)
-                lows[name] = np.minimum(lows.get(name, np.float32(np.inf)), together.min(axis=0))
-                highs[name] = np.maximum(highs.get(name, np.float32(-np.inf)), together.max(axis=0))
-            block.clear()
+            if value.dtype == np.float32 and value.size and name not in fixed and name not in views:
+                if name not in gathered:
+                    gathered[name] = _Gathered(_kept(program.size(name)) / total, seed)
+                gathered[name].add(value)
         tick(1)
-    return {name: Seen(lows[name], highs[name], np.concatenate(rows[name])) for name in lows}
+    found = {name: entry.seen() for name, entry in gathered.items()}
+    found |= {name: Seen(c, c, c[None]) for name, c in fixed.items() if c.dtype == np.float32}
+    for view, source in views.items():
+        if source in found:
+            shape, seen = program.shapes[view], found[source]
+            found[view] = Seen(seen.lows.reshape(shape), seen.highs.reshape(shape), seen.sample.reshape(-1, *shape))
+    return found
+
+
+class _Gathered:
+    """What is kept of one tensor: its extremes, and a share of its rows, drawn at random; the first are among them."""
+
+    def __init__(self, share: float, seed: int) -> None:
+        self._share, self._rng = share, np.random.default_rng(seed)
+        self._block: list[Array] = []
+        self._rows: list[Array] = []
+        self._ends: list[Array] = []
+
+    def add(self, value: Array) -> None:
+        """Take a step's values, [streams, *shape]."""
+        self._block.append(value)
+        if len(self._block) == BLOCK:
+            self._reduce()
+
+    def _reduce(self) -> None:
+        together = np.concatenate(self._block)
+        self._block.clear()
+        low, high = together.min(axis=0), together.max(axis=0)
+        if self._ends:
+            low, high = np.minimum(low, self._ends[0]), np.maximum(high, self._ends[1])
+        self._ends = [low, high]
+        draw = self._rng.random(len(together)) < self._share
+        draw[0] |= not self._rows
+        self._rows.append(together[draw])
+
+    def seen(self) -> Seen:
+        """Return what was seen."""
+        if self._block:
+            self._reduce()
+        return Seen(self._ends[0], self._ends[1], np.concatenate(self._rows))
 
 
 def _steps(program: Program, sequence: NDArray[np.float32]) -> NDArray[np.float32]:
