@@ -134,7 +134,7 @@ def _lp_norm(builder: Builder, node: ir.Node) -> None:
 def _trilu(builder: Builder, node: ir.Node) -> None:
     shape, name, given = dims(builder, node), str(node.name), builder.fixed(node, 1)
     k, source = int(0 if given is None else given.reshape(-1)[0]), builder.read(node, 0)
-    low = np.tri(*shape[-2:], k=k - 1 if integer(node, "upper", 1) else k, dtype=bool)
+    low = np.tri(shape[-2], shape[-1], k - 1 if integer(node, "upper", 1) else k, dtype=np.bool_)
     kept = builder.constant(f"{name}.kept", ~low if integer(node, "upper", 1) else low)
     zero = builder.constant(f"{name}.zero", np.zeros((), builder.program.dtype(source)))
     builder.set(node, builder.elementwise("Where", name, kept, source, zero))

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import onnx
@@ -21,7 +22,7 @@ from export.program import Array
 def body(builder: Builder, node: ir.Node) -> ir.Function | None:
     """Return ONNX's definition of an op; None where there is none, or none for its inputs."""
     try:
-        schema = onnx.defs.get_schema(node.op_type)
+        schema: Any = onnx.defs.get_schema(node.op_type)
         if schema.has_function:
             function = onnx.FunctionProto()
             function.CopyFrom(schema.function_body)
@@ -37,7 +38,7 @@ def body(builder: Builder, node: ir.Node) -> ir.Function | None:
         kept = [_attribute(attribute, node, schema) for attribute in inner.attribute]
         del inner.attribute[:]
         inner.attribute.extend(attribute for attribute in kept if attribute is not None)
-    return ir.from_proto(function) if function.node else None
+    return ir.serde.deserialize_function(function) if function.node else None
 
 
 def expand(builder: Builder, node: ir.Node, function: ir.Function, lower: Callable[[Builder, ir.Node], None]) -> None:
@@ -45,6 +46,9 @@ def expand(builder: Builder, node: ir.Node, function: ir.Function, lower: Callab
     for value, given in zip(function.inputs, node.inputs, strict=False):
         if given is not None:
             builder.names[value] = builder.named(given)
+    for value in function.inputs:
+        for inner, place in list(value.uses()) if value not in builder.names else []:
+            inner.replace_input_with(place, None)
     try:
         for place, inner in enumerate(function):
             inner.name = f"{node.name}.{place}"
@@ -58,13 +62,13 @@ def expand(builder: Builder, node: ir.Node, function: ir.Function, lower: Callab
 
 def _type(builder: Builder, value: ir.Value | None) -> bytes:
     if value is None:
-        return onnx.TypeProto().SerializeToString()
+        return b""
     name = builder.named(value)
     element = helper.np_dtype_to_tensor_dtype(np.dtype(builder.program.dtypes.get(name, "float32")))
-    return helper.make_tensor_type_proto(element, builder.shape(name)).SerializeToString()
+    return bytes(helper.make_tensor_type_proto(element, builder.shape(name)).SerializeToString())
 
 
-def _attribute(attribute: onnx.AttributeProto, node: ir.Node, schema: onnx.defs.OpSchema) -> onnx.AttributeProto | None:
+def _attribute(attribute: onnx.AttributeProto, node: ir.Node, schema: Any) -> onnx.AttributeProto | None:
     """Return an attribute of a definition as the node, or ONNX's default, has it."""
     if not attribute.ref_attr_name:
         return attribute
@@ -97,11 +101,9 @@ def _constant_of_shape(builder: Builder, node: ir.Node) -> None:
 
 
 def _range(builder: Builder, node: ir.Node) -> None:
-    start, limit, delta = (builder.fixed(node, place) for place in range(3))
-    assert start is not None  # noqa: S101 - ONNX requires all three
-    assert limit is not None  # noqa: S101
-    assert delta is not None  # noqa: S101
-    _fixed(builder, node, np.arange(start.item(), limit.item(), delta.item(), start.dtype))
+    bounds: list[Any] = [builder.fixed(node, place) for place in range(3)]
+    start, limit, delta = (bound.item() for bound in bounds)
+    _fixed(builder, node, np.arange(start, limit, delta, dtype=bounds[0].dtype))
 
 
 def _cast_like(builder: Builder, node: ir.Node) -> None:
