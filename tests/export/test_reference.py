@@ -13,7 +13,7 @@ import onnx_ir as ir
 import op_by_op
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from export.frontends import torch as frontend
@@ -42,6 +42,7 @@ def quantized(module: models.Recurrent, variant: str) -> tuple[Program, onnx.Mod
     return result, quantized_step(result, [str(value.name) for value in stream.outputs])
 
 
+@settings(deadline=None)
 @given(st.floats(2**-30, 2**20), st.integers(-(2**31), 2**31 - 1))
 def test_rescale_is_the_ratio_rounded_once_halves_up(ratio: float, value: int) -> None:
     m, shift = multiplier(ratio)
