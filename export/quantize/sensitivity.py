@@ -20,7 +20,7 @@ from export.operations import PRODUCTS, float_step, initial_state, joined
 from export.program import Program
 from export.progress import Tick, still
 from export.quantize.calibrate import Seen
-from export.quantize.integers import VARIANTS, Precision, quantize
+from export.quantize.integers import VARIANTS, Memo, Precision, quantize
 from export.quantize.reference import Interpreter
 
 STREAMS, STEPS = 8, 64
@@ -129,7 +129,7 @@ class _Trial:
         outputs: Outputs,
     ) -> None:
         self.program, self.seen, self.variant = program, seen, variant
-        self.members = parts(program)
+        self.members, self.memo = parts(program), Memo()
         written = {op.output: op for op in program.ops}
         self.ops = {name: [written[m] for m in members if m in written] for name, members in self.members.items()}
         self.kinds = {name: ops[0].kind if ops else "state" for name, ops in self.ops.items()}
@@ -145,7 +145,7 @@ class _Trial:
 
     def quantized(self, precision: Mapping[str, Precision]) -> Program:
         spread = {member: precision[name] for name, members in self.members.items() for member in members}
-        return quantize(self.program, self.seen, self.variant, spread)
+        return quantize(self.program, self.seen, self.variant, spread, self.memo)
 
     def alone(self, name: str, precision: Precision) -> float:
         others: dict[str, Precision] = dict.fromkeys(self.members, "float32")
