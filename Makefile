@@ -3,6 +3,8 @@
 
 PYTHON ?= python3
 ARGS ?=
+# One process a core; whatever waits goes to who is idle. ARGS='-n 0' puts an end to it, which a debugger may need.
+PARALLEL := -n auto --dist worksteal
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
@@ -18,7 +20,7 @@ MODELS := silero-vad
 
 help:
 	@echo "make demo         install the runtime (no PyTorch) and watch turbofan engines wear out; ARGS='--speed 4'"
-	@echo "make test         install everything, then check and run all tests; ARGS='-k export' for pytest"
+	@echo "make test         install everything, then check and run all tests; ARGS='-k export' for pytest, ARGS='-n 0' in one process"
 	@echo "make test-legacy  run the tests of the litert backend on tflite-runtime 2.14, in $(LEGACY) (Python 3.11)"
 	@echo "make check        ruff, formatting and mypy only"
 	@echo "make format       let ruff format the code and fix what it can"
@@ -29,7 +31,7 @@ demo: $(VENV)/.demo
 	@$(BIN)/edgeseq demo --report out/demo.html $(ARGS)
 
 test: check
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
 
 # The exporter writes what there is to run; the other environment has tflite-runtime and no exporter.
 test-legacy: $(VENV)/.dev $(LEGACY)/.made
@@ -75,7 +77,7 @@ $(LEGACY)/.made: pyproject.toml constraints.txt
 	@mkdir -p build
 	@grep -v '^numpy==' constraints.txt > build/legacy.txt
 	@$(LEGACY)/bin/python -m pip install --quiet --disable-pip-version-check --constraint build/legacy.txt \
-	  --editable '.[tflite-legacy]' pytest
+	  --editable '.[tflite-legacy]' pytest pytest-xdist
 	@touch $@
 
 constraints:

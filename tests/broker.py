@@ -14,20 +14,41 @@ MISSING = "mosquitto is not installed; apt-get install mosquitto mosquitto-clien
 MOSQUITTO = which("mosquitto") or which("mosquitto", path="/usr/sbin:/usr/local/sbin")
 
 
+def reserved_port() -> socket.socket:
+    """Return a socket that keeps a loopback port: the system gives it to nobody else that asks for any, or connects.
+
+    It does not listen. Connections are refused until something listens there that asks for this very port and, as
+    mosquitto does, sets SO_REUSEADDR.
+    """
+    reserved = socket.socket()
+    reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    reserved.bind(("127.0.0.1", 0))
+    return reserved
+
+
+def port_of(reserved: socket.socket) -> int:
+    """Return the port that a socket is bound to."""
+    port: int = reserved.getsockname()[1]
+    return port
+
+
 @dataclass
 class Broker:
     """A real mosquitto on a loopback port. Witnesses are real mosquitto_sub processes."""
 
     folder: Path
     settings: str = "allow_anonymous true\n"
-    port: int = 0
     process: subprocess.Popen[bytes] | None = None
     witnesses: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    reserved: socket.socket = field(default_factory=reserved_port)
+
+    @property
+    def port(self) -> int:
+        """The port, which stays the same when it is stopped and started again."""
+        return port_of(self.reserved)
 
     def start(self) -> None:
         """Start it, and return when it accepts connections."""
-        if not self.port:
-            self.port = free_port()
         config = self.folder / "mosquitto.conf"
         config.write_text(f"listener {self.port} 127.0.0.1\n{self.settings}")
         assert MOSQUITTO is not None
@@ -84,11 +105,4 @@ class Broker:
             witness.kill()
             witness.wait()
         self.stop()
-
-
-def free_port() -> int:
-    """Return a port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+        self.reserved.close()

@@ -2,12 +2,13 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgeseq.timing import LIMIT_BITS, SUBDIVISIONS, Timing, _bucket, _upper_ns
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**LIMIT_BITS - 1))
 def test_a_bucket_holds_what_falls_into_it_and_is_narrow(duration: int) -> None:
     bucket = _bucket(duration)

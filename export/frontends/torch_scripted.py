@@ -7,6 +7,7 @@ it with the compiled code. All copies of a module share that code, a module in f
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -37,8 +38,11 @@ def in_float_type(module: torch.nn.Module, dtype: torch.dtype) -> Iterator[None]
 
 def _forget(module: torch.nn.Module) -> None:
     """Let scripted functions, whoever calls them, and the module's scripted parts be compiled anew."""
-    unit: Any = torch.jit._state._python_cu  # noqa: SLF001
-    compiled = list(unit.get_functions())
+    known: Any = torch.jit._state  # noqa: SLF001
+    functions, overloaded = known._jit_caching_layer, known._jit_function_overload_caching  # noqa: SLF001
+    # Not all that their unit holds: it keeps every module ever traced, thousands where a process exports many.
+    names = [*functions.values(), *itertools.chain(*overloaded.values())]
+    compiled = [known._python_cu.find_function(name) for name in names]  # noqa: SLF001
     for part in module.modules():
         if isinstance(part, torch.jit.ScriptModule):
             compiled += [part._c._get_method(name) for name in part._c._method_names()]  # noqa: SLF001

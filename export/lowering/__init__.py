@@ -1,17 +1,22 @@
 """Step graph → Program: what ONNX says in many ways is said in one, recurrent ops become their equations.
 
-builder.py writes ops and sees to views; products.py, cells.py, moving.py and pointwise.py each know some of ONNX's ops.
+builder.py writes ops and sees to views; products.py, cells.py, moving.py, pointwise.py and composed.py each know some
+of ONNX's ops, functions.py those that ONNX itself defines by others.
 """
 
 from __future__ import annotations
 
+import onnx_ir as ir
+
 from export.errors import ExportError, NoIntegerForm, node_error
 from export.graph import StreamGraph
-from export.lowering import cells, moving, pointwise, products
+from export.lowering import cells, composed, functions, moving, pointwise, products
 from export.lowering.builder import Builder, Rule
 from export.program import Program
 
-RULES: dict[str, Rule] = {**products.RULES, **cells.RULES, **moving.RULES, **pointwise.RULES}
+RULES: dict[str, Rule] = {
+    **products.RULES, **cells.RULES, **moving.RULES, **pointwise.RULES, **composed.RULES, **functions.RULES,
+}  # fmt: skip
 
 
 def lower(stream: StreamGraph) -> Program:
@@ -19,12 +24,21 @@ def lower(stream: StreamGraph) -> Program:
     builder = Builder(stream)
     try:
         for node in stream.graph:
-            rule = RULES.get(node.op_type) if node.domain in {"", "ai.onnx"} else None
-            if rule is None:
-                raise node_error(str(node.name), node.op_type, "it has no integer form yet; export float32 alone.")
-            rule(builder, node)
+            _lower(builder, node)
     except ExportError as cause:
         raise NoIntegerForm(str(cause)) from cause
     program = builder.finished()
     products.fuse_relu(program)
     return program
+
+
+def _lower(builder: Builder, node: ir.Node) -> None:
+    standard = node.domain in {"", "ai.onnx"}
+    rule = RULES.get(node.op_type) if standard else None
+    if rule is not None:
+        rule(builder, node)
+        return
+    body = functions.body(builder, node) if standard else None
+    if body is None:
+        raise node_error(str(node.name), node.op_type, "it has no integer form yet; export float32 alone.")
+    functions.expand(builder, node, body, _lower)

@@ -64,6 +64,11 @@ class Builder:
         """Return what a constant tensor holds; None for any other."""
         return self._contents.get(name)
 
+    def held(self, value: ir.Value | None) -> Array | None:
+        """Return what a value holds, be it that it was computed of constants; None where it depends on anything."""
+        content = constant_of(value)
+        return self._contents.get(self.names[value]) if content is None and value in self.names else content
+
     def named(self, value: ir.Value) -> str:
         """Return a value's tensor; a constant is written when it is first read."""
         if value not in self.names:
@@ -85,7 +90,7 @@ class Builder:
         value = node.inputs[place] if place < len(node.inputs) else None
         if value is None:
             return None
-        content = constant_of(value)
+        content = self.held(value)
         if content is None:
             raise node_error(
                 str(node.name), node.op_type, f"its input '{value.name}' is not a constant; export float32 alone."

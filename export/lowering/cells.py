@@ -57,10 +57,10 @@ class Cell:
         attributes = {"starts": (0, start * self.hidden), "ends": (rows, stop * self.hidden), "steps": (1, 1)}
         return self.builder.emit("Slice", f"{self.name}.{name}", source, attributes=attributes)
 
-    def curve(self, index: int, name: str, source: str) -> str:
+    def curve(self, index: int, name: str, source: str, *, clipped: bool = True) -> str:
         """Write the node's activation of that number, after its clip."""
         limit = self.node.attributes["clip"].as_float() if "clip" in self.node.attributes else 0.0
-        if limit:
+        if limit and clipped:
             for kind, bound in (("Min", limit), ("Max", -limit)):
                 constant = self.builder.constant(f"{self.name}.clip", np.full((1, 1), bound, np.float32))
                 source = self.op(kind, f"{name}.{kind.lower()}", source, constant)
@@ -112,7 +112,8 @@ def _lstm(cell: Cell, x: str, states: list[str]) -> list[str]:
     added = cell.op("Mul", "added", entering, cell.curve(1, "g", g))
     memory = cell.op("Add", "c", cell.op("Mul", "kept", forgetting, c), added)
     leaving = cell.curve(0, "o", seen("o", o, 1, memory))
-    return [cell.op("Mul", "out", leaving, cell.curve(2, "ct", memory)), memory]
+    # What leaves the cell is not clipped: onnxruntime clips the gates alone.
+    return [cell.op("Mul", "out", leaving, cell.curve(2, "ct", memory, clipped=False)), memory]
 
 
 STEPS: dict[str, Callable[[Cell, str, list[str]], list[str]]] = {"RNN": _rnn, "GRU": _gru, "LSTM": _lstm}

@@ -26,6 +26,10 @@ def _same(builder: Builder, node: ir.Node) -> None:
 
 def _constant(builder: Builder, node: ir.Node) -> None:
     content = constant_of(node.outputs[0])
+    for key, dtype in (("value_float", np.float32), ("value_floats", np.float32), ("value_int", np.int64),
+                       ("value_ints", np.int64)):  # fmt: skip
+        if key in node.attributes:
+            content = np.array(node.attributes[key].value, dtype)
     if content is None and "value" in node.attributes:
         content = node.attributes["value"].as_tensor().numpy()
     if content is None:

@@ -152,18 +152,34 @@ def _layer_norm(builder: Builder, node: ir.Node) -> None:
 
 
 def _reduce(builder: Builder, node: ir.Node) -> None:
-    shape = dims(builder, node)
+    builder.set(node, reduced(builder, node, node.op_type, builder.read(node, 0)))
+
+
+def _norm(builder: Builder, node: ir.Node) -> None:
+    """Write a sum of sizes or squares, and what becomes of it."""
+    name, kind, source = str(node.name), node.op_type, builder.read(node, 0)
+    if kind == "ReduceL1":
+        source = builder.elementwise("Abs", f"{name}.abs", source)
+    elif kind in {"ReduceL2", "ReduceSumSquare"}:
+        source = builder.elementwise("Mul", f"{name}.squares", source, source)
+    total = reduced(builder, node, "ReduceSum", source)
+    after = {"ReduceL2": "Sqrt", "ReduceLogSum": "Log"}.get(kind)
+    builder.set(node, total if after is None else builder.elementwise(after, name, total))
+
+
+def reduced(builder: Builder, node: ir.Node, kind: str, source: str) -> str:
+    """Write a reduction over the axes that a node names."""
+    shape = builder.shape(source)
     given = builder.fixed(node, 1) if len(node.inputs) > 1 else None
     axes = ints(node, "axes") if given is None else tuple(given.reshape(-1).tolist())
     if not axes and integer(node, "noop_with_empty_axes", 0):
-        builder.set(node, builder.read(node, 0))
-        return
+        return source
     over = tuple(sorted({int(axis) % len(shape) for axis in axes})) or tuple(range(len(shape)))
-    result = builder.emit(node.op_type, str(node.name), builder.read(node, 0), attributes={"axes": over})
+    result = builder.emit(kind, str(node.name), source, attributes={"axes": over})
     left = builder.shape(result)
     if not integer(node, "keepdims", 1):
         left = tuple(size for axis, size in enumerate(left) if axis not in over)
-    builder.set(node, builder.view(result, left))  # 3
+    return builder.view(result, left)  # 3
 
 
 ELEMENTWISE = (
@@ -188,4 +204,5 @@ RULES: dict[str, Rule] = {
     "LogSoftmax": _softmax,
     "LayerNormalization": _layer_norm,
     **dict.fromkeys(("ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin"), _reduce),
+    **dict.fromkeys(("ReduceL1", "ReduceL2", "ReduceSumSquare", "ReduceLogSum"), _norm),
 }

@@ -16,7 +16,7 @@ import numpy as np
 import onnx_ir as ir
 
 from export.errors import node_error
-from export.graph import constant_of, integer, ints
+from export.graph import integer, ints
 from export.lowering.builder import Builder, Rule
 from export.program import Array, Op, Program
 
@@ -32,25 +32,29 @@ def linear(builder: Builder, name: str, source: str, weight: Array, bias: Array 
 
 
 def _matmul(builder: Builder, node: ir.Node) -> None:
-    left, right = builder.read(node, 0), builder.read(node, 1)
+    builder.set(node, multiplied(builder, str(node.name), builder.read(node, 0), builder.read(node, 1)))
+
+
+def multiplied(builder: Builder, name: str, left: str, right: str) -> str:
+    """Write the product of two matrices, or stacks of them."""
     weight, shape = builder.content(right), builder.shape(left)
-    if weight is not None and weight.ndim == 2 and builder.content(left) is None and shape:  # noqa: PLR2004 - a matrix
+    real = weight is not None and weight.dtype == np.float32 and builder.program.dtype(left) == "float32"
+    if weight is not None and real and weight.ndim == 2 and builder.content(left) is None and shape:  # noqa: PLR2004
         rows = builder.view(left, (math.prod(shape[:-1]), shape[-1]))
-        builder.set(node, builder.view(linear(builder, str(node.name), rows, weight.T), (*shape[:-1], weight.shape[1])))
-        return  # 1
+        return builder.view(linear(builder, name, rows, weight.T), (*shape[:-1], weight.shape[1]))  # 1
     # A vector is a matrix of one row, or one column, whose axis goes again.
     a, b = shape, builder.shape(right)
     left = builder.view(left, (1, *a)) if len(a) == 1 else left
     right = builder.view(right, (*b, 1)) if len(b) == 1 else right
     axes = max(len(builder.shape(left)), len(builder.shape(right)))
     pair = [builder.view(x, (1,) * (axes - len(builder.shape(x))) + builder.shape(x)) for x in (left, right)]
-    result = builder.emit("MatMul", str(node.name), *pair)  # 4
+    result = builder.emit("MatMul", name, *pair)  # 4
     dims = list(builder.shape(result))
     if len(a) == 1:
         del dims[-2]
     if len(b) == 1:
         del dims[-1]
-    builder.set(node, builder.view(result, tuple(dims)))
+    return builder.view(result, tuple(dims))
 
 
 def _gemm(builder: Builder, node: ir.Node) -> None:
@@ -110,7 +114,7 @@ def _every(builder: Builder, name: str, source: str, dilations: tuple[int, ...])
 
 def folded(builder: Builder, node: ir.Node) -> bool:
     """Fold a node's constant into the product whose output is its other input; say whether that was possible."""
-    contents = [constant_of(value) for value in node.inputs]
+    contents = [builder.held(value) for value in node.inputs]
     if node.op_type not in FOLDING or len(contents) != 2 or (contents[0] is None) == (contents[1] is None):  # noqa: PLR2004
         return False
     place = 0 if contents[0] is None else 1
@@ -141,7 +145,9 @@ def _alone(builder: Builder, value: ir.Value | None) -> bool:
         if len(value.uses()) != 1 or value in builder.stream.graph.outputs:
             return False
         producer = value.producer()
-        if producer is None or producer.op_type not in VIEWS:
+        if producer is None:
+            return False  # it enters: who else reads it is not known here
+        if producer.op_type not in VIEWS:
             return True
         value = producer.inputs[0]
     return False

@@ -72,7 +72,10 @@ def stored(kind: Type) -> tuple[Any, int]:
 
 
 class _Writer:
-    """`at` says as which value of the file a Program tensor was written, `reals` where its real values are."""
+    """`at` says as which value of the file a Program tensor was written, `reals` where its real values are.
+
+    shared: the product under whose name weights were written.
+    """
 
     def __init__(self, program: Program) -> None:
         self.program = program
@@ -80,6 +83,7 @@ class _Writer:
         self.initializers: dict[str, onnx.TensorProto] = {}
         self.at: dict[str, str] = {}
         self.reals: dict[str, str] = {}
+        self.shared: dict[int, str] = {}
 
     def write(self, names: Sequence[str]) -> onnx.ModelProto:
         program = self.program
@@ -165,17 +169,19 @@ def _without_identities(graph: onnx.GraphProto) -> None:
 
 def _weights(writer: _Writer, op: Op) -> list[str]:
     """Return a product's weight and bias as real values."""
-    name, weight, bias = op.output, op.arrays["weight"], op.arrays["bias"]
+    weight, bias = op.arrays["weight"], op.arrays["bias"]
+    # Products of the same weights (the steps of a recurrent layer in a window) share what is written of them.
+    title, name = writer.shared.setdefault(id(weight), op.output), op.output
     entering = writer.program.types.get(op.inputs[0])
     if entering is None:
-        return [writer.constant(f"{name}.weight", weight), writer.constant(f"{name}.bias", bias)]
+        return [writer.constant(f"{title}.weight", weight), writer.constant(f"{name}.bias", bias)]
     row, scale = op.arrays["scale"].astype(np.float32), (op.arrays["scale"] * entering.scale).astype(np.float32)
     if entering.dtype == "int8":
-        matrix = writer.constant(f"{name}.weight", (weight.astype(np.int16) + 128).astype(np.uint8))
-        zeros = [writer.constant(f"{name}.weight.zero", np.full(len(row), 128, np.uint8))]
+        matrix = writer.constant(f"{title}.weight", (weight.astype(np.int16) + 128).astype(np.uint8))
+        zeros = [writer.constant(f"{title}.weight.zero", np.full(len(row), 128, np.uint8))]
     else:
-        matrix, zeros = writer.constant(f"{name}.weight", weight), []
-    scales = writer.constant(f"{name}.weight.scale", row)
+        matrix, zeros = writer.constant(f"{title}.weight", weight), []
+    scales = writer.constant(f"{title}.weight.scale", row)
     real = writer.node("DequantizeLinear", [matrix, scales, *zeros], f"{name}.weight.real", axis=0)
     if bias.dtype == np.int32:
         parts = [writer.constant(f"{name}.bias", bias), writer.constant(f"{name}.bias.scale", scale)]

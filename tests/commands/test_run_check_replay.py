@@ -14,7 +14,7 @@ import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 import pytest
 import tiny_bundle
-from broker import Broker, free_port
+from broker import Broker, port_of, reserved_port
 
 from edgeseq import cli
 from edgeseq.pipeline import Pipeline, Summary
@@ -90,10 +90,11 @@ def test_run_reaches_a_real_broker(write: Write, mosquitto: Broker, capsys: pyte
 
 
 def test_run_without_a_broker_fails_in_one_paragraph(write: Write, capsys: pytest.CaptureFixture[str]) -> None:
-    port = free_port()
-    status, out, err = edgeseq(
-        capsys, "run", write(rest=f'[[sinks]]\ntype = "mqtt"\nhost = "127.0.0.1"\nport = {port}')
-    )
+    with reserved_port() as nobody:
+        port = port_of(nobody)
+        status, out, err = edgeseq(
+            capsys, "run", write(rest=f'[[sinks]]\ntype = "mqtt"\nhost = "127.0.0.1"\nport = {port}')
+        )
     assert (status, out) == (1, "")
     assert f"edgeseq: the MQTT broker at 127.0.0.1:{port} cannot be reached" in err
     assert "Traceback" not in err

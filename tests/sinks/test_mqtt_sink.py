@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from broker import Broker, free_port
-from hypothesis import given
+from broker import Broker, port_of, reserved_port
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgeseq.errors import ConfigError, SinkError
@@ -196,9 +196,10 @@ def test_what_does_not_get_out_is_counted(mosquitto: Broker) -> None:
 
 
 def test_a_broker_that_is_not_there_is_one_paragraph() -> None:
-    port = free_port()
-    with pytest.raises(SinkError) as caught:
-        Mqtt(host="127.0.0.1", port=port).open(ABOUT)
+    with reserved_port() as nobody:
+        port = port_of(nobody)
+        with pytest.raises(SinkError) as caught:
+            Mqtt(host="127.0.0.1", port=port).open(ABOUT)
     message = str(caught.value)
     assert f"127.0.0.1:{port} cannot be reached" in message
     assert "Check host and port" in message
@@ -297,6 +298,7 @@ def test_files_are_checked_without_a_broker(tmp_path: Path) -> None:
     assert "the broker must be there within 10 s" in Mqtt().check()
 
 
+@settings(deadline=None)
 @given(st.text(max_size=40), st.text(max_size=40))
 def test_a_name_is_one_level_and_no_two_are_the_same(name: str, other: str) -> None:
     level = _topic.level(name)

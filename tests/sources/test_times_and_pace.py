@@ -6,7 +6,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgeseq.errors import ConfigError
@@ -15,6 +15,7 @@ from edgeseq.sources._pace import Pace
 
 
 @pytest.mark.parametrize("rate", [1.0, 0.1, 1 / 3600, 3.0, 44_100.0, 29.97, 1e6, 2.5e-5, 12_345.678])
+@settings(deadline=None)
 @given(index=st.integers(0, 2**40))
 def test_times_do_not_drift(rate: float, index: int) -> None:
     exact = Fraction(rate).limit_denominator(10**6)
@@ -25,12 +26,14 @@ def test_times_do_not_drift(rate: float, index: int) -> None:
     )
 
 
+@settings(deadline=None)
 @given(st.datetimes(datetime(1700, 1, 1), datetime(2200, 1, 1)))  # noqa: DTZ001 - the zone is in the text
 def test_iso_times_are_exact(when: datetime) -> None:
     expected = round(Fraction((when.replace(tzinfo=UTC) - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds()) * 10**6)
     assert abs(_times.iso_ns(when.isoformat() + "Z") - expected * 1000) <= 1000 * (abs(expected) // 2**52)
 
 
+@settings(deadline=None)
 @given(st.integers(-(2**62), 2**62))
 def test_nanoseconds_as_seconds_are_exact(t_ns: int) -> None:
     sign, (whole, rest) = ("-" if t_ns < 0 else ""), divmod(abs(t_ns), 10**9)
