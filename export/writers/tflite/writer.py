@@ -31,8 +31,8 @@ WIDEST = 6
 class Writer:
     """`at` holds the file's tensor of every Program tensor that has been written, in whatever shape."""
 
-    def __init__(self, program: Program, forms: Mapping[str, Form]) -> None:
-        self.program, self._forms = program, forms
+    def __init__(self, program: Program, forms: Mapping[str, Form], storage: str = "") -> None:
+        self.program, self._forms, self.storage = program, forms, storage
         self.file = File()
         self.at: dict[str, int] = {}
         self.constants = program.constants()
