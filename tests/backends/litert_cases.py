@@ -23,6 +23,7 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 import export
+from edgeseq.bundle import STORAGE
 from export import tflite
 from export.program import Op, Program, ProgramState
 from export.quantize.reference import Interpreter, plan
@@ -123,11 +124,13 @@ def exported(family: str, folder: Path) -> dict[str, Program]:
 def write(folder: Path) -> Path:
     """Write `<family>/`, the bundle, and `<family>.ops/`: one .tflite and one .npz an op and variant.
 
-    `every.ops` has the ops that families do not come by.
+    `every.ops` has the ops that families do not come by, `stored` a model whose weights are stored smaller.
     """
     for family in FAMILIES:
         _written(folder / f"{family}.ops", ops(exported(family, folder)))
     _written(folder / "every.ops", op_cases.cases())
+    given, options = source("stored", folder)
+    export.export(given, folder / "stored", variants=["float32", *STORAGE], **options)
     return folder
 
 

@@ -37,6 +37,7 @@ class Writer:
         self.at: dict[str, int] = {}
         self.constants = program.constants()
         self._views: dict[tuple[int, Shape], int] = {}
+        self._roots: dict[int, int] = {}
         self._turned: dict[int, tuple[int, tuple[int, ...]]] = {}
 
     def write(self, outputs: Sequence[str]) -> bytes:
@@ -116,12 +117,14 @@ class Writer:
 
     def view(self, index: int, shape: Shape) -> int:
         """Return a tensor in another shape of as many numbers (1)."""
+        index = self._roots.get(index, index)
         if self.shape(index) == shape:
             return index
         key = index, shape
         if key not in self._views:
             target = self.file.tensor(f"{index}.{'x'.join(map(str, shape))}", shape, self.file.tensors[index].dtype)
             self._views[key] = self._reshape(index, target)
+            self._roots[target] = index
         return self._views[key]
 
     def turned(self, index: int, perm: tuple[int, ...]) -> int:
