@@ -72,7 +72,9 @@ class _Interpreter:
             entering = {detail["name"]: detail for detail in self._interpreter.get_input_details()}
             leaving = {detail["name"]: detail for detail in self._interpreter.get_output_details()}
             sizes = len(self._interpreter.get_input_details()), len(self._interpreter.get_output_details())
-            memory = _tflite_file.memory(file.read_bytes())
+            raw = file.read_bytes()
+            memory = _tflite_file.memory(raw)
+            wrong = _tflite_file.mixed_product(raw) if make.__module__.startswith("tflite_runtime") else None
         except (ValueError, RuntimeError) as cause:
             raise ConfigError(
                 f"{file}: this is no TFLite file that can be run here: {_plain(cause)}.", "file"
@@ -81,6 +83,13 @@ class _Interpreter:
             raise ConfigError(
                 f"{file} keeps its state inside, in {memory}: streams would share it, and nothing could reset or save "
                 "it. Convert the model again with the state as an input and an output of the step.",
+                "file",
+            )
+        if wrong is not None:
+            raise ConfigError(
+                f"{file} multiplies floats by the int8 weights '{wrong}', which have a scale for each output: "
+                "tflite-runtime 2.14 gives wrong numbers for that without a word. Run it on its successor: pip install "
+                "'edgeseq[tflite]', or convert it with float weights or static quantization.",
                 "file",
             )
         key = _chosen(file, signatures, signature)

@@ -90,9 +90,14 @@ def main() -> None:
             made[name] = converter.convert()
         plain = Path(folder) / "plain.tflite"
         plain.write_bytes(tf.lite.TFLiteConverter.from_saved_model(folder).convert())
-        for name, how in (("other_int8", recipe.static_wi8_ai8()), ("other_int16", recipe.static_wi8_ai16())):
+        for name, how in (
+            ("other_int8", recipe.static_wi8_ai8()),
+            ("other_int16", recipe.static_wi8_ai16()),
+            ("other_dynamic", recipe.dynamic_wi8_afp32()),
+        ):
             work = quantizer.Quantizer(str(plain), how)
-            work.quantize(work.calibrate({"step": GIVEN})).export_model(str(HERE / f"{name}.tflite"), overwrite=True)
+            ranges = work.calibrate({"step": GIVEN}) if work.need_calibration else None
+            work.quantize(ranges).export_model(str(HERE / f"{name}.tflite"), overwrite=True)
     for name, module, signatures in (
         ("two", GRU, {"step": GRU.step, "energy": GRU.energy}),
         ("inside", inside, {"step": inside.step}),
