@@ -23,12 +23,19 @@ class _Reader(CalibrationDataReader):  # type: ignore[misc]
 
 
 def static(
-    source: Path, target: Path, feeds: Feeds, form: Any, kinds: tuple[Any, Any], *, channels: bool = False
+    source: Path,
+    target: Path,
+    feeds: Feeds,
+    form: Any,
+    kinds: tuple[Any, Any],
+    *,
+    channels: bool = False,
+    without: Sequence[str] = (),
 ) -> Path:
-    """Quantize with fixed scales, seen on these feeds. kinds: of activations and weights."""
+    """Quantize with fixed scales, seen on these feeds. kinds: of activations and weights; without: nodes left float."""
     quantize_static(
         str(source), str(target), _Reader(feeds), quant_format=form, activation_type=kinds[0], weight_type=kinds[1],
-        per_channel=channels,
+        per_channel=channels, nodes_to_exclude=list(without),
     )  # fmt: skip
     return target
 

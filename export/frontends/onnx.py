@@ -13,7 +13,7 @@ import onnx
 from onnx import TensorProto, numpy_helper
 
 from export.errors import ExportError, node_error
-from export.frontends import encoder_decoder, fixed, lengths, onnx_recurrent
+from export.frontends import encoder_decoder, fixed, lengths, onnx_quantized, onnx_recurrent
 from export.frontends import example as examples
 from export.frontends.doubles import evaluator
 from export.frontends.encoder_decoder import EncoderDecoder
@@ -39,6 +39,8 @@ def load(
     model = read(path)
     _check_nodes(model)
     notes: list[str] = []
+    quantized = onnx_quantized.written_out(model)
+    notes.extend([onnx_quantized.NOTE] * quantized)
     chosen = _choose_inputs(path, model, input_name)
     known = examples.chosen(example, [value.name for value in chosen]) if example else {}
     counts = _find_lengths(path, model, chosen, time_axis, known)
@@ -74,6 +76,7 @@ def load(
     sequence = fixed.freed(
         Sequence(model, tuple(inputs), single, double, "ONNX", path.name, digest, window=window, notes=notes)
     )
+    sequence.rounds = onnx_quantized.rounds(model)
     sequence.count_tokens()
     sequence.keep_streamed()
     return sequence
