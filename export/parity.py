@@ -174,6 +174,8 @@ def chaos(known: Items[Truth]) -> list[str]:
 def _scales(known: Items[Truth]) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Return each output's spread, own float32 error and greatest size."""
     own = np.max([truth.own_error for truth in known], axis=0)
+    if any(truth.rounds for truth in known):  # an rms over all of them, as the error that is held against it
+        own = np.sqrt(np.average([truth.own_error**2 for truth in known], axis=0, weights=[len(t.at) for t in known]))
     return known[0].outputs.std(axis=0), own, np.max([np.abs(truth.outputs).max(axis=0) for truth in known], axis=0)
 
 

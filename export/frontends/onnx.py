@@ -39,8 +39,8 @@ def load(
     model = read(path)
     _check_nodes(model)
     notes: list[str] = []
-    quantized = onnx_quantized.written_out(model)
-    notes.extend([onnx_quantized.NOTE] * quantized)
+    if onnx_quantized.written_out(model):
+        notes.append(onnx_quantized.NOTE)
     chosen = _choose_inputs(path, model, input_name)
     known = examples.chosen(example, [value.name for value in chosen]) if example else {}
     counts = _find_lengths(path, model, chosen, time_axis, known)

@@ -1,14 +1,16 @@
-"""Quantized ONNX models in one form: operators on integers as DequantizeLinear, the float operator, QuantizeLinear.
+"""Quantized ONNX models in one form: the float operators, and between them the rounding as arithmetic on floats.
 
 What a model computes stays what it is, up to a value that lies on the very edge between two integers. Written so it
-streams by the rules of the float operators, and no engine's kernel for integers comes into it: products of uint8 by
-int8 overflow in silence on some machines, those of int16 are rounded to fewer bits.
+streams by the rules of the float operators, and no engine has anything to optimize: products of uint8 by int8 overflow
+in silence on some machines, those of int16 are rounded to fewer bits, and of QuantizeLinear around float weights
+onnxruntime makes int8 weights of its own.
 
 1. Weights and biases stored as integers become float constants.
 2. QLinearMatMul, QLinearConv and onnxruntime's own QGemm, QLinearAdd, QLinearSigmoid … are written out.
-3. QuantizeLinear and DequantizeLinear of onnxruntime's domain are ONNX's; those of 16 bits, which ONNX has from opset
-   21 on, are arithmetic on floats.
-Whatever else quantizes at run time, or belongs to onnxruntime alone, is refused by name.
+3. QuantizeLinear becomes Div, Round, Clip: integers less their zero point, as floats. DequantizeLinear of them is Mul.
+4. What only moves such integers goes on doing so, constants beside them in the same form; for other readers they become
+   integers again.
+What quantizes by scales of the data, or belongs to onnxruntime alone, is refused by name.
 """
 
 from __future__ import annotations
@@ -28,7 +30,23 @@ INTEGERS = {
     TensorProto.INT8, TensorProto.UINT8, TensorProto.INT16, TensorProto.UINT16, TensorProto.INT32,
     TensorProto.INT4, TensorProto.UINT4,
 }  # fmt: skip
-WIDE, WIDE_OPSET = (np.dtype(np.int16), np.dtype(np.uint16)), 21
+MOVING = {
+    *(
+        "Reshape",
+        "Transpose",
+        "Squeeze",
+        "Unsqueeze",
+        "Flatten",
+        "Identity",
+        "Slice",
+        "Split",
+        "Gather",
+        "Expand",
+        "Tile",
+    ),
+    *("Pad", "MaxPool", "Concat"),
+}
+"""What only moves numbers, or picks some of them."""
 DYNAMIC = (
     "its scales are taken from all steps of the sequence together, so no step by itself can have them. Quantize with "
     "fixed scales (onnxruntime: quantize_static), or export the float model, of which --variants makes int8 here."
@@ -44,16 +62,14 @@ UNSOUND = (
 COMPUTED = "its scale or zero point is computed by the model; quantize with fixed scales, or export the float model."
 NOTE = (
     "the model is quantized already: it is held to what ONNX says it computes, its weights as the real numbers that "
-    "they stand for, its activations rounded as it rounds them"
+    "they stand for, its activations rounded as it rounds them; int8 and w8a16 are made of float models"
 )
 Array = NDArray[Any]
 
 
 def written_out(model: onnx.ModelProto) -> bool:
     """Write quantized operators out, in place; return whether there were any. Raises ExportError naming the node."""
-    defined = {function.domain for function in model.functions}
-    opset = max(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
-    graph = _Graph(model.graph, opset)
+    graph = _Graph(model.graph)
     for node in list(model.graph.node):
         ours = node.domain in ("", "ai.onnx") or node.domain == ORT
         if node.domain == ORT and node.op_type.startswith("DynamicQuantize"):
@@ -61,16 +77,16 @@ def written_out(model: onnx.ModelProto) -> bool:
         rule = RULES.get(node.op_type) if ours else None
         if rule is not None:
             rule(graph, node)
-        elif node.domain == ORT and ORT not in defined:
+        elif node.domain == ORT and not any(function.name == node.op_type for function in model.functions):
             raise node_error(node.name or node.output[0], node.op_type, FOREIGN)
         else:
-            graph.nodes.append(node)
+            graph.keep(node)
     if graph.changed:
         del model.graph.node[:]
         model.graph.node.extend(graph.nodes)
         del model.graph.value_info[:]
         _drop_unread(model.graph)
-    return graph.changed or rounds(model)
+    return graph.changed
 
 
 def rounds(model: onnx.ModelProto) -> bool:
@@ -81,8 +97,8 @@ def rounds(model: onnx.ModelProto) -> bool:
 class _Graph:
     """The graph as it is written anew: its nodes so far, and its constants."""
 
-    def __init__(self, graph: onnx.GraphProto, opset: int) -> None:
-        self.graph, self.opset = graph, opset
+    def __init__(self, graph: onnx.GraphProto) -> None:
+        self.graph = graph
         self.nodes: list[onnx.NodeProto] = []
         self.changed = False
         self.constants = {tensor.name: tensor for tensor in graph.initializer}
@@ -90,7 +106,11 @@ class _Graph:
             if node.op_type == "Constant" and node.attribute and node.attribute[0].name == "value":
                 self.constants[node.output[0]] = node.attribute[0].t
         self._taken = {name for node in graph.node for name in (*node.input, *node.output)} | set(self.constants)
-        self.in_float: set[str] = set()
+        # What the graph gives, and what bodies of loops read by its name, stays what it is.
+        self.read_outside = {value.name for inner in _graphs(graph) for value in inner.output}
+        self.read_outside |= {name for inner in [*_graphs(graph)][1:] for node in inner.node for name in node.input}
+        self.centred: dict[str, tuple[int, np.dtype[Any]]] = {}
+        """Integers that stand there as floats, less a zero point: that, and their type."""
 
     def array(self, name: str) -> Array | None:
         """Return a constant's numbers, integers as int64; None where it is computed."""
@@ -141,29 +161,75 @@ class _Graph:
                 scales, zeros = scales.reshape(shape), zeros.reshape(shape) if zeros.size > 1 else zeros
             floats = ((stored - zeros) * scales.astype(np.float64)).astype(scales.dtype)
             return self.constant(f"{value}_real", floats.reshape(stored.shape))
-        result = self.new(f"{value}_real")
-        if self.array_is_float(value):
-            return self._arithmetic_back(value, scales, zeros, result)
-        return self.add("DequantizeLinear", [value, scale, *([zero] if zero else [])], result)
+        return self.back(node, place, self.new(f"{value}_real"))
 
-    def array_is_float(self, value: str) -> bool:
-        """Return whether integers stand in a value as floats (3)."""
-        return value in self.in_float
+    def back(self, node: onnx.NodeProto, place: int, result: str) -> str:
+        """Make real numbers of computed integers."""
+        value, scale, zero = (_at(node, place + offset) for offset in range(3))
+        scales, zeros = self.array(scale), self.array(zero) if zero else np.zeros((), np.int64)
+        known = scales is not None and zeros is not None and scales.size == 1 and scales.dtype == np.float32
+        if value not in self.centred or scales is None or zeros is None or not known:
+            return self.add("DequantizeLinear", [self.integers(value), scale, *([zero] if zero else [])], result)
+        apart = self.centred[value][0] - int(zeros.reshape(-1)[0])
+        if apart:
+            shift = self.constant(f"{result}_shift", np.array(apart, scales.dtype))
+            value = self.add("Add", [value, shift], self.new(f"{result}_shifted"))
+        return self.add("Mul", [value, self.constant(f"{result}_scale", scales.reshape(()))], result)
 
-    def _arithmetic_back(self, value: str, scales: Array, zeros: Array, result: str) -> str:
-        moved = self.add(
-            "Sub", [value, self.constant(f"{value}_zero", zeros.astype(scales.dtype))], self.new(f"{value}_moved")
-        )
-        return self.add("Mul", [moved, self.constant(f"{value}_scale", scales)], result)
-
-    def store(self, node: onnx.NodeProto, real: str, place: int, output: str) -> None:
+    def store(self, node: onnx.NodeProto, real: str, place: int, output: str, name: str = "") -> None:
         """Quantize to the scale and zero point that stand at a place among the node's inputs."""
         scale, zero = _at(node, place), _at(node, place + 1)
-        scales = self.array(scale)
-        if scales is None or (zero and self.array(zero) is None):
+        scales, zeros = self.array(scale), self.array(zero) if zero else np.zeros((), np.int64)
+        if scales is None or zeros is None:
             raise node_error(node.name or node.output[0], node.op_type, COMPUTED)
         _check(node, scales)
-        self.add("QuantizeLinear", [real, scale, *([zero] if zero else [])], output, self.new(f"{output}_quantized"))
+        plain = scales.size == 1 and scales.dtype == np.float32 and self.dtype(zero).kind in "iu"
+        if not plain or output in self.read_outside:
+            self.add("QuantizeLinear", [real, scale, *([zero] if zero else [])], output, name)
+            return
+        kind, middle = self.dtype(zero), int(zeros.reshape(-1)[0])
+        ratio = self.add(
+            "Div", [real, self.constant(f"{output}_scale", scales.reshape(()))], self.new(f"{output}_ratio")
+        )
+        whole = self.add("Round", [ratio], self.new(f"{output}_whole"), name)
+        limits = (np.iinfo(kind).min - middle, np.iinfo(kind).max - middle)
+        ends = [self.constant(f"{output}_end", np.array(end, scales.dtype)) for end in limits]
+        self.add("Clip", [whole, *ends], output)
+        self.centred[output] = middle, kind
+
+    def integers(self, value: str) -> str:
+        """Return centred integers as what they were, others as they are."""
+        if value not in self.centred:
+            return value
+        middle, kind = self.centred[value]
+        moved = self.add(
+            "Add", [value, self.constant(f"{value}_zero", np.array(middle, np.float32))], self.new(f"{value}_moved")
+        )
+        return self.add("Cast", [moved], self.new(f"{value}_stored"), to=helper.np_dtype_to_tensor_dtype(kind))
+
+    def keep(self, node: onnx.NodeProto) -> None:
+        """Keep a node that quantizes nothing (4)."""
+        held = [name for name in node.input if name in self.centred]
+        if held and node.op_type == "Pad" and not _at(node, 2):  # filled with what is stored as 0
+            node.input[:] = [*node.input[:2], self.constant("stored_zero", np.array(0, np.uint8)), *node.input[3:]]
+        places = {"Concat": slice(None), "Pad": slice(0, 3, 2)}
+        data = node.input[places.get(node.op_type, slice(1))]
+        beside = [name for name in data if name not in self.centred]
+        kinds = {self.centred[name] for name in held}
+        moves = node.op_type in MOVING and len(kinds) == 1 and set(held) <= set(data)
+        if moves and not self.read_outside & set(node.output) and all(self.array(name) is not None for name in beside):
+            for name in beside:
+                centred = np.asarray(self.array(name)) - self.centred[held[0]][0]
+                self._reads(node, name, self.constant(f"{name}_centred", centred.astype(np.float32)))
+            self.centred |= dict.fromkeys(node.output[: 1 if node.op_type == "MaxPool" else None], kinds.pop())
+        else:
+            for name in dict.fromkeys(held):
+                self._reads(node, name, self.integers(name))
+        self.nodes.append(node)
+
+    def _reads(self, node: onnx.NodeProto, old: str, new: str) -> None:
+        self.changed = True
+        node.input[:] = [new if name == old else name for name in node.input]
 
 
 def _at(node: onnx.NodeProto, place: int) -> str:
@@ -244,20 +310,17 @@ def _named(graph: _Graph, node: onnx.NodeProto, op_type: str, inputs: list[str],
 
 
 def _dequantize(graph: _Graph, node: onnx.NodeProto) -> None:
-    value, scale, zero = node.input[0], _at(node, 1), _at(node, 2)
-    tensor, scales = graph.constants.get(value), graph.array(scale)
+    zero, scales = _at(node, 2), graph.array(_at(node, 1))
+    _check(node, scales)
+    tensor = graph.constants.get(node.input[0])
     plain = not _attributes(node, "block_size").get("block_size") and scales is not None and scales.ndim <= 1
     if tensor is not None and tensor.data_type in INTEGERS and plain and (not zero or graph.array(zero) is not None):
         axis = _attributes(node, "axis").get("axis", 1)
         _rename(graph, graph.real(node, 0, axis=axis), node.output[0])  # 1
-    elif graph.array_is_float(value):
-        zeros = graph.array(zero) if zero else np.zeros((), np.int64)
-        if scales is None or zeros is None or scales.size > 1:
-            raise node_error(node.name or node.output[0], node.op_type, COMPUTED)
-        graph._arithmetic_back(value, scales, zeros, node.output[0])  # noqa: SLF001 - the same file
+    elif node.input[0] in graph.centred:
+        graph.back(node, 0, node.output[0])
     else:
         _ours(graph, node)
-        _check(node, scales)
 
 
 def _rename(graph: _Graph, constant: str, name: str) -> None:
@@ -271,30 +334,20 @@ def _rename(graph: _Graph, constant: str, name: str) -> None:
 
 
 def _quantize(graph: _Graph, node: onnx.NodeProto) -> None:
-    kind = graph.dtype(_at(node, 2))
-    _check(node, graph.array(node.input[1]))
-    if node.domain != ORT or kind not in WIDE or graph.opset >= WIDE_OPSET:
+    scales, zero = graph.array(node.input[1]), _at(node, 2)
+    _check(node, scales)
+    later = _attributes(node, "block_size", "output_dtype")
+    if scales is None or scales.size > 1 or any(later.values()) or (zero and graph.array(zero) is None):
         _ours(graph, node)
-        return
-    scale, zero = graph.array(node.input[1]), graph.array(_at(node, 2))
-    if scale is None or zero is None or scale.size > 1:
-        raise node_error(node.name or node.output[0], node.op_type, COMPUTED)
-    base, limits = node.output[0], np.iinfo(kind)  # 3
-    ratio = graph.add("Div", [node.input[0], node.input[1]], graph.new(f"{base}_ratio"), node.name)
-    whole = graph.add("Round", [ratio], graph.new(f"{base}_whole"))
-    moved = graph.add(
-        "Add", [whole, graph.constant(f"{base}_zero", zero.astype(scale.dtype))], graph.new(f"{base}_moved")
-    )
-    ends = [graph.constant(f"{base}_{end}", np.array(end, scale.dtype)) for end in (limits.min, limits.max)]
-    graph.add("Clip", [moved, *ends], base)
-    graph.in_float.add(base)
+    else:
+        graph.store(node, node.input[0], 1, node.output[0], node.name)
 
 
 def _ours(graph: _Graph, node: onnx.NodeProto) -> None:
     if node.domain == ORT:
         node.domain = ""
         graph.changed = True
-    graph.nodes.append(node)
+    graph.keep(node)
 
 
 Rule = Callable[[_Graph, onnx.NodeProto], None]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -68,9 +67,10 @@ class DequantizeLinear(OpRun):
         return (real * scale.reshape(shape),)
 
 
-EDGE = 2.0**-20
-"""How near an edge between two integers a value may fall to either side, as a share of all integers there are. float32
-errs by some units of 2**-24 of a value."""
+EDGE = 2.0**-18
+"""How near an edge between two integers a value may fall to either side, as a share of it, or of LEAST where that is
+greater: it is a sum of greater ones. float32 errs by some units of 2**-24 of that: less, so that none of it escapes."""
+LEAST = 255.0
 _edgy: ContextVar[bool] = ContextVar("_edgy", default=False)
 
 
@@ -84,12 +84,12 @@ def rounding_otherwise() -> Iterator[None]:
         _edgy.reset(token)
 
 
-def _noise(shape: tuple[int, ...], integers: float) -> Array | float:
-    """Return what moves values across near edges, none but then."""
+def _noise(x: Array) -> Array | float:
+    """Return what moves values across near edges, nothing but then."""
     if not _edgy.get():
         return 0.0
-    size = EDGE * min(integers, 2.0**16)
-    return np.random.default_rng(math.prod(shape)).uniform(-size, size, shape)
+    size = EDGE * np.clip(np.abs(x), LEAST, 2.0**16)
+    return np.asarray(np.random.default_rng(x.size).uniform(-1, 1, x.shape) * size)
 
 
 class Round(OpRun):
@@ -99,7 +99,7 @@ class Round(OpRun):
 
     def _run(self, x: Array) -> tuple[Array]:
         """Round half to even."""
-        return (np.rint(x + _noise(x.shape, np.abs(x).max(initial=0))).astype(x.dtype),)
+        return (np.rint(x + _noise(x)).astype(x.dtype),)
 
 
 class QuantizeLinear(OpRun):
@@ -114,7 +114,8 @@ class QuantizeLinear(OpRun):
             shape[axis] = scale.size
         kind = np.dtype(np.uint8) if zero is None else zero.dtype
         limits = np.iinfo(kind)
-        whole = np.rint(x / scale.reshape(shape) + _noise(x.shape, float(limits.max) - float(limits.min)))
+        ratio = x / scale.reshape(shape)
+        whole = np.rint(ratio + _noise(ratio))
         if zero is not None:
             whole = whole + zero.astype(np.float64).reshape(shape if zero.size > 1 else [1] * x.ndim)
         return (np.clip(whole, limits.min, limits.max).astype(kind),)
