@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import platform
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -67,7 +68,7 @@ class _Session:
         from edgeseq.backends import ort as backend  # noqa: PLC0415 - ONNX Runtime loads where a model needs it
 
         try:
-            self._session: ort.InferenceSession = backend.open_session(file)
+            self._session: ort.InferenceSession = backend.open_session(file, wide_sums=_overflows())
         except ModelError as cause:
             raise ConfigError(str(cause), "file") from cause
         self._file = file
@@ -88,6 +89,16 @@ class _Session:
         except Exception as cause:
             reason = next((line.strip() for line in str(cause).splitlines() if line.strip()), type(cause).__name__)
             raise ConfigError(f"{self._file} cannot compute on these shapes: {reason}", "file") from cause
+
+
+def _overflows(flags: Path = Path("/proc/cpuinfo")) -> bool:
+    """Return whether this processor sums products of uint8 by int8 in 16 bits, where they overflow in silence."""
+    if platform.machine().lower() not in {"x86_64", "amd64", "i686"}:
+        return False
+    try:
+        return "vnni" not in flags.read_text("utf-8", errors="replace")
+    except OSError:
+        return True
 
 
 def _scales(file: Path) -> Mapping[str, Sequence[tuple[float, int]]]:

@@ -367,3 +367,32 @@ def test_integers_on_their_way() -> None:
         assert one.dtype == other.dtype, name
     kinds = {node.name: node.op_type for node in model.graph.node}
     assert (kinds["pool"], kinds["given"]) == ("MaxPool", "QuantizeLinear")
+
+
+def test_bodies_read_integers_by_name() -> None:
+    """What a loop's body reads from outside it stays the integers that it was written for."""
+    node, value = helper.make_node, helper.make_tensor_value_info
+    inner = helper.make_graph(
+        [node("DequantizeLinear", ["q", "s", "z"], ["inside"]), node("Identity", ["go"], ["on"])],
+        "body", [value("round", TensorProto.INT64, []), value("go", TensorProto.BOOL, [])],
+        [value("on", TensorProto.BOOL, []), value("inside", TensorProto.FLOAT, None)],
+    )  # fmt: skip
+    nodes = [
+        node("QuantizeLinear", ["x", "s", "z"], ["q"], "q"),
+        node("Loop", ["two", "yes"], ["y"], "loop", body=inner),
+        node("DequantizeLinear", ["q", "s", "z"], ["outside"], "out"),
+    ]
+    kept = {"s": np.float32(0.1), "z": np.uint8(7), "two": np.int64(2), "yes": np.bool_(True)}
+    graph = helper.make_graph(
+        nodes, "g", [value("x", TensorProto.FLOAT, [4])],
+        [value("y", TensorProto.FLOAT, None), value("outside", TensorProto.FLOAT, None)],
+        [numpy_helper.from_array(np.asarray(array), name) for name, array in kept.items()],
+    )  # fmt: skip
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    x = np.array([-1, 0.13, 2, 90], np.float32)
+    expected = [run(model, {"x": x}), ort.InferenceSession(model.SerializeToString()).run(["outside"], {"x": x})[0]]
+    onnx_quantized.written_out(model)
+    found = ort.InferenceSession(model.SerializeToString()).run(None, {"x": x})
+    np.testing.assert_allclose(found[0], expected[0])
+    np.testing.assert_allclose(found[1], expected[1])
+    np.testing.assert_allclose(found[1], [-0.7, 0.1, 2, 24.8], rtol=1e-6)

@@ -16,6 +16,7 @@ from edgeseq import config as configs
 from edgeseq.chain import Chain
 from edgeseq.errors import ConfigError
 from edgeseq.stages import _onnx_scales
+from edgeseq.stages import onnx as stage
 
 FORMS = {
     "qdq-u8s8": (QDQ, (U8, S8)),
@@ -35,7 +36,8 @@ def frames(steps: int, seed: int = 1) -> Any:
 def session(path: Path) -> Any:
     options = ort.SessionOptions()
     options.intra_op_num_threads, options.log_severity_level = 1, 4
-    options.add_session_config_entry("session.x64quantprecision", "1")
+    if stage._overflows():
+        options.add_session_config_entry("session.x64quantprecision", "1")
     return ort.InferenceSession(str(path), options)
 
 
@@ -104,6 +106,26 @@ def test_integer_edges(tmp_path: Path, models: Path, name: str) -> None:
     np.testing.assert_array_equal(np.concatenate([model.run(part) for part in np.split(x, [1, 7, 150])]), y)
     model.reset()
     np.testing.assert_array_equal(model.get_state()["m.h"], before)
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_where_sums_would_overflow(tmp_path: Path, models: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On x86 without VNNI int8 weights become uint8, which changes nothing where nothing overflows."""
+    x = frames(50, seed=2)
+    usual = chain(tmp_path, models / f"{name}.onnx").run(x)
+    monkeypatch.setattr(stage, "_overflows", lambda: True)
+    np.testing.assert_array_equal(chain(tmp_path, models / f"{name}.onnx").run(x), usual)
+
+
+def test_processors_without_wide_sums_are_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    flags = tmp_path / "cpuinfo"
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
+    for text, answer in (("flags : avx2", True), ("flags : avx2 avx_vnni", False), ("flags: avx512_vnni", False)):
+        flags.write_text(text)
+        assert stage._overflows(flags) is answer
+    assert stage._overflows(tmp_path / "none") is True
+    monkeypatch.setattr("platform.machine", lambda: "aarch64")
+    assert stage._overflows(tmp_path / "none") is False
 
 
 def test_pairs_are_found_among_integers(tmp_path: Path, models: Path) -> None:
