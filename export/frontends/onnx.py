@@ -26,6 +26,10 @@ MAX_BYTES = 2 << 30
 TIME_WORDS = ("time", "seq", "step", "frame", "length", "t")
 WEIGHTED = {"RNN", "GRU", "LSTM", "MatMul", "Gemm", "Conv", "LayerNormalization"}
 ELEMENTS: dict[int, Literal["float32", "int64"]] = {TensorProto.FLOAT: "float32", TensorProto.INT64: "int64"}
+NO_FRAMES = (
+    "is neither float32 (frames) nor int64 (tokens). Of a quantized model keep the QuantizeLinear behind its input, "
+    "which says what the integers mean."
+)
 BATCH_WORDS = ("batch", "n", "b")
 
 
@@ -247,7 +251,7 @@ def _choose_inputs(path: Path, model: onnx.ModelProto, name: str | None) -> list
         raise ExportError(f"{path}: it has no input of frames.")
     for value in inputs:
         if value.type.tensor_type.elem_type not in (*ELEMENTS, *lengths.ELEMENTS):
-            raise ExportError(f"{path}: the input '{value.name}' is neither float32 (frames) nor int64 (tokens).")
+            raise ExportError(f"{path}: the input '{value.name}' {NO_FRAMES}")
     # Weights listed as inputs are defaults that a caller may override; here they are constants.
     del model.graph.input[:]
     model.graph.input.extend(inputs)
@@ -256,7 +260,7 @@ def _choose_inputs(path: Path, model: onnx.ModelProto, name: str | None) -> list
 
 def _dims(path: Path, value: onnx.ValueInfoProto) -> list[int | str]:
     if value.type.tensor_type.elem_type not in ELEMENTS:
-        raise ExportError(f"{path}: the input '{value.name}' is neither float32 (frames) nor int64 (tokens).")
+        raise ExportError(f"{path}: the input '{value.name}' {NO_FRAMES}")
     dims: list[int | str] = [
         # Some exporters write a free axis as 0 or -1.
         dim.dim_value if dim.dim_value > 0 else dim.dim_param

@@ -318,6 +318,14 @@ def test_a_computed_scale_is_refused() -> None:
         onnx_quantized.written_out(model)
 
 
+def test_integers_for_frames_are_refused(sources: Path, tmp_path: Path) -> None:
+    quantized.with_integer_edges(made(sources, tmp_path, "dense", "operators-u8u8"), tmp_path / "edges.onnx")
+    with pytest.raises(
+        ExportError, match=r"the input 'x' is neither float32 .* keep the QuantizeLinear behind its input"
+    ):
+        export(tmp_path / "edges.onnx", tmp_path / "bundle", calibration=CALIBRATION, variants=("float32",))
+
+
 def test_a_float_model_stays_as_it_is(sources: Path) -> None:
     model = onnx.load(sources / "tcn.onnx")
     before = model.SerializeToString()
