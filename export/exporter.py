@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from collections.abc import Sequence as Items
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
 
 from edgeseq import backends
 from edgeseq import bundle as bundles
 from edgeseq.bundle import Manifest
 from edgeseq.tables import suggest
-from edgeseq.types import StepModel
 from export import about as abouts
 from export import (
     choices,
@@ -25,17 +22,18 @@ from export import (
     goldens,
     origin,
     parity,
+    proof,
     reference,
     refusals,
     report,
-    tflite,
 )
 from export.about import About
-from export.errors import FLOAT_ALONE, ExportError, NoIntegerForm, OptionError
+from export.errors import ExportError, OptionError
 from export.frontends import EncoderDecoder, Sequence, load
 from export.frontends.example import Example
-from export.progress import Progress, counted, silent
-from export.variants import KNOWN, Maker, Variant, describe
+from export.progress import Progress, silent
+from export.proof import Evaluate
+from export.variants import KNOWN, Maker, describe
 from export.writers import bundle as writer
 
 if TYPE_CHECKING:
@@ -43,7 +41,6 @@ if TYPE_CHECKING:
 
     Tensors = torch.Tensor | tuple[torch.Tensor, ...]
 
-Evaluate = Callable[[StepModel], Mapping[str, float]]
 Frames = NDArray[np.float32]
 GOLDEN_STEPS = 1000
 
@@ -109,12 +106,10 @@ def export(
     # Ranges are seen on each sequence from its reset, and on the long run, where the state goes where it likes.
     maker = Maker(stream, [truth.frames for truth in known], progress)
     with writer.folder(output) as folder:
-        made = _make(maker, variants, folder, notes, progress)
-        files = [*(variant.file for variant in made), *tflite.write(maker, made, folder, notes)]
         graph = describe(stream)
+        proven = proof.prove(maker, variants, folder, graph, known, evaluate, notes, progress)
         golden = parity.truth(sequence, known[0].frames[:GOLDEN_STEPS], choice.length)
-        writer.goldens(folder, goldens.arrays(golden, made, graph, progress))
-        entries, drifts, accuracy = _prove(files, folder, graph, known, evaluate, progress)
+        writer.goldens(folder, goldens.arrays(golden, proven.made, graph, progress))
         told = list(dict.fromkeys([*sequence.notes, *stream.notes, *notes]))
         manifest = Manifest(
             schema=bundles.SCHEMA,
@@ -127,62 +122,18 @@ def export(
             decider=described.decider,
             calibration=described.calibration,
             graphs=[graph],
-            files=files,
-            defaults=_defaults(files, default),
-            accuracy=accuracy,
-            parity=entries,
+            files=proven.files,
+            defaults=_defaults(proven.files, default),
+            accuracy=proven.accuracy,
+            parity=proven.entries,
             origin=origin.of(sequence, told),
         )
         pictures = diagram.pictures(before, {"step": diagram.as_step(stream)})
-        text = report.markdown(manifest, drifts, made, told, pictures)
+        text = report.markdown(manifest, proven.drifts, proven.made, told, pictures)
         writer.finish(folder, manifest, text)
         progress("verifying the bundle")
         writer.verified(folder)
     return bundles.read(output)
-
-
-def _make(maker: Maker, asked: Items[str] | None, folder: Path, notes: list[str], progress: Progress) -> list[Variant]:
-    """Make and write the variants asked for, or all that the model has a form for."""
-    made = []
-    for name in KNOWN if asked is None else asked:
-        progress(f"making {name}")
-        try:
-            made.append(maker.make(name))
-        except NoIntegerForm as cause:
-            if asked is not None:
-                raise
-            notes.append(f"{name} was left out: {str(cause).removesuffix(FLOAT_ALONE)}")
-            continue
-        notes.extend(made[-1].notes)
-        onnx.save(made[-1].model, str(folder / made[-1].file.path))
-    return made
-
-
-def _prove(  # noqa: PLR0917 - one call, above
-    files: Items[bundles.ModelFile],
-    folder: Path,
-    graph: bundles.Graph,
-    known: Items[parity.Truth],
-    evaluate: Evaluate | None,
-    progress: Progress,
-) -> tuple[list[bundles.ParityTable], list[parity.Drift], dict[str, dict[str, float]]]:
-    """Hold every variant, on every backend, against the original. Raises ExportError for what misses its tolerance."""
-    entries, drifts, accuracy = [], [], {}
-    for file in files:
-        backend = backends.reader(file)
-        tick = counted(progress, f"proving {file.variant} on {backend}", sum(len(truth.frames) for truth in known))
-        # Opened from its file and its description, just as a device opens it.
-        model = backends.open_file(folder / file.path, backend, graph, file)
-        entry, drift = parity.measure(model, known, tick)
-        if not entry.passed:
-            raise ExportError(parity.missed(entry))
-        entries.append(entry)
-        drifts.append(drift)
-        if evaluate is not None and file.variant not in accuracy:
-            progress(f"judging {file.variant} on the task")
-            model.reset()
-            accuracy[file.variant] = {key: float(value) for key, value in evaluate(model).items()}
-    return entries, drifts, accuracy
 
 
 def _defaults(files: Items[bundles.ModelFile], asked: str | None) -> dict[str, str]:

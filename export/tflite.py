@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 
 from edgeseq.bundle import ModelFile, StateTensors
@@ -12,29 +11,21 @@ from export.variants import Maker, Variant
 from export.writers import tflite as writer
 
 
-def write(maker: Maker, made: Iterable[Variant], folder: Path, notes: list[str]) -> list[ModelFile]:
-    """Write them and return how bundle.toml describes them; note why where there are none."""
+def write(maker: Maker, variant: Variant, folder: Path, notes: list[str]) -> list[ModelFile]:
+    """Write a variant's file and return how bundle.toml describes it; note why where there is none."""
     try:
         writer.schema()
-        lowered = maker.lowered()
-    except ExportError as cause:
-        notes.append(f"TFLite was left out: {str(cause).removesuffix(FLOAT_ALONE)}")
-        return []
-    files = []
-    for variant in made:
         # A variant that only stores its weights otherwise has no Program of its own.
-        program = lowered if variant.name == "float32" else variant.program
+        program = maker.lowered() if variant.name == "float32" else variant.program
         if program is None:
-            continue
-        file = _file(variant.name, program)
-        try:
-            content = writer.write(program, maker.outputs)
-        except ExportError as cause:
-            notes.append(f"TFLite was left out of {variant.name}: {cause}")
-            continue
-        (folder / file.path).write_bytes(content)
-        files.append(file)
-    return files
+            return []
+        content = writer.write(program, maker.outputs)
+    except ExportError as cause:
+        notes.append(f"TFLite was left out of {variant.name}: {str(cause).removesuffix(FLOAT_ALONE)}")
+        return []
+    file = _file(variant.name, program)
+    (folder / file.path).write_bytes(content)
+    return [file]
 
 
 def _file(name: str, program: Program) -> ModelFile:

@@ -18,9 +18,10 @@ from export.lowering import lower
 from export.parity import QUANTIZED_BOUNDS
 from export.program import Program, ProgramState
 from export.progress import Progress, counted, silent
+from export.quantize import sensitivity
 from export.quantize.calibrate import Seen, calibrate
 from export.quantize.integers import VARIANTS
-from export.quantize.sensitivity import Outputs, Part, measure, told
+from export.quantize.sensitivity import Outputs, Part, Sensitivity, told
 from export.writers import onnx as writer
 
 KNOWN = ("float32", *VARIANTS)
@@ -50,15 +51,20 @@ class Maker:
     def __init__(self, stream: StreamGraph, frames: Sequence[NDArray[np.float32]], progress: Progress = silent) -> None:
         self._stream, self._progress = stream, progress
         timing = stream.output_timing
+        reach = None if timing is None or timing.first is None else timing.last - timing.first + 1
         # A step that remembers no more than so much cannot drift: what comes later is as what was before.
-        forgets = timing is not None and timing.first is not None
-        self._frames = [sequence[:FORGETFUL] for sequence in frames] if forgets else list(frames)
-        self._outputs = Outputs(0 if timing is None else timing.delay, not forgets)
+        self._frames = list(frames) if reach is None else [sequence[:FORGETFUL] for sequence in frames]
+        delay = 0 if timing is None else timing.delay
+        self._outputs = Outputs(delay, None if reach is None else -(-reach // stream.frames_per_step))
         self._program: Program | None = None
         self._seen: Mapping[str, Seen] = {}
+        self._sensitivity: dict[str, Sensitivity] = {}
 
-    def make(self, name: str) -> Variant:
-        """Return a variant by name. Raises ExportError where it cannot be made."""
+    def make(self, name: str, goal: float = 0.75) -> Variant:
+        """Return a variant by name. goal: the share of its bound that a quantized one is made for.
+
+        Raises ExportError where it cannot be made.
+        """
         if name == "float32":
             model = writer.float_step(self._stream)
             return Variant(name, model, self._file(name, model, None), None)
@@ -70,8 +76,10 @@ class Maker:
             tick = counted(self._progress, "calibrating", max(map(len, self._frames)))
             self._seen = calibrate(lowered, self._frames, tick)
             _check_finite(lowered, self._seen)
-        tick = counted(self._progress, f"measuring what of {name} is sensitive", 0)
-        program, parts = measure(lowered, self._seen, name, self._frames, QUANTIZED_BOUNDS[name], self._outputs, tick)
+        if name not in self._sensitivity:
+            tick = counted(self._progress, f"measuring what {name} costs where", len(sensitivity.parts(lowered)))
+            self._sensitivity[name] = Sensitivity(lowered, self._seen, name, self._frames, self._outputs, tick)
+        program, parts = self._sensitivity[name].program(goal * QUANTIZED_BOUNDS[name])
         model = writer.quantized_step(program, self.outputs)
         return Variant(name, model, self._file(name, model, program), program, told(name, program, parts), parts)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ BLOCK = 256
 """Steps whose extremes are looked for at once: one by one, that would take longer than the steps themselves."""
 PERCENTILES = (99.999, 99.99, 99.9)
 """Of the sample's magnitudes: beyond them, a range may be cut off."""
+LEVELS = 256
 SHARES = np.linspace(1.0, 0.4, 31)
 """Shares of the full range that are tried as the quantized range."""
 SAMPLE_NUMBERS = 2**18
@@ -47,8 +49,9 @@ class Seen:
         """The greatest size of any element."""
         return max(abs(self.low), abs(self.high))
 
-    def best_range(self, levels: int) -> tuple[float, float, str]:
-        """Return the range, with zero in it, whose `levels` steps give the least mean squared error, and its rule.
+    @cached_property
+    def best_range(self) -> tuple[float, float, str]:
+        """The range, with zero in it, whose 256 levels give the least mean squared error, and its rule.
 
         Cutting rare extremes off buys finer steps for the rest (Banner et al., "Post training 4-bit quantization of
         convolutional networks", NeurIPS 2019, section 3). Tried are the whole range, percentiles of both tails, and
@@ -62,14 +65,14 @@ class Seen:
             ends = np.percentile(self.sample, [100 - percentile, percentile])
             tried.append((min(float(ends[0]), 0.0), max(float(ends[1]), 0.0), f"percentile {percentile:g}"))
         tried += [(low * share, high * share, "mse") for share in SHARES[1:].tolist()]
-        errors = [_error(self.sample, least, most, levels) if least < most else np.inf for least, most, _ in tried]
+        errors = [_error(self.sample, least, most) if least < most else np.inf for least, most, _ in tried]
         return tried[int(np.argmin(errors))]
 
 
-def _error(sample: NDArray[np.float32], low: float, high: float, levels: int) -> float:
-    scale = (high - low) / (levels - 1)
+def _error(sample: NDArray[np.float32], low: float, high: float) -> float:
+    scale = (high - low) / (LEVELS - 1)
     zero = np.rint(-low / scale)
-    stored = np.clip(np.rint(sample / scale) + zero, 0, levels - 1)
+    stored = np.clip(np.rint(sample / scale) + zero, 0, LEVELS - 1)
     return float(np.mean(np.square((stored - zero) * scale - sample)))
 
 

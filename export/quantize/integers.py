@@ -38,6 +38,7 @@ from export.quantize import flow, weights
 from export.quantize.calibrate import Seen
 from export.quantize.types import CURVES, Types
 
+Memo = dict[Any, weights.Rounded]
 Precision = Literal["int8", "int16", "float32"]
 OUTPUT_HEADROOM = 1.05
 TABLE_LEAST = 64
@@ -47,10 +48,17 @@ STORED = {"int8": np.int8, "int16": np.int16}
 
 
 def quantize(
-    program: Program, seen: Mapping[str, Seen], variant: str, precision: Mapping[str, Precision] | None = None
+    program: Program,
+    seen: Mapping[str, Seen],
+    variant: str,
+    precision: Mapping[str, Precision] | None = None,
+    memo: Memo | None = None,
 ) -> Program:
-    """Return the integer Program of a variant, "int8" or "w8a16"."""
-    return _Quantizer(program, seen, VARIANTS[variant], precision or {}).run()
+    """Return the integer Program of a variant, "int8" or "w8a16".
+
+    memo: weights that were rounded before, for the same Program under another precision of its parts.
+    """
+    return _Quantizer(program, seen, VARIANTS[variant], precision or {}, {} if memo is None else memo).run()
 
 
 @dataclass
@@ -61,6 +69,7 @@ class _Quantizer:
     seen: Mapping[str, Seen]
     operand: Literal["int8", "int16"]
     precision: Mapping[str, Precision]
+    memo: Memo
     homes: dict[str, dict[Type | None, str]] = field(default_factory=dict)
     planned: dict[str, Type | None] = field(default_factory=dict)
     sharing: dict[int, list[Op]] = field(default_factory=dict)
@@ -134,7 +143,10 @@ class _Quantizer:
                 (self._in_own_units(other), kind, self.seen[other.inputs[0]].sample)
                 for other, kind in zip(sharing, kinds, strict=True) if kind is not None
             ]  # fmt: skip
-            found = weights.rounded(uses[0][0], uses)
+            stored = (key, op.output if op.output in self.centred else "", *(kind for _, kind, _ in uses))
+            if stored not in self.memo:
+                self.memo[stored] = weights.rounded(uses[0][0], uses)
+            found = self.memo[stored]
             if op.output in self.centred:
                 return found
             self.rounded[key] = found

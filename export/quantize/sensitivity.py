@@ -4,7 +4,7 @@
    others stay in float32; its error is that of the outputs, over frames of the calibration from their reset, as a share
    of how much each output varies. Where memory has no end, states are also run for long: what they round adds up.
 2. Errors of different parts are as good as independent, so their squares add up.
-3. While all together miss GOAL of what the variant is allowed, the part with the greatest error is kept one precision
+3. While all together miss what is allowed, the part with the greatest error is kept one precision
    higher: int8 products at int16 (int8 weights, 16-bit activations), then float32.
 """
 
@@ -20,15 +20,13 @@ from export.operations import PRODUCTS, float_step, initial_state, joined
 from export.program import Program
 from export.progress import Tick, still
 from export.quantize.calibrate import Seen
-from export.quantize.integers import VARIANTS, Precision, quantize
+from export.quantize.integers import VARIANTS, Memo, Precision, quantize
 from export.quantize.reference import Interpreter
 
 STREAMS, STEPS = 8, 64
 LONG_STEPS = 3000
 OPS = 100_000
 """Ops that the long run takes, at most: a longer Program runs for fewer steps."""
-GOAL = 0.75
-"""Share of the bound that all parts together may take: the proof runs longer, and on other engines."""
 LADDER: Mapping[Precision, Precision] = {"int8": "int16", "int16": "float32"}
 
 
@@ -48,45 +46,52 @@ class Part:
     kept: Precision
 
 
-def measure(  # noqa: PLR0917 - what is measured, on what, against what
-    program: Program,
-    seen: Mapping[str, Seen],
-    variant: str,
-    sequences: Sequence[NDArray[np.float32]],
-    bound: float,
-    outputs: Outputs,
-    tick: Tick = still,
-) -> tuple[Program, list[Part]]:
-    """Return the integer Program of a variant that keeps its bound, if any does, and what was measured on the way.
+class Sensitivity:
+    """What each part of a Program costs in a variant; measured once, when it is made.
 
-    bound: the greatest rms error allowed, as a share of each output's spread.
+    Arguments as of calibrate; outputs: what is to be known of the step's.
     """
-    trial = _Trial(program, seen, variant, sequences, outputs)
-    operand = VARIANTS[variant]
-    parts: dict[str, Precision] = {name: "int8" if kind == "Gather" else operand for name, kind in trial.kinds.items()}
-    errors: dict[tuple[str, Precision], float] = {}
-    for name, precision in parts.items():
-        errors[name, precision] = trial.alone(name, precision)
-        tick(1)
-    kept: dict[str, Precision] = dict(parts)
-    best = trial.quantized(kept)
-    error = trial.error(best)
-    while error > GOAL * bound and any(precision != "float32" for precision in kept.values()):
-        # 3: as many at once as would do, were the errors independent
-        while True:
-            worst = max((name for name in kept if kept[name] != "float32"), key=lambda name: errors[name, kept[name]])
-            kept[worst] = LADDER[kept[worst]]
-            step = (worst, kept[worst])
-            if kept[worst] == "float32":
-                errors[step] = 0.0
-            elif step not in errors:
-                errors[step] = trial.alone(worst, kept[worst])
-            together = sum(errors[item] ** 2 for item in kept.items()) ** 0.5
-            if together <= GOAL * bound or all(precision == "float32" for precision in kept.values()):
-                break
-        best = trial.quantized(kept)
-        error = trial.error(best)
-    return best, [trial.part(name, precision, errors[name, precision], kept[name]) for name, precision in parts.items()]
+
+    def __init__(  # noqa: PLR0917 - what is measured, on what
+        self,
+        program: Program,
+        seen: Mapping[str, Seen],
+        variant: str,
+        sequences: Sequence[NDArray[np.float32]],
+        outputs: Outputs,
+        tick: Tick = still,
+    ) -> None:
+        self._trial = _Trial(program, seen, variant, sequences, outputs)
+        kinds = self._trial.kinds
+        self._parts: dict[str, Precision] = {
+            name: "int8" if kind == "Gather" else VARIANTS[variant] for name, kind in kinds.items()
+        }
+        self._errors: dict[tuple[str, Precision], float] = {}
+        for item in self._parts.items():
+            self._errors[item] = self._trial.alone(*item)
+            tick(1)
+
+    def program(self, allowed: float) -> tuple[Program, list[Part]]:
+        """Return the integer Program whose outputs' error is at most `allowed` of their spread, if any is, and why.
+
+        3: the parts with the greatest errors are kept at a higher precision, as many at once as would do, were the
+        errors independent.
+        """
+        kept: dict[str, Precision] = dict(self._parts)
+        best = self._trial.quantized(kept)
+        while any(p != "float32" for p in kept.values()) and self._trial.error(best) > allowed:
+            while True:
+                worst = max((n for n in kept if kept[n] != "float32"), key=lambda name: self._errors[name, kept[name]])
+                kept[worst] = LADDER[kept[worst]]
+                if (worst, kept[worst]) not in self._errors:
+                    exact = kept[worst] == "float32"
+                    self._errors[worst, kept[worst]] = 0.0 if exact else self._trial.alone(worst, kept[worst])
+                together = sum(self._errors[item] ** 2 for item in kept.items()) ** 0.5
+                if together <= allowed or all(p == "float32" for p in kept.values()):
+                    break
+            best = self._trial.quantized(kept)
+        parts = [self._trial.part(*item, self._errors[item], kept[item[0]]) for item in self._parts.items()]
+        return best, parts
 
 
 def told(variant: str, program: Program, parts: Sequence[Part]) -> list[str]:
@@ -106,10 +111,10 @@ def told(variant: str, program: Program, parts: Sequence[Part]) -> list[str]:
 
 @dataclass(frozen=True)
 class Outputs:
-    """What is to be known of a step's outputs: the first `delay` do not exist; they hang on all before, or it forgets."""
+    """Of a step's outputs, the first `delay` do not exist; they hang on `reach` steps, or on all before (None)."""
 
     delay: int
-    remembers: bool
+    reach: int | None
 
 
 class _Trial:
@@ -124,27 +129,31 @@ class _Trial:
         outputs: Outputs,
     ) -> None:
         self.program, self.seen, self.variant = program, seen, variant
-        self.members = _parts(program)
+        self.members, self.memo = parts(program), Memo()
         written = {op.output: op for op in program.ops}
         self.ops = {name: [written[m] for m in members if m in written] for name, members in self.members.items()}
         self.kinds = {name: ops[0].kind if ops else "state" for name, ops in self.ops.items()}
-        most = OPS // max(len(program.ops), 1)
-        self.runs = [_Run(program, sequences, outputs.delay + STEPS, STREAMS, outputs.delay)]
-        if outputs.remembers:
-            steps = max(STEPS, min(LONG_STEPS, most))
-            self.runs.append(_Run(program, sequences, outputs.delay + steps, 1, outputs.delay))
+        samples = [seen[name].sample for name in program.outputs]
+        flat = np.concatenate([sample.reshape(len(sample), -1) for sample in samples], axis=1)
+        spread = np.maximum(flat.std(axis=0), 1e-6 * np.maximum(np.abs(flat).max(axis=0), 1e-6))
+        steps = STEPS + min(outputs.reach or 0, STREAMS * STEPS)
+        self.short = _Run(program, sequences, steps, max(2, STREAMS * STEPS // steps), outputs.delay, spread)
+        self.long = self.short
+        if outputs.reach is None:
+            steps = max(STEPS, min(LONG_STEPS, OPS // max(len(program.ops), 1)))
+            self.long = _Run(program, sequences, steps, 1, outputs.delay, spread)
 
     def quantized(self, precision: Mapping[str, Precision]) -> Program:
         spread = {member: precision[name] for name, members in self.members.items() for member in members}
-        return quantize(self.program, self.seen, self.variant, spread)
+        return quantize(self.program, self.seen, self.variant, spread, self.memo)
 
     def alone(self, name: str, precision: Precision) -> float:
         others: dict[str, Precision] = dict.fromkeys(self.members, "float32")
         program = self.quantized({**others, name: precision})
-        return max(run.error(program) for run in self.runs[: 2 if self.kinds[name] == "state" else 1])
+        return (self.long if self.kinds[name] == "state" else self.short).error(program)
 
     def error(self, program: Program) -> float:
-        return max(run.error(program) for run in self.runs)
+        return self.long.error(program)
 
     def part(self, name: str, precision: Precision, error: float, kept: Precision) -> Part:
         ops = self.ops[name]
@@ -155,11 +164,18 @@ class _Trial:
 class _Run:
     """Frames side by side, float32[steps, streams, frames, features], each stream from its reset, and their outputs."""
 
-    def __init__(
-        self, program: Program, sequences: Sequence[NDArray[np.float32]], steps: int, streams: int, delay: int
+    def __init__(  # noqa: PLR0917 - what is run, on what, for how long, against what
+        self,
+        program: Program,
+        sequences: Sequence[NDArray[np.float32]],
+        steps: int,
+        streams: int,
+        delay: int,
+        spread: NDArray[np.floating],
     ) -> None:
-        self.delay = min(delay, max(map(len, sequences)) // program.frames - 1)
-        steps = min(steps, max(map(len, sequences)) // program.frames)
+        most = max(map(len, sequences)) // program.frames
+        self.delay, self.spread = min(delay, most - 1), spread
+        steps = min(delay + steps, most)
         size = steps * program.frames
         pieces = [s[at : at + size] for s in sequences for at in range(0, len(s) - size + 1, size)]
         picked = [pieces[place] for place in np.unique(np.linspace(0, len(pieces) - 1, streams).astype(int))]
@@ -169,8 +185,6 @@ class _Run:
             values, state = float_step(program, x, state)
             rows.append(joined(values, program, len(picked)).astype(np.float64))
         self.expected = np.stack(rows[self.delay :])
-        flat = self.expected.reshape(-1, self.expected.shape[-1])
-        self.spread = np.maximum(flat.std(axis=0), 1e-6 * np.maximum(np.abs(flat).max(axis=0), 1e-6))
 
     def error(self, program: Program) -> float:
         """Return the worst output's rms error as a share of its spread."""
@@ -180,7 +194,7 @@ class _Run:
         return float(np.max(rms / self.spread))
 
 
-def _parts(program: Program) -> dict[str, list[str]]:
+def parts(program: Program) -> dict[str, list[str]]:
     """Return the parts of a Program (1): under the name of the first, the names of all that belong to one."""
     constants = program.constants()
     found: dict[str, list[str]] = {}

@@ -60,7 +60,14 @@ def described(program: Program, variant: str) -> ModelFile:
             )
         )  # fmt: skip
     return ModelFile(
-        path="", graph="step", variant=variant, format="", weight_bytes=0, integer_macs=0, float_macs=0, states=states
+        path="",
+        graph="step",
+        variant=variant,
+        format="npz",
+        weight_bytes=0,
+        integer_macs=0,
+        float_macs=0,
+        states=states,
     )
 
 

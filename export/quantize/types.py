@@ -27,7 +27,7 @@ class Types:
 
     def eight(self, name: str, seen: Seen | None = None) -> Type:
         """2: 8 bits with a zero point, over the range that gives the least squared error."""
-        low, high, rule = (seen or self.seen[name]).best_range(256)
+        low, high, rule = (seen or self.seen[name]).best_range
         scale = float(np.float32((high - low) / 255))
         return Type("int8", scale, int(np.clip(round(-128 - low / scale), -128, 127)), rule)
 

@@ -7,3 +7,4 @@ FAMILIES = (
 VARIANTS = ("float32", "int8", "w8a16")
 EXACT = {"Reshape", "Transpose", "Slice", "Concat", "Gather", "Expand", "Pad", "Where"}
 """Kinds of ops that move numbers and change none."""
+SUMS = {"Linear", "Conv", "MatMul", "ReduceSum", "ReduceMean", "LayerNormalization"}

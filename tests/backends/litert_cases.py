@@ -153,7 +153,7 @@ def ops(programs: Iterable[Program]) -> Iterator[tuple[str, bytes, Arrays]]:
             given = []
             for name in op.inputs:
                 if name in fixed:
-                    given.append(fixed[name][None])
+                    given.append(fixed[name][None].astype(np.int64 if name in program.types else fixed[name].dtype))
                     continue
                 seen = np.concatenate([row[name] for row in rows])
                 places = op.kind == "Gather" and name == op.inputs[1]

@@ -146,9 +146,7 @@ class File:
             self._constants[name] = self._tensor(name, array.shape, dtype, quantization, place)
         return self._constants[name]
 
-    def _tensor(
-        self, name: str, shape: tuple[int, ...], dtype: str | Type, quantization: Any, buffer: int = 0
-    ) -> int:
+    def _tensor(self, name: str, shape: tuple[int, ...], dtype: str | Type, quantization: Any, buffer: int = 0) -> int:
         known = Tensor(tuple(shape), dtype)
         kind = getattr(self.schema.TensorType, known.stored.upper())
         self._graph.tensors.append(
