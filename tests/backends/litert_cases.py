@@ -150,17 +150,17 @@ def ops(programs: Iterable[Program]) -> Iterator[tuple[str, bytes, Arrays]]:
         for place, op in enumerate(program.ops):
             if op.kind == "Constant" or not op.inputs:
                 continue
-            given = []
+            given: Arrays = {}
             for name in op.inputs:
                 if name in fixed:
-                    given.append(fixed[name][None].astype(np.int64 if name in program.types else fixed[name].dtype))
+                    given[name] = fixed[name][None].astype(np.int64 if name in program.types else fixed[name].dtype)
                     continue
                 seen = np.concatenate([row[name] for row in rows])
                 places = op.kind == "Gather" and name == op.inputs[1]
                 wild = rng.permutation(seen) if places else anything(rng, program, name, FRAMES)
-                given.append(np.concatenate([seen, wild]))
-            expected = plan(op, program)(*given)
-            fed = {f"in{index}": array for index, array in enumerate(given) if op.inputs[index] not in fixed}
+                given[name] = np.concatenate([seen, wild])
+            expected = plan(op, program)(*(given[name] for name in op.inputs))
+            fed = {f"in{op.inputs.index(name)}": array for name, array in given.items() if name not in fixed}
             yield f"{variant}.{place}.{op.kind}", writer.write(alone(program, op), ["y"]), fed | {"expected": expected}
 
 
@@ -180,7 +180,8 @@ def anything(rng: np.random.Generator, program: Program, name: str, count: int) 
         return rng.integers(low, high + 1, (count, *shape))
     if dtype == "float32":
         return (4 * rng.normal(size=(count, *shape))).astype(np.float32)
-    return rng.integers(0, 2, (count, *shape)).astype(bool) if dtype == "bool" else rng.integers(0, 2**40, (count, *shape))
+    most = 2 if dtype == "bool" else 2**40
+    return rng.integers(0, most, (count, *shape)).astype(dtype)
 
 
 def alone(program: Program, op: Op) -> Program:

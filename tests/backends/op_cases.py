@@ -16,10 +16,14 @@ from export.writers import tflite as writer
 
 ROWS = 10
 Arrays = dict[str, np.ndarray]
-UNARY = (
-    "Neg Abs Sign Floor Ceil Exp Sin Cos Erf Softplus Softsign HardSwish Sigmoid Tanh Relu Sqrt Log Reciprocal "
-    "Gelu:none Gelu:tanh Elu:1.0 Elu:0.3 LeakyRelu:0.1 HardSigmoid:0.2"
-).split()
+UNARY: dict[str, list[dict[str, Any]]] = {
+    **{kind: [{}] for kind in ("Neg", "Abs", "Sign", "Floor", "Ceil", "Exp", "Sin", "Cos", "Erf", "Softplus")},
+    **{kind: [{}] for kind in ("Softsign", "HardSwish", "Sigmoid", "Tanh", "Relu", "Sqrt", "Log", "Reciprocal")},
+    "Gelu": [{"approximate": "none"}, {"approximate": "tanh"}],
+    "Elu": [{"alpha": 1.0}, {"alpha": 0.3}],
+    "LeakyRelu": [{"alpha": 0.1}],
+    "HardSigmoid": [{"alpha": 0.2, "beta": 0.5}],
+}
 POSITIVE = {"Sqrt", "Log", "Reciprocal"}
 COMPARISONS = ("Less", "LessOrEqual", "Greater", "GreaterOrEqual", "Equal")
 WIDE, SPREAD = (2, 3, 2, 4, 3), (2, 1, 2, 1, 3)
@@ -71,15 +75,13 @@ def cases() -> Iterator[tuple[str, bytes, Arrays]]:
 
 
 def _functions(made: _Made) -> Iterator[tuple[str, bytes, Arrays]]:
-    for entry in UNARY:
-        kind, _, value = entry.partition(":")
-        x = made.of("float32", 2, 17)
-        x[:, 0, :5] = 0, 30, -30, 1e-6, -1e-6
-        x = np.abs(x) + np.float32(1e-3) if kind in POSITIVE else np.minimum(x, 20)
-        settings: dict[str, Any] = {"approximate": value} if kind == "Gelu" else {"alpha": float(value)} if value else {}
-        settings |= {"beta": 0.5} if kind == "HardSigmoid" else {}
-        yield made.case(f"float32.{value}", kind, [x], **settings)
-        yield made.case(f"float32.wide{value}", kind, [x.reshape(ROWS, 1, 2, 17, 1, 1)], **settings)
+    for kind, settings in UNARY.items():
+        for place, setting in enumerate(settings):
+            x = made.of("float32", 2, 17)
+            x[:, 0, :5] = 0, 30, -30, 1e-6, -1e-6
+            x = np.abs(x) + np.float32(1e-3) if kind in POSITIVE else np.minimum(x, 20)
+            yield made.case(f"float32.{place}", kind, [x], **setting)
+            yield made.case(f"float32.{place}.wide", kind, [x.reshape(ROWS, 1, 2, 17, 1, 1)], **setting)
 
 
 def _pairs(made: _Made) -> Iterator[tuple[str, bytes, Arrays]]:
@@ -110,7 +112,7 @@ def _whole(made: _Made) -> Iterator[tuple[str, bytes, Arrays]]:
     yield made.case("int64", "Mul", [x % 99991, y % 10007])
     for kind in ("Neg", "Abs", "Sign"):
         yield made.case("int64", kind, [x])
-    x[0, 0] = 0, 1, 2**48, -(2**48)
+    x[0, 0] = 0, 2**62 - 1, 2**48, -(2**63) + 1
     for by in (1, 2, 7, -3, 4095, 100_003):
         yield made.case(f"int64.{by}", "Div", [x, np.full((1, 1, 1), by, np.int64)])
     yield made.case("int32", "Div", [x.astype(np.int32), np.full((1, 1, 1), -7, np.int32)])

@@ -98,7 +98,7 @@ def _conv(writer: Writer, op: Op) -> int:
         options, more = "Conv2DOptions", {}
     plain = writer.plain(writer.program.shapes[op.output])
     shape = tuple(plain[axis] for axis in order)
-    settings = _places(op, *sizes) | more  # type: ignore[arg-type]
+    settings = _places(op, *sizes) | more
     return writer.turned(
         writer.emit(title, [x, *given], options, shape=shape, kind=writer.kind(op.output), **settings), back
     )

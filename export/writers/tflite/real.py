@@ -5,7 +5,7 @@
 2. log(1 + exp x) is max(x, 0) + log(1 + exp(-|x|)), which does not overflow.
 3. ELU has the factor 1: max(x, 0) + alpha elu(min(x, 0)).
 4. Whole numbers have no ABS, SIGN and, of 64 bits, no DIV. The first two are limits; a quotient is found digit by
-   digit, to the base 4096, on 32-bit whole numbers.
+   digit on 32-bit whole numbers.
 5. SOFTMAX is along the last axis. LOG_SOFTMAX is written out: ai-edge-litert takes no more than four axes.
 6. A norm is MEAN, SUB, MUL, RSQRT and MUL.
 """
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from export.program import Op
 from export.writers.tflite.moving import grouped, groups
@@ -34,8 +35,8 @@ PLAIN: Mapping[str, str] = {
 """Ops that are one op of TFLite's."""
 WHOLE = {"Add", "Sub", "Mul", "Min", "Max", "Neg", "Less", "LessOrEqual", "Greater", "GreaterOrEqual", "Equal"}
 CONDITIONS = {"And", "Or", "Not", "Equal"}
-DIGIT, DIGITS = 4096, 3
-"""4: the base of a quotient's digits, and how many there are below the first."""
+WIDE_DIGIT, NARROW_DIGIT = 24, 12
+"""4: bits of a quotient's digits: a rest and a digit together have to fit 31 bits."""
 FAR = 10.0
 TINY = 1e-30
 
@@ -128,30 +129,42 @@ def _divide(writer: Writer, op: Op) -> int:
     if dtype != "int64":
         return writer.each("DIV", writer.operands(op), "DivOptions", kind=writer.kind(op.output))
     divisor = writer.constants.get(op.inputs[1])
-    if divisor is None or divisor.size != 1 or not 0 < abs(int(divisor.reshape(-1)[0])) < 2**31 // DIGIT:
+    if divisor is None or divisor.size != 1 or not 0 < abs(int(divisor.reshape(-1)[0])) < 2 ** (31 - NARROW_DIGIT):
         raise writer.refusal(op, "TFLite divides 64-bit whole numbers by no tensor and by nothing great.")
     by, do = int(divisor.reshape(-1)[0]), Sums(writer)
-    x = writer.operands(op)[0]
+    (x,) = writer.operands(replace(op, inputs=op.inputs[:1]))
+    if by == 1:
+        return x
     size = do("MAXIMUM", x, do("NEG", x))
-    # Digits from the last to the first; the first takes all that is left.
-    digits = []
-    for _ in range(DIGITS):
-        digits.append(do("FLOOR_MOD", size, float(DIGIT)))
-        size = _exactly(do, do("SUB", size, digits[-1]))
-    quotient, rest = _step(do, do.cast(size, "int32"), abs(by))
-    for digit in reversed(digits):
-        there = do("ADD", do("MUL", rest, float(DIGIT)), do.cast(digit, "int32"))
+    bits = WIDE_DIGIT if abs(by) < 2 ** (31 - WIDE_DIGIT) else NARROW_DIGIT
+    quotient, rest = -1, -1
+    for digit in _digits(do, size, bits):
+        there = digit if rest < 0 else do("ADD", do("MUL", rest, 2.0**bits), digit)
         part, rest = _step(do, there, abs(by))
-        quotient = do("ADD", do("MUL", quotient, float(DIGIT)), part)
+        quotient = part if quotient < 0 else do("ADD", do("MUL", quotient, 2.0**bits), part)
     return do("MUL", quotient, do("MUL", _sign(do, x), math.copysign(1.0, by)))  # 4
 
 
-def _exactly(do: Sums, x: int) -> int:
-    """Divide multiples of DIGIT, up to 2^48, by it."""
-    low = do("FLOOR_MOD", x, float(2**24))
-    high = do("SUB", x, low)
-    parts = [do.cast(do("MUL", do.cast(part, "float32"), 1 / DIGIT), "int64") for part in (high, low)]
-    return do("ADD", *parts)
+def _digits(do: Sums, size: int, bits: int) -> list[int]:
+    """Return the digits of a 64-bit whole number, the greatest first, as 32-bit ones.
+
+    Each part of 24 bits goes through float32, which holds it exactly; so it can be brought down by a product.
+    """
+    low = do("FLOOR_MOD", size, 2.0**WIDE_DIGIT)
+    high = do("SUB", size, low)
+    middle = do("FLOOR_MOD", high, 2.0 ** (2 * WIDE_DIGIT))
+    found = []
+    for place, part in enumerate((low, middle, do("SUB", high, middle))):
+        real = do("MUL", do.cast(part, "float32"), 2.0 ** (-WIDE_DIGIT * place))
+        found.append(do.cast(real, "int32"))
+    found.reverse()
+    if bits == WIDE_DIGIT:
+        return found
+    digits = []
+    for part in found:
+        upper = do("DIV", part, 2.0**bits)
+        digits += [upper, do("SUB", part, do("MUL", upper, 2.0**bits))]
+    return digits
 
 
 def _step(do: Sums, x: int, by: int) -> tuple[int, int]:
