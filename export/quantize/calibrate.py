@@ -84,8 +84,8 @@ def calibrate(
     """Run the Program over sequences of frames, float32[T, features], each from its reset; return what was seen.
 
     A device may be reset at any frame, and what a state goes through then may go beyond all that it is later: so the
-    Program runs from resets within the sequences, too. Sequences run side by side, the shorter ones ending earlier, so that the state runs as freely as on a device.
-    Tensors that are not of float32 have no ranges.
+    Program runs from resets within the sequences, too. All run side by side, the shorter ones ending earlier, so that
+    the state runs as freely as on a device. Tensors that are not of float32 have no ranges.
     """
     longest = max(map(len, sequences)) // program.frames
     resets = cut(sequences, min(RESET_STEPS, longest) * program.frames, RESETS)

@@ -186,11 +186,13 @@ class _Run:
         self.expected = np.stack(rows[self.delay :])
 
     def error(self, program: Program) -> float:
-        """Return the worst output's rms error as a share of its spread."""
+        """Return the worst output's rms error as a share of its spread; NaN is beyond any."""
         interpreter = Interpreter(program, self.frames.shape[1])
-        rows = np.stack([interpreter.step(x) for x in self.frames][self.delay :])
-        rms = np.sqrt(np.mean(np.square(rows - self.expected), axis=(0, 1)))
-        return float(np.max(rms / self.spread))
+        with np.errstate(all="ignore"):
+            rows = np.stack([interpreter.step(x) for x in self.frames][self.delay :])
+            rms = np.sqrt(np.mean(np.square(rows - self.expected), axis=(0, 1)))
+        worst = float(np.max(rms / self.spread))
+        return worst if np.isfinite(worst) else np.inf
 
 
 def parts(program: Program) -> dict[str, list[str]]:
