@@ -54,7 +54,8 @@ def read(bundle: Bundle) -> Goldens:
             for name, array in arrays.items()
             if name.endswith(".integers")
         }
-        reference |= {n.removesuffix(".outputs"): a.astype(np.float64) for n, a in arrays.items() if n[-8:] == ".outputs"}
+        real = {name.removesuffix(".outputs"): array for name, array in arrays.items() if name.endswith(".outputs")}
+        reference |= {variant: array.astype(np.float64) for variant, array in real.items()}
     except Exception as cause:  # arrays of any type and shape may stand there
         raise _damaged(bundle, cause) from cause
     if frames.ndim != 2 or not 0 < len(frames) <= MAX_STEPS or frames.dtype != np.float32:  # noqa: PLR2004

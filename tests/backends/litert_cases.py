@@ -110,9 +110,10 @@ def exported(family: str, folder: Path) -> list[Program]:
     given, options = source(family, folder)
     write_files, programs = tflite.write, []
 
-    def kept(maker: Maker, made: Iterable[Variant], *more: Any) -> Any:
-        programs.extend(variant.program for variant in made if variant.program is not None)
-        return write_files(maker, made, *more)
+    def kept(maker: Maker, variant: Variant, *more: Any) -> Any:
+        if variant.program is not None:
+            programs.append(variant.program)
+        return write_files(maker, variant, *more)
 
     with mock.patch.object(tflite, "write", kept):
         export.export(given, folder / family, **options)
