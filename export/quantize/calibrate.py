@@ -22,6 +22,8 @@ PERCENTILES = (99.999, 99.99, 99.9)
 LEVELS = 256
 SHARES = np.linspace(1.0, 0.4, 31)
 """Shares of the full range that are tried as the quantized range."""
+RESETS, RESET_STEPS = 16, 64
+"""From how many places within the sequences the state runs from its reset as well, and for how many steps."""
 SAMPLE_NUMBERS = 2**18
 """Numbers kept of each tensor at most."""
 
@@ -81,10 +83,13 @@ def calibrate(
 ) -> dict[str, Seen]:
     """Run the Program over sequences of frames, float32[T, features], each from its reset; return what was seen.
 
-    Sequences run side by side, the shorter ones ending earlier, so that the state runs as freely as on a device.
-    Tensors that are not of float32 have no ranges.
+    A device may be reset at any frame, and what a state goes through then may go beyond all that it is later: so the
+    Program runs from resets within the sequences, too. All run side by side, the shorter ones ending earlier, so that
+    the state runs as freely as on a device. Tensors that are not of float32 have no ranges.
     """
-    order = sorted((_steps(program, sequence) for sequence in sequences), key=len, reverse=True)
+    longest = max(map(len, sequences)) // program.frames
+    resets = cut(sequences, min(RESET_STEPS, longest) * program.frames, RESETS)
+    order = sorted((_steps(program, sequence) for sequence in (*sequences, *resets)), key=len, reverse=True)
     total = sum(map(len, order))
     state = initial_state(program, len(order))
     fixed = {name: content for name, content in program.constants().items() if content.size}
@@ -107,6 +112,12 @@ def calibrate(
             shape, seen = program.shapes[view], found[source]
             found[view] = Seen(seen.lows.reshape(shape), seen.highs.reshape(shape), seen.sample.reshape(-1, *shape))
     return found
+
+
+def cut(sequences: Sequence[NDArray[np.float32]], size: int, most: int) -> list[NDArray[np.float32]]:
+    """Return pieces of so many frames, spread evenly over the sequences that are as long."""
+    pieces = [s[at : at + size] for s in sequences for at in range(0, len(s) - size + 1, max(size, 1))]
+    return [pieces[place] for place in np.unique(np.linspace(0, len(pieces) - 1, most).astype(int))]
 
 
 class _Gathered:

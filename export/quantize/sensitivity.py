@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from export.operations import PRODUCTS, float_step, initial_state, joined
 from export.program import Program
 from export.progress import Tick, still
-from export.quantize.calibrate import Seen
+from export.quantize.calibrate import Seen, cut
 from export.quantize.integers import VARIANTS, Memo, Precision, quantize
 from export.quantize.reference import Interpreter
 
@@ -177,8 +177,7 @@ class _Run:
         self.delay, self.spread = min(delay, most - 1), spread
         steps = min(delay + steps, most)
         size = steps * program.frames
-        pieces = [s[at : at + size] for s in sequences for at in range(0, len(s) - size + 1, size)]
-        picked = [pieces[place] for place in np.unique(np.linspace(0, len(pieces) - 1, streams).astype(int))]
+        picked = cut(sequences, size, streams)
         self.frames = np.stack(picked).reshape(len(picked), steps, program.frames, -1).swapaxes(0, 1)
         state, rows = initial_state(program, len(picked)), []
         for x in self.frames:
@@ -187,11 +186,13 @@ class _Run:
         self.expected = np.stack(rows[self.delay :])
 
     def error(self, program: Program) -> float:
-        """Return the worst output's rms error as a share of its spread."""
+        """Return the worst output's rms error as a share of its spread; NaN is beyond any."""
         interpreter = Interpreter(program, self.frames.shape[1])
-        rows = np.stack([interpreter.step(x) for x in self.frames][self.delay :])
-        rms = np.sqrt(np.mean(np.square(rows - self.expected), axis=(0, 1)))
-        return float(np.max(rms / self.spread))
+        with np.errstate(all="ignore"):
+            rows = np.stack([interpreter.step(x) for x in self.frames][self.delay :])
+            rms = np.sqrt(np.mean(np.square(rows - self.expected), axis=(0, 1)))
+        worst = float(np.max(rms / self.spread))
+        return worst if np.isfinite(worst) else np.inf
 
 
 def parts(program: Program) -> dict[str, list[str]]:
