@@ -71,7 +71,7 @@ def test_every_family_is_stored_smaller_and_proven(family: bundles.Bundle) -> No
     small = {
         file.variant: (family.path / file.path).stat().st_size for file in family.manifest.files if file not in there
     }
-    assert small["float16"] <= 0.53 * small["float32"]  # its graph takes more bytes
+    assert small["float16"] <= 0.52 * small["float32"]
     assert small["w8"] <= 0.30 * small["float32"]
     assert all(verdict.passed for verdict in verify.verify(family))
     assert "weights are stored as float16" in (family.path / "report.md").read_text("utf-8")
