@@ -45,7 +45,8 @@ def prepared(module: nn.Module, frames: Frames, *, variant: Literal["int8", "w8a
     """Let a module compute, and be trained, as its integer variant will.
 
     frames: what ranges are found on, as for an export: arrays float32[T, features], each taken as a batch of one, or
-    tensors (tuples of them where there are several inputs) as the module takes them. Inside, the module's forward pass
+    tensors (tuples of them where there are several inputs) as the module takes them. Weights are first rounded as an
+    export rounds them. Inside, the module's forward pass
     rounds weights and activations, and gradients pass through; other modules, such as a float copy, are left alone. At
     the end the weights are moved onto the grid on which they were trained, unless an exception ends it. Warns of
     weights that stay in float, since they enter no product that is known here. Raises OptionError for another variant,
@@ -84,11 +85,12 @@ def finetune(
     frames: as for `prepared`. Of arrays a step takes `batch` random windows of `window` frames, from a zero state; of
     tensors one, whole. rate: Adam's, as a share of each parameter's rms, falling to 0 as a cosine over the steps. The
     loss is the mean squared distance to the outputs of the module as it was, each output (last axis) in units of its
-    own variance, so no labels are needed (distillation: Hinton et al., "Distilling the knowledge in a neural network",
-    arXiv 1503.02531, 2015; for quantization Mishra & Marr, "Apprentice", ICLR 2018). Of the weights on the way, the
-    start's included, those that come nearest over all frames are kept; the start's stay as they are, on no grid. Runs in
-    eval mode: no dropout, batch norms as they are. progress: is told the stage and how far it is. Raises OptionError
-    for steps, window or batch below 1, and what `prepared` raises.
+    own variance, so no labels are needed. Of the weights on the way, the start's included, those that come nearest over
+    all frames are kept. Runs in eval mode: no dropout, batch norms as they are. progress: is told the stage and how far
+    it is. Raises OptionError for steps, window or batch below 1, and what `prepared` raises.
+    Source: distillation, Hinton et al., "Distilling the knowledge in a neural network", arXiv 1503.02531 (2015); for
+    quantization, Mishra & Marr, "Apprentice: using knowledge distillation techniques to improve low-precision network
+    accuracy", ICLR 2018.
     """
     for name, value in (("steps", steps), ("window", window), ("batch", batch)):
         if value < 1:
@@ -102,8 +104,7 @@ def finetune(
     draw = _Draw(frames, module, window, batch, np.random.default_rng(seed))
     with evaluating(module), prepared(module, frames, variant=variant):
         measure = _Distance(module, teacher, draw.whole)
-        best = start = measure.over_all()
-        kept = [weights.detach().clone() for weights in trained]
+        best, kept = measure.over_all(), [weights.detach().clone() for weights in trained]
         tick = counted(progress, f"fine-tuning for {variant}", steps)
         for step in range(1, steps + 1):
             optimizer.zero_grad()
@@ -114,16 +115,10 @@ def finetune(
             tick(1)
             if (step % max(steps // CHECKS, 1) == 0 or step == steps) and (now := measure.over_all()) < best:
                 best, kept = now, [weights.detach().clone() for weights in trained]
-        _put(trained, kept)
-    if best == start:  # on no grid: the export rounds these weights better than to the nearest
-        _put(trained, kept)
+        with torch.no_grad():
+            for weights, found in zip(trained, kept, strict=True):
+                weights.copy_(found)
     return module
-
-
-def _put(trained: Items[nn.Parameter], kept: Items[Tensor]) -> None:
-    with torch.no_grad():
-        for weights, found in zip(trained, kept, strict=True):
-            weights.copy_(found)
 
 
 def _optimizer(trained: Items[nn.Parameter], rate: float) -> torch.optim.Optimizer:

@@ -100,15 +100,16 @@ class Point:
         else:  # 2
             self.scale = max(float(torch.maximum(highs, -lows).max()), 1e-9) * HEADROOM / greatest
         if self.entering:
-            self.lost = self._along((sample - self._stored(sample)).mean(dim=0))
+            self.lost = self._along((sample - self.stored(sample)).mean(dim=0))
 
     def rounded(self, values: Tensor) -> Tensor:
         """Return the values as they are after storing them; of their shape."""
         if self.apart:
-            return torch.add(self._stored((values - self.offset) / self.factor) * self.factor, self.offset)
-        return torch.add(self._stored(values), self.lost)
+            return torch.add(self.stored((values - self.offset) / self.factor) * self.factor, self.offset)
+        return torch.add(self.stored(values), self.lost)
 
-    def _stored(self, values: Tensor) -> Tensor:
+    def stored(self, values: Tensor) -> Tensor:
+        """Return the values as they are after storing them, by scale and zero point alone."""
         return torch.fake_quantize_per_tensor_affine(values, self.scale * self.share, self.zero, *LIMITS[self.bits])
 
     def _along(self, features: Tensor) -> Tensor:

@@ -28,7 +28,7 @@ from export.frontends.torch_export import tensors
 from export.graph import first_line
 from export.qat import recurrent
 from export.qat.points import TABLE_LEAST, Point, rounded_weight
-from export.qat.start import Product
+from export.qat.start import Product, windows
 
 REFRESH = 25
 SHAKE = 0.02
@@ -146,7 +146,8 @@ class Quantizing(TorchFunctionMode):
         """Return a weight as it will be stored, with one scale for each place along the axis."""
         name = self.name_of(weight)
         if name is not None:
-            self.met[name] = axis if id(weight) in self._names else 1 - axis
+            turned = id(weight) not in self._names and id(weight._base) in self._names  # noqa: SLF001 - a transpose
+            self.met[name] = 1 - axis if turned else axis
         return weight if self._starting is not None else rounded_weight(weight, axis)
 
     def linear(
@@ -220,12 +221,26 @@ def _linear(mode: Quantizing, func: Any, input: Tensor, weight: Tensor, bias: Te
     return mode.linear(input, weight, bias)
 
 
-def _convolution(mode: Quantizing, func: Any, input: Tensor, weight: Tensor, *rest: Any, **named: Any) -> Any:  # noqa: A002 - its name
+def _convolution(  # noqa: PLR0917 - as PyTorch calls it
+    mode: Quantizing,
+    func: Any,
+    input: Tensor,  # noqa: A002 - its name
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
+) -> Any:
     name = mode.name_of(weight)
     if name is None:
-        return func(input, weight, *rest, **named)
+        return func(input, weight, bias, stride, padding, dilation, groups)
     held = mode.weight(weight)
-    return mode._product(name, lambda x: func(x, held, *rest, **named), input, 1 - weight.ndim)  # noqa: SLF001 - its rule
+    if groups == 1 and not isinstance(padding, str):
+        mode._note(weight, bias, input, windows(weight, stride, padding, dilation))  # noqa: SLF001 - its rule
+    return mode._product(  # noqa: SLF001 - its rule
+        name, lambda x: func(x, held, bias, stride, padding, dilation, groups), input, 1 - weight.ndim
+    )
 
 
 def _matmul(mode: Quantizing, func: Any, *matrices: Tensor) -> Any:

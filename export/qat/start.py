@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,16 +28,17 @@ class Product:
     rows: list[Tensor] = field(default_factory=list)
 
     def start(self, axis: int) -> None:
-        """Round the weight, a matrix or kernel with its outputs along the axis; what the mean loses goes to the bias."""
+        """Round the weight, its outputs along the axis; what the mean output loses goes to the bias."""
         turned = self.weight.detach().movedim(axis, 0)
         flat = turned.reshape(len(turned), -1)
         rows = torch.cat(self.rows)
         rows = rows[:: -(-len(rows) // ROWS)]
-        # Quantization makes up for what the inputs' rounding takes off the mean, so does this: the weight's is left.
-        held = self.point.rounded(rows)
+        # What rounding takes off the inputs' mean is made up for elsewhere; the weight's own share is left.
+        held = self.point.stored(rows)
         scale = (flat.abs().amax(dim=1) / LEVELS).clamp_min(torch.finfo(torch.float32).tiny).float()
-        integers, _ = round_weights(*(np.asarray(part.cpu().numpy(), np.float64) for part in (flat, scale, rows, held)))
-        # The greatest of a row stays 127, or the row would get another scale, and leave its grid, when it is rounded again.
+        parts = (np.asarray(part.cpu().numpy(), np.float64) for part in (flat, scale, rows, held))
+        integers, _ = round_weights(*parts)
+        # A row's greatest stays 127: rounded again, it would else take another scale and leave its grid.
         row, greatest = np.arange(len(flat)), flat.abs().argmax(dim=1).cpu().numpy()
         integers[row, greatest] = LEVELS * np.sign(flat[row, greatest].cpu().numpy())
         rounded = torch.from_numpy(integers).to(flat) * scale.to(flat)[:, None]
@@ -46,20 +48,20 @@ class Product:
             self.weight.copy_(rounded.reshape(turned.shape).movedim(0, axis))
 
 
-def windows(kernel: Tensor, stride: object, padding: object, dilation: object) -> Callable[[Tensor], Tensor]:
-    """Return what cuts a convolution's input into the rows [places, channels * kernel] that its weight is applied to."""
-    single = kernel.ndim == 3  # noqa: PLR2004 - outputs, channels, time
+def windows(kernel: Tensor, stride: Any, padding: Any, dilation: Any) -> Callable[[Tensor], Tensor]:
+    """Return what cuts a convolution's input into the rows [places, channels * kernel] that its weight meets."""
+    axes = kernel.ndim - 2
     size = tuple(kernel.shape[2:])
 
-    def pair(value: object) -> tuple[int, int]:
-        both = tuple(value) if isinstance(value, tuple | list) else (value,) * len(size)
-        return (0 if single and value is padding else 1, *both)[-2:] if single else both  # type: ignore[return-value]
+    def pair(value: Any, single: int) -> tuple[int, ...]:
+        """Return a number for each of two axes; a convolution along one gets another, of size 1, before it."""
+        own = tuple(value) if isinstance(value, tuple | list) else (value,) * axes
+        return (*[single] * (2 - axes), *own)
 
     def cut(x: Tensor) -> Tensor:
-        image = x.unsqueeze(-2) if single else x
-        whole = image if image.ndim == 4 else image[None]  # noqa: PLR2004 - a batch
-        kernel_size = (1, *size) if single else size
-        columns = F.unfold(whole, kernel_size, pair(dilation), pair(padding), pair(stride))
+        whole = x if x.ndim > axes + 1 else x[None]  # a batch
+        image = whole.reshape(*whole.shape[:2], *[1] * (2 - axes), *whole.shape[2:])
+        columns = F.unfold(image, pair(size, 1), pair(dilation, 1), pair(padding, 0), pair(stride, 1))
         return columns.transpose(1, 2).reshape(-1, columns.shape[1])
 
     return cut
