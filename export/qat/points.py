@@ -94,7 +94,7 @@ class Point:
             self.scale = 1 / greatest
         elif self.bits == 8:  # noqa: PLR2004 - 2
             found = Seen(*(np.asarray(array.cpu().numpy(), np.float32) for array in (lows, highs, sample)))
-            low, high = found.best_range(greatest - least + 1)[:2]
+            low, high = found.best_range[:2]
             self.scale = (high - low) / (greatest - least)
             self.zero = int(np.clip(round(least - low / self.scale), least, greatest))
         else:  # 2

@@ -107,7 +107,8 @@ class Quantizing(TorchFunctionMode):
 
     def start(self) -> None:
         """Choose all ranges, and round the weights as an export would (5)."""
-        self._starting = found = {}
+        found: dict[str, Product] = {}
+        self._starting = found
         try:
             self.calibrate()
         finally:
