@@ -38,7 +38,12 @@ class Writer:
         self.constants = program.constants()
         self._views: dict[tuple[int, Shape], int] = {}
         self._roots: dict[int, int] = {}
+        self._weights: dict[int, str] = {}
         self._turned: dict[int, tuple[int, tuple[int, ...]]] = {}
+
+    def weight_name(self, op: Op) -> str:
+        """Return a product's weight's name: one for all products of the same weights, which stand there once."""
+        return self._weights.setdefault(id(op.arrays["weight"]), f"{op.output}.weight")
 
     def write(self, outputs: Sequence[str]) -> bytes:
         """Return the file; outputs: the names under which the Program's leave."""
