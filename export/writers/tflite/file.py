@@ -85,6 +85,8 @@ class File:
         """Write an op, with its version for what it reads, and its options; return its output."""
         read = [self.tensors[index] for index in inputs]
         dtype = self.tensors[output].stored if name == "QUANTIZE" else read[0].stored
+        if name == "DEQUANTIZE" and isinstance(read[0].dtype, str) and dtype == "int8":
+            dtype = "int8 rows"  # of integers with one scale alone that is known, and stands in their type
         number, runtime = version(name, dtype, [tensor.shape for tensor in read])
         operator = self.schema.OperatorT()
         operator.inputs, operator.outputs = np.array(inputs, np.int32), np.array([output], np.int32)
