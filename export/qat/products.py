@@ -31,7 +31,9 @@ from export.qat.points import TABLE_LEAST, Point, rounded_weight
 from export.qat.start import Product, windows
 
 REFRESH = 25
+"""Forward passes after which ranges are chosen anew."""
 SHAKE = 0.02
+"""By which share a scale differs from one pass to the next."""
 Batch = tuple[Tensor, ...]
 COMPUTED = (nn.Linear, nn.Conv1d, nn.Conv2d)
 

@@ -320,10 +320,10 @@ def test_what_cannot_be_prepared_is_said() -> None:
         assert not module._forward_hooks
 
 
-def test_export_alone_loads_no_torch() -> None:
-    script = "import export, sys; print('torch' in sys.modules)"
+def test_torch_is_loaded_where_it_is_first_used() -> None:
+    script = "import export, sys; print('torch' in sys.modules, export.qat.finetune.__name__, 'torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "False"
+    assert done.stdout.split() == ["False", "finetune", "True"]
 
 
 def test_the_documented_example_runs() -> None:
