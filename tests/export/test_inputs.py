@@ -181,7 +181,9 @@ def test_the_commands_know_models_of_several_inputs(tmp_path: Path, capsys: pyte
 
 
 def test_last_states_beside_the_outputs_are_left_out_and_told(tmp_path: Path) -> None:
-    bundle = export.export((nn.GRU(models.FEATURES, 4, batch_first=True), models.example()), tmp_path / "b", variants=["float32"])
+    bundle = export.export(
+        (nn.GRU(models.FEATURES, 4, batch_first=True), models.example()), tmp_path / "b", variants=["float32"]
+    )
     assert [tensor.name for tensor in bundle.graph().outputs] == ["output"]
     assert "left out: output1" in (tmp_path / "b" / "report.md").read_text()
 
