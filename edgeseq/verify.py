@@ -81,7 +81,7 @@ def _judge(model: StepModel, goldens: Goldens, entry: ParityTable) -> Verdict:
     tolerances = np.broadcast_to(np.asarray(entry.tolerances or entry.tolerance, np.float64), given.shape[1:])
     found = worst(given[goldens.at] - goldens.outputs, entry.metric, tolerances)
     passed, against = found.passed, None
-    if entry.metric == "rms" and entry.variant not in STORAGE:
+    if entry.variant not in ("float32", *STORAGE):
         reference = goldens.reference.get(model.variant)
         if reference is None or reference.shape != given.shape:
             raise BundleError(f"{GOLDENS} does not hold the reference's integers of {model.variant} at every step.")
