@@ -53,7 +53,7 @@ def best_range(
     lows: NDArray[np.floating], highs: NDArray[np.floating], sample: NDArray[np.floating]
 ) -> tuple[float, float]:
     """Return the range of 8 bits that quantization chooses for extremes [features] and a sample [rows, features]."""
-    low, high = Seen(*(np.asarray(array, np.float32) for array in (lows, highs, sample))).best_range(256)[:2]
+    low, high = Seen(*(np.asarray(array, np.float32) for array in (lows, highs, sample))).best_range[:2]
     return low, high
 
 
