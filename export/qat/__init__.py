@@ -36,6 +36,7 @@ BITS = {"int8": 8, "w8a16": 16}
 CHECKS = 5
 """How often fine-tuning looks whether it has become better, over all frames."""
 CLIP = 1.0
+"""The gradient's norm at most."""
 LEAST = 0.01
 """The size of a parameter below which its rate falls no further: biases may begin at 0."""
 
@@ -46,11 +47,11 @@ def prepared(module: nn.Module, frames: Frames, *, variant: Literal["int8", "w8a
 
     frames: what ranges are found on, as for an export: arrays float32[T, features], each taken as a batch of one, or
     tensors (tuples of them where there are several inputs) as the module takes them. Weights are first rounded as an
-    export rounds them. Inside, the module's forward pass
-    rounds weights and activations, and gradients pass through; other modules, such as a float copy, are left alone. At
-    the end the weights are moved onto the grid on which they were trained, unless an exception ends it. Warns of
-    weights that stay in float, since they enter no product that is known here. Raises OptionError for another variant,
-    ExportError where the module does not run on the frames, holds nothing to round, or has bidirectional layers.
+    export rounds them. Inside, the module's forward pass rounds weights and activations, and gradients pass through;
+    other modules, such as a float copy, are left alone. At the end the weights are moved onto the grid on which they
+    were trained, unless an exception ends it. Warns of weights that stay in float, since they enter no product that is
+    known here. Raises OptionError for another variant, ExportError where the module does not run on the frames, holds
+    nothing to round, or has bidirectional layers.
     """
     if variant not in BITS:
         raise OptionError(f"there is no variant '{variant}' to fine-tune for. {suggest(variant, BITS)}")

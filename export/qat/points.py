@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from export.errors import ExportError
@@ -46,6 +47,14 @@ def rounded_weight(weight: Tensor, axis: int = 0) -> Tensor:
     scale = (greatest / LEVELS).clamp_min(torch.finfo(torch.float32).tiny).float()
     zeros = torch.zeros_like(scale, dtype=torch.int32)
     return torch.fake_quantize_per_channel_affine(weight, scale, zeros, axis, -LEVELS, LEVELS)
+
+
+def best_range(
+    lows: NDArray[np.floating], highs: NDArray[np.floating], sample: NDArray[np.floating]
+) -> tuple[float, float]:
+    """Return the range of 8 bits that quantization chooses for extremes [features] and a sample [rows, features]."""
+    low, high = Seen(*(np.asarray(array, np.float32) for array in (lows, highs, sample))).best_range[:2]
+    return low, high
 
 
 @dataclass
@@ -93,8 +102,7 @@ class Point:
             self.factor = torch.maximum(half, 1e-6 * self.offset.abs().clamp_min(1.0))
             self.scale = 1 / greatest
         elif self.bits == 8:  # noqa: PLR2004 - 2
-            found = Seen(*(np.asarray(array.cpu().numpy(), np.float32) for array in (lows, highs, sample)))
-            low, high = found.best_range[:2]
+            low, high = best_range(*(array.cpu().numpy() for array in (lows, highs, sample)))
             self.scale = (high - low) / (greatest - least)
             self.zero = int(np.clip(round(least - low / self.scale), least, greatest))
         else:  # 2

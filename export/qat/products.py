@@ -31,7 +31,9 @@ from export.qat.points import TABLE_LEAST, Point, rounded_weight
 from export.qat.start import Product, windows
 
 REFRESH = 25
+"""Forward passes after which ranges are chosen anew."""
 SHAKE = 0.02
+"""By which share a scale differs from one pass to the next."""
 Batch = tuple[Tensor, ...]
 COMPUTED = (nn.Linear, nn.Conv1d, nn.Conv2d)
 
@@ -157,20 +159,22 @@ class Quantizing(TorchFunctionMode):
         """Return x @ weight.T + bias, all rounded. rounded: the weight, if it already is; part: tells uses apart."""
         held = self.weight(weight) if rounded is None else rounded
         if not part:
-            self._note(weight, bias, x, _rows)
+            self._note(weight, bias, x, -1, _rows)
         return self._product(f"{self.name_of(weight)}{part}", lambda x: F.linear(x, held, bias), x, -1)
 
     def _product(self, name: str, compute: Callable[[Tensor], Tensor], x: Tensor, axis: int) -> Tensor:
         return self._leave(f"{name} output", compute(self._round(f"{name} input", x, axis)), axis)
 
-    def _note(self, weight: Tensor, bias: Tensor | None, x: Tensor, rows: Callable[[Tensor], Tensor]) -> None:
+    def _note(
+        self, weight: Tensor, bias: Tensor | None, x: Tensor, axis: int, rows: Callable[[Tensor], Tensor]
+    ) -> None:
         """Note what a product reads, for the rounding of its weight."""
         name = self.name_of(weight)
         if self._starting is None or name is None:
             return
         if name not in self._starting:
             whole = weight if id(weight) in self._names else weight._base  # noqa: SLF001 - a transpose of it
-            point = self._point(f"{name} input", -1)
+            point = self._point(f"{name} input", axis)
             self._starting[name] = Product(weight if whole is None else whole, bias, point)
         self._starting[name].rows.append(rows(x.detach()))
 
@@ -238,7 +242,7 @@ def _convolution(  # noqa: PLR0917 - as PyTorch calls it
         return func(input, weight, bias, stride, padding, dilation, groups)
     held = mode.weight(weight)
     if groups == 1 and not isinstance(padding, str):
-        mode._note(weight, bias, input, windows(weight, stride, padding, dilation))  # noqa: SLF001 - its rule
+        mode._note(weight, bias, input, 1 - weight.ndim, windows(weight, stride, padding, dilation))  # noqa: SLF001 - its rule
     return mode._product(  # noqa: SLF001 - its rule
         name, lambda x: func(x, held, bias, stride, padding, dilation, groups), input, 1 - weight.ndim
     )
@@ -249,7 +253,7 @@ def _matmul(mode: Quantizing, func: Any, *matrices: Tensor) -> Any:
     if name is None or matrices[1].ndim != 2:  # noqa: PLR2004 - a matrix
         return func(*matrices)
     held = mode.weight(matrices[1], 1)
-    mode._note(matrices[1], None, matrices[0], _rows)  # noqa: SLF001 - its rule
+    mode._note(matrices[1], None, matrices[0], -1, _rows)  # noqa: SLF001 - its rule
     return mode._product(name, lambda x: func(x, held), matrices[0], -1)  # noqa: SLF001 - its rule
 
 

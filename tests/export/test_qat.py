@@ -18,7 +18,6 @@ from torch.nn.utils.rnn import pack_padded_sequence
 
 from export import ExportError, qat
 from export.qat import points, products
-from export.quantize.calibrate import Seen
 from export.quantize.rounding import round_weights
 
 RECURRENT = [
@@ -145,7 +144,7 @@ def test_values_are_rounded_as_they_are_stored_and_gradients_end_at_the_range() 
     point = points.Point("x", 8)
     point.see(torch.from_numpy(rows))
     point.settle()
-    low, high = Seen(rows.min(0), rows.max(0), rows).best_range(256)[:2]
+    low, high = points.best_range(rows.min(0), rows.max(0), rows)
     assert high < rows.max()
     scale = (high - low) / 255
     zero = round(-128 - low / scale)
@@ -179,7 +178,7 @@ def test_convolutions_are_rounded_by_the_scheme() -> None:
     def stored(values: torch.Tensor, seen: torch.Tensor) -> torch.Tensor:
         rows = seen.movedim(1, -1).reshape(-1, seen.shape[1])
         sample = rows[:: -(-len(rows) // points.ROWS)].numpy()
-        low, high = Seen(rows.numpy().min(0), rows.numpy().max(0), sample).best_range(256)[:2]
+        low, high = points.best_range(rows.numpy().min(0), rows.numpy().max(0), sample)
         scale = (high - low) / 255
         zero = round(-128 - low / scale)
         held = (torch.clamp(torch.round(values / scale) + zero, -128, 127) - zero) * scale
@@ -320,10 +319,10 @@ def test_what_cannot_be_prepared_is_said() -> None:
         assert not module._forward_hooks
 
 
-def test_export_alone_loads_no_torch() -> None:
-    script = "import export, sys; print('torch' in sys.modules)"
+def test_torch_is_loaded_where_it_is_first_used() -> None:
+    script = "import export, sys; print('torch' in sys.modules, export.qat.finetune.__name__, 'torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "False"
+    assert done.stdout.split() == ["False", "finetune", "True"]
 
 
 def test_the_documented_example_runs() -> None:

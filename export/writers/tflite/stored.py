@@ -41,19 +41,20 @@ def total(program: Program, kind: str) -> int:
 
     What several ops share stands there once.
     """
-    parts = {(key, id(array)): (op, array) for op in program.ops for key, array in op.arrays.items() if array.size > 1}
-    return sum(_size(program, op, key, array, kind) for (key, _), (op, array) in parts.items())
+    arrays: dict[int, tuple[Op, str, Array]] = {
+        id(array): (op, key, array) for op in program.ops for key, array in op.arrays.items() if array.size > 1
+    }
+    parts = {part.tobytes() for entry in arrays.values() for part in _parts(program, *entry, kind)}
+    return sum(map(len, parts))
 
 
-def _size(program: Program, op: Op, key: str, array: Array, kind: str) -> int:
+def _parts(program: Program, op: Op, key: str, array: Array, kind: str) -> list[Array]:
+    """Return what stands in the file for an op's array."""
     if key == "scale":
-        return 4 * array.size
+        return [array.astype(np.float32)]
     axis = 0 if key == "weight" else _table(program, op)
     found = None if axis is None else smaller(array, axis, kind)
-    if found is None:
-        return array.nbytes
-    content, scales = found
-    return content.nbytes + (0 if scales is None else scales.nbytes)
+    return [array] if found is None else [part for part in found if part is not None]
 
 
 def _table(program: Program, op: Op) -> int | None:
