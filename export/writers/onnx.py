@@ -120,7 +120,7 @@ class _Writer:
         return output
 
     def constant(self, name: str, array: NDArray[Any]) -> str:
-        self.initializers.setdefault(name, numpy_helper.from_array(np.ascontiguousarray(array), name))
+        self.initializers.setdefault(name, numpy_helper.from_array(np.asarray(array, order="C"), name))
         return name
 
     def numbers(self, *content: int) -> str:
