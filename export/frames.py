@@ -10,7 +10,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeseq import bundle as bundles
+from edgeseq import goldens
 from edgeseq.bundle import MAX_TOKENS
+from edgeseq.errors import BundleError
 from export.errors import ExportError
 from export.graph import Input
 
@@ -20,14 +23,28 @@ NOISE_SEQUENCES, NOISE_STEPS = 8, 512
 def read(path: Path) -> list[NDArray[np.float32]]:
     """Read .npy (one sequence), .npz (one sequence an array, in the order of their names) or .csv (one sequence).
 
-    Raises ExportError for a file that is none of these, or holds something else than finite numbers.
+    Of a bundle's folder, its golden frames are the one sequence. Raises ExportError for a file that is none of these, or
+    holds something else than finite numbers.
     """
+    if path.is_dir():
+        return [_goldens(path)]
     if not path.is_file():
         raise ExportError(f"{path}: there is no such calibration file.")
     readers = {".npy": _npy, ".npz": _npz, ".csv": _csv}
     if path.suffix not in readers:
         raise ExportError(f"{path}: calibration frames come as .npy, .npz or .csv.")
     return readers[path.suffix](path)
+
+
+def _goldens(folder: Path) -> NDArray[np.float32]:
+    """Read the golden frames of the bundle in a folder."""
+    try:
+        bundle = bundles.read(folder)
+        if bundle.encoder_decoder:
+            raise ExportError(f"{folder}: an encoder-decoder's goldens are no frames of one stream.")
+        return goldens.read(bundle).frames
+    except BundleError as cause:
+        raise ExportError(f"{folder}: holds no frames to calibrate on: {cause}") from cause
 
 
 def checked(sequences: list[NDArray[np.float32]], inputs: Items[Input], origin: str) -> list[NDArray[np.float32]]:

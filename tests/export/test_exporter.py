@@ -125,6 +125,15 @@ def test_a_source_function_that_does_not_deliver(
     assert not (tmp_path / "b").exists()
 
 
+def test_a_bundle_brings_its_own_calibration_frames(gru_bundle: bundles.Bundle, tmp_path: Path) -> None:
+    options = {"calibration": gru_bundle.path, "variants": ["int8"]}
+    bundle = export.export((models.gru(), models.example()), tmp_path / "b", **options)
+    assert "calibrated on 1,000 frames in 1 sequences" in bundle.manifest.origin.note
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(export.ExportError, match="holds no frames to calibrate on"):
+        export.export((models.gru(), models.example()), tmp_path / "c", calibration=tmp_path / "empty")
+
+
 @pytest.mark.parametrize(
     ("calibration", "says"),
     [
