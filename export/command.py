@@ -41,7 +41,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--calibration", type=Path, metavar="FILE",
-        help="real frames as the model takes them: .npy or .csv (one sequence), .npz (one a member), or a bundle, for its own",
+        help="real frames as the model takes them: .npy or .csv (one sequence), .npz (one a member), or a bundle's own",
     )  # fmt: skip
     parser.add_argument(
         "--state", choices=["carry"], help="what to do with a model that gives its last step's output only"

@@ -23,8 +23,8 @@ NOISE_SEQUENCES, NOISE_STEPS = 8, 512
 def read(path: Path) -> list[NDArray[np.float32]]:
     """Read .npy (one sequence), .npz (one sequence an array, in the order of their names) or .csv (one sequence).
 
-    Of a bundle's folder, its golden frames are the one sequence. Raises ExportError for a file that is none of these, or
-    holds something else than finite numbers.
+    Of a bundle's folder, its golden frames are the one sequence. Raises ExportError for a file that is none of these,
+    or holds something else than finite numbers.
     """
     if path.is_dir():
         return [_goldens(path)]
