@@ -275,6 +275,7 @@ def _norm(writer: _Writer, op: Op) -> Settings:
 
 _SETTINGS: Mapping[str, Callable[[_Writer, Op], Settings]] = {
     "Reshape": lambda writer, op: ([writer.numbers(*op.attributes["shape"])], {}),
+    **dict.fromkeys(("Squeeze", "Unsqueeze"), lambda writer, op: ([writer.numbers(*op.attributes["axes"])], {})),
     "Expand": lambda writer, op: ([writer.numbers(*op.attributes["shape"])], {}),
     "Slice": _cuts,
     "Pad": _pads,
