@@ -202,7 +202,9 @@ REAL: Mapping[str, Callable[..., Array]] = {
 """What is computed as it is, in float32 or in whole numbers, in every variant."""
 LENGTHS: Mapping[str, Callable[..., Array]] = {
     "Shape": lambda op, x: np.array([x.shape[1:][op.attributes["start"] : op.attributes["end"]]], np.int64),
-    "Range": lambda _, start, limit, delta: np.arange(start[0], limit[0], delta[0], start.dtype)[None],
+    "Range": lambda _, start, limit, delta: np.arange(*(x.item() for x in (start, limit, delta)), dtype=start.dtype)[
+        None
+    ],
 }
 """What is computed of the source's length."""
 FLOAT: Mapping[str, Callable[..., Array]] = {

@@ -11,7 +11,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeseq.bundle import END_STATE, Graph, ModelFile
+from edgeseq.bundle import END_STATE, Graph, ModelFile, StateTensors
 from edgeseq.stepping import Stepping
 from edgeseq.types import Frames, State
 

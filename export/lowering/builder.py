@@ -44,10 +44,10 @@ class Builder:
         for value, given in zip(stream.inputs, inputs, strict=True):
             self._enter(value, given.shape, given.dtype)
         for value in stream.graph.inputs:
-            if value.name in stream.held:
-                given_by_length = stream.held[value.name][example]
-                self._enter(value, given_by_length.shape, given_by_length.dtype.name)
-                self.program.held.append(value.name)
+            name = str(value.name)
+            if name in stream.held:
+                self._enter(value, stream.held[name][example].shape, stream.held[name][example].dtype.name)
+                self.program.held.append(name)
         for state in stream.states:
             self._enter(state.input, state.initial.shape, state.initial.dtype.name)
 

@@ -119,10 +119,10 @@ def _without_expands(program: Program) -> None:
     ops = []
     for op in program.ops:
         reading = readers.get(op.output, [])
-        if op.kind == "Expand" and op.output not in kept and reading:
-            if all(_broadcasts(program, reader, op, instead) for reader in reading):
-                instead[op.output] = op.inputs[0]
-                continue
+        alone = op.kind == "Expand" and op.output not in kept and len(reading) > 0
+        if alone and all(_broadcasts(program, reader, op, instead) for reader in reading):
+            instead[op.output] = op.inputs[0]
+            continue
         ops.append(replace(op, inputs=tuple(instead.get(name, name) for name in op.inputs)))
     program.ops = ops
 

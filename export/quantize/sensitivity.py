@@ -236,7 +236,7 @@ class _Laid:
 def _spread(sample: NDArray[np.float32]) -> NDArray[np.floating]:
     """Return how much each number of an output varies."""
     flat = sample.reshape(len(sample), -1)
-    return np.maximum(flat.std(axis=0), 1e-6 * np.maximum(np.abs(flat).max(axis=0), 1e-6))
+    return np.asarray(np.maximum(flat.std(axis=0), 1e-6 * np.maximum(np.abs(flat).max(axis=0), 1e-6)))
 
 
 def parts(program: Program) -> dict[str, list[str]]:
