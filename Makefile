@@ -21,7 +21,7 @@ MODELS := silero-vad
 help:
 	@echo "make demo         install the runtime (no PyTorch) and watch turbofan engines wear out; ARGS='--speed 4'"
 	@echo "make test         install everything, then check and run all tests; ARGS='-k export' for pytest, ARGS='-n 0' in one process"
-	@echo "make test-legacy  run the tests of the litert backend on tflite-runtime 2.14, in $(LEGACY) (Python 3.11)"
+	@echo "make test-legacy  run the tests of TFLite files on tflite-runtime 2.14, in $(LEGACY) (Python 3.11)"
 	@echo "make check        ruff, formatting and mypy only"
 	@echo "make format       let ruff format the code and fix what it can"
 	@echo "make constraints  pin the newest versions of everything but torch (constraints.txt)"
@@ -37,7 +37,7 @@ test: check
 test-legacy: $(VENV)/.dev $(LEGACY)/.made
 	@rm -rf build/litert
 	PYTHONPATH=.:tests/export $(BIN)/python tests/backends/litert_cases.py build/litert
-	EDGESEQ_LITERT_CASES=build/litert $(LEGACY)/bin/python -m pytest tests/backends $(ARGS)
+	EDGESEQ_LITERT_CASES=build/litert $(LEGACY)/bin/python -m pytest tests/backends tests/stages/test_foreign_tflite.py $(ARGS)
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .

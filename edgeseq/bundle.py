@@ -181,7 +181,7 @@ class OutputTable(_Table, frozen=True):
 class ParityTable(_Table, frozen=True):
     """What export measured of one variant against the original, over free-running steps.
 
-    metric: which of the two errors the tolerance is for: the greatest for float32, the rms for what was rounded.
+    metric: which of the two errors the tolerance is for: the greatest for float32, the rms for what rounds to integers.
     Every output is held to a tolerance of its own, `tolerances`, since it varies in units of its own; the errors and
     the `tolerance` told are those of `output`, the one furthest into, or beyond, its tolerance.
     """

@@ -102,7 +102,8 @@ def _reference(bundle: Bundle, arrays: Mapping[str, NDArray[Any]]) -> dict[str, 
             for name, array in arrays.items()
             if name.endswith(".integers")
         }
-        found |= {n.removesuffix(".outputs"): a.astype(np.float64) for n, a in arrays.items() if n[-8:] == ".outputs"}
+        real = {name.removesuffix(".outputs"): array for name, array in arrays.items() if name.endswith(".outputs")}
+        found |= {variant: array.astype(np.float64) for variant, array in real.items()}
     except Exception as cause:  # arrays of any type and shape may stand there
         raise _damaged(bundle, cause) from cause
     return found

@@ -128,9 +128,11 @@ def gelu(op: Op, x: Array) -> Array:
     return np.asarray(0.5 * x * (1 + erf(x * x.dtype.type(math.sqrt(0.5)))))
 
 
-def _floored(_: Op, a: Array, b: Array) -> Array:
-    """Integers are divided towards zero."""
-    return np.asarray(a / b if a.dtype.kind == "f" else np.trunc(a / np.where(b == 0, 1, b)).astype(a.dtype))
+def divide(_: Op, a: Array, b: Array) -> Array:
+    """Whole numbers are divided towards zero, exactly; by zero they give zero."""
+    if a.dtype.kind == "f":
+        return np.asarray(a / b)
+    return np.asarray(np.sign(a) * np.sign(b) * (np.abs(a) // np.maximum(np.abs(b), 1)))
 
 
 PRODUCTS = ("Linear", "Conv", "MatMul")
@@ -157,7 +159,7 @@ ARITHMETIC: Mapping[str, Callable[..., Array]] = {
 }
 """What quantization has integers for, beside products."""
 REAL: Mapping[str, Callable[..., Array]] = {
-    "Div": _floored,
+    "Div": divide,
     "Mod": lambda op, a, b: np.fmod(a, b) if op.attributes["fmod"] else np.mod(a, b),
     "Pow": lambda _, a, b: np.power(a, b),
     "Min": lambda _, a, b: np.minimum(a, b),

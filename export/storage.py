@@ -71,7 +71,8 @@ def _weights(value: ir.Value) -> Weights | None:
     return array if sum(size > 1 for size in array.shape) > 1 else None
 
 
-def _half(stream: StreamGraph, value: ir.Value, array: Weights) -> tuple[ir.Value | None, str]:
+def halved(array: Weights) -> tuple[NDArray[np.float16] | None, str]:
+    """Return numbers as float16, or None and why they are not worth it."""
     with np.errstate(over="ignore"):
         half = array.astype(np.float16)
     finite = np.isfinite(array)
@@ -81,11 +82,11 @@ def _half(stream: StreamGraph, value: ir.Value, array: Weights) -> tuple[ir.Valu
     lost, greatest = np.abs(half[finite].astype(np.float32) - array[finite]).max(initial=0), np.abs(array[finite])
     if lost > np.finfo(np.float16).eps * greatest.max(initial=0):
         return None, f"its numbers, up to {greatest.max():.3g}, are too small for float16"
-    return _node(stream, "Cast", [stream.constant(f"{value.name}.float16", half)], value, to=ir.DataType.FLOAT), ""
+    return half, ""
 
 
-def _bytes(stream: StreamGraph, value: ir.Value, array: Weights) -> tuple[ir.Value | None, str]:
-    axes = _shared(value, array.ndim)
+def in_bytes(array: Weights, axes: Axes | None) -> tuple[tuple[NDArray[np.int8], Weights] | None, str]:
+    """Return numbers as int8 with scales that those along `axes` share, or None and why they are not worth it."""
     if axes is None or np.prod([array.shape[axis] for axis in axes]) < SHARING:
         return None, ""
     if not np.isfinite(array).all():
@@ -93,7 +94,21 @@ def _bytes(stream: StreamGraph, value: ir.Value, array: Weights) -> tuple[ir.Val
     scale = np.abs(array).max(axis=axes, keepdims=True) / np.float32(LEVELS)
     # What is all zero, or as good as, has any scale.
     scale[scale < np.finfo(np.float32).tiny] = 1
-    integers = np.clip(np.rint(array / scale), -LEVELS, LEVELS).astype(np.int8)
+    return (np.clip(np.rint(array / scale), -LEVELS, LEVELS).astype(np.int8), scale), ""
+
+
+def _half(stream: StreamGraph, value: ir.Value, array: Weights) -> tuple[ir.Value | None, str]:
+    half, told = halved(array)
+    if half is None:
+        return None, told
+    return _node(stream, "Cast", [stream.constant(f"{value.name}.float16", half)], value, to=ir.DataType.FLOAT), ""
+
+
+def _bytes(stream: StreamGraph, value: ir.Value, array: Weights) -> tuple[ir.Value | None, str]:
+    found, told = in_bytes(array, _shared(value, array.ndim))
+    if found is None:
+        return None, told
+    integers, scale = found
     real = _node(stream, "Cast", [stream.constant(f"{value.name}.int8", integers)], value, to=ir.DataType.FLOAT)
     return _node(stream, "Mul", [real, stream.constant(f"{value.name}.scale", scale)], value), ""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edgeseq.bundle import ModelFile, StateTensors
+from edgeseq.bundle import STORAGE, ModelFile, StateTensors
 from export.errors import FLOAT_ALONE, ExportError
 from export.program import Program
 from export.variants import Maker, Variant
@@ -15,26 +15,25 @@ def write(maker: Maker, variant: Variant, folder: Path, notes: list[str]) -> lis
     """Write a variant's file and return how bundle.toml describes it; note why where there is none."""
     try:
         writer.schema()
-        # A variant that only stores its weights otherwise has no Program of its own.
-        program = maker.lowered() if variant.name == "float32" else variant.program
-        if program is None:
-            return []
-        content = writer.write(program, maker.outputs)
+        # What computes in float32 has no Program of its own; some variants store its weights smaller.
+        program = maker.lowered() if variant.program is None else variant.program
+        storage = variant.name if variant.name in STORAGE else ""
+        content = writer.write(program, maker.outputs, storage)
     except ExportError as cause:
         notes.append(f"TFLite was left out of {variant.name}: {str(cause).removesuffix(FLOAT_ALONE)}")
         return []
-    file = _file(variant.name, program)
+    file = _file(variant.name, program, storage)
     (folder / file.path).write_bytes(content)
     return [file]
 
 
-def _file(name: str, program: Program) -> ModelFile:
+def _file(name: str, program: Program, storage: str) -> ModelFile:
     """Describe a file. Its products are the Program's, so its runtime's multiply-accumulates are too."""
     macs = program.precisions()
     floating = macs.pop("float32", 0)
     return ModelFile(
         path=f"step.{name}.tflite", graph="step", variant=name, format="tflite",
-        weight_bytes=writer.weight_bytes(program), integer_macs=sum(macs.values()), float_macs=floating,
+        weight_bytes=writer.weight_bytes(program, storage), integer_macs=sum(macs.values()), float_macs=floating,
         states=_states(program),
     )  # fmt: skip
 

@@ -88,12 +88,18 @@ def open_whole(path: Path, graph: Graph, file: ModelFile) -> Callable[[Frames], 
     return run
 
 
-def open_session(path: Path) -> ort.InferenceSession:
-    """Open an ONNX file: one thread, no spinning. Raises ModelError with ONNX Runtime's first sentence."""
+def open_session(path: Path, *, wide_sums: bool = False) -> ort.InferenceSession:
+    """Open an ONNX file: one thread, no spinning. Raises ModelError with ONNX Runtime's first sentence.
+
+    wide_sums: let int8 weights become uint8, whose products with uint8 no processor sums in 16 bits. It fails where
+    weights have a scale for each output and no zero points; what edgeseq writes does not need it.
+    """
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    if wide_sums:
+        options.add_session_config_entry("session.x64quantprecision", "1")
     options.log_severity_level = 4
     try:
         return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from edgeseq.errors import ConfigError
 from edgeseq.stages._fit import Fit, fit, written
-from edgeseq.stages._pairing import Port, agree, pair
+from edgeseq.stages._pairing import SEVERAL, Port, agree, pair
 from edgeseq.tables import suggest
 from edgeseq.types import Frames, Shape, State
 
@@ -56,16 +56,18 @@ class Runtime(Protocol):
         ...
 
     def run(self, feeds: Arrays) -> Arrays:
-        """Compute all outputs. Raises ConfigError where the shapes do not work out, which is seen before any data."""
+        """Compute all outputs. Values are as the file stores them.
+
+        Raises ConfigError where the shapes do not work out, which is seen before any data.
+        """
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class _Data:
-    """How data enter: the input's name and type, how many past rows come first, how it is laid in."""
+    """How data enter: the input, how many past rows come first, how it is laid in."""
 
-    port: str
-    dtype: np.dtype[Any]
+    port: Port
     past: int
     row: Shape
     laid: Fit
@@ -103,6 +105,7 @@ class ModelStage:
         self._data: dict[str, _Data] = {}
         self._pairs: dict[str, str] = {}
         self._initial: dict[str, NDArray[Any]] = {}
+        self._converted: list[str] = []
         self._results: list[str] = []
 
     def open(self, inputs: Mapping[str, Shape], hop: int) -> Mapping[str, Shape]:  # noqa: ARG002 - the protocol's
@@ -117,13 +120,14 @@ class ModelStage:
             port, row = self._runtime.inputs[name], inputs[key]
             if port.dtype.kind != "f":
                 raise ConfigError(
-                    f"the input '{name}' takes {port.dtype}; stages give float32. Hold it constant.", "inputs"
+                    f"the input {port.entry()} takes {port.dtype}; stages give float32. Hold it constant.",
+                    "inputs",
                 )
             past = self._overlap.get(name, 0)
             laid = fit((past + row[0], *row[1:]), port.shape)
             if laid is None:
                 raise ConfigError(self._misfit(name, row, past), "inputs" if key else "file")
-            self._data[key] = _Data(name, port.dtype, past, row, laid)
+            self._data[key] = _Data(port, past, row, laid)
         unfed = [name for name in self._overlap if name not in feeds.values()]
         if unfed:
             raise ConfigError(f"the input '{unfed[0]}' takes no stage's output: it has no past.", "overlap", unfed[0])
@@ -133,7 +137,7 @@ class ModelStage:
     def initial(self) -> State:
         """Return the states as they start, and the past of the inputs that overlap it."""
         pasts = {
-            f"past.{data.port}": np.zeros((data.past, *data.row[1:]), np.float32)
+            f"past.{data.port.name}": np.zeros((data.past, *data.row[1:]), np.float32)
             for data in self._data.values()
             if data.past
         }
@@ -144,17 +148,21 @@ class ModelStage:
         following: State = {}
         feeds: dict[str, NDArray[Any]] = {**self._constants}
         for key, data in self._data.items():
-            value = inputs[key]
+            value, name = inputs[key], data.port.name
             if data.past:
-                value = np.concatenate([state[f"past.{data.port}"].astype(np.float32, copy=False), value])
-                following[f"past.{data.port}"] = value[-data.past :].copy()
-            feeds[data.port] = data.laid.lay(value).astype(data.dtype, copy=False)
+                value = np.concatenate([state[f"past.{name}"].astype(np.float32, copy=False), value])
+                following[f"past.{name}"] = value[-data.past :].copy()
+            feeds[name] = _stored(data.port, data.laid.lay(value))
         for name in self._pairs:
             feeds[name] = state[name]
         given = self._runtime.run(feeds)
         for name, output in self._pairs.items():
             following[name] = given[output]
-        return {name: _row(given[name]) for name in self._results}, following
+            if name in self._converted:
+                following[name] = _stored(
+                    self._runtime.inputs[name], _real(self._runtime.outputs[output], given[output])
+                )
+        return {name: _row(_real(self._runtime.outputs[name], given[name])) for name in self._results}, following
 
     def words(self) -> str:
         """Say the pairs, and whether they were found by their shapes."""
@@ -162,9 +170,16 @@ class ModelStage:
         how = " (the only pairing that shapes and types allow)" if pairs and self._given is None else ""
         parts = [f"{self.file.name}: " + (f"state {pairs}{how}" if pairs else "no state")]
         parts += [
-            f"{name} held at {float(value.ravel()[0]):g}" for name, value in self._constants.items() if value.size
+            f"{name} held at {float(_real(self._runtime.inputs[name], value).ravel()[0]):g}"
+            for name, value in self._constants.items()
+            if value.size
         ]
-        parts += [f"{data.port} after {data.past} of the past" for data in self._data.values() if data.past]
+        parts += [f"{data.port.name} after {data.past} of the past" for data in self._data.values() if data.past]
+        for name in self._converted:
+            leaves = self._runtime.outputs[self._pairs[name]]
+            parts.append(
+                f"{name} converted from {leaves.words()} to {self._runtime.inputs[name].words()} at every step"
+            )
         return ", ".join(parts)
 
     def _known(self, name: str, ports: Mapping[str, Port], what: str, *keys: str | int) -> None:
@@ -184,8 +199,8 @@ class ModelStage:
         enters, leaves = self._runtime.inputs[state.input], self._runtime.outputs[state.output]
         if not agree(enters, leaves):
             raise ConfigError(
-                f"the state enters as {enters.dtype} {written(enters.shape)} and leaves as {leaves.dtype} "
-                f"{written(leaves.shape)}: these two do not belong together.",
+                f"the state enters as {enters.words()} and leaves as {leaves.words()}: these two do not belong "
+                "together.",
                 *where,
             )
         if not math.isfinite(state.initial):
@@ -235,8 +250,8 @@ class ModelStage:
         """Say which inputs nothing feeds, or that there is none for the stage before."""
         if nameless and not left:
             return f"all inputs of {self.file.name} are states or constants; none is left for the data."
-        outputs = ", ".join(f"{p.name} {p.dtype} {written(p.shape)}" for p in self._runtime.outputs.values())
-        ports = ", ".join(f"'{name}' {written(self._runtime.inputs[name].shape)}" for name in left)
+        outputs = ", ".join(f"{port.name} {port.words()}" for port in self._runtime.outputs.values())
+        ports = ", ".join(self._runtime.inputs[name].entry() for name in left)
         one = " One of them may take the stage before's output." if nameless else ""
         return (
             f"nothing feeds the inputs {ports} of {self.file.name}: pair each with an output in states, hold it in "
@@ -247,7 +262,7 @@ class ModelStage:
         """Say why the input for the stage before's output cannot be told."""
         if answers:
             return _undecided(next(iter(answers.values())))
-        ports = ", ".join(f"'{name}' {written(self._runtime.inputs[name].shape)}" for name in free) or "none"
+        ports = ", ".join(self._runtime.inputs[name].entry() for name in free) or "none"
         return (
             f"what comes in is {written(row)} a step, and {self.file.name} has no input that takes it while all others "
             f"are fed by outputs. Its inputs are {ports}. Say which it is and what feeds the others: hop, overlap, "
@@ -275,12 +290,26 @@ class ModelStage:
                         f"the state '{name}' is {written(port.shape)} in the file; {written(shape)} is no such shape.",
                         "states",
                     )
-            self._initial[name] = np.full(shape, state.initial if state else 0, port.dtype)
+            self._initial[name] = _stored(port, np.full(shape, state.initial if state else 0, port.dtype))
+            self._hold_together(port, self._runtime.outputs[self._pairs[name]])
+
+    def _hold_together(self, enters: Port, leaves: Port) -> None:
+        """See that a state's numbers mean the same, once they have left, when they enter again."""
+        for port in (enters, leaves):
+            if port.unclear and (enters.scale or leaves.scale or port.unclear == SEVERAL):
+                raise ConfigError(
+                    f"the state '{enters.name}' leaves as {leaves.words()} and enters as {enters.words()}; the file "
+                    f"has {port.entry()}, so the state would be wrong. Export it with float states.",
+                    "states",
+                )
+        one, other = enters.scale, leaves.scale
+        if one != other and (one is None or other is None or not one.means(other)):
+            self._converted.append(enters.name)
 
     def _try(self) -> dict[str, Shape]:
         """Step twice from the start, on a ramp; return the shapes of what comes out, which must be the same."""
         shapes = {name: value.shape for name, value in (*self._constants.items(), *self._initial.items())}
-        self._runtime.settle({**shapes, **{data.port: data.laid.shape for data in self._data.values()}})
+        self._runtime.settle({**shapes, **{data.port.name: data.laid.shape for data in self._data.values()}})
         self._results = [name for name in self._runtime.outputs if name not in self._pairs.values()]
         if not self._results:
             raise ConfigError(f"all outputs of {self.file.name} are states; it gives nothing.", "states")
@@ -307,6 +336,16 @@ class ModelStage:
         return {name: value.shape for name, value in outputs.items()}
 
 
+def _stored(port: Port, value: NDArray[Any]) -> NDArray[Any]:
+    """Return values as an input stores them."""
+    return port.scale.stored(value) if port.scale else value.astype(port.dtype, copy=False)
+
+
+def _real(port: Port, value: NDArray[Any]) -> NDArray[Any]:
+    """Return what an output stores as what it means."""
+    return port.scale.real(value) if port.scale else value
+
+
 def _row(value: NDArray[Any]) -> Frames:
     """Return an output as one row of time, without axes of size 1."""
     row: Frames = value.astype(np.float32).reshape(1, *(size for size in value.shape if size != 1))
@@ -327,14 +366,14 @@ def _constant(port: Port, value: Constant) -> NDArray[Any]:
             f"{value!r} is no value of {port.dtype}, which the input '{port.name}' takes.", "constants", port.name
         )
     if cast.ndim == 0:
-        return np.full(tuple(size or 1 for size in port.shape), cast)
+        return _stored(port, np.full(tuple(size or 1 for size in port.shape), cast))
     if not agree(Port(port.name, cast.shape, port.dtype), port):
         raise ConfigError(
             f"the input '{port.name}' takes {written(port.shape)}, the constant is {written(cast.shape)}.",
             "constants",
             port.name,
         )
-    return np.asarray(cast)
+    return _stored(port, cast)
 
 
 def _undecided(found: Mapping[str, str]) -> str:

@@ -8,14 +8,36 @@ from difflib import SequenceMatcher
 
 import numpy as np
 
+from edgeseq.stages._fit import written
+from edgeseq.stages._scale import Scale
+
+NARROW = {"int8", "uint8", "int16", "uint16"}
+"""Integers as which files store real numbers."""
+UNSAID = "integers of which the file does not say what they mean"
+SEVERAL = "integers whose scale is not one and the same wherever the file has it"
+
 
 @dataclass(frozen=True, slots=True)
 class Port:
-    """An input or output of a model file. shape: None where the file leaves a size open."""
+    """An input or output of a model file. shape: None where the file leaves a size open.
+
+    dtype: what it takes or gives here, float32 where the file stores real numbers as integers: scale says how. unclear:
+    why what its integers mean cannot be told, where that is asked.
+    """
 
     name: str
     shape: tuple[int | None, ...]
     dtype: np.dtype[np.generic]
+    scale: Scale | None = None
+    unclear: str = ""
+
+    def words(self) -> str:
+        """Say type and shape."""
+        return f"{self.scale.words() if self.scale else self.dtype} {written(self.shape)}"
+
+    def entry(self) -> str:
+        """Say name and shape, and what is unclear."""
+        return f"'{self.name}' {written(self.shape)}" + (f" ({self.dtype}, {self.unclear})" if self.unclear else "")
 
 
 def agree(one: Port, other: Port) -> bool:

@@ -5,26 +5,28 @@ from __future__ import annotations
 import base64
 import tempfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from edgeseq import libraries
 from edgeseq.errors import ConfigError
-from edgeseq.stages import _file
+from edgeseq.stages import _file, _tflite_file
 from edgeseq.stages._model import Arrays, Constant, ModelStage, StatePair
-from edgeseq.stages._pairing import Port
+from edgeseq.stages._pairing import NARROW, SEVERAL, UNSAID, Port
+from edgeseq.stages._scale import Scale
+from edgeseq.tables import suggest
 from edgeseq.types import Shape
 
 
 class Tflite(ModelStage):
-    """One call of a TFLite file a step, with one thread; the keys are those of the stage onnx.
+    """One call of a TFLite file a step, with one thread; the keys are those of the stage onnx, and signature.
 
-    Quantized inputs and outputs are float32 outside: integers are made of them, and made real again, by the scales in
-    the file. Raises ConfigError where the library is missing: it comes with the extra 'tflite'.
+    signature: which of the file's it is, where there are several. Quantized inputs and outputs are float32 outside:
+    integers are made of them, and made real again, by the scales in the file. Raises ConfigError where the library is
+    missing: it comes with the extra 'tflite'.
     """
 
     def __init__(
@@ -35,9 +37,10 @@ class Tflite(ModelStage):
         states: list[StatePair] | None = None,
         constants: dict[str, Constant] | None = None,
         overlap: dict[str, int] | None = None,
+        signature: str | None = None,
     ) -> None:
         digest = _file.checked(file, sha256)
-        runtime = _Interpreter(file)
+        runtime = _Interpreter(file, signature)
         super().__init__(file, runtime, sha256=digest, states=states, constants=constants or {}, overlap=overlap or {})
 
     @classmethod
@@ -54,26 +57,64 @@ class Tflite(ModelStage):
 
 
 class _Interpreter:
-    """The file in LiteRT, or in tflite-runtime where that is what is installed."""
+    """The file in LiteRT, or in tflite-runtime where that is what is installed.
 
-    def __init__(self, file: Path) -> None:
+    Inputs and outputs go by the names of the signature, which are those that its maker gave; by their tensors' where
+    the file has none.
+    """
+
+    def __init__(self, file: Path, signature: str | None) -> None:
         self._file = file
         make = libraries.litert()
         try:
             self._interpreter = make(model_path=str(file), num_threads=1)
-            entering = self._interpreter.get_input_details()
-            leaving = self._interpreter.get_output_details()
+            signatures = self._interpreter.get_signature_list()
+            entering = {detail["name"]: detail for detail in self._interpreter.get_input_details()}
+            leaving = {detail["name"]: detail for detail in self._interpreter.get_output_details()}
+            sizes = len(self._interpreter.get_input_details()), len(self._interpreter.get_output_details())
+            raw = file.read_bytes()
+            memory = _tflite_file.memory(raw)
+            wrong = _tflite_file.mixed_product(raw) if make.__module__.startswith("tflite_runtime") else None
         except (ValueError, RuntimeError) as cause:
             raise ConfigError(
                 f"{file}: this is no TFLite file that can be run here: {_plain(cause)}.", "file"
             ) from cause
-        self._in = {detail["name"]: detail for detail in entering}
-        self._out = {detail["name"]: detail for detail in leaving}
-        self.inputs = {name: _port(file, detail) for name, detail in self._in.items()}
-        self.outputs = {name: _port(file, detail) for name, detail in self._out.items()}
+        if memory is not None:
+            raise ConfigError(
+                f"{file} keeps its state inside, in {memory}: streams would share it, and nothing could reset or save "
+                "it. Convert the model again with the state as an input and an output of the step.",
+                "file",
+            )
+        if wrong is not None:
+            raise ConfigError(
+                f"{file} multiplies floats by the int8 weights '{wrong}', which have a scale for each output: "
+                "tflite-runtime 2.14 gives wrong numbers for that without a word. Run it on its successor: pip install "
+                "'edgeseq[tflite]', or convert it with float weights or static quantization.",
+                "file",
+            )
+        key = _chosen(file, signatures, signature)
+        self._runner: Any = None
+        if key is not None:
+            runner = self._interpreter.get_signature_runner(key)
+            named = runner.get_input_details(), runner.get_output_details()
+            # What is not the file's first graph the interpreter runs through the signature alone.
+            first = {**entering, **leaving}
+            details = [detail for part in named for detail in part.values()]
+            if not all(first.get(d["name"], {}).get("index") == d["index"] for d in details):
+                self._runner = runner
+            entering, leaving = named
+        elif (len(entering), len(leaving)) != sizes:
+            raise ConfigError(
+                f"{file} has several inputs or outputs of one name, and no signature to tell them.", "file"
+            )
+        self._in, self._out = entering, leaving
+        self.inputs = {name: _port(file, name, detail) for name, detail in self._in.items()}
+        self.outputs = {name: _port(file, name, detail) for name, detail in self._out.items()}
 
     def settle(self, shapes: Mapping[str, Shape]) -> None:
-        """Resize the inputs that the file leaves open, and allocate."""
+        """Resize the inputs that the file leaves open, and allocate; through a signature every call does so."""
+        if self._runner is not None:
+            return
         try:
             for name, shape in shapes.items():
                 if tuple(self._in[name]["shape"]) != shape:
@@ -85,54 +126,47 @@ class _Interpreter:
     def run(self, feeds: Arrays) -> Arrays:
         """Compute all outputs."""
         try:
+            if self._runner is not None:
+                given: Arrays = self._runner(**{name: np.ascontiguousarray(value) for name, value in feeds.items()})
+                return given
             for name, value in feeds.items():
-                self._interpreter.set_tensor(self._in[name]["index"], _stored(self._in[name], value))
+                self._interpreter.set_tensor(self._in[name]["index"], np.ascontiguousarray(value))
             self._interpreter.invoke()
             get = self._interpreter.get_tensor
-            return {name: _real(detail, get(detail["index"])) for name, detail in self._out.items()}
+            return {name: get(detail["index"]) for name, detail in self._out.items()}
         except (ValueError, RuntimeError) as cause:
             raise ConfigError(f"{self._file} cannot be run here: {_plain(cause)}.", "file") from cause
 
 
 def _plain(cause: Exception) -> str:
     """Return the library's words as one line."""
-    return " ".join(str(cause).split()).rstrip(".")
+    return " ".join(str(cause).split()).rstrip(".") or type(cause).__name__
 
 
-def _quantized(detail: Mapping[str, Any]) -> tuple[float, int] | None:
-    """Return scale and zero point where the tensor has them."""
-    scale, zero_point = detail["quantization"]
-    return (float(scale), int(zero_point)) if scale and np.dtype(detail["dtype"]).kind in "iu" else None
+def _chosen(file: Path, signatures: Collection[str], asked: str | None) -> str | None:
+    """Return the signature to run: the one asked for, or the file's only one. Raises ConfigError."""
+    if asked is not None and asked not in signatures:
+        near = suggest(asked, signatures) if signatures else "It has none."
+        raise ConfigError(f"{file.name} has no signature '{asked}'. {near}", "signature")
+    if asked is None and len(signatures) > 1:
+        listed = ", ".join(f"'{name}'" for name in sorted(signatures))
+        raise ConfigError(f"{file.name} has several signatures: {listed}. Say which by the key signature.", "file")
+    return asked if asked is not None else next(iter(signatures), None)
 
 
-def _port(file: Path, detail: Mapping[str, Any]) -> Port:
+def _port(file: Path, name: str, detail: Mapping[str, Any]) -> Port:
     """Return an input or output. Raises ConfigError for what is no array of numbers."""
-    dtype = np.dtype(np.float32 if _quantized(detail) else detail["dtype"])
-    if dtype.kind not in "bifu":
-        raise ConfigError(f"{file}: '{detail['name']}' is {dtype}; only arrays of numbers are taken.", "file")
+    stored = np.dtype(detail["dtype"])
+    if stored.kind not in "bifu":
+        raise ConfigError(f"{file}: '{name}' is {stored}; only arrays of numbers are taken.", "file")
     # A file without sizes left open has no signature of its own.
     sizes = detail["shape_signature"] if len(detail["shape_signature"]) else detail["shape"]
-    return Port(detail["name"], tuple(int(size) if size > 0 else None for size in sizes), dtype)
-
-
-def _stored(detail: Mapping[str, Any], value: NDArray[Any]) -> NDArray[Any]:
-    """Return real values as the tensor stores them."""
-    quantized = _quantized(detail)
-    if quantized is None:
-        return np.ascontiguousarray(value)
-    limits = np.iinfo(detail["dtype"])
-    stored = np.rint(value.astype(np.float64) / quantized[0]) + quantized[1]
-    clipped: NDArray[Any] = np.clip(stored, limits.min, limits.max).astype(detail["dtype"])
-    return clipped
-
-
-def _real(detail: Mapping[str, Any], value: NDArray[Any]) -> NDArray[Any]:
-    """Return what a tensor stores as real values."""
-    quantized = _quantized(detail)
-    if quantized is None:
-        return value
-    real: NDArray[Any] = ((value.astype(np.float64) - quantized[1]) * quantized[0]).astype(np.float32)
-    return real
+    shape = tuple(int(size) if size > 0 else None for size in sizes)
+    scale, zero_point = detail["quantization"]
+    if stored.kind in "iu" and scale:
+        return Port(name, shape, np.dtype(np.float32), Scale(stored, float(scale), int(zero_point)))
+    several = len(detail["quantization_parameters"]["scales"]) > 1
+    return Port(name, shape, stored, unclear=(SEVERAL if several else UNSAID) if stored.name in NARROW else "")
 
 
 _EXAMPLE = (

@@ -13,7 +13,7 @@ import onnx
 from onnx import TensorProto, numpy_helper
 
 from export.errors import ExportError, node_error
-from export.frontends import encoder_decoder, fixed, lengths, onnx_recurrent
+from export.frontends import encoder_decoder, fixed, lengths, onnx_quantized, onnx_recurrent
 from export.frontends import example as examples
 from export.frontends.doubles import evaluator
 from export.frontends.encoder_decoder import EncoderDecoder
@@ -26,6 +26,10 @@ MAX_BYTES = 2 << 30
 TIME_WORDS = ("time", "seq", "step", "frame", "length", "t")
 WEIGHTED = {"RNN", "GRU", "LSTM", "MatMul", "Gemm", "Conv", "LayerNormalization"}
 ELEMENTS: dict[int, Literal["float32", "int64"]] = {TensorProto.FLOAT: "float32", TensorProto.INT64: "int64"}
+NO_FRAMES = (
+    "is neither float32 (frames) nor int64 (tokens). Of a quantized model keep the QuantizeLinear behind its input, "
+    "which says what the integers mean."
+)
 BATCH_WORDS = ("batch", "n", "b")
 
 
@@ -39,6 +43,8 @@ def load(
     model = read(path)
     _check_nodes(model)
     notes: list[str] = []
+    if onnx_quantized.written_out(model):
+        notes.append(onnx_quantized.NOTE)
     chosen = _choose_inputs(path, model, input_name)
     known = examples.chosen(example, [value.name for value in chosen]) if example else {}
     counts = _find_lengths(path, model, chosen, time_axis, known)
@@ -74,6 +80,7 @@ def load(
     sequence = fixed.freed(
         Sequence(model, tuple(inputs), single, double, "ONNX", path.name, digest, window=window, notes=notes)
     )
+    sequence.rounds = onnx_quantized.rounds(model)
     sequence.count_tokens()
     sequence.keep_streamed()
     return sequence
@@ -244,7 +251,7 @@ def _choose_inputs(path: Path, model: onnx.ModelProto, name: str | None) -> list
         raise ExportError(f"{path}: it has no input of frames.")
     for value in inputs:
         if value.type.tensor_type.elem_type not in (*ELEMENTS, *lengths.ELEMENTS):
-            raise ExportError(f"{path}: the input '{value.name}' is neither float32 (frames) nor int64 (tokens).")
+            raise ExportError(f"{path}: the input '{value.name}' {NO_FRAMES}")
     # Weights listed as inputs are defaults that a caller may override; here they are constants.
     del model.graph.input[:]
     model.graph.input.extend(inputs)
@@ -253,7 +260,7 @@ def _choose_inputs(path: Path, model: onnx.ModelProto, name: str | None) -> list
 
 def _dims(path: Path, value: onnx.ValueInfoProto) -> list[int | str]:
     if value.type.tensor_type.elem_type not in ELEMENTS:
-        raise ExportError(f"{path}: the input '{value.name}' is neither float32 (frames) nor int64 (tokens).")
+        raise ExportError(f"{path}: the input '{value.name}' {NO_FRAMES}")
     dims: list[int | str] = [
         # Some exporters write a free axis as 0 or -1.
         dim.dim_value if dim.dim_value > 0 else dim.dim_param

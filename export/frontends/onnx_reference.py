@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
@@ -64,6 +67,60 @@ class DequantizeLinear(OpRun):
         return (real * scale.reshape(shape),)
 
 
+EDGE = 2.0**-18
+"""How near an edge between two integers a value may fall to either side, as a share of it, or of LEAST where that is
+greater: it is a sum of greater ones. float32 errs by some units of 2**-24 of that: less, so that none of it escapes."""
+LEAST = 255.0
+_edgy: ContextVar[bool] = ContextVar("_edgy", default=False)
+
+
+@contextmanager
+def rounding_otherwise() -> Iterator[None]:
+    """Let what lies near the edge between two integers fall to either side, seeded, as in another engine it might."""
+    token = _edgy.set(True)
+    try:
+        yield
+    finally:
+        _edgy.reset(token)
+
+
+def _noise(x: Array) -> Array | float:
+    """Return what moves values across near edges, nothing but then."""
+    if not _edgy.get():
+        return 0.0
+    size = EDGE * np.clip(np.abs(x), LEAST, 2.0**16)
+    return np.asarray(np.random.default_rng(x.size).uniform(-1, 1, x.shape) * size)
+
+
+class Round(OpRun):
+    """ONNX operator Round-11."""
+
+    op_domain = ""
+
+    def _run(self, x: Array) -> tuple[Array]:
+        """Round half to even."""
+        return (np.rint(x + _noise(x)).astype(x.dtype),)
+
+
+class QuantizeLinear(OpRun):
+    """ONNX operator QuantizeLinear-13; the reference lets what lies beyond 32 bits, as a mask does, wrap round."""
+
+    op_domain = ""
+
+    def _run(self, x: Array, scale: Array, zero: Any = None, axis: int = 1, **_later: object) -> tuple[Any]:
+        """Return x / scale + zero, rounded half to even, within the type."""
+        shape = [1] * x.ndim
+        if scale.size > 1:
+            shape[axis] = scale.size
+        kind = np.dtype(np.uint8) if zero is None else zero.dtype
+        limits = np.iinfo(kind)
+        ratio = x / scale.reshape(shape)
+        whole = np.rint(ratio + _noise(ratio))
+        if zero is not None:
+            whole = whole + zero.astype(np.float64).reshape(shape if zero.size > 1 else [1] * x.ndim)
+        return (np.clip(whole, limits.min, limits.max).astype(kind),)
+
+
 DEQUANTIZE = 19
 """The first opset whose DequantizeLinear the reference has."""
 
@@ -71,5 +128,13 @@ DEQUANTIZE = 19
 def lacking(model: onnx.ModelProto) -> list[type[OpRun]]:
     """Return the ops to be given for a model."""
     opset = max(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
-    own: list[type[OpRun]] = [LRN, MeanVarianceNormalization, GlobalMaxPool]
+    own: list[type[OpRun]] = [LRN, MeanVarianceNormalization, GlobalMaxPool, Round]
+    if not any(_beyond(node) for node in model.graph.node):
+        own.append(QuantizeLinear)
     return [*own, DequantizeLinear] if opset < DEQUANTIZE else own
+
+
+def _beyond(node: onnx.NodeProto) -> bool:
+    """Whether a node quantizes in a way of a later opset: in blocks, or to a type that is not its zero point's."""
+    attributes = {attribute.name: attribute.i for attribute in node.attribute}
+    return node.op_type == "QuantizeLinear" and any(attributes.get(name) for name in ("block_size", "output_dtype"))

@@ -44,6 +44,9 @@ class Sequence:
     window: int | None = None
     """How many steps the model was fixed to when it was built; None where its time axis was free."""
     notes: list[str] = field(default_factory=list)
+    rounds: bool = False
+    """Whether it rounds to integers what it computes: a quantized model. Two engines then differ by whole steps of that
+    rounding, at times."""
     fixed: str | None = None
     """Why it runs at its window's length alone; None where it runs at any."""
 

@@ -60,7 +60,7 @@ def follow(stream: StreamGraph, node: ir.Node, index: int, axis: int) -> int | N
     if value is None:
         raise node_error(str(node.name), op_type, "an input is missing.")
     rank, leaving = rank_of(value), rank_of(node.outputs[0])
-    if op_type in ELEMENTWISE or op_type == "Expand":
+    if op_type in ELEMENTWISE or op_type in ("Expand", "QuantizeLinear", "DequantizeLinear"):
         return axis + leaving - rank
     if op_type == "Transpose":
         return (ints(node, "perm") or tuple(reversed(range(rank)))).index(axis)

@@ -40,7 +40,8 @@ REASONS = {
     "ReverseSequence": "it turns time around: its first step is the last one, which has not come yet.",
     **dict.fromkeys(("NonZero", "Compress", "Unique", "NonMaxSuppression"), COUNTED),
     **dict.fromkeys(("Bernoulli", "Multinomial", "RandomNormalLike", "RandomUniformLike"), RANDOM),
-    "DynamicQuantizeLinear": "its scale is taken from the whole sequence; quantize with fixed scales, or export float.",
+    "DynamicQuantizeLinear": "its scale is taken from all steps of the sequence together; quantize with fixed scales "
+    "(onnxruntime: quantize_static), or export the float model, of which --variants makes int8 here.",
     "If": "which branch it takes depends on what the data are.",
     "Loop": "how often it runs, or on what, is not known before the data are there.",
     "STFT": "it cuts frames of its own out of time; give the model frames, and make them by features.",

@@ -23,6 +23,8 @@ PERCENTILES = (99.999, 99.99, 99.9)
 LEVELS = 256
 SHARES = np.linspace(1.0, 0.4, 31)
 """Shares of the full range that are tried as the quantized range."""
+RESETS, RESET_STEPS = 16, 64
+"""From how many places within the sequences the state runs from its reset as well, and for how many steps."""
 SAMPLE_NUMBERS = 2**18
 """Numbers kept of each tensor at most."""
 
@@ -93,10 +95,12 @@ def calibrate(
 ) -> dict[str, Seen]:
     """Run the Program over sequences of frames, float32[T, features], each from its reset; return what was seen.
 
-    Sequences, of one batch where there are such, run side by side, the shorter ones ending earlier, so that the state
-    runs as freely as on a device. Tensors that are not of float32 have no ranges.
+    A device may be reset at any frame, and what a state goes through then may go beyond all that it is later: so the
+    Program runs from resets within the sequences, too, where nothing is held. All of a batch run side by side, the
+    shorter ones ending earlier, so that the state runs as freely as on a device. Tensors that are not of float32 have
+    no ranges.
     """
-    batches = as_batches(given)
+    batches = [_with_resets(batch, program.frames) for batch in as_batches(given)]
     total = sum(len(sequence) // program.frames for batch in batches for sequence in batch.sequences)
     fixed = {name: content for name, content in program.constants().items() if content.size}
     views = {
@@ -128,6 +132,25 @@ def as_batches(given: Sequence[NDArray[np.float32]] | Sequence[Batch]) -> list[B
     """Return plain sequences as one batch."""
     batches = [batch for batch in given if isinstance(batch, Batch)]
     return batches or [Batch([sequence for sequence in given if not isinstance(sequence, Batch)])]
+
+
+def _with_resets(batch: Batch, frames: int) -> Batch:
+    if batch.held:
+        return batch
+    size = min(RESET_STEPS, max(map(len, batch.sequences)) // frames) * frames
+    return Batch([*batch.sequences, *cut(batch, size, RESETS).sequences])
+
+
+def cut(batch: Batch, size: int, most: int) -> Batch:
+    """Return pieces of so many frames, spread evenly over the sequences that are as long, with what those hold."""
+    pieces = [
+        (place, sequence[at : at + size])
+        for place, sequence in enumerate(batch.sequences)
+        for at in range(0, len(sequence) - size + 1, max(size, 1))
+    ]
+    picked = [pieces[at] for at in np.unique(np.linspace(0, len(pieces) - 1, most).astype(int))]
+    places = [place for place, _ in picked]
+    return Batch([piece for _, piece in picked], {name: array[places] for name, array in batch.held.items()})
 
 
 def _run(program: Program, batch: Batch) -> Iterator[Mapping[str, Array]]:

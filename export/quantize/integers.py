@@ -26,6 +26,7 @@ The scheme, for `operand` = int8 (variant int8) or int16 (variant w8a16):
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -41,6 +42,8 @@ from export.quantize.types import CURVES, Types
 Memo = dict[Any, weights.Rounded]
 Precision = Literal["int8", "int16", "float32"]
 OUTPUT_HEADROOM = 1.05
+FINEST = 64.0
+"""Steps of a product's output that one step of its sums is, at most."""
 TABLE_LEAST = 64
 """Numbers from which on a table is worth storing it in 8 bits."""
 VARIANTS: Mapping[str, Literal["int8", "int16"]] = {"int8": "int8", "w8a16": "int16"}
@@ -188,14 +191,16 @@ class _Quantizer:
         kinds = [self._operand(name, precision) for name in op.inputs]
         parts = tuple(self._read(name, kind) for name, kind in zip(op.inputs, kinds, strict=True))
         if op.kind == "MatMul":
-            self._emit(op.kind, op.output, self._operand(op.output, precision), parts, op)
+            finest = math.prod(kind.scale for kind in kinds if kind is not None)
+            self._emit(op.kind, op.output, self._leaves(op, precision, finest), parts, op)
             return
         found, entering = self._rounded(op), kinds[0]
         assert entering is not None  # noqa: S101 - a product in integers has a type
         own = self._in_own_units(op)
         arrays = weights.arrays(own, found, entering)
         if own is op:
-            self._emit(op.kind, op.output, self._operand(op.output, precision), parts, op, op.attributes, arrays)
+            kind = self._leaves(op, precision, entering.scale * float(found.scale.max()))
+            self._emit(op.kind, op.output, kind, parts, op, op.attributes, arrays)
             return
         unit = Type("int8", 1 / 127) if precision == "int8" else Type("int16", 1 / 32767)
         units = self.target.new_name(f"{op.output}.centred")
@@ -209,6 +214,14 @@ class _Quantizer:
             arrays=dict(zip(("offset", "factor"), self._units(op), strict=True)),
         )
 
+    def _leaves(self, op: Op, precision: Precision, finest: float) -> Type | None:
+        """Return the type of a product's output, whose sums come in steps of `finest`: hardly finer than those.
+
+        Runtimes refuse such a ratio (XNNPACK from 256 on); it is met where an output never varied.
+        """
+        kind = self._operand(op.output, precision)
+        return kind if kind is None or finest <= FINEST * kind.scale else replace(kind, scale=finest / FINEST)
+
     def _units(self, op: Op) -> tuple[Array, Array]:
         """7: return the offset and the factor of an output, float32[outputs]."""
         seen = self.seen[op.output]
@@ -216,7 +229,10 @@ class _Quantizer:
         low, high = low.min(axis=0), high.max(axis=0)
         offset = ((low + high) / 2).astype(np.float32)
         half = (high - low) / 2 * OUTPUT_HEADROOM
-        return offset, np.maximum(half, 1e-6 * np.maximum(np.abs(offset), 1.0)).astype(np.float32)
+        entering = self._operand(op.inputs[0], self._precision(op))
+        rows = np.abs(op.arrays["weight"]).max(axis=1)
+        least = 0.0 if entering is None else entering.scale * rows / FINEST
+        return offset, np.maximum.reduce([half, 1e-6 * np.maximum(np.abs(offset), 1.0), least]).astype(np.float32)
 
     def _in_own_units(self, op: Op) -> Op:
         """7: return an output's op as it gives (y - offset) / factor; any other op as it is."""

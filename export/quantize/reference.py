@@ -221,7 +221,12 @@ def _quantize(op: Op, program: Program) -> Plan:
     scale = np.float32(kind.scale)
     low, high = (limit - kind.zero_point for limit in kind.limits)
     # Saturated while it is still a float: a frame of 1e30 has no int64, and would come out at the wrong end.
-    return lambda x: np.clip(np.rint(x / scale), low, high).astype(np.int64) + kind.zero_point
+
+    def run(x: Array) -> Integers:
+        with np.errstate(over="ignore"):
+            return np.asarray(np.clip(np.rint(x / scale), low, high).astype(np.int64) + kind.zero_point)
+
+    return run
 
 
 def _dequantize(op: Op, program: Program) -> Plan:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from export.operations import PRODUCTS, by_rows, float_step, initial_state
 from export.program import Array, Program
 from export.progress import Tick, still
-from export.quantize.calibrate import Batch, Seen
+from export.quantize.calibrate import Batch, Seen, cut
 from export.quantize.integers import VARIANTS, Memo, Precision, quantize
 from export.quantize.reference import Interpreter
 
@@ -179,9 +179,11 @@ class _Run:
         self.laid = [_Laid(program, batch, steps, each, delay) for batch in batches]
 
     def error(self, program: Program) -> float:
-        """Return the worst output's rms error as a share of its spread."""
-        totals, rows = zip(*(laid.squares(program) for laid in self.laid), strict=True)
-        return float(np.max(np.sqrt(sum(totals) / sum(rows)) / self.spread))
+        """Return the worst output's rms error as a share of its spread; NaN is beyond any."""
+        with np.errstate(all="ignore"):
+            totals, rows = zip(*(laid.squares(program) for laid in self.laid), strict=True)
+            worst = float(np.max(np.sqrt(sum(totals) / sum(rows)) / self.spread))
+        return worst if np.isfinite(worst) else np.inf
 
 
 class _Laid:
@@ -191,17 +193,10 @@ class _Laid:
         most = max(map(len, batch.sequences)) // program.frames
         self.delay = min(delay, most - 1)
         steps = min(delay + steps, most)
-        size = steps * program.frames
-        pieces = [
-            (place, sequence[at : at + size])
-            for place, sequence in enumerate(batch.sequences)
-            for at in range(0, len(sequence) - size + 1, size)
-        ]
-        picked = [pieces[at] for at in np.unique(np.linspace(0, len(pieces) - 1, streams).astype(int))]
-        frames = np.stack([piece for _, piece in picked])
-        self.frames = frames.reshape(len(picked), steps, program.frames, -1).swapaxes(0, 1)
-        self.held = {name: array[[place for place, _ in picked]] for name, array in batch.held.items()}
-        state, rows = initial_state(program, len(picked), self.held), []
+        picked = cut(batch, steps * program.frames, streams)
+        count, self.held = len(picked.sequences), picked.held
+        self.frames = np.stack(picked.sequences).reshape(count, steps, program.frames, -1).swapaxes(0, 1)
+        state, rows = initial_state(program, count, self.held), []
         for x in self.frames:
             values, state = float_step(program, x, state, self.held)
             rows.append([part.astype(np.float64) for part in self._outputs(program, values)])

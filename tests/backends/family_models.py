@@ -132,6 +132,22 @@ class Fused(nn.Module):
         return self.head(torch.cat([h, c], -1)), self.early(torch.sin(h))
 
 
+class Stored(nn.Module):
+    """A table, convolutions of both kinds and a recurrent layer, wide enough for their weights to be stored smaller."""
+
+    def __init__(self, width: int = 24) -> None:
+        super().__init__()
+        self.table, self.memory = nn.Embedding(WORDS, width), nn.GRU(width, width, batch_first=True)
+        self.deep, self.wide = nn.Conv1d(width, width, 9, groups=width), nn.Conv1d(width, width, 3, groups=2)
+        self.head = nn.Linear(width, WORDS)
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        y = self.memory(self.table(tokens))[0].transpose(1, 2)
+        for layer in (self.deep, self.wide):
+            y = y + torch.tanh(layer(functional.pad(y, (layer.kernel_size[0] - 1, 0))))
+        return self.head(y.transpose(1, 2))
+
+
 def made(family: str) -> tuple[nn.Module, Any, dict[str, Any]]:
     """Give a family's module, its example and the options of its export."""
     tokens, values = torch.zeros(1, 20, dtype=torch.int64), models.example()
@@ -146,6 +162,7 @@ def made(family: str) -> tuple[nn.Module, Any, dict[str, Any]]:
         "gpt": (Gpt, tokens, {"attention_window": 12}),
         "embedding": (Words, tokens, {}),
         "fused": (Fused, (tokens, values), {}),
+        "stored": (Stored, tokens, {}),
     }
     make, example, options = found[family]
     module = make().eval()

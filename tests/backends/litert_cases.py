@@ -7,7 +7,7 @@ exporter can run the same tests.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -23,6 +23,7 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 import export
+from edgeseq.bundle import STORAGE
 from export import tflite
 from export.program import Op, Program, ProgramState
 from export.quantize.reference import Interpreter, plan
@@ -105,14 +106,15 @@ def source(family: str, folder: Path) -> tuple[Any, dict[str, Any]]:
     return (module, example), options
 
 
-def exported(family: str, folder: Path) -> list[Program]:
+def exported(family: str, folder: Path) -> dict[str, Program]:
     """Export a family and give the Programs of its quantized variants."""
     given, options = source(family, folder)
-    write_files, programs = tflite.write, []
+    write_file, programs = tflite.write, {}
 
-    def kept(maker: Maker, made: Iterable[Variant], *more: Any) -> Any:
-        programs.extend(variant.program for variant in made if variant.program is not None)
-        return write_files(maker, made, *more)
+    def kept(maker: Maker, variant: Variant, *more: Any) -> Any:
+        if variant.program is not None:
+            programs[variant.name] = variant.program
+        return write_file(maker, variant, *more)
 
     with mock.patch.object(tflite, "write", kept):
         export.export(given, folder / family, **options)
@@ -122,11 +124,13 @@ def exported(family: str, folder: Path) -> list[Program]:
 def write(folder: Path) -> Path:
     """Write `<family>/`, the bundle, and `<family>.ops/`: one .tflite and one .npz an op and variant.
 
-    `every.ops` has the ops that families do not come by.
+    `every.ops` has the ops that families do not come by, `stored` a model whose weights are stored smaller.
     """
     for family in FAMILIES:
         _written(folder / f"{family}.ops", ops(exported(family, folder)))
     _written(folder / "every.ops", op_cases.cases())
+    given, options = source("stored", folder)
+    export.export(given, folder / "stored", variants=["float32", *STORAGE], **options)
     return folder
 
 
@@ -137,11 +141,10 @@ def _written(folder: Path, found: Iterable[tuple[str, bytes, Arrays]]) -> None:
         np.savez(folder / f"{name}.npz", **arrays)  # type: ignore[arg-type]
 
 
-def ops(programs: Iterable[Program]) -> Iterator[tuple[str, bytes, Arrays]]:
+def ops(programs: Mapping[str, Program]) -> Iterator[tuple[str, bytes, Arrays]]:
     """Give every op of quantized Programs: its name, a file that holds it alone, what it is fed and must give."""
     rng = np.random.default_rng(0)
-    for program in programs:
-        variant = "int8" if any(kind.dtype == "int8" for kind in program.types.values()) else "w8a16"
+    for variant, program in programs.items():
         interpreter, fixed = Interpreter(program), program.constants()
         rows: list[Arrays] = []
         for _ in range(FRAMES):

@@ -110,6 +110,8 @@ def _whole(made: _Made) -> Iterator[tuple[str, bytes, Arrays]]:
         yield made.case("int64", kind, [x, y])
         yield made.case("int64.wide", kind, [made.of("int64", *WIDE), made.of("int64", *SPREAD)])
     yield made.case("int64", "Mul", [x % 99991, y % 10007])
+    yield made.case("int64.scalar", "Add", [made.of("int64"), made.of("int64")])
+    yield made.case("float32.scalar", "Where", [made.of("bool"), made.of("float32"), made.of("float32")])
     for kind in ("Neg", "Abs", "Sign"):
         yield made.case("int64", kind, [x])
     x[0, 0] = 0, 2**62 - 1, 2**48, -(2**63) + 1

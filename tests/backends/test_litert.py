@@ -19,6 +19,7 @@ from families import EXACT, FAMILIES, SUMS, VARIANTS
 import edgeseq
 from edgeseq import backends, libraries, verify
 from edgeseq import bundle as bundles
+from edgeseq.bundle import STORAGE
 from edgeseq.cli import main
 from edgeseq.errors import BundleError, ConfigError, ModelError
 from edgeseq.types import Frames
@@ -46,6 +47,20 @@ def test_every_family_computes_what_was_trained(family: str, cases: Path) -> Non
     here = [verdict for verdict in verify.verify(bundle) if verdict.backend == "litert"]
     assert [(verdict.variant, verdict.passed) for verdict in here] == [(variant, True) for variant in VARIANTS]
     assert [verdict.reference_rms_err is None for verdict in here] == [True, False, False]
+
+
+def test_weights_that_are_stored_smaller_compute_as_onnxruntime_has_them(cases: Path) -> None:
+    bundle = bundles.read(cases / "stored")
+    here = [verdict for verdict in verify.verify(bundle) if verdict.backend == "litert"]
+    assert [(verdict.variant, verdict.passed) for verdict in here] == [("float32", True), *((s, True) for s in STORAGE)]
+    sizes = {file.variant: file.weight_bytes for file in bundle.manifest.files if file.format == "tflite"}
+    assert sizes["float16"] < 0.55 * sizes["float32"]
+    assert sizes["w8"] < 0.4 * sizes["float32"]
+    x = np.random.default_rng(0).integers(0, 13, (60, 1)).astype(np.float32)
+    for variant in STORAGE:
+        expected = edgeseq.load(bundle.path, backend="ort", variant=variant).run(x)
+        given = edgeseq.load(bundle.path, backend="litert", variant=variant).run(x)
+        np.testing.assert_allclose(given, expected, atol=1e-5 * np.abs(expected).max())
 
 
 @pytest.mark.parametrize("family", FAMILIES)

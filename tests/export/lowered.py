@@ -89,3 +89,13 @@ def equals_its_step(stream: StreamGraph, steps: int = 24, seed: int = 0, limit: 
         if name in values:
             assert values[name].shape[1:] == shape, name
     return program
+
+
+def image(b: Builder, x: str) -> str:
+    """Make x [time, 4, 3, 2] of its first 5 features."""
+    wide = b.op("MatMul", x, b.weight(FEATURES, 24))
+    return b.op("Reshape", wide, b.constant([-1, 4, 3, 2]))
+
+
+def flat(b: Builder, y: str, size: int) -> str:
+    return b.op("Reshape", y, b.constant([1, -1, size]))

@@ -45,12 +45,12 @@ def _graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
 
 
 def _ordered(graph: onnx.GraphProto, rng: np.random.Generator) -> list[onnx.NodeProto]:
-    waiting, order = list(graph.node), []
-    missing = {name for node in waiting for name in node.output}
+    computed = {name for node in graph.node for name in node.output}
+    waiting, order = [(node, read_by(node) & computed) for node in graph.node], []
     while waiting:
-        ready = [node for node in waiting if not read_by(node) & missing]
-        node = ready[int(rng.integers(len(ready)))]
-        waiting.remove(node)
+        ready = [place for place, (_, missing) in enumerate(waiting) if not missing]
+        node, _ = waiting.pop(ready[int(rng.integers(len(ready)))])
         order.append(node)
-        missing -= set(node.output)
+        for _, missing in waiting:
+            missing.difference_update(node.output)
     return order

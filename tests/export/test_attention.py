@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -145,10 +146,20 @@ def noise(steps: int) -> np.ndarray:
     return np.random.default_rng(3).normal(size=(steps, models.FEATURES)).astype(np.float32)
 
 
+def read(module: nn.Module) -> Sequence:
+    return frontend.from_module(module.eval(), models.example(), "model", "")
+
+
+@functools.cache
+def read_plan(plan: Plan) -> Sequence:
+    """Read a plan's model once, however many tests rewrite it: PyTorch's newer exporter takes seconds."""
+    return read(Gpt(plan))
+
+
 def rewritten(
-    module: nn.Module, window: int | None = None, max_steps: int | None = None
+    source: Plan | nn.Module, window: int | None = None, max_steps: int | None = None
 ) -> tuple[Sequence, StreamGraph]:
-    sequence = frontend.from_module(module.eval(), models.example(), "model", "")
+    sequence = read_plan(source) if isinstance(source, Plan) else read(source)
     stream = StreamGraph(ir.from_proto(sequence.model), sequence.inputs)
     stream.attention_window, stream.max_steps = window, max_steps
     return sequence, passes.rewrite(stream)
@@ -170,9 +181,9 @@ def stepped(stream: StreamGraph, x: np.ndarray, start: int = 0) -> np.ndarray:
 
 
 def streams_as_the_original(
-    module: nn.Module, window: int | None = None, max_steps: int | None = None, steps: int = 60
+    source: Plan | nn.Module, window: int | None = None, max_steps: int | None = None, steps: int = 60
 ) -> StreamGraph:
-    sequence, stream = rewritten(module, window, max_steps)
+    sequence, stream = rewritten(source, window, max_steps)
     x = noise(steps)
     held, _ = reference.bounded(sequence, stream, x)
     expected = held.outputs(x, held.double)
@@ -196,7 +207,7 @@ def streams_as_the_original(
     ids=str,
 )
 def test_a_band_however_written_needs_no_choice(plan: Plan) -> None:
-    stream = streams_as_the_original(Gpt(plan))
+    stream = streams_as_the_original(plan)
     assert set(stream.windows.values()) == {BAND}
     timing = stream.output_timing
     assert timing is not None
@@ -216,13 +227,13 @@ def test_a_band_however_written_needs_no_choice(plan: Plan) -> None:
     ids=str,
 )
 def test_a_chosen_window_is_the_original_under_a_band_mask(plan: Plan, max_steps: int | None) -> None:
-    stream = streams_as_the_original(Gpt(plan), 9, max_steps)
+    stream = streams_as_the_original(plan, 9, max_steps)
     assert stream.narrowed
     assert set(stream.windows.values()) == {9}
 
 
 def test_with_a_last_step_nothing_is_cut_off() -> None:
-    stream = streams_as_the_original(Gpt(Plan("causal", "learned")), None, 60)
+    stream = streams_as_the_original(Plan("causal", "learned"), None, 60)
     assert not stream.narrowed
 
 
@@ -245,9 +256,9 @@ def test_pytorchs_pre_norm_encoder_becomes_a_bundle(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("position", ["sine", "rotary", "alibi"])
 def test_a_stream_goes_on_exactly_far_beyond_any_table(position: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    module, x = Gpt(Plan("fill", position)), noise(60)
-    _, stream = rewritten(module)
-    twin = module.double()
+    plan, x = Plan("fill", position), noise(60)
+    _, stream = rewritten(plan)
+    twin = Gpt(plan).double()
     counting = torch.arange
     for start in (2**24 - 30, 2**31 - 30):
         with monkeypatch.context() as patched, torch.no_grad():
@@ -259,13 +270,13 @@ def test_a_stream_goes_on_exactly_far_beyond_any_table(position: str, monkeypatc
 
 
 def test_positions_from_a_table_end_with_it(tmp_path: Path) -> None:
-    module = Gpt(Plan("fill", "learned"))
+    plan = Plan("fill", "learned")
     options = {"variants": ["float32"]}
     with pytest.raises(export.ExportError, match=r"node '.*' \(Add\).*--max-steps"):
-        rewritten(module)
+        rewritten(plan)
     with pytest.raises(export.ExportError, match=r"node '.*' \(Add\).*holds 300 steps, 400 are needed"):
-        rewritten(module, None, 400)
-    bundle = export.export((module, models.example()), tmp_path / "b", max_steps=250, **options)
+        rewritten(plan, None, 400)
+    bundle = export.export((Gpt(plan), models.example()), tmp_path / "b", max_steps=250, **options)
     model, x = edgeseq.load(bundle), noise(300)
     first = model.run(x[:250])
     with pytest.raises(ModelError, match="250 frames"):
@@ -286,7 +297,7 @@ def test_positions_from_a_table_end_with_it(tmp_path: Path) -> None:
 )
 def test_what_does_not_stream_is_refused(plan: Plan, node: str, reason: str) -> None:
     with pytest.raises(export.ExportError, match=rf"node '.*' \({node}\).*{reason}"):
-        rewritten(Gpt(plan))
+        rewritten(plan)
 
 
 @pytest.mark.parametrize(

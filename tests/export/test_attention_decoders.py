@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -81,18 +83,30 @@ def equals(model: EncoderDecoder, module: nn.Module, features: int = 0) -> None:
         assert found.tokens == tuple(given[: -1 if found.finished else None])
 
 
+@pytest.fixture(scope="module")
+def bundle_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], bundles.Bundle]:
+    """Export a model by its name, once."""
+
+    @functools.cache
+    def exported(name: str) -> bundles.Bundle:
+        options, _ = MODELS[name]
+        given = made(**options), example(options.get("features", 0))
+        return export.export(given, tmp_path_factory.mktemp("loop") / "b", about=GENERATES, variants=FLOAT)
+
+    return exported
+
+
 @pytest.mark.parametrize("name", MODELS)
-def test_a_loop_over_the_target_is_a_decoder(name: str, tmp_path: Path) -> None:
+def test_a_loop_over_the_target_is_a_decoder(name: str, bundle_of: Callable[[str], bundles.Bundle]) -> None:
     options, whole = MODELS[name]
-    module, features = made(**options), options.get("features", 0)
-    bundle = export.export((module, example(features)), tmp_path / "b", about=GENERATES, variants=FLOAT)
+    module, features, bundle = made(**options), options.get("features", 0), bundle_of(name)
     assert "1 loops over time rolled again" in bundle.manifest.origin.note
     assert bundle.graph("encoder").whole == whole
     equals(edgeseq.load(bundle), module, features)
 
 
-def test_the_state_is_handed_on_and_not_what_it_asks_for(tmp_path: Path) -> None:
-    bundle = export.export((made(), example()), tmp_path / "b", variants=FLOAT)
+def test_the_state_is_handed_on_and_not_what_it_asks_for(bundle_of: Callable[[str], bundles.Bundle]) -> None:
+    bundle = bundle_of("gru, additive")
     (state,) = bundle.graph("decoder").states
     assert state.held is not None
     assert len(bundle.graph("decoder").held) == 3  # what is asked, its keys, and the first state
@@ -176,8 +190,8 @@ def test_a_loop_from_the_targets_end_is_refused(tmp_path: Path) -> None:
         export.export((Backwards().eval(), example()), tmp_path / "b", variants=FLOAT)
 
 
-def test_what_is_asked_of_is_the_bundles(tmp_path: Path) -> None:
-    bundle = export.export((made(spread=True), example()), tmp_path / "b", variants=FLOAT)
+def test_what_is_asked_of_is_the_bundles(bundle_of: Callable[[str], bundles.Bundle]) -> None:
+    bundle = bundle_of("gru, additive, spread")
     assert {held.dtype for held in bundles.read(bundle.path).graph("decoder").held} == {"float32"}
 
 

@@ -126,13 +126,14 @@ def test_last_step_heads_of_every_form_are_quantized(how: str, tmp_path: Path) -
     assert bundle.manifest.files[0].float_macs == 0
 
 
-def test_a_window_has_no_integer_form_yet_and_says_so(tmp_path: Path) -> None:
-    module = models.random_module(3, last=True, kind="gru", norm=False)
-    bundle = export.export((module, models.example()), tmp_path / "b", window=5, calibration=models.walks())
-    assert [file.variant for file in bundle.manifest.files] == ["float32"]
-    assert "int8 was left out" in bundle.manifest.origin.note
-    with pytest.raises(export.ExportError, match="several time steps or streams at once"):
-        export.export((module, models.example()), tmp_path / "c", window=5, variants=["int8"])
+def test_the_steps_of_a_window_share_their_integers(tmp_path: Path) -> None:
+    module = models.Recurrent("gru", 1, 24, norm=False, residual=False, last=True).eval()
+    options = {"calibration": models.walks(), "variants": ["float32", "int8"]}
+    bundle = export.export((module, models.example()), tmp_path / "b", window=5, **options)
+    whole, eight = (bundle.file(variant, "onnx") for variant in ("float32", "int8"))
+    assert eight.integer_macs
+    assert not eight.float_macs
+    assert eight.weight_bytes < whole.weight_bytes / 2
 
 
 class _Pooled(torch.nn.Module):

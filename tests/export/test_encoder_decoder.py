@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -114,12 +116,24 @@ def log_softmax(logits: np.ndarray) -> np.ndarray:
     return logits - np.log(np.exp(logits - logits.max()).sum()) - logits.max()
 
 
+@pytest.fixture(scope="module")
+def bundle_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], bundles.Bundle]:
+    """Export a model by its name, once."""
+
+    @functools.cache
+    def exported(name: str) -> bundles.Bundle:
+        return export.export(
+            (made(name), models.tokens()), tmp_path_factory.mktemp("pair") / "b", about=GENERATES, variants=FLOAT
+        )
+
+    return exported
+
+
 @pytest.fixture(scope="module", params=MODELS)
-def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[nn.Module, EncoderDecoder]:
-    module = made(request.param)
-    bundle = export.export(
-        (module, models.tokens()), tmp_path_factory.mktemp("pair") / "b", about=GENERATES, variants=FLOAT
-    )
+def pair(
+    request: pytest.FixtureRequest, bundle_of: Callable[[str], bundles.Bundle]
+) -> tuple[nn.Module, EncoderDecoder]:
+    module, bundle = made(request.param), bundle_of(request.param)
     assert bundle.graph("encoder").whole == MODELS[request.param][1]
     assert [entry.passed for entry in bundle.manifest.parity] == [True]
     assert bundle.manifest.parity[0].steps >= 10_000
@@ -238,11 +252,9 @@ def test_an_onnx_file_with_scrambled_names_is_split_as_well(tmp_path: Path) -> N
     np.testing.assert_allclose(loaded.logits(source, target), asked(module, source, target), atol=1e-4)
 
 
-@pytest.fixture(scope="module")
-def small(tmp_path_factory: pytest.TempPathFactory) -> bundles.Bundle:
-    return export.export(
-        (made("t5"), models.tokens()), tmp_path_factory.mktemp("small") / "b", about=GENERATES, variants=FLOAT
-    )
+@pytest.fixture
+def small(bundle_of: Callable[[str], bundles.Bundle]) -> bundles.Bundle:
+    return bundle_of("t5")
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from test_reference import quantized
 import edgeseq
 import export
 from edgeseq import bundle as bundles
-from edgeseq import goldens, verify
+from edgeseq import cli, goldens, verify
 from edgeseq.errors import BundleError, ConfigError, ModelError
 from export.quantize.reference import Interpreter
 
@@ -61,11 +61,12 @@ def test_the_command_writes_a_bundle_that_verifies(source: Path, tmp_path: Path)
     assert done.returncode == 0, done.stderr
     document = json.loads(done.stdout)
     told = [(entry["variant"], entry["backend"]) for entry in document["variants"]]
-    assert told == [(variant, backend) for backend in ("ort", "litert") for variant in ("float32", "int8", "w8a16")]
+    assert told == [(variant, backend) for variant in ("float32", "int8", "w8a16") for backend in ("ort", "litert")]
     assert all(entry["passed"] and entry["steps"] >= 10_000 for entry in document["variants"])
     again = command("verify", tmp_path / "b", "--json")
     assert again.returncode == 0
-    assert [(entry["variant"], entry["backend"]) for entry in json.loads(again.stdout)["variants"]] == told
+    replayed = {(entry["variant"], entry["backend"]) for entry in json.loads(again.stdout)["variants"]}
+    assert replayed == set(told)
     assert {"variant", "backend", "steps", "max_abs_err", "rms_err", "tolerance", "passed"} <= set(
         json.loads(again.stdout)["variants"][0]
     )
@@ -114,11 +115,13 @@ def test_an_earlier_bundle_is_replaced_and_anything_else_is_not(tmp_path: Path) 
     ("function", "says"),
     [("missing", "no function 'missing'"), ("nothing", "must return"), ("breaks", "weights are not here")],
 )
-def test_a_source_function_that_does_not_deliver(source: Path, function: str, says: str, tmp_path: Path) -> None:
-    done = command("export", f"{source}:{function}", "--output", tmp_path / "b")
-    assert done.returncode == 1
-    assert says in done.stderr
-    assert "Traceback" not in done.stderr
+def test_a_source_function_that_does_not_deliver(
+    source: Path, function: str, says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["export", f"{source}:{function}", "--output", str(tmp_path / "b")]) == 1
+    told = capsys.readouterr().err
+    assert says in told
+    assert "Traceback" not in told
     assert not (tmp_path / "b").exists()
 
 

@@ -75,7 +75,7 @@ def noise(features: int, seed: int = 3) -> np.ndarray:
 
 def test_two_streams_meet_and_two_outputs_leave_together(tmp_path: Path) -> None:
     module, example = fused()
-    export.export((module, example), tmp_path / "b")
+    export.export((module, example), tmp_path / "b", variants=["float32"])
     model = edgeseq.load(tmp_path / "b")
     vibration, sound = noise(3), noise(2, 4)
     with torch.no_grad():
@@ -100,7 +100,7 @@ def test_an_onnx_file_of_two_inputs_is_the_same_model(tmp_path: Path) -> None:
         module, example, str(tmp_path / "m.onnx"), dynamo=False, opset_version=17, input_names=["v", "s"],
         output_names=["a", "b"], dynamic_axes={"v": {1: "time"}, "s": {1: "time"}},
     )  # fmt: skip
-    export.export(tmp_path / "m.onnx", tmp_path / "b")
+    export.export(tmp_path / "m.onnx", tmp_path / "b", variants=["float32"])
     model = edgeseq.load(tmp_path / "b")
     given = model.run({"v": noise(3), "s": noise(2, 4)})
     with torch.no_grad():
@@ -118,14 +118,14 @@ def test_an_onnx_file_of_two_inputs_is_the_same_model(tmp_path: Path) -> None:
     ],
 )
 def test_what_does_not_fit_the_inputs_is_refused(given: Any, reason: str, tmp_path: Path) -> None:
-    export.export(fused(), tmp_path / "b")
+    export.export(fused(), tmp_path / "b", variants=["float32"])
     with pytest.raises(ModelError, match=reason):
         edgeseq.load(tmp_path / "b").run(given)
 
 
 def test_tokens_stream_through_their_table(tmp_path: Path) -> None:
     module = Words()
-    bundle = export.export((module, torch.zeros(1, 8, dtype=torch.int64)), tmp_path / "b")
+    bundle = export.export((module, torch.zeros(1, 8, dtype=torch.int64)), tmp_path / "b", variants=["float32"])
     tensor = bundle.graph().inputs[0]
     assert (tensor.dtype, tensor.tokens) == ("int64", 11)
     tokens = np.random.default_rng(0).integers(0, 11, size=(STEPS, 1))
@@ -139,7 +139,7 @@ def test_tokens_stream_through_their_table(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("token", [11, -1, 2**40, 0.5])
 def test_a_token_that_there_is_not_is_refused(token: float, tmp_path: Path) -> None:
-    export.export((Words(), torch.zeros(1, 8, dtype=torch.int64)), tmp_path / "b")
+    export.export((Words(), torch.zeros(1, 8, dtype=torch.int64)), tmp_path / "b", variants=["float32"])
     model = edgeseq.load(tmp_path / "b")
     with pytest.raises(ModelError, match=r"there is no token .* from 0 to 10"):
         model.step(np.array([token]))
@@ -149,7 +149,7 @@ def test_calibration_of_tokens_is_checked(tmp_path: Path) -> None:
     np.save(tmp_path / "good.npy", np.arange(40) % 11)
     np.save(tmp_path / "bad.npy", np.arange(40) % 12)
     source = (Words(), torch.zeros(1, 8, dtype=torch.int64))
-    export.export(source, tmp_path / "b", calibration=tmp_path / "good.npy")
+    export.export(source, tmp_path / "b", calibration=tmp_path / "good.npy", variants=["float32"])
     with pytest.raises(export.ExportError, match="frame 11: 11 is none of the tokens of 'frames', 0 to 10"):
         export.export(source, tmp_path / "c", calibration=tmp_path / "bad.npy")
     assert not (tmp_path / "c").exists()
@@ -160,7 +160,7 @@ def test_tokens_and_values_together_in_windows(choice: str, tmp_path: Path) -> N
     module, length = Mixed(), 7
     example = (torch.zeros(1, 8, dtype=torch.int64), torch.zeros(1, 8, 3))
     options: dict[str, Any] = {"state": "carry"} if choice == "carry" else {choice: length}
-    export.export((module, example), tmp_path / "b", **options)
+    export.export((module, example), tmp_path / "b", variants=["float32"], **options)
     model = edgeseq.load(tmp_path / "b")
     modes, values = np.random.default_rng(0).integers(0, 4, size=(STEPS, 1)), noise(3)
     given = model.run({"frames": modes, "frames1": values})
@@ -172,7 +172,7 @@ def test_tokens_and_values_together_in_windows(choice: str, tmp_path: Path) -> N
 
 
 def test_the_commands_know_models_of_several_inputs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    export.export(fused(), tmp_path / "b")
+    export.export(fused(), tmp_path / "b", variants=["float32"])
     for command in (["verify", "--json"], ["inspect"], ["bench", "--steps", "200", "--json"]):
         assert cli.main([command[0], str(tmp_path / "b"), *command[1:]]) == 0
         told = capsys.readouterr().out
@@ -181,7 +181,9 @@ def test_the_commands_know_models_of_several_inputs(tmp_path: Path, capsys: pyte
 
 
 def test_last_states_beside_the_outputs_are_left_out_and_told(tmp_path: Path) -> None:
-    bundle = export.export((nn.GRU(models.FEATURES, 4, batch_first=True), models.example()), tmp_path / "b")
+    bundle = export.export(
+        (nn.GRU(models.FEATURES, 4, batch_first=True), models.example()), tmp_path / "b", variants=["float32"]
+    )
     assert [tensor.name for tensor in bundle.graph().outputs] == ["output"]
     assert "left out: output1" in (tmp_path / "b" / "report.md").read_text()
 

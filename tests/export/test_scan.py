@@ -59,7 +59,7 @@ def streamed(bundle: edgeseq.bundle.Bundle, x: np.ndarray[Any, Any], seed: int =
 def test_a_gru_written_as_a_scan_is_quantized(axis: int, tmp_path: Path) -> None:
     file = scans.scramble(gru(tmp_path / "m.onnx", axis))
     bundle = export.export(file, tmp_path / "b", calibration=walks())
-    assert [entry.variant for entry in bundle.manifest.parity] == ["float32", "int8", "w8a16"] * 2
+    assert [entry.variant for entry in bundle.manifest.parity[::2]] == ["float32", "int8", "w8a16"]  # on ort
     assert [entry.float_macs for entry in bundle.manifest.files if entry.variant == "int8"] == [0, 0]
     ops = {n.op_type for n in onnx.load(tmp_path / "b" / "step.float32.onnx").graph.node}
     assert "Scan" not in ops
@@ -155,7 +155,7 @@ def test_states_of_every_type_inputs_and_outputs_on_any_axis(tmp_path: Path) -> 
     file = scans.scramble(many(tmp_path / "m.onnx"))
     bundle = export.export(file, tmp_path / "b", calibration=walks())
     assert [state.dtype for state in bundle.manifest.files[0].states] == ["float32", "float64", "int64", "bool"]
-    assert "int8 was left out" in bundle.manifest.origin.note
+    assert "TFLite was left out of int8" in bundle.manifest.origin.note  # it has no float64
     x = walks(1, 70, seed=5)[0]
     np.testing.assert_allclose(streamed(bundle, x), scans.whole(file, x), rtol=1e-5, atol=1e-5)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from export.program import Program
-from export.writers.tflite import integers, moving, products, real
+from export.writers.tflite import integers, moving, products, real, stored
 from export.writers.tflite.file import schema
 from export.writers.tflite.writer import Writer
 
@@ -17,19 +17,16 @@ __all__ = ["schema", "weight_bytes", "write"]
 FORMS = {**real.FORMS, **moving.FORMS, **products.FORMS, **integers.FORMS}
 
 
-def write(program: Program, outputs: Sequence[str]) -> bytes:
+def write(program: Program, outputs: Sequence[str], storage: str = "") -> bytes:
     """Return a Program, float or quantized, as a TFLite file.
 
     outputs: the names of its outputs in the graph. States enter as `<state>.in` and leave as `<state>.out`, in their
-    stored integers. Raises ExportError naming the node that has no TFLite form, and without ai-edge-litert.
+    stored integers. storage: "float16" or "w8" for a float step whose weights are stored so. Raises ExportError naming
+    the node that has no TFLite form, and without ai-edge-litert.
     """
-    return Writer(program, FORMS).write(outputs)
+    return Writer(program, FORMS, storage).write(outputs)
 
 
-def weight_bytes(program: Program) -> int:
-    """Return the bytes of the numbers that a Program's file holds: weights, biases, their scales, constants.
-
-    What several ops share stands there once.
-    """
-    arrays = {(key, id(array)): array for op in program.ops for key, array in op.arrays.items() if array.size > 1}
-    return sum(array.size * (4 if key == "scale" else array.itemsize) for (key, _), array in arrays.items())
+def weight_bytes(program: Program, storage: str = "") -> int:
+    """Return the bytes of the numbers that a Program's file holds: weights, biases, their scales, constants."""
+    return stored.total(program, storage)

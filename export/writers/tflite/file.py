@@ -62,26 +62,20 @@ class File:
         # Buffer 0 is empty, by the format's rule: it is that of all tensors without constant content.
         self._buffers: dict[bytes, int] = {b"": 0}
         self._constants: dict[str, int] = {}
-        self._lists: dict[tuple[str, bytes], int] = {}
 
     def tensor(self, name: str, shape: tuple[int, ...], dtype: str | Type) -> int:
         """Write a tensor that ops compute."""
-        if isinstance(dtype, str):
-            return self._tensor(name, shape, dtype, None)
-        return self._tensor(
-            name, shape, dtype, _Quantization(self.schema, self._lists, [dtype.scale], dtype.zero_point)
-        )
+        return self._tensor(name, shape, dtype, None if isinstance(dtype, str) else self._scaled(dtype))
 
     def constant(self, name: str, array: NDArray[Any], kind: Type | None = None) -> int:
         """Write a constant once."""
         if kind is None:
             return self._constant(name, array, array.dtype.name, None)
-        return self._constant(name, array, kind, _Quantization(self.schema, self._lists, [kind.scale], kind.zero_point))
+        return self._constant(name, array, kind, self._scaled(kind))
 
     def weight(self, name: str, array: NDArray[Any], scales: Scales, axis: int = 0) -> int:
         """Write constant integers with one scale an entry of an axis, once."""
-        quantization = _Quantization(self.schema, self._lists, scales, 0, axis)
-        return self._constant(name, array, array.dtype.name, quantization)
+        return self._constant(name, array, array.dtype.name, self._quantization(scales, 0, axis))
 
     def rename(self, index: int, name: str) -> None:
         """Call a tensor otherwise."""
@@ -91,9 +85,11 @@ class File:
         """Write an op, with its version for what it reads, and its options; return its output."""
         read = [self.tensors[index] for index in inputs]
         dtype = self.tensors[output].stored if name == "QUANTIZE" else read[0].stored
+        if name == "DEQUANTIZE" and isinstance(read[0].dtype, str) and dtype == "int8":
+            dtype = "int8 rows"  # of integers with one scale alone that is known, and stands in their type
         number, runtime = version(name, dtype, [tensor.shape for tensor in read])
         operator = self.schema.OperatorT()
-        operator.inputs, operator.outputs = inputs, [output]
+        operator.inputs, operator.outputs = np.array(inputs, np.int32), np.array([output], np.int32)
         if options:
             operator.builtinOptionsType = getattr(self.schema.BuiltinOptions, options)
             operator.builtinOptions = getattr(self.schema, f"{options}T")()
@@ -104,8 +100,6 @@ class File:
 
     def packed(self, signature: str, inputs: Mapping[str, int], outputs: Mapping[str, int]) -> bytes:
         """Return the file, its inputs and outputs named by a signature, without the ops that nothing reads."""
-        import flatbuffers  # noqa: PLC0415 - comes with ai-edge-litert
-
         codes, runtime = self._finished(set(outputs.values()))
         metadata = self._made("Metadata", name=RUNTIME_KEY, buffer=len(self._buffers))
         buffers = [*self._buffers, runtime.encode().ljust(RUNTIME_BYTES, b"\0")]
@@ -120,8 +114,7 @@ class File:
             operatorCodes=[self._code(*entry) for entry in codes],
             signatureDefs=[self._made("SignatureDef", signatureKey=signature, inputs=entering, outputs=leaving)],
         )  # fmt: skip
-        builder = flatbuffers.Builder(sum(map(len, buffers)) + 1024)
-        self._lists.clear()
+        builder = _builder(sum(map(len, buffers)) + 1024)
         builder.Finish(model.Pack(builder), IDENTIFIER)
         return bytes(builder.Output())
 
@@ -130,7 +123,7 @@ class File:
         kept = []
         for entry in reversed(self._operators):
             if entry[0].outputs[0] in needed:
-                needed.update(entry[0].inputs)
+                needed.update(entry[0].inputs.tolist())
                 kept.append(entry)
         codes: dict[tuple[str, int], int] = {}
         runtimes = [FIRST_RUNTIME]
@@ -162,6 +155,14 @@ class File:
         self.tensors.append(known)
         return len(self.tensors) - 1
 
+    def _scaled(self, kind: Type) -> Any:
+        return self._quantization([kind.scale], kind.zero_point)
+
+    def _quantization(self, scales: Scales, zero_point: int, axis: int = 0) -> Any:
+        made = self._made("QuantizationParameters", scale=np.asarray(scales, np.float32), quantizedDimension=axis)
+        made.zeroPoint = np.full(len(made.scale), zero_point, np.int64)
+        return made
+
     def _code(self, name: str, number: int) -> Any:
         code = getattr(self.schema.BuiltinOperator, name)
         return self._made(
@@ -173,6 +174,21 @@ class File:
         for key, value in given.items():
             setattr(made, key, value)
         return made
+
+
+def _builder(size: int) -> Any:
+    """Return what packs, with lists that are equal written once: of shapes, of scales, of zero points a weight row."""
+    import flatbuffers  # noqa: PLC0415 - comes with ai-edge-litert
+
+    class Builder(flatbuffers.Builder):  # type: ignore[misc]
+        def CreateNumpyVector(self, array: NDArray[Any]) -> int:  # noqa: N802 - the library's name
+            key = array.dtype.name, array.tobytes()
+            if key not in known:
+                known[key] = super().CreateNumpyVector(array)
+            return known[key]
+
+    known: dict[tuple[str, bytes], int] = {}
+    return Builder(size)
 
 
 class _Buffer:
@@ -193,27 +209,3 @@ class _Buffer:
         if data:
             self._schema.BufferAddData(builder, data)
         return self._schema.BufferEnd(builder)
-
-
-class _Quantization:
-    """Scales and zero points; equal lists stand in a file once, which for an entry a weight row are many bytes."""
-
-    def __init__(
-        self, schema: Any, lists: dict[tuple[str, bytes], int], scales: Scales, zero_point: int, axis: int = 0
-    ) -> None:
-        self._schema, self._lists, self._axis = schema, lists, axis
-        self._scales = np.asarray(scales, np.float32)
-        self._zeros = np.full(len(self._scales), zero_point, np.int64)
-
-    def Pack(self, builder: Any) -> Any:  # noqa: N802 - the library's name
-        places = []
-        for array in (self._scales, self._zeros):
-            key = array.dtype.name, array.tobytes()
-            if key not in self._lists:
-                self._lists[key] = builder.CreateNumpyVector(array)
-            places.append(self._lists[key])
-        self._schema.QuantizationParametersStart(builder)
-        self._schema.QuantizationParametersAddScale(builder, places[0])
-        self._schema.QuantizationParametersAddZeroPoint(builder, places[1])
-        self._schema.QuantizationParametersAddQuantizedDimension(builder, self._axis)
-        return self._schema.QuantizationParametersEnd(builder)

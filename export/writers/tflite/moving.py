@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from export.program import Op, Shape, Type
+from export.writers.tflite.stored import weight
 from export.writers.tflite.versions import PLAIN_RANK
 from export.writers.tflite.writer import WIDEST, Form, Writer
 
@@ -102,7 +103,11 @@ def _gather(writer: Writer, op: Op) -> int:
         places = writer.array(op, "places", content.astype(np.int32))
     else:
         places = _counted(writer, writer.read(op.inputs[1], (1, 1, 1, count)), shape[axis], count)
-    x = writer.read(op.inputs[0], tuple(target))
+    table = writer.constants.get(op.inputs[0])
+    if table is not None and op.inputs[0] not in writer.program.types:
+        x = weight(writer, f"{op.inputs[0]}.table", table.reshape(target), place)
+    else:
+        x = writer.read(op.inputs[0], tuple(target))
     target[place] = count
     return writer.emit("GATHER", [x, places], "GatherOptions", shape=tuple(target), axis=place)
 

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from export.program import Array, Op, Shape, Type
+from export.writers.tflite.stored import weight as weight_of
 from export.writers.tflite.versions import PLAIN_RANK
 from export.writers.tflite.writer import Form, Writer
 
@@ -34,7 +35,7 @@ def _linear(writer: Writer, op: Op) -> int:
     shape = (1, 1, rows, len(weight))
     entering = writer.program.types.get(op.inputs[0])
     if entering is None:
-        given = [x, writer.array(op, "weight", weight), writer.array(op, "bias", op.arrays["bias"])]
+        given = [x, weight_of(writer, writer.weight_name(op), weight), writer.array(op, "bias", op.arrays["bias"])]
         return writer.emit(
             "FULLY_CONNECTED",
             given,
@@ -62,10 +63,10 @@ def _places(op: Op, strides: tuple[int, int], dilations: tuple[int, int]) -> dic
 def _weights(writer: Writer, op: Op, kernel: Array, entering: Type | None, axis: int = 0) -> list[int]:
     """Return a convolution's weight, its outputs along an axis, and its bias."""
     if entering is None:
-        return [writer.array(op, "weight", kernel), writer.array(op, "bias", op.arrays["bias"])]
+        return [weight_of(writer, writer.weight_name(op), kernel, axis), writer.array(op, "bias", op.arrays["bias"])]
     scale = op.arrays["scale"]
     return [
-        writer.file.weight(f"{op.output}.weight", kernel, scale, axis),
+        writer.file.weight(writer.weight_name(op), kernel, scale, axis),
         writer.file.weight(f"{op.output}.bias", op.arrays["bias"], scale * entering.scale),
     ]
 

@@ -6,7 +6,7 @@
 3. ELU has the factor 1: max(x, 0) + alpha elu(min(x, 0)).
 4. Whole numbers have no ABS, SIGN and, of 64 bits, no DIV. The first two are limits; a quotient is found digit by
    digit on 32-bit whole numbers.
-5. SOFTMAX is along the last axis. LOG_SOFTMAX is written out: ai-edge-litert takes no more than four axes.
+5. SOFTMAX is along the last axis. LogSoftmax is REDUCE_MAX, SUB, EXP, SUM and LOG.
 6. A norm is MEAN, SUB, MUL, RSQRT and MUL.
 """
 

@@ -16,14 +16,14 @@ from collections.abc import Mapping, Sequence
 PLAIN_RANK = 4
 
 _PLAIN: Mapping[str, str] = {
-    "ABS": "1.13.1",
+    "ABS": "1.13.0",
     "ADD": "1.5.0",
     "BATCH_MATMUL": "2.3.0",
     "CAST": "1.5.0",
     "CEIL": "1.14.0",
     "CONCATENATION": "1.5.0",
     "CONV_2D": "1.5.0",
-    "COS": "2.2.0",
+    "COS": "1.14.0",
     "DEPTHWISE_CONV_2D": "1.5.0",
     "DIV": "1.6.0",
     "ELU": "1.14.0",
@@ -58,7 +58,7 @@ _PLAIN: Mapping[str, str] = {
     "RESHAPE": "1.5.0",
     "RSQRT": "1.10.0",
     "SELECT_V2": "2.2.0",
-    "SIGN": "2.12.0",
+    "SIGN": "2.11.0",
     "SIN": "1.9.0",
     "SLICE": "1.14.0",
     "SOFTMAX": "1.5.0",
@@ -79,20 +79,20 @@ _TYPED: Mapping[str, Mapping[str, tuple[int, str]]] = {
     "CONCATENATION": {"int8": (2, "1.14.0"), "int16": (3, "2.3.0")},
     "CONV_2D": {"int8": (3, "1.14.0"), "int16": (4, "2.3.0")},
     "DEPTHWISE_CONV_2D": {"int8": (3, "1.14.0"), "int16": (5, "2.3.0"), "": (2, "1.12.0")},
-    "DEQUANTIZE": {"int8": (2, "1.14.0"), "int16": (3, "1.15.0"), "float16": (3, "1.15.0")},
+    "DEQUANTIZE": {"int8": (2, "1.14.0"), "int8 rows": (5, "2.7.0"), "int16": (3, "1.15.0"), "float16": (3, "1.15.0")},
     "FULLY_CONNECTED": {"float32": (5, "2.0.0")},
     "GATHER": {"int8": (2, "1.14.0"), "int16": (4, "2.4.0"), "bool": (3, "1.15.0")},
     "MUL": {"int16": (4, "2.3.0"), "int64": (5, "2.6.0")},
     "PAD": {"int8": (2, "1.14.0"), "int16": (3, "2.4.0")},
     "PADV2": {"int8": (2, "1.14.0"), "int16": (3, "2.4.0")},
     "QUANTIZE": {"int8": (1, "1.14.0"), "int16": (2, "1.15.0")},
-    "RELU": {"int8": (2, "1.14.0"), "int16": (3, "2.5.0")},
+    "RELU": {"int8": (2, "2.1.0"), "int16": (3, "2.5.0")},
     "SLICE": {"int8": (2, "1.14.0"), "int16": (4, "2.4.0")},
     "STRIDED_SLICE": {"int8": (2, "1.14.0"), "bool": (3, "2.1.0")},
     "SUB": {"int16": (5, "2.4.0"), "int64": (4, "2.4.0")},
     "TRANSPOSE": {"int8": (2, "1.14.0"), "bool": (3, "1.15.0"), "int16": (5, "2.4.0")},
 }
-"""1: op -> type -> version and runtime; "" stands for all types not named."""
+"""1: op -> type -> version and runtime; "" stands for all types not named, "rows" for a scale an entry of an axis."""
 _WIDE: Mapping[str, tuple[int, str]] = {
     "PAD": (4, "2.6.0"),
     "PADV2": (4, "2.6.0"),

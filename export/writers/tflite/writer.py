@@ -31,13 +31,19 @@ WIDEST = 6
 class Writer:
     """`at` holds the file's tensor of every Program tensor that has been written, in whatever shape."""
 
-    def __init__(self, program: Program, forms: Mapping[str, Form]) -> None:
-        self.program, self._forms = program, forms
+    def __init__(self, program: Program, forms: Mapping[str, Form], storage: str = "") -> None:
+        self.program, self._forms, self.storage = program, forms, storage
         self.file = File()
         self.at: dict[str, int] = {}
         self.constants = program.constants()
         self._views: dict[tuple[int, Shape], int] = {}
+        self._roots: dict[int, int] = {}
+        self._weights: dict[int, str] = {}
         self._turned: dict[int, tuple[int, tuple[int, ...]]] = {}
+
+    def weight_name(self, op: Op) -> str:
+        """Return a product's weight's name: one for all products of the same weights, which stand there once."""
+        return self._weights.setdefault(id(op.arrays["weight"]), f"{op.output}.weight")
 
     def write(self, outputs: Sequence[str]) -> bytes:
         """Return the file; outputs: the names under which the Program's leave."""
@@ -116,12 +122,14 @@ class Writer:
 
     def view(self, index: int, shape: Shape) -> int:
         """Return a tensor in another shape of as many numbers (1)."""
+        index = self._roots.get(index, index)
         if self.shape(index) == shape:
             return index
         key = index, shape
         if key not in self._views:
             target = self.file.tensor(f"{index}.{'x'.join(map(str, shape))}", shape, self.file.tensors[index].dtype)
             self._views[key] = self._reshape(index, target)
+            self._roots[target] = index
         return self._views[key]
 
     def turned(self, index: int, perm: tuple[int, ...]) -> int:
