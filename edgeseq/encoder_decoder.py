@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgeseq import backends
-from edgeseq.bundle import Bundle, GenerateTable, Graph, HeldTable
+from edgeseq.bundle import Bundle, GenerateTable, Graph, HeldTable, ModelFile
 from edgeseq.errors import ModelError
 from edgeseq.stepping import check_content
 from edgeseq.types import Frames, State, StepModel
@@ -59,11 +60,16 @@ class _Beam:
 class EncoderDecoder:
     """An encoder's step, or the whole encoder, and a decoder's step. Raises ModelError for what they do not take."""
 
-    def __init__(self, encoder: StepModel | backends.Whole, decoder: Decoder, bundle: Bundle) -> None:
+    def __init__(
+        self,
+        encoder: StepModel | backends.Whole,
+        decoder: Decoder,
+        graphs: tuple[Graph, Graph],
+        generate: GenerateTable | None = None,
+    ) -> None:
         self._encoder, self._decoder = encoder, decoder
-        self._graph: Graph = bundle.graph("decoder")
-        self._gives: Graph = bundle.graph("encoder")
-        self._generate: GenerateTable | None = bundle.manifest.generate
+        self._gives, self._graph = graphs
+        self._generate = generate
         self.backend, self.variant = decoder.backend, decoder.variant
 
     def encode(self, source: Frames) -> Memory:
@@ -146,13 +152,24 @@ class EncoderDecoder:
 def load(bundle: Bundle, backend: str = "auto", variant: str = "auto") -> EncoderDecoder:
     """Load a bundle's encoder and decoder. Raises BundleError or ModelError."""
     backend, variant = backends.chosen(bundle, backend, variant)
-    encoder_graph, decoder_graph = bundle.graph("encoder"), bundle.graph("decoder")
+    graphs = bundle.graph("encoder"), bundle.graph("decoder")
     kind = backends.FORMATS[backend]
-    encoder_file, decoder_file = (bundle.file(variant, kind, graph) for graph in ("encoder", "decoder"))
-    opening = backends.open_whole if encoder_graph.whole else backends.open_file
-    encoder: Any = opening(bundle.path / encoder_file.path, backend, encoder_graph, encoder_file)
-    decoder: Any = backends.open_file(bundle.path / decoder_file.path, backend, decoder_graph, decoder_file)
-    return EncoderDecoder(encoder, decoder, bundle)
+    files = bundle.file(variant, kind, "encoder"), bundle.file(variant, kind, "decoder")
+    return opened(bundle.path, backend, graphs, files, bundle.manifest.generate)
+
+
+def opened(
+    path: Path,
+    backend: str,
+    graphs: tuple[Graph, Graph],
+    files: tuple[ModelFile, ModelFile],
+    generate: GenerateTable | None = None,
+) -> EncoderDecoder:
+    """Open an encoder's and a decoder's file in a folder on a backend. Raises ModelError."""
+    opening = backends.open_whole if graphs[0].whole else backends.open_file
+    encoder: Any = opening(path / files[0].path, backend, graphs[0], files[0])
+    decoder: Any = backends.open_file(path / files[1].path, backend, graphs[1], files[1])
+    return EncoderDecoder(encoder, decoder, graphs, generate)
 
 
 def _rows(given: Frames, width: int) -> Frames:

@@ -32,7 +32,7 @@ def check(bundle: Bundle, model: StepModel | EncoderDecoder) -> None:
     if not found.passed:
         raise ModelError(
             f"{bundle.path}: {found.variant} on {found.backend} ({subject.library}) does not compute here what was "
-            f"exported, so it is not run: over {found.steps:,} golden steps {_missed(found)}. Choose a variant and "
+            f"exported, so it is not run: over {found.steps:,} golden steps {found.reason}. Choose a variant and "
             f"backend that `edgeseq verify {bundle.path}` passes, or install another version of the library."
         )
     log.info("%s: %s on %s passes its goldens here", bundle.path, found.variant, found.backend)
@@ -53,14 +53,3 @@ def _subject(bundle: Bundle, backend: str, variant: str) -> verdicts.Subject:
         edgeseq=edgeseq.__version__,
         machine=machine.identity(),
     )
-
-
-def _missed(found: Verdict) -> str:
-    """Say by how much, and against what."""
-    error = found.rms_err if found.metric == "rms" else found.max_abs_err
-    allowed = f"{found.tolerance:.3g} is allowed"
-    if not error <= found.tolerance:
-        return f"its {found.metric} error is {error:.3g}, {allowed}"
-    if found.reference_rms_err is not None:
-        return f"its rms error against the integer reference is {found.reference_rms_err:.3g}, {allowed}"
-    return "it generates other tokens than the original"

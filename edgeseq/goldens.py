@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -32,6 +33,7 @@ class Goldens:
 class PairGolden:
     """One of an encoder-decoder's: a source, a given target, float64[len(target), outputs], greedy tokens from there.
 
+    reference: quantized variant -> the reference's outputs for that target, in real units.
     greedy: None where the bundle does not generate; ends where two tokens were as good as equal, if not before.
     """
 
@@ -39,6 +41,7 @@ class PairGolden:
     target: NDArray[np.float32]
     outputs: NDArray[np.float64]
     greedy: NDArray[np.int64] | None
+    reference: dict[str, NDArray[np.float64]]
 
 
 def read(bundle: Bundle) -> Goldens:
@@ -46,18 +49,7 @@ def read(bundle: Bundle) -> Goldens:
     path = bundle.path / GOLDENS
     arrays = _arrays(bundle, "frames", "at", "outputs")
     frames, at, outputs = arrays["frames"], arrays["at"], arrays["outputs"]
-    try:
-        reference = {
-            name.removesuffix(".integers"): (array.astype(np.float64) - arrays[f"{name[:-9]}.zero_point"])
-            * arrays[f"{name[:-9]}.scale"]
-            + arrays[f"{name[:-9]}.offset"]
-            for name, array in arrays.items()
-            if name.endswith(".integers")
-        }
-        real = {name.removesuffix(".outputs"): array for name, array in arrays.items() if name.endswith(".outputs")}
-        reference |= {variant: array.astype(np.float64) for variant, array in real.items()}
-    except Exception as cause:  # arrays of any type and shape may stand there
-        raise _damaged(bundle, cause) from cause
+    reference = _reference(bundle, arrays)
     if frames.ndim != 2 or not 0 < len(frames) <= MAX_STEPS or frames.dtype != np.float32:  # noqa: PLR2004
         raise BundleError(
             f"{path}: its frames are {frames.dtype}{frames.shape}, not 1 to {MAX_STEPS} steps of float32."
@@ -89,7 +81,32 @@ def read_pairs(bundle: Bundle) -> list[PairGolden]:
     if len({len(parts["source"]), len(parts["target"])}) != 1:
         raise BundleError(f"{path}: it holds {len(parts['source'])} sources for {len(parts['target'])} targets.")
     tokens = [None] * len(outputs) if greedy is None else [row[row != NO_TOKEN] for row in greedy]
-    return [PairGolden(*each) for each in zip(parts["source"], parts["target"], outputs, tokens, strict=True)]
+    whole = _reference(bundle, arrays)
+    if any(array.shape != arrays["outputs"].shape for array in whole.values()):
+        raise BundleError(f"{path}: its reference is not of the shape of its outputs, {arrays['outputs'].shape}.")
+    ends = np.cumsum([0, *arrays["target_lengths"]]).tolist()
+    references = [
+        {variant: array[start:end] for variant, array in whole.items()} for start, end in itertools.pairwise(ends)
+    ]
+    columns = (parts["source"], parts["target"], outputs, tokens, references)
+    return [PairGolden(*each) for each in zip(*columns, strict=True)]
+
+
+def _reference(bundle: Bundle, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.float64]]:
+    """Return what the reference gives for each quantized variant, in real units."""
+    try:
+        found = {
+            name.removesuffix(".integers"): (array.astype(np.float64) - arrays[f"{name[:-9]}.zero_point"])
+            * arrays[f"{name[:-9]}.scale"]
+            + arrays[f"{name[:-9]}.offset"]
+            for name, array in arrays.items()
+            if name.endswith(".integers")
+        }
+        real = {name.removesuffix(".outputs"): array for name, array in arrays.items() if name.endswith(".outputs")}
+        found |= {variant: array.astype(np.float64) for variant, array in real.items()}
+    except Exception as cause:  # arrays of any type and shape may stand there
+        raise _damaged(bundle, cause) from cause
+    return found
 
 
 def _arrays(bundle: Bundle, *wanted: str) -> Mapping[str, NDArray[Any]]:

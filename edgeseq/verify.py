@@ -30,6 +30,8 @@ class Verdict:
     reference_rms_err: float | None
     """Against the integer reference; None for float variants."""
     passed: bool
+    reason: str | None = None
+    """Why it did not pass; None where it did."""
 
 
 @dataclass(frozen=True)
@@ -80,41 +82,65 @@ def _judge(model: StepModel, goldens: Goldens, entry: ParityTable) -> Verdict:
         )
     tolerances = np.broadcast_to(np.asarray(entry.tolerances or entry.tolerance, np.float64), given.shape[1:])
     found = worst(given[goldens.at] - goldens.outputs, entry.metric, tolerances)
-    passed, against = found.passed, None
-    if entry.variant not in ("float32", *STORAGE):
-        reference = goldens.reference.get(model.variant)
-        if reference is None or reference.shape != given.shape:
-            raise BundleError(f"{GOLDENS} does not hold the reference's integers of {model.variant} at every step.")
-        beside = worst(given - reference, "rms", tolerances)
-        passed, against = passed and beside.passed, beside.rms_err
+    reference = goldens.reference.get(model.variant)
+    return _verdict(entry, len(goldens.frames), found, _beside(entry, given, reference, tolerances))
+
+
+def _beside(
+    entry: ParityTable,
+    given: NDArray[np.float64],
+    reference: NDArray[np.float64] | None,
+    tolerances: NDArray[np.float64],
+) -> Worst | None:
+    """Hold a quantized variant against the integer reference; None for any other."""
+    if entry.variant in ("float32", *STORAGE):
+        return None
+    if reference is None or reference.shape != given.shape:
+        raise BundleError(f"{GOLDENS} does not hold the reference's integers of {entry.variant} at every step.")
+    return worst(given - reference, "rms", tolerances)
+
+
+def _verdict(entry: ParityTable, steps: int, found: Worst, beside: Worst | None, *, same: bool = True) -> Verdict:
+    """Sum up: against the original, beside the integer reference, and whether the same tokens were generated."""
+    error = found.rms_err if entry.metric == "rms" else found.max_abs_err
+    reason = None
+    if not found.passed:
+        reason = f"its {entry.metric} error is {error:.3g}, {found.tolerance:.3g} is allowed"
+    elif beside is not None and not beside.passed:
+        reason = (
+            f"its rms error against the integer reference is {beside.rms_err:.3g}, {beside.tolerance:.3g} is allowed"
+        )
+    elif not same:
+        reason = "it generates other tokens than the original"
+    against = None if beside is None else beside.rms_err
     return Verdict(
-        model.variant, model.backend, len(goldens.frames), found.max_abs_err, found.rms_err, entry.metric,
-        found.tolerance, against, passed,
+        entry.variant, entry.backend, steps, found.max_abs_err, found.rms_err, entry.metric, found.tolerance, against,
+        reason is None, reason,
     )  # fmt: skip
 
 
 def _judge_pair(model: EncoderDecoder, pairs: list[PairGolden], entry: ParityTable) -> Verdict:
     """Compare given targets' outputs within the tolerance, and greedy tokens one by one.
 
-    The tokens end where float32 cannot tell the best from the second; of rounded weights the same is not known.
+    The tokens end where float32 cannot tell the best from the second; of what was rounded the same is not known.
     """
-    errors, same = [], True
+    rows, same = [], True
     for pair in pairs:
         given = model.logits(pair.source, pair.target)
         if given.shape != pair.outputs.shape:
             raise BundleError(
                 f"{GOLDENS} holds outputs of the shape {pair.outputs.shape}; the model gives {given.shape}."
             )
-        errors.append(given.astype(np.float64) - pair.outputs)
+        rows.append(given.astype(np.float64))
         if entry.metric == "max" and pair.greedy is not None and len(pair.greedy):
             tokens = model.generate(pair.source, max_length=len(pair.greedy)).tokens
             same = same and tokens == tuple(pair.greedy.tolist())
-    tolerances = np.broadcast_to(np.asarray(entry.tolerances or entry.tolerance, np.float64), errors[0].shape[1:])
-    found = worst(np.concatenate(errors), entry.metric, tolerances)
-    return Verdict(
-        model.variant, model.backend, sum(map(len, errors)), found.max_abs_err, found.rms_err, entry.metric,
-        found.tolerance, None, found.passed and same,
-    )  # fmt: skip
+    outputs = np.concatenate(rows)
+    tolerances = np.broadcast_to(np.asarray(entry.tolerances or entry.tolerance, np.float64), outputs.shape[1:])
+    found = worst(outputs - np.concatenate([pair.outputs for pair in pairs]), entry.metric, tolerances)
+    known = [pair.reference[entry.variant] for pair in pairs if entry.variant in pair.reference]
+    reference = np.concatenate(known) if known else None
+    return _verdict(entry, len(outputs), found, _beside(entry, outputs, reference, tolerances), same=same)
 
 
 def _entry(bundle: Bundle, graph: Graph, backend: str, variant: str) -> ParityTable:

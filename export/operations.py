@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from export.program import Array, Op, Program, ProgramState
+from export.program import Array, Growing, Op, Program, ProgramState, Shape
 
 Floats = NDArray[np.floating[Any]]
 _erf = np.vectorize(math.erf, otypes=[np.float64])
@@ -137,6 +138,8 @@ def divide(_: Op, a: Array, b: Array) -> Array:
 PRODUCTS = ("Linear", "Conv", "MatMul")
 MOVING: Mapping[str, Callable[..., Array]] = {
     "Reshape": lambda op, x: x.reshape(len(x), *op.attributes["shape"]),
+    "Squeeze": lambda op, x: x.squeeze(tuple(axis + 1 for axis in op.attributes["axes"])),
+    "Unsqueeze": lambda op, x: np.expand_dims(x, tuple(axis + 1 for axis in op.attributes["axes"])),
     "Transpose": lambda op, x: x.transpose(0, *(axis + 1 for axis in op.attributes["perm"])),
     "Slice": slices,
     "Concat": lambda op, *parts: np.concatenate(_aligned(parts), axis=op.attributes["axis"] + 1),
@@ -199,6 +202,13 @@ REAL: Mapping[str, Callable[..., Array]] = {
     "Not": lambda _, x: ~x,
 }
 """What is computed as it is, in float32 or in whole numbers, in every variant."""
+LENGTHS: Mapping[str, Callable[..., Array]] = {
+    "Shape": lambda op, x: np.array([x.shape[1:][op.attributes["start"] : op.attributes["end"]]], np.int64),
+    "Range": lambda _, start, limit, delta: np.arange(*(x.item() for x in (start, limit, delta)), dtype=start.dtype)[
+        None
+    ],
+}
+"""What is computed of the source's length."""
 FLOAT: Mapping[str, Callable[..., Array]] = {
     "Linear": linear,
     "Conv": convolution,
@@ -207,6 +217,7 @@ FLOAT: Mapping[str, Callable[..., Array]] = {
     **MOVING,
     **ARITHMETIC,
     **REAL,
+    **LENGTHS,
 }
 """The plain reference of every float op."""
 
@@ -217,12 +228,17 @@ def _aligned(parts: tuple[Array, ...]) -> list[Array]:
     return [np.broadcast_to(part, (streams, *part.shape[1:])) for part in parts]
 
 
-def float_step(program: Program, x: Array, state: Mapping[str, Array]) -> tuple[dict[str, Array], dict[str, Array]]:
-    """Run one float step on x, float32[streams, frames, features].
+NOTHING: Mapping[str, Array] = MappingProxyType({})
+
+
+def float_step(
+    program: Program, x: Array, state: Mapping[str, Array], held: Mapping[str, Array] = NOTHING
+) -> tuple[dict[str, Array], dict[str, Array]]:
+    """Run one float step on x, float32[streams, frames, features]; held: by name, [streams, *shape].
 
     Returns all tensors by name and the next state by state name, each [streams, *shape].
     """
-    values: dict[str, Array] = {entry.name: entry.enter(x) for entry in program.inputs}
+    values: dict[str, Array] = {entry.name: entry.enter(x) for entry in program.inputs} | dict(held)
     for entry in program.states:
         values[entry.input] = state[entry.name]
     for op in program.ops:
@@ -238,11 +254,24 @@ def leaving(values: Mapping[str, Array], entry: ProgramState, streams: int) -> A
 
 def joined(values: Mapping[str, Array], program: Program, streams: int) -> Array:
     """Return a step's outputs side by side: [streams, outputs]."""
-    parts = [np.broadcast_to(values[name].reshape(len(values[name]), -1), (streams, program.size(name)))
-             for name in program.outputs]  # fmt: skip
-    return np.concatenate(parts, axis=1)
+    flat = [values[name].reshape(len(values[name]), -1) for name in program.outputs]
+    return np.concatenate([np.broadcast_to(part, (streams, part.shape[1])) for part in flat], axis=1)
 
 
-def initial_state(program: Program, streams: int) -> dict[str, Array]:
+def initial_state(program: Program, streams: int, held: Mapping[str, Array] = NOTHING) -> dict[str, Array]:
     """Return the float state at reset for so many streams: [streams, *shape] by name."""
-    return {entry.name: np.repeat(entry.initial[None], streams, axis=0) for entry in program.states}
+    return {
+        entry.name: np.repeat(entry.initial[None], streams, axis=0)
+        if entry.held is None
+        else held[entry.held].reshape(streams, *entry.initial.shape)
+        for entry in program.states
+    }
+
+
+def by_rows(value: Array, shape: Shape) -> Array:
+    """Bring [streams, *shape] into as many rows as there are entries along what grows; those axes stay with one."""
+    axes = [axis + 1 for axis, size in enumerate(shape) if isinstance(size, Growing)]
+    if not axes:
+        return value
+    moved = np.moveaxis(value, axes, range(1, len(axes) + 1))
+    return moved.reshape(-1, *(1 if isinstance(size, Growing) else size for size in shape))

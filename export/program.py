@@ -1,7 +1,8 @@
 """The step as a short list of operations: what quantization decides on and every engine computes.
 
-A Program is float when its `types` are empty; quantization fills them in and replaces the weights by integers. All
-shapes are fixed and without the streams that may run side by side: an engine for several puts them on a first axis.
+A Program is float when its `types` are empty; quantization fills them in and replaces the weights by integers. Shapes
+are without the streams that may run side by side: an engine for several puts them on a first axis. They are fixed, but
+for what grows with the source that a decoder holds, or that an encoder reads as a whole.
 """
 
 from __future__ import annotations
@@ -16,6 +17,10 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 Shape = tuple[int, ...]
+
+
+class Growing(int):
+    """A length that grows with the source; the number is that of an example."""
 
 
 @dataclass(frozen=True)
@@ -73,17 +78,24 @@ class ProgramInput:
 
 @dataclass(frozen=True)
 class ProgramState:
-    """One state: the tensor it enters as, the tensor it leaves as, its real value at reset in its shape."""
+    """One state: the tensor it enters as, the tensor it leaves as, its real value at reset in its shape.
+
+    held: what is held by this name is the value at reset instead.
+    """
 
     name: str
     input: str
     output: str
     initial: Array
+    held: str | None = None
 
 
 @dataclass
 class Program:
-    """A step. frames: how many it takes. dtypes: of the tensors that are not float32 (counts, places, conditions)."""
+    """A step. frames: how many it takes. dtypes: of the tensors that are not float32 (counts, places, conditions).
+
+    held: the tensors that enter and stay the same from step to step; a Program with no other inputs runs once.
+    """
 
     inputs: Sequence[ProgramInput]
     frames: int = 1
@@ -93,6 +105,7 @@ class Program:
     dtypes: dict[str, str] = field(default_factory=dict)
     ops: list[Op] = field(default_factory=list)
     types: dict[str, Type] = field(default_factory=dict)
+    held: list[str] = field(default_factory=list)
 
     def emit(self, op: Op, shape: Shape, dtype: str = "float32") -> str:
         """Append an op and return its output's name."""

@@ -73,10 +73,13 @@ def _facts(bundle: Bundle) -> Iterator[str]:
         )
         steps = max(entry.steps for entry in entries)
         yield f"error: against the original in float64, over {steps:,} steps ({kinds})"
-    whole = [f"{file.variant} on {backends.reader(file)}" for file in bundle.manifest.files if _integer(file)]
+    files: dict[str, list[ModelFile]] = {}
+    for file in bundle.manifest.files:
+        files.setdefault(f"{file.variant} on {backends.reader(file)}", []).append(file)
+    whole = [name for name, parts in files.items() if _integer(parts)]
     if whole:
         yield f"all multiply-accumulates are integer in {', '.join(whole)}"
 
 
-def _integer(file: ModelFile) -> bool:
-    return file.integer_macs > 0 and file.float_macs == 0
+def _integer(files: list[ModelFile]) -> bool:
+    return any(file.integer_macs for file in files) and not any(file.float_macs for file in files)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from export.parity import QUANTIZED_BOUNDS
 from export.program import Program, ProgramState
 from export.progress import Progress, counted, silent
 from export.quantize import sensitivity
-from export.quantize.calibrate import Seen, calibrate
+from export.quantize.calibrate import Batch, Seen, as_batches, calibrate
 from export.quantize.integers import VARIANTS
 from export.quantize.sensitivity import Outputs, Part, Sensitivity, told
 from export.writers import onnx as writer
@@ -46,14 +46,30 @@ class Variant:
 
 
 class Maker:
-    """Makes variants of one step graph; calibration runs once, when the first quantized one is asked for."""
+    """Makes variants of one step graph; calibration runs once, when the first quantized one is asked for.
 
-    def __init__(self, stream: StreamGraph, frames: Sequence[NDArray[np.float32]], progress: Progress = silent) -> None:
-        self._stream, self._progress = stream, progress
+    calibration: sequences of frames, or batches of them where something is held. graph: the graph's name in the bundle.
+    count: counts the multiply-accumulates of its files.
+    """
+
+    def __init__(
+        self,
+        stream: StreamGraph,
+        calibration: Sequence[NDArray[np.float32]] | Sequence[Batch],
+        progress: Progress = silent,
+        *,
+        graph: str = "step",
+        count: Callable[[onnx.ModelProto], macs.Macs] = macs.count,
+    ) -> None:
+        self._stream, self._progress, self._graph, self._count = stream, progress, graph, count
         timing = stream.output_timing
         reach = None if timing is None or timing.first is None else timing.last - timing.first + 1
         # A step that remembers no more than so much cannot drift: what comes later is as what was before.
-        self._frames = list(frames) if reach is None else [sequence[:FORGETFUL] for sequence in frames]
+        longest = None if reach is None else FORGETFUL
+        self._batches = [
+            replace(batch, sequences=[sequence[:longest] for sequence in batch.sequences])
+            for batch in as_batches(calibration)
+        ]
         delay = 0 if timing is None else timing.delay
         self._outputs = Outputs(delay, None if reach is None else -(-reach // stream.frames_per_step))
         self._program: Program | None = None
@@ -73,12 +89,12 @@ class Maker:
             return Variant(name, model, self._file(name, model, None), None, notes)
         lowered = self.lowered()
         if not self._seen:
-            tick = counted(self._progress, "calibrating", max(map(len, self._frames)))
-            self._seen = calibrate(lowered, self._frames, tick)
+            steps = sum(max(map(len, batch.sequences)) for batch in self._batches)
+            self._seen = calibrate(lowered, self._batches, counted(self._progress, "calibrating", steps))
             _check_finite(lowered, self._seen)
         if name not in self._sensitivity:
             tick = counted(self._progress, f"measuring what {name} costs where", len(sensitivity.parts(lowered)))
-            self._sensitivity[name] = Sensitivity(lowered, self._seen, name, self._frames, self._outputs, tick)
+            self._sensitivity[name] = Sensitivity(lowered, self._seen, name, self._batches, self._outputs, tick)
         program, parts = self._sensitivity[name].program(goal * QUANTIZED_BOUNDS[name])
         model = writer.quantized_step(program, self.outputs)
         return Variant(name, model, self._file(name, model, program), program, told(name, program, parts), parts)
@@ -95,10 +111,11 @@ class Maker:
         return [str(value.name) for value in self._stream.outputs]
 
     def _file(self, name: str, model: onnx.ModelProto, program: Program | None) -> ModelFile:
-        counted = macs.count(model)
+        counted = self._count(model)
         return ModelFile(
-            path=f"step.{name}.onnx", graph="step", variant=name, format="onnx", weight_bytes=weight_bytes(model),
-            integer_macs=counted.integer, float_macs=counted.floating, states=self._states(program),
+            path=f"{self._graph}.{name}.onnx", graph=self._graph, variant=name, format="onnx",
+            weight_bytes=weight_bytes(model), integer_macs=counted.integer, float_macs=counted.floating,
+            states=self._states(program),
         )  # fmt: skip
 
     def _states(self, program: Program | None) -> list[StateTensors]:

@@ -11,7 +11,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeseq.bundle import END_STATE, Graph, ModelFile
+from edgeseq.bundle import END_STATE, Graph, ModelFile, StateTensors
 from edgeseq.stepping import Stepping
 from edgeseq.types import Frames, State
 
@@ -37,6 +37,19 @@ class FileStep(Stepping):
         self.receptive_field = graph.receptive_field
         self._entries = entries(graph, graph.frames_per_step)
         self._at_reset = [_at_reset(graph, file, index) for index in range(len(file.states))]
+        self._memory: Mapping[str, NDArray[Any]] = {}
+        self._held: dict[str, NDArray[Any]] = {}
+
+    def hold(self, memory: Mapping[str, NDArray[Any]]) -> None:
+        """Take what an encoder gave, by the names of the graph's held values, and start anew with it."""
+        self._memory = memory
+        self._held = {entry.name: memory[entry.name] for entry in self._graph.held if entry.enters}
+        begins = {state.name: state for state in self._graph.states}
+        for place, entry in enumerate(self._file.states):
+            table = begins[entry.name]
+            if table.held is not None:
+                self._at_reset[place] = _stored(memory[table.held].reshape(table.shape), entry)
+        self.reset()
 
     @abstractmethod
     def fork(self) -> Self:
@@ -111,7 +124,12 @@ def _at_reset(graph: Graph, file: ModelFile, index: int) -> NDArray[Any]:
     entry = file.states[index]
     table = next(state for state in graph.states if state.name == entry.name)
     real = np.broadcast_to(np.asarray(table.initial, np.float64).reshape(-1), int(np.prod(table.shape)))
+    return _stored(real.reshape(table.shape), entry)
+
+
+def _stored(real: NDArray[Any], entry: StateTensors) -> NDArray[Any]:
+    """Return a state's real values as the file takes them."""
     if entry.scale is not None:
         limits = np.iinfo(entry.dtype)
         real = np.clip(np.rint(real / entry.scale) + entry.zero_point, limits.min, limits.max)
-    return real.reshape(table.shape).astype(entry.dtype)
+    return real.astype(entry.dtype)

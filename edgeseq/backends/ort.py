@@ -14,7 +14,7 @@ from edgeseq.errors import ModelError
 from edgeseq.types import Frames
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from edgeseq.bundle import Graph, ModelFile
 
@@ -34,19 +34,6 @@ class OrtStep(FileStep):
         self._given = len(graph.outputs)
         self._fetch = [*(tensor.name for tensor in graph.outputs), *(state.output for state in file.states)]
         self._enter = [state.input for state in file.states]
-        self._memory: Mapping[str, NDArray[Any]] = {}
-        self._held: dict[str, NDArray[Any]] = {}
-        self.reset()
-
-    def hold(self, memory: Mapping[str, NDArray[Any]]) -> None:
-        """Take what an encoder gave, by the names of the graph's held values, and start anew with it."""
-        self._memory = memory
-        self._held = {entry.name: memory[entry.name] for entry in self._graph.held if entry.enters}
-        begins = {state.name: state.held for state in self._graph.states}
-        for place, entry in enumerate(self._file.states):
-            held = begins[entry.name]
-            if held is not None:
-                self._at_reset[place] = memory[held].reshape(self._at_reset[place].shape).astype(entry.dtype)
         self.reset()
 
     def fork(self) -> Self:

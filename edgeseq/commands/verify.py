@@ -51,4 +51,8 @@ def _show(opened: bundles.Bundle, verdicts: list[verify.Verdict]) -> None:
         word = "[green]passed[/green]" if v.passed else "[bold red]FAILED[/bold red]"
         tolerance = f"{v.metric} {v.tolerance:.2g}"
         table.add_row(v.variant, v.backend, f"{v.steps:,}", f"{v.max_abs_err:.2g}", f"{v.rms_err:.2g}", tolerance, word)
-    Console().print(table)
+    console = Console()
+    console.print(table)
+    for v in verdicts:
+        if v.reason is not None:
+            console.print(f"{v.variant} on {v.backend}: {v.reason}", markup=False, soft_wrap=True)

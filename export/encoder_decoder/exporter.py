@@ -3,31 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence as Items
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import numpy as np
-import onnx
-from numpy.typing import NDArray
 
 from edgeseq import bundle as bundles
-from edgeseq import encoder_decoder as runtime
-from edgeseq import goldens
-from edgeseq.bundle import Graph, HeldTable, Manifest, ModelFile, StateTensors, Tensor
-from export import diagram, macs, origin, parity, passes, report, storage, variants
+from edgeseq.bundle import Graph, HeldTable, Manifest, Tensor
+from export import diagram, origin, parity, passes, report, variants
 from export.about import About
+from export.encoder_decoder import goldens
 from export.encoder_decoder import parity as proof
+from export.encoder_decoder.calibration import Calibration
+from export.encoder_decoder.pairs import Graphs, Makers, prove
 from export.encoder_decoder.split import Held, Parts, split
-from export.errors import ExportError, OptionError
+from export.errors import ExportError
 from export.frontends import EncoderDecoder
 from export.graph import Input, StreamGraph
 from export.progress import Progress, counted
 from export.writers import bundle as writer
-from export.writers import onnx as onnx_writer
 
-VARIANTS = ("float32", *bundles.STORAGE)
+NO_TFLITE = "there are no TFLite files: the two graphs of an encoder-decoder are written for ONNX Runtime alone"
 
 
 def export(  # noqa: PLR0917 - one call, from the exporter
@@ -41,14 +37,10 @@ def export(  # noqa: PLR0917 - one call, from the exporter
 ) -> bundles.Bundle:
     """Export an encoder-decoder to a bundle of two graphs. Raises ExportError naming the node that cannot stream.
 
-    asked: the variants, float32 alone if not said; default: which of them `auto` loads, the first if not said.
-    max_steps: how long a target may get, where the decoder's attention or positions need an end; the most that
+    asked: the variants, all that it has a form for if not said; default: which of them `auto` loads, the first if not
+    said. max_steps: how long a target may get, where the decoder's attention or positions need an end; the most that
     [generate] of the description gives, if not said.
     """
-    chosen = list(asked or VARIANTS[:1])
-    for name in (*chosen, default or chosen[0]):
-        if name not in VARIANTS:
-            raise OptionError(f"an encoder-decoder is exported as {', '.join(VARIANTS)}, not as {name}.")
     _check_generate(model, described)
     progress("splitting it into encoder and decoder")
     parts = split(model.model, model.source, model.target)
@@ -56,15 +48,23 @@ def export(  # noqa: PLR0917 - one call, from the exporter
     progress("rewriting them to steps")
     decoder = _decoder(parts, model.target, longest)
     encoder = _encoder(parts, model.source)
-    notes = _notes(encoder, decoder, parts.length)
-    longest_target = decoder.max_steps or proof.LONGEST if decoder.limited else proof.LONGEST
+    notes = _notes(encoder, decoder, parts.lengths[0])
+    longest_target = min(decoder.max_steps or proof.LONGEST if decoder.limited else proof.LONGEST, proof.LONGEST)
     known = proof.cases(model, longest_target, counted(progress, "running the original in float64", parity.STEPS))
     notes.extend(parity.chaos(proof.truths(known)))
+    calibration = Calibration(model, parts, proof.longest_source(model), longest_target)
     with writer.folder(output) as folder:
-        graphs, steps = _describe(encoder, decoder, parts, model.source)
-        files = [_file(folder, step, variant, parts, notes) for variant in chosen for step in steps]
+        first = _whole(parts, model.source) if isinstance(encoder, str) else encoder
+        graphs = _describe(first, decoder, parts, model.source)
+        makers = Makers(first, decoder, parts, calibration, progress)
+        made = prove(makers, asked, folder, graphs, known, notes, progress)
         _, limits = parity.tolerances("float32", proof.truths(known))
-        writer.goldens(folder, _goldens(model, described, known[: proof.GOLDENS], limits))
+        golden = known[: proof.GOLDENS]
+        arrays = goldens.arrays(model, described.generate, golden, limits)
+        for pair in made:
+            arrays |= goldens.reference(pair, folder, graphs, golden)
+        writer.goldens(folder, arrays)
+        names = [pair.decoder.name for pair in made]
         manifest = Manifest(
             schema=bundles.SCHEMA,
             name=described.name or output.name,
@@ -76,15 +76,12 @@ def export(  # noqa: PLR0917 - one call, from the exporter
             decider=described.decider,
             calibration=described.calibration,
             generate=described.generate,
-            graphs=graphs,
-            files=files,
-            defaults={"ort": default or chosen[0]},
+            graphs=list(graphs),
+            files=[file for pair in made for file in pair.files],
+            defaults={"ort": default if default in names else names[0]},
+            parity=[pair.entry for pair in made],
             origin=origin.of(model, [*model.notes, *notes]),
         )
-        writer.manifest(folder, manifest)
-        writer.sums(folder)
-        entries, drifts = _prove(bundles.read(folder), chosen, known, progress)
-        manifest = msgspec.structs.replace(manifest, parity=entries)
         pictures = diagram.pictures(
             diagram.as_trained(model),
             {
@@ -92,27 +89,12 @@ def export(  # noqa: PLR0917 - one call, from the exporter
                 "decoder": diagram.as_step(decoder),
             },
         )
-        text = report.markdown(manifest, drifts, (), [*model.notes, *notes], pictures)
+        halves = [half for pair in made for half in (pair.encoder, pair.decoder)]
+        text = report.markdown(manifest, [pair.drift for pair in made], halves, [*model.notes, *notes], pictures)
         writer.finish(folder, manifest, text)
         progress("verifying the bundle")
         writer.verified(folder)
     return bundles.read(output)
-
-
-def _prove(
-    bundle: bundles.Bundle, chosen: Items[str], known: Items[proof.Case], progress: Progress
-) -> tuple[list[bundles.ParityTable], list[parity.Drift]]:
-    """Hold every variant against the original. Raises ExportError for one that misses its tolerance."""
-    entries, drifts = [], []
-    for variant in chosen:
-        tick = counted(progress, f"proving {variant}", sum(len(case.target) for case in known))
-        # Opened from its files and their description, just as a device opens it.
-        entry, drift = proof.measure(runtime.load(bundle, variant=variant), known, tick)
-        if not entry.passed:
-            raise ExportError(parity.missed(entry))
-        entries.append(entry)
-        drifts.append(drift)
-    return entries, drifts
 
 
 def _check_generate(model: EncoderDecoder, described: About) -> None:
@@ -160,99 +142,36 @@ def _notes(encoder: StreamGraph | str, decoder: StreamGraph, length: int) -> lis
         if isinstance(encoder, str)
         else ["the encoder steps through the source as it comes", *encoder.notes]
     )
-    return [*told, *decoder.notes, f"multiply-accumulates are those for a source of {length} frames"]
+    return [*told, *decoder.notes, f"multiply-accumulates are those for a source of {length} frames", NO_TFLITE]
 
 
-@dataclass(frozen=True)
-class _Step:
-    """One of the two graphs as a float32 model, whose states enter and leave as they are."""
-
-    graph: str
-    model: onnx.ModelProto
-    states: list[StateTensors]
+def _whole(parts: Parts, source: Input) -> StreamGraph:
+    """Return an encoder that is no step as a graph that holds its source, and takes nothing else."""
+    short, long = (source.noise(length) for length in parts.lengths)
+    return StreamGraph(parts.encoder.clone(), (), held={source.name: (short, long)})
 
 
-def _describe(
-    encoder: StreamGraph | str, decoder: StreamGraph, parts: Parts, source: Input
-) -> tuple[list[Graph], list[_Step]]:
-    """Return both graphs' descriptions and models."""
-    if isinstance(encoder, str):
-        first = onnx_writer.whole(parts.encoder)
+def _describe(encoder: StreamGraph, decoder: StreamGraph, parts: Parts, source: Input) -> Graphs:
+    """Return both graphs' descriptions."""
+    graph = variants.describe(encoder, "encoder")
+    if not encoder.frames:
         tensor = Tensor(
             name=source.name, shape=source.shaped(1), dtype=source.dtype, time_axis=source.time_axis,
             tokens=source.tokens,
         )  # fmt: skip
-        names = [value.name for value in first.graph.output]
         outputs = [
-            Tensor(name=name, shape=[1 if axis in held.axes else dim for axis, dim in enumerate(held.shape)])
-            for name, held in zip(names, parts.memory, strict=True)
+            Tensor(name=tensor.name, shape=[1 if axis in held.axes else dim for axis, dim in enumerate(held.shape)])
+            for tensor, held in zip(graph.outputs, parts.memory, strict=True)
         ]
         graph = Graph(name="encoder", inputs=[tensor], outputs=outputs, states=[], whole=True)
-        step = _Step("encoder", first, [])
-    else:
-        step = _Step("encoder", onnx_writer.float_step(encoder), variants.state_tensors(encoder))
-        graph = variants.describe(encoder, "encoder")
-    second = onnx_writer.float_step(decoder)
     entering = {value.name for value in decoder.graph.inputs}
     held = [
         _held(entry, tensor.name, enters=entry.name in entering)
         for entry, tensor in zip(parts.memory, graph.outputs, strict=True)
     ]
-    described = msgspec.structs.replace(variants.describe(decoder, "decoder"), held=held)
-    return [graph, described], [step, _Step("decoder", second, variants.state_tensors(decoder))]
+    return graph, msgspec.structs.replace(variants.describe(decoder, "decoder"), held=held)
 
 
 def _held(entry: Held, output: str, *, enters: bool) -> HeldTable:
     shape = [-1 if axis in entry.axes else dim for axis, dim in enumerate(entry.shape)]
     return HeldTable(name=entry.name, output=output, shape=shape, dtype=str(entry.examples[0].dtype), enters=enters)
-
-
-def _file(folder: Path, step: _Step, variant: str, parts: Parts, notes: list[str]) -> ModelFile:
-    """Write a variant of one graph; return its description, and add to `notes` what is to be told of it."""
-    model = step.model
-    if variant in bundles.STORAGE:
-        model, told = storage.stored(model, variant)
-        notes.extend(f"{step.graph}, {note}" for note in told)
-    path = f"{step.graph}.{variant}.onnx"
-    onnx.save(model, str(folder / path))
-    shapes = {held.name: held.examples[0] for held in parts.memory if held.examples[0].dtype.kind != "f"}
-    counted = macs.count(_of_length(model, parts.length), shapes if step.graph == "decoder" else None)
-    return ModelFile(
-        path=path, graph=step.graph, variant=variant, format="onnx", weight_bytes=variants.weight_bytes(model),
-        integer_macs=counted.integer, float_macs=counted.floating, states=step.states,
-    )  # fmt: skip
-
-
-def _of_length(model: onnx.ModelProto, length: int) -> onnx.ModelProto:
-    """Return a model for sources of one length."""
-    copy = onnx.ModelProto()
-    copy.CopyFrom(model)
-    for value in copy.graph.input:
-        for dim in value.type.tensor_type.shape.dim:
-            if not dim.HasField("dim_value"):
-                dim.dim_value = length
-    del copy.graph.value_info[:]
-    for output in copy.graph.output:
-        output.type.tensor_type.ClearField("shape")
-    return copy
-
-
-def _goldens(
-    model: EncoderDecoder, described: About, known: Items[proof.Case], tolerances: NDArray[np.float64]
-) -> dict[str, NDArray[Any]]:
-    """Return parity.npz's arrays: sources and targets one behind another, the original's outputs, its greedy tokens."""
-    arrays: dict[str, NDArray[Any]] = {
-        "sources": np.concatenate([case.source for case in known]),
-        "source_lengths": np.array([len(case.source) for case in known], np.int64),
-        "targets": np.concatenate([case.target for case in known]),
-        "target_lengths": np.array([len(case.target) for case in known], np.int64),
-        "outputs": np.concatenate([case.outputs for case in known]),
-    }
-    if described.generate is not None:
-        steps = min(described.generate.max_length, proof.GREEDY_STEPS)
-        tokens = np.full((len(known), steps), goldens.NO_TOKEN, np.int64)
-        for row, case in zip(tokens, known, strict=True):
-            given = proof.greedy(model, case.source, described.generate, steps, 2 * float(tolerances.max()))
-            row[: len(given)] = given
-        arrays["greedy"] = tokens
-    return arrays

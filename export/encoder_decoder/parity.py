@@ -35,11 +35,11 @@ class Case:
 def cases(model: EncoderDecoder, longest_target: int, tick: Tick = still, seed: int = 0) -> list[Case]:
     """Run the original on seeded sources and targets of random lengths, `parity.STEPS` target steps at least."""
     rng = np.random.default_rng(seed)
-    longest_source = _longest_source(model)
+    most = longest_source(model)
     found: list[Case] = []
     steps = 0
     while steps < parity.STEPS:
-        source_length = int(rng.integers(longest_source // 2, longest_source + 1))
+        source_length = int(rng.integers(most // 2, most + 1))
         target_length = int(rng.integers(1, min(longest_target, LONGEST) + 1))
         given = model.noise(source_length, target_length, 2 * len(found))
         source, target = (_rows(x, entry.time_axis) for x, entry in zip(given, model.inputs, strict=True))
@@ -61,6 +61,7 @@ def truths(known: Items[Case]) -> list[parity.Truth]:
 def measure(model: StepPair, known: Items[Case], tick: Tick = still, seed: int = 0) -> tuple[ParityTable, parity.Drift]:
     """Run encoder and decoder on every case, the target in chunks of random length; compare.
 
+    The first cases, the goldens, are held to the tolerance by themselves as well: they alone are replayed later.
     Drift is seen along the targets' steps, all cases together.
     """
     rng = np.random.default_rng(seed)
@@ -70,6 +71,8 @@ def measure(model: StepPair, known: Items[Case], tick: Tick = still, seed: int =
         errors.append(given.astype(np.float64) - case.outputs)
     metric, limits = parity.tolerances(model.variant, truths(known))
     found = verify.worst(np.concatenate(errors), metric, limits)
+    goldens = verify.worst(np.concatenate(errors[:GOLDENS]), metric, limits)
+    found = goldens if found.passed and not goldens.passed else found
     table = ParityTable(
         variant=model.variant, backend=model.backend, steps=sum(len(case.target) for case in known),
         max_abs_err=found.max_abs_err, rms_err=found.rms_err, metric=metric, tolerance=found.tolerance,
@@ -101,7 +104,7 @@ def greedy(
     return given
 
 
-def _longest_source(model: EncoderDecoder) -> int:
+def longest_source(model: EncoderDecoder) -> int:
     """Return how long sources may be, up to LONGEST: tables of positions end somewhere."""
     length = LONGEST
     while length > 1:

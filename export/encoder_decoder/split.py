@@ -53,12 +53,12 @@ class Held:
 
 @dataclass(frozen=True)
 class Parts:
-    """Encoder: source → memory. Decoder: target and memory → output. length: of the source that gave the examples."""
+    """Encoder: source → memory. Decoder: target and memory → output. lengths: of the sources that gave the examples."""
 
     encoder: ir.Model
     decoder: ir.Model
     memory: tuple[Held, ...]
-    length: int
+    lengths: tuple[int, int]
 
 
 def split(model: onnx.ModelProto, source: Input, target: Input) -> Parts:
@@ -75,12 +75,12 @@ def split(model: onnx.ModelProto, source: Input, target: Input) -> Parts:
         raise ExportError(f"nothing behind '{target.name}' reads '{source.name}': they are no encoder and decoder.")
     crossing -= _shapes(graph, crossing)
     names = [str(value.name) for value in _values(graph) if value.name in crossing]
-    memory, length = _memory(whole, source, target, names)
+    memory, lengths = _memory(whole, source, target, names)
     for held in memory:
         held.describe(next(value for value in _values(graph) if value.name == held.name))
     encoder = _cut(whole.model, [source.name], names)
     decoder = _cut(whole.model, [target.name, *names], [str(value.name) for value in graph.outputs])
-    return Parts(encoder, decoder, memory, length)
+    return Parts(encoder, decoder, memory, lengths)
 
 
 def _behind(graph: ir.Graph, name: str) -> set[str | None]:
@@ -111,8 +111,10 @@ def _values(graph: ir.Graph) -> Iterable[ir.Value]:
         yield from node.outputs
 
 
-def _memory(whole: StreamGraph, source: Input, target: Input, names: list[str]) -> tuple[tuple[Held, ...], int]:
-    """Look at the memory for sources of two lengths; return the shorter one, too."""
+def _memory(
+    whole: StreamGraph, source: Input, target: Input, names: list[str]
+) -> tuple[tuple[Held, ...], tuple[int, int]]:
+    """Look at the memory for sources of two lengths; return them, too."""
     values = [value for value in _values(whole.graph) if value.name in names and value.name != source.name]
     for lengths in (SOURCES, SHORT_SOURCES):
         try:
@@ -122,7 +124,7 @@ def _memory(whole: StreamGraph, source: Input, target: Input, names: list[str]) 
                 raise
             continue
         break
-    return tuple(Held(name, (found[0][name], found[1][name])) for name in names), lengths[0]
+    return tuple(Held(name, (found[0][name], found[1][name])) for name in names), lengths
 
 
 def _held_by(

@@ -1,7 +1,8 @@
 """Step graph → Program: what ONNX says in many ways is said in one, recurrent ops become their equations.
 
 builder.py writes ops and sees to views; products.py, cells.py, moving.py, pointwise.py and composed.py each know some
-of ONNX's ops, functions.py those that ONNX itself defines by others.
+of ONNX's ops, functions.py those that ONNX itself defines by others. lengths.py makes one Program for sources of any
+length of two, each lowered for one length.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import onnx_ir as ir
 
 from export.errors import ExportError, NoIntegerForm, node_error
 from export.graph import StreamGraph
-from export.lowering import cells, composed, functions, moving, pointwise, products
+from export.lowering import cells, composed, functions, lengths, moving, pointwise, products
 from export.lowering.builder import Builder, Rule
 from export.program import Program
 
@@ -21,9 +22,17 @@ RULES: dict[str, Rule] = {
 
 def lower(stream: StreamGraph) -> Program:
     """Return the step as a float Program. Raises NoIntegerForm naming the node that has none."""
-    builder = Builder(stream)
+    if not stream.held:
+        return _lowered(Builder(stream))
+    # What grows is known once both were written as if they were all there is.
+    first = [_lowered(Builder(stream, example)) for example in (0, 1)]
+    growing = lengths.growing(*first)
+    return lengths.merged(*(_lowered(Builder(stream, example, growing)) for example in (0, 1)))
+
+
+def _lowered(builder: Builder) -> Program:
     try:
-        for node in stream.graph:
+        for node in builder.stream.graph:
             _lower(builder, node)
     except ExportError as cause:
         raise NoIntegerForm(str(cause)) from cause

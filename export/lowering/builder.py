@@ -3,12 +3,13 @@
 1. A reshape of a reshape is one; a reshape to the shape that its source has is its source.
 2. An elementwise op on tensors that are all views of tensors of one shape works on those, and its result is viewed.
 3. Shapes and types of results are what the NumPy form of the op gives on ones: no rule for them stands twice.
+4. What is computed of the source's length is known, as it is for one example, but is no constant: other lengths come.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import numpy as np
@@ -21,13 +22,18 @@ from export.program import Array, Op, Program, ProgramInput, ProgramState, Shape
 
 
 class Builder:
-    """`names` says as which tensor of the Program a value of the graph was written."""
+    """`names` says as which tensor of the Program a value of the graph was written.
 
-    def __init__(self, stream: StreamGraph) -> None:
+    example: which of the two that there are of what is held. growing: the tensors whose shape differs between them.
+    """
+
+    def __init__(self, stream: StreamGraph, example: int = 0, growing: Collection[str] = ()) -> None:
         self.stream = stream
+        self.growing = growing
         self.names: dict[ir.Value, str] = {}
         self._views: dict[str, str] = {}
         self._contents: dict[str, Array] = {}
+        self._sized: dict[str, Array] = {}
         inputs, start = [], 0
         for value, entry in zip(stream.inputs, stream.frames, strict=True):
             columns = slice(start, start + entry.features)
@@ -37,6 +43,11 @@ class Builder:
         self.program = Program(inputs, stream.frames_per_step)
         for value, given in zip(stream.inputs, inputs, strict=True):
             self._enter(value, given.shape, given.dtype)
+        for value in stream.graph.inputs:
+            name = str(value.name)
+            if name in stream.held:
+                self._enter(value, stream.held[name][example].shape, stream.held[name][example].dtype.name)
+                self.program.held.append(name)
         for state in stream.states:
             self._enter(state.input, state.initial.shape, state.initial.dtype.name)
 
@@ -52,7 +63,7 @@ class Builder:
         program.outputs = [self.named(value) for value in self.stream.outputs]
         for state in self.stream.states:
             leaving = self.view(self.named(state.output), state.initial.shape)
-            program.states.append(ProgramState(state.name, str(state.input.name), leaving, state.initial))
+            program.states.append(ProgramState(state.name, str(state.input.name), leaving, state.initial, state.held))
         program.pruned()
         return program
 
@@ -64,7 +75,11 @@ class Builder:
         """Return what a constant tensor holds; None for any other."""
         return self._contents.get(name)
 
-    def held(self, value: ir.Value | None) -> Array | None:
+    def sized(self, value: ir.Value | None) -> Array | None:
+        """Return what a value that hangs on the source's length alone is for this one (4); None for any other."""
+        return self._sized.get(self.names[value]) if value in self.names else None
+
+    def fixed_content(self, value: ir.Value | None) -> Array | None:
         """Return what a value holds, be it that it was computed of constants; None where it depends on anything."""
         content = constant_of(value)
         return self._contents.get(self.names[value]) if content is None and value in self.names else content
@@ -90,7 +105,8 @@ class Builder:
         value = node.inputs[place] if place < len(node.inputs) else None
         if value is None:
             return None
-        content = self.held(value)
+        content = self.fixed_content(value)
+        content = self.sized(value) if content is None else content
         if content is None:
             raise node_error(
                 str(node.name), node.op_type, f"its input '{value.name}' is not a constant; export float32 alone."
@@ -120,13 +136,17 @@ class Builder:
     ) -> str:
         """Write an op and return its output; of constants alone the result is a constant."""
         op = Op(kind, self.program.new_name(name), sources, node or name, attributes or {}, arrays or {})
-        known = [self._contents.get(source) for source in sources]
-        if known and all(content is not None for content in known):
-            with np.errstate(all="ignore"):
-                return self.constant(name, np.asarray(FLOAT[kind](op, *(content[None] for content in known))[0]))  # type: ignore[index]
-        ones = [_filled(self._contents.get(s), self.shape(s), self.program.dtypes.get(s, "float32")) for s in sources]
+        known = [self._contents.get(source, self._sized.get(source)) for source in sources]
+        ones = [
+            _filled(content, self.shape(source), self.program.dtypes.get(source, "float32"))
+            for content, source in zip(known, sources, strict=True)
+        ]
         with np.errstate(all="ignore"):
-            result = FLOAT[kind](op, *ones)
+            result = np.asarray(FLOAT[kind](op, *ones))
+        if sources and all(source in self._contents for source in sources):
+            return self.constant(name, result[0])
+        if kind == "Shape" or (sources and all(content is not None for content in known)):
+            self._sized[op.output] = result[0]  # 4
         return self.program.emit(op, result.shape[1:], result.dtype.name)  # 3
 
     def view(self, name: str, shape: Shape) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from export.errors import node_error
+from export.errors import FLOAT_ALONE, node_error
 from export.graph import constant_of, integer
 from export.lowering.builder import Builder, Rule
 from export.lowering.products import linear
@@ -128,6 +128,9 @@ def _recurrent(builder: Builder, node: ir.Node) -> None:
     x, weights, recurrences, biases = (builder.read(node, 0), *(builder.fixed(node, place) for place in (1, 2, 3)))
     if weights is None or recurrences is None:
         raise node_error(name, op_type, "its weights are missing.")
+    if x in builder.growing:
+        reason = "it goes through the source to its end, however long that is"
+        raise node_error(name, op_type, f"{reason}{FLOAT_ALONE}")
     peepholes = builder.fixed(node, 7)
     steps, batch, features = builder.shape(x)
     gates, hidden = GATES[op_type], recurrences.shape[2]

@@ -1,7 +1,7 @@
 """Ops that ONNX itself defines by simpler ones, and what such definitions compute of shapes.
 
 1. The definition is lowered in the op's place; what it cannot be lowered to is refused under the op's own name.
-2. Shapes are fixed in a step, so what is computed of them is a constant.
+2. Shapes are fixed in a step, so what is computed of them is a constant; but not one that grows with the source.
 """
 
 from __future__ import annotations
@@ -84,9 +84,12 @@ def _attribute(attribute: onnx.AttributeProto, node: ir.Node, schema: Any) -> on
 
 
 def _shape(builder: Builder, node: ir.Node) -> None:
-    shape = dims(builder, node)
+    source, shape = builder.read(node, 0), dims(builder, node)
     start = node.attributes["start"].as_int() if "start" in node.attributes else 0
     end = node.attributes["end"].as_int() if "end" in node.attributes else len(shape)
+    if source in builder.growing:
+        builder.set(node, builder.emit("Shape", str(node.name), source, attributes={"start": start, "end": end}))
+        return
     _fixed(builder, node, np.array(shape[start:end], np.int64))  # 2
 
 
@@ -101,6 +104,9 @@ def _constant_of_shape(builder: Builder, node: ir.Node) -> None:
 
 
 def _range(builder: Builder, node: ir.Node) -> None:
+    if any(builder.sized(value) is not None for value in node.inputs):
+        builder.set(node, builder.emit("Range", str(node.name), *(builder.read(node, place) for place in range(3))))
+        return
     bounds: list[Any] = [builder.fixed(node, place) for place in range(3)]
     start, limit, delta = (bound.item() for bound in bounds)
     _fixed(builder, node, np.arange(start, limit, delta, dtype=bounds[0].dtype))

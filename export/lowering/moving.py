@@ -3,6 +3,7 @@
 1. A view is free; a transpose that only moves axes of one entry is a view.
 2. A cut or a join along the last axis works on rows, where what it reads is a view of rows.
 3. Pooling is a lookup of its windows, and a mean or a maximum over them.
+4. As many entries of a table as the source is long are a lookup: the table is a constant, and what is cut off it none.
 """
 
 from __future__ import annotations
@@ -124,6 +125,8 @@ def _slice(builder: Builder, node: ir.Node) -> None:
         raise node_error(str(node.name), "Slice", "where it starts or ends is missing.")
     axes, steps = builder.fixed(node, 3), builder.fixed(node, 4)
     along = range(len(starts)) if axes is None else [int(axis) % len(shape) for axis in axes]
+    if _first_entries(builder, node, along[0] if len(along) == 1 else None):
+        return
     strides = np.ones(len(starts), np.int64) if steps is None else steps
     parts = [slice(0, size, 1) for size in shape]
     for axis, start, end, step in zip(along, starts.tolist(), ends.tolist(), strides.tolist(), strict=True):
@@ -131,6 +134,21 @@ def _slice(builder: Builder, node: ir.Node) -> None:
             raise node_error(str(node.name), "Slice", "it turns an axis around; export float32 alone.")
         parts[axis] = slice(start, end, step)
     builder.set(node, cut(builder, str(node.name), builder.read(node, 0), parts))
+
+
+def _first_entries(builder: Builder, node: ir.Node, axis: int | None) -> bool:
+    """4: write a table's cut whose bounds hang on the source's length; say whether it is one."""
+    source, steps = builder.read(node, 0), builder.fixed(node, 4)
+    if axis is None or builder.content(source) is None or (steps is not None and steps.item() != 1):
+        return False
+    if builder.sized(node.inputs[1]) is None and builder.sized(node.inputs[2]) is None:
+        return False
+    name = str(node.name)
+    bounds = [builder.view(builder.read(node, place), ()) for place in (1, 2)]
+    one = builder.constant(f"{name}.one", np.array(1, np.int64))
+    places = builder.emit("Range", f"{name}.places", *bounds, one)
+    builder.set(node, builder.emit("Gather", name, source, places, attributes={"axis": axis}))
+    return True
 
 
 def _split(builder: Builder, node: ir.Node) -> None:

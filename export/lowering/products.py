@@ -114,7 +114,7 @@ def _every(builder: Builder, name: str, source: str, dilations: tuple[int, ...])
 
 def folded(builder: Builder, node: ir.Node) -> bool:
     """Fold a node's constant into the product whose output is its other input; say whether that was possible."""
-    contents = [builder.held(value) for value in node.inputs]
+    contents = [builder.fixed_content(value) for value in node.inputs]
     if node.op_type not in FOLDING or len(contents) != 2 or (contents[0] is None) == (contents[1] is None):  # noqa: PLR2004
         return False
     place = 0 if contents[0] is None else 1

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-from export.operations import float_step, initial_state
-from export.program import Array, Program
+from export.operations import by_rows, float_step, initial_state
+from export.program import Array, Growing, Program, Shape
 from export.progress import Tick, still
 
 SAMPLE_ROWS = 4096
@@ -30,7 +31,10 @@ SAMPLE_NUMBERS = 2**18
 
 @dataclass(frozen=True)
 class Seen:
-    """What calibration saw of one tensor: its elements' extremes, in its shape, and a sample of it [rows, *shape]."""
+    """What calibration saw of one tensor: its elements' extremes, in its shape, and a sample of it [rows, *shape].
+
+    An axis that grows with the source has one entry here, and each of its places is a row.
+    """
 
     lows: NDArray[np.float32]
     highs: NDArray[np.float32]
@@ -78,33 +82,43 @@ def _error(sample: NDArray[np.float32], low: float, high: float) -> float:
     return float(np.mean(np.square((stored - zero) * scale - sample)))
 
 
+@dataclass(frozen=True)
+class Batch:
+    """Sequences of frames, float32[T, features], that run side by side; held: [sequences, *shape] by name."""
+
+    sequences: Sequence[NDArray[np.float32]]
+    held: Mapping[str, Array] = field(default_factory=dict)
+
+
 def calibrate(
-    program: Program, sequences: Sequence[NDArray[np.float32]], tick: Tick = still, seed: int = 0
+    program: Program, given: Sequence[NDArray[np.float32]] | Sequence[Batch], tick: Tick = still, seed: int = 0
 ) -> dict[str, Seen]:
     """Run the Program over sequences of frames, float32[T, features], each from its reset; return what was seen.
 
     A device may be reset at any frame, and what a state goes through then may go beyond all that it is later: so the
-    Program runs from resets within the sequences, too. All run side by side, the shorter ones ending earlier, so that
-    the state runs as freely as on a device. Tensors that are not of float32 have no ranges.
+    Program runs from resets within the sequences, too, where nothing is held. All of a batch run side by side, the
+    shorter ones ending earlier, so that the state runs as freely as on a device. Tensors that are not of float32 have
+    no ranges.
     """
-    longest = max(map(len, sequences)) // program.frames
-    resets = cut(sequences, min(RESET_STEPS, longest) * program.frames, RESETS)
-    order = sorted((_steps(program, sequence) for sequence in (*sequences, *resets)), key=len, reverse=True)
-    total = sum(map(len, order))
-    state = initial_state(program, len(order))
+    batches = [_with_resets(batch, program.frames) for batch in as_batches(given)]
+    total = sum(len(sequence) // program.frames for batch in batches for sequence in batch.sequences)
     fixed = {name: content for name, content in program.constants().items() if content.size}
-    views = {op.output: op.inputs[0] for op in program.ops if op.kind == "Reshape"}
+    views = {
+        op.output: op.inputs[0]
+        for op in program.ops
+        if op.kind == "Reshape" and not _grows(program.shapes[op.output]) and not _grows(program.shapes[op.inputs[0]])
+    }
     gathered: dict[str, _Gathered] = {}
-    for t in range(len(order[0])):
-        alive = sum(1 for sequence in order if len(sequence) > t)
-        x = np.stack([sequence[t] for sequence in order[:alive]])
-        values, state = float_step(program, x, {name: value[:alive] for name, value in state.items()})
-        for name, value in values.items():
-            if value.dtype == np.float32 and value.size and name not in fixed and name not in views:
-                if name not in gathered:
-                    gathered[name] = _Gathered(_kept(program.size(name)) / total, seed)
-                gathered[name].add(value)
-        tick(1)
+    for batch in batches:
+        for values in _run(program, batch):
+            for name, value in values.items():
+                whole = value.dtype == np.float32 and value.size and name in program.shapes
+                if whole and name not in fixed and name not in views:
+                    shape = program.shapes[name]
+                    if name not in gathered:
+                        gathered[name] = _Gathered(_kept(shape) / total, seed)
+                    gathered[name].add(by_rows(value, shape))
+            tick(1)
     found = {name: entry.seen() for name, entry in gathered.items()}
     found |= {name: Seen(c, c, c[None]) for name, c in fixed.items() if c.dtype == np.float32}
     for view, source in views.items():
@@ -114,10 +128,43 @@ def calibrate(
     return found
 
 
-def cut(sequences: Sequence[NDArray[np.float32]], size: int, most: int) -> list[NDArray[np.float32]]:
-    """Return pieces of so many frames, spread evenly over the sequences that are as long."""
-    pieces = [s[at : at + size] for s in sequences for at in range(0, len(s) - size + 1, max(size, 1))]
-    return [pieces[place] for place in np.unique(np.linspace(0, len(pieces) - 1, most).astype(int))]
+def as_batches(given: Sequence[NDArray[np.float32]] | Sequence[Batch]) -> list[Batch]:
+    """Return plain sequences as one batch."""
+    batches = [batch for batch in given if isinstance(batch, Batch)]
+    return batches or [Batch([sequence for sequence in given if not isinstance(sequence, Batch)])]
+
+
+def _with_resets(batch: Batch, frames: int) -> Batch:
+    if batch.held:
+        return batch
+    size = min(RESET_STEPS, max(map(len, batch.sequences)) // frames) * frames
+    return Batch([*batch.sequences, *cut(batch, size, RESETS).sequences])
+
+
+def cut(batch: Batch, size: int, most: int) -> Batch:
+    """Return pieces of so many frames, spread evenly over the sequences that are as long, with what those hold."""
+    pieces = [
+        (place, sequence[at : at + size])
+        for place, sequence in enumerate(batch.sequences)
+        for at in range(0, len(sequence) - size + 1, max(size, 1))
+    ]
+    picked = [pieces[at] for at in np.unique(np.linspace(0, len(pieces) - 1, most).astype(int))]
+    places = [place for place, _ in picked]
+    return Batch([piece for _, piece in picked], {name: array[places] for name, array in batch.held.items()})
+
+
+def _run(program: Program, batch: Batch) -> Iterator[Mapping[str, Array]]:
+    """Run a batch; give all tensors of each step."""
+    steps = [_steps(program, sequence) for sequence in batch.sequences]
+    places = sorted(range(len(steps)), key=lambda place: -len(steps[place]))
+    order, held = [steps[place] for place in places], {name: array[places] for name, array in batch.held.items()}
+    state = initial_state(program, len(order), held)
+    for t in range(len(order[0])):
+        alive = sum(1 for sequence in order if len(sequence) > t)
+        x = np.stack([sequence[t] for sequence in order[:alive]])
+        state, held = ({name: value[:alive] for name, value in part.items()} for part in (state, held))
+        values, state = float_step(program, x, state, held)
+        yield values
 
 
 class _Gathered:
@@ -159,6 +206,11 @@ def _steps(program: Program, sequence: NDArray[np.float32]) -> NDArray[np.float3
     return sequence[: steps * program.frames].reshape(steps, program.frames, -1)
 
 
-def _kept(size: int) -> float:
-    """Return how many rows are kept of a tensor of so many numbers."""
-    return min(SAMPLE_ROWS, SAMPLE_NUMBERS / max(size, 1))
+def _grows(shape: Shape) -> bool:
+    return any(isinstance(size, Growing) for size in shape)
+
+
+def _kept(shape: Shape) -> float:
+    """Return how many rows are kept of a tensor, as a share of those that a step gives."""
+    rows = math.prod(size for size in shape if isinstance(size, Growing))
+    return min(SAMPLE_ROWS, SAMPLE_NUMBERS / max(math.prod(shape) // rows, 1)) / rows

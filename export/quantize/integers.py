@@ -34,7 +34,7 @@ from typing import Any, Literal
 import numpy as np
 
 from export.operations import ARITHMETIC, MOVING, PRODUCTS
-from export.program import Array, Op, Program, ProgramState, Type
+from export.program import Array, Op, Program, Type
 from export.quantize import flow, weights
 from export.quantize.calibrate import Seen
 from export.quantize.types import CURVES, Types
@@ -80,13 +80,13 @@ class _Quantizer:
 
     def run(self) -> Program:
         source = self.source
-        self.target = Program(source.inputs, source.frames)
+        self.target = Program(source.inputs, source.frames, held=source.held)
         self.readers, self.constants = source.readers(), source.constants()
         self.types = Types(self.seen, self.readers)
         self.float_only, self.centred = flow.float_only(source), _centred(source)
         states = self._state_types()
-        for entry in source.inputs:
-            self._enter(entry.name, None)
+        for name in (*(entry.name for entry in source.inputs), *source.held):
+            self._enter(name, None)
         for state in source.states:
             self._enter(state.input, states[state.name])
         leaving = self._leaving(states)
@@ -98,7 +98,7 @@ class _Quantizer:
         self.target.outputs = [self._read(name, None) for name in source.outputs]
         for state in source.states:
             output = self._read(state.output, states[state.name])
-            self.target.states.append(ProgramState(state.name, state.input, output, state.initial))
+            self.target.states.append(replace(state, output=output))
         self.target.pruned()
         return self.target
 

@@ -79,21 +79,29 @@ class Interpreter:
         self.streams = streams
         self.values: dict[str, Array] = {}
         self.state: dict[str, Array] = {}
+        self.held: Mapping[str, Array] = {}
         self._plans = [plan(op, program) for op in program.ops]
         self.reset()
 
     def reset(self) -> None:
-        """Set every state to its value at reset."""
+        """Set every state to its value at reset; one that begins with what is held, once something is."""
         for entry in self.program.states:
-            kind, initial = self.program.types.get(entry.input), entry.initial
+            kind, initial = self.program.types.get(entry.input), np.repeat(entry.initial[None], self.streams, axis=0)
+            if entry.held is not None and entry.held in self.held:
+                initial = self.held[entry.held].reshape(initial.shape)
             if kind is not None:
                 initial = saturate(np.rint(initial / kind.scale).astype(np.int64) + kind.zero_point, kind)
-            self.state[entry.name] = np.repeat(initial[None], self.streams, axis=0)
+            self.state[entry.name] = initial
+
+    def hold(self, held: Mapping[str, Array]) -> None:
+        """Take what is held from step to step, [streams, *shape] by name, and start anew with it."""
+        self.held = held
+        self.reset()
 
     def step(self, x: Array) -> NDArray[np.float32]:
         """Take float32[streams, frames, features], frames left out where it is one; give float32[streams, outputs]."""
         x = x.reshape(self.streams, self.program.frames, -1)
-        values: dict[str, Array] = {entry.name: entry.enter(x) for entry in self.program.inputs}
+        values: dict[str, Array] = {entry.name: entry.enter(x) for entry in self.program.inputs} | dict(self.held)
         for entry in self.program.states:
             values[entry.input] = self.state[entry.name]
         for op, run in zip(self.program.ops, self._plans, strict=True):

@@ -16,10 +16,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from export.operations import PRODUCTS, float_step, initial_state, joined
-from export.program import Program
+from export.operations import PRODUCTS, by_rows, float_step, initial_state
+from export.program import Array, Program
 from export.progress import Tick, still
-from export.quantize.calibrate import Seen, cut
+from export.quantize.calibrate import Batch, Seen, cut
 from export.quantize.integers import VARIANTS, Memo, Precision, quantize
 from export.quantize.reference import Interpreter
 
@@ -49,7 +49,7 @@ class Part:
 class Sensitivity:
     """What each part of a Program costs in a variant; measured once, when it is made.
 
-    Arguments as of calibrate; outputs: what is to be known of the step's.
+    batches: those of the calibration; outputs: what is to be known of the step's.
     """
 
     def __init__(  # noqa: PLR0917 - what is measured, on what
@@ -57,11 +57,11 @@ class Sensitivity:
         program: Program,
         seen: Mapping[str, Seen],
         variant: str,
-        sequences: Sequence[NDArray[np.float32]],
+        batches: Sequence[Batch],
         outputs: Outputs,
         tick: Tick = still,
     ) -> None:
-        self._trial = _Trial(program, seen, variant, sequences, outputs)
+        self._trial = _Trial(program, seen, variant, batches, outputs)
         kinds = self._trial.kinds
         self._parts: dict[str, Precision] = {
             name: "int8" if kind == "Gather" else VARIANTS[variant] for name, kind in kinds.items()
@@ -125,7 +125,7 @@ class _Trial:
         program: Program,
         seen: Mapping[str, Seen],
         variant: str,
-        sequences: Sequence[NDArray[np.float32]],
+        batches: Sequence[Batch],
         outputs: Outputs,
     ) -> None:
         self.program, self.seen, self.variant = program, seen, variant
@@ -133,15 +133,13 @@ class _Trial:
         written = {op.output: op for op in program.ops}
         self.ops = {name: [written[m] for m in members if m in written] for name, members in self.members.items()}
         self.kinds = {name: ops[0].kind if ops else "state" for name, ops in self.ops.items()}
-        samples = [seen[name].sample for name in program.outputs]
-        flat = np.concatenate([sample.reshape(len(sample), -1) for sample in samples], axis=1)
-        spread = np.maximum(flat.std(axis=0), 1e-6 * np.maximum(np.abs(flat).max(axis=0), 1e-6))
+        spread = np.concatenate([_spread(seen[name].sample) for name in program.outputs])
         steps = STEPS + min(outputs.reach or 0, STREAMS * STEPS)
-        self.short = _Run(program, sequences, steps, max(2, STREAMS * STEPS // steps), outputs.delay, spread)
+        self.short = _Run(program, batches, steps, max(2, STREAMS * STEPS // steps), outputs.delay, spread)
         self.long = self.short
         if outputs.reach is None:
             steps = max(STEPS, min(LONG_STEPS, OPS // max(len(program.ops), 1)))
-            self.long = _Run(program, sequences, steps, 1, outputs.delay, spread)
+            self.long = _Run(program, batches, steps, 1, outputs.delay, spread)
 
     def quantized(self, precision: Mapping[str, Precision]) -> Program:
         spread = {member: precision[name] for name, members in self.members.items() for member in members}
@@ -162,37 +160,78 @@ class _Trial:
 
 
 class _Run:
-    """Frames side by side, float32[steps, streams, frames, features], each stream from its reset, and their outputs."""
+    """Frames side by side, float32[steps, streams, frames, features], each stream from its reset, and their outputs.
+
+    streams: of all batches together, as good as that divides.
+    """
 
     def __init__(  # noqa: PLR0917 - what is run, on what, for how long, against what
         self,
         program: Program,
-        sequences: Sequence[NDArray[np.float32]],
+        batches: Sequence[Batch],
         steps: int,
         streams: int,
         delay: int,
         spread: NDArray[np.floating],
     ) -> None:
-        most = max(map(len, sequences)) // program.frames
-        self.delay, self.spread = min(delay, most - 1), spread
-        steps = min(delay + steps, most)
-        size = steps * program.frames
-        picked = cut(sequences, size, streams)
-        self.frames = np.stack(picked).reshape(len(picked), steps, program.frames, -1).swapaxes(0, 1)
-        state, rows = initial_state(program, len(picked)), []
-        for x in self.frames:
-            values, state = float_step(program, x, state)
-            rows.append(joined(values, program, len(picked)).astype(np.float64))
-        self.expected = np.stack(rows[self.delay :])
+        self.spread = spread
+        each = max(1, streams // len(batches))
+        self.laid = [_Laid(program, batch, steps, each, delay) for batch in batches]
 
     def error(self, program: Program) -> float:
         """Return the worst output's rms error as a share of its spread; NaN is beyond any."""
-        interpreter = Interpreter(program, self.frames.shape[1])
         with np.errstate(all="ignore"):
-            rows = np.stack([interpreter.step(x) for x in self.frames][self.delay :])
-            rms = np.sqrt(np.mean(np.square(rows - self.expected), axis=(0, 1)))
-        worst = float(np.max(rms / self.spread))
+            totals, rows = zip(*(laid.squares(program) for laid in self.laid), strict=True)
+            worst = float(np.max(np.sqrt(sum(totals) / sum(rows)) / self.spread))
         return worst if np.isfinite(worst) else np.inf
+
+
+class _Laid:
+    """One batch's part of a run."""
+
+    def __init__(self, program: Program, batch: Batch, steps: int, streams: int, delay: int) -> None:
+        most = max(map(len, batch.sequences)) // program.frames
+        self.delay = min(delay, most - 1)
+        steps = min(delay + steps, most)
+        picked = cut(batch, steps * program.frames, streams)
+        count, self.held = len(picked.sequences), picked.held
+        self.frames = np.stack(picked.sequences).reshape(count, steps, program.frames, -1).swapaxes(0, 1)
+        state, rows = initial_state(program, count, self.held), []
+        for x in self.frames:
+            values, state = float_step(program, x, state, self.held)
+            rows.append([part.astype(np.float64) for part in self._outputs(program, values)])
+        self.expected = rows[self.delay :]
+
+    def _outputs(self, program: Program, values: Mapping[str, Array]) -> list[Array]:
+        """Return each output as [rows, numbers]."""
+        found = []
+        for name in program.outputs:
+            whole = np.broadcast_to(values[name], (self.frames.shape[1], *values[name].shape[1:]))
+            rows = by_rows(whole, program.shapes[name])
+            found.append(rows.reshape(len(rows), -1))
+        return found
+
+    def squares(self, program: Program) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return each output's sum of squared errors, and over how many rows it goes."""
+        interpreter = Interpreter(program, self.frames.shape[1])
+        interpreter.hold(self.held)
+        given = []
+        for x in self.frames:
+            interpreter.step(x)
+            given.append(self._outputs(program, interpreter.values))
+        totals, rows = [], []
+        for place in range(len(program.outputs)):
+            steps = zip(given[self.delay :], self.expected, strict=True)
+            errors = np.concatenate([y[place] - expected[place] for y, expected in steps])
+            totals.append(np.square(errors).sum(axis=0))
+            rows.append(np.full(errors.shape[1], len(errors), np.float64))
+        return np.concatenate(totals), np.concatenate(rows)
+
+
+def _spread(sample: NDArray[np.float32]) -> NDArray[np.floating]:
+    """Return how much each number of an output varies."""
+    flat = sample.reshape(len(sample), -1)
+    return np.asarray(np.maximum(flat.std(axis=0), 1e-6 * np.maximum(np.abs(flat).max(axis=0), 1e-6)))
 
 
 def parts(program: Program) -> dict[str, list[str]]:

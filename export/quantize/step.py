@@ -37,6 +37,7 @@ class ReferenceStep(FileStep):
         names = [state.name for state in self._program.states]
         # Integers count in 64 bits here, whatever they are stored in.
         whole = [v.astype(np.int64) if v.dtype.kind == "i" else v for v in self._state]
+        interpreter.held = {name: np.asarray(value)[None] for name, value in self._held.items()}
         interpreter.state = {name: value[None] for name, value in zip(names, whole, strict=True)}
         y = interpreter.step(x[None])[0]
         kinds = [value.dtype for value in self._state]

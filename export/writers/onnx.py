@@ -20,7 +20,7 @@ from onnx_ir.passes import common
 
 from export.graph import StreamGraph
 from export.operations import MOVING, PRODUCTS
-from export.program import Op, Program, Type
+from export.program import Growing, Op, Program, Type
 
 OPSET = 21
 """The first with 16-bit integers in QuantizeLinear."""
@@ -91,6 +91,9 @@ class _Writer:
         for entry in program.inputs:
             inputs.append(self._described(entry.name, entry.name))
             self.at[entry.name] = entry.name
+        for name in program.held:
+            inputs.append(self._described(name, name))
+            self.at[name] = name
         for state in program.states:
             inputs.append(self._described(f"{state.name}.in", state.input))
             self.at[state.input] = f"{state.name}.in"
@@ -113,7 +116,8 @@ class _Writer:
         element = (
             helper.np_dtype_to_tensor_dtype(np.dtype(self.program.dtype(name))) if kind is None else ELEMENT[kind.dtype]
         )
-        return helper.make_tensor_value_info(title, element, self.program.shapes[name])
+        shape = ["source" if isinstance(size, Growing) else size for size in self.program.shapes[name]]
+        return helper.make_tensor_value_info(title, element, shape)
 
     def node(self, op_type: str, inputs: list[str], output: str, **attributes: Any) -> str:
         self.nodes.append(helper.make_node(op_type, inputs, [output], output, **attributes))
@@ -275,6 +279,7 @@ def _norm(writer: _Writer, op: Op) -> Settings:
 
 _SETTINGS: Mapping[str, Callable[[_Writer, Op], Settings]] = {
     "Reshape": lambda writer, op: ([writer.numbers(*op.attributes["shape"])], {}),
+    **dict.fromkeys(("Squeeze", "Unsqueeze"), lambda writer, op: ([writer.numbers(*op.attributes["axes"])], {})),
     "Expand": lambda writer, op: ([writer.numbers(*op.attributes["shape"])], {}),
     "Slice": _cuts,
     "Pad": _pads,

@@ -25,6 +25,7 @@ from export.frontends import torch as frontend
 from export.frontends import torch_export
 
 START, STOP, LENGTH, FEATURES = 1, 5, 20, 5
+FLOAT = ["float32"]
 GENERATES = About(generate=GenerateTable(start=START, stop=STOP, max_length=LENGTH))
 MODELS: dict[str, tuple[dict[str, Any], bool]] = {
     "gru, additive": ({}, False),
@@ -90,7 +91,7 @@ def bundle_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], bundl
     def exported(name: str) -> bundles.Bundle:
         options, _ = MODELS[name]
         given = made(**options), example(options.get("features", 0))
-        return export.export(given, tmp_path_factory.mktemp("loop") / "b", about=GENERATES)
+        return export.export(given, tmp_path_factory.mktemp("loop") / "b", about=GENERATES, variants=FLOAT)
 
     return exported
 
@@ -121,7 +122,7 @@ def test_the_newer_exporter_writes_it_otherwise(tmp_path: Path, monkeypatch: pyt
 
     monkeypatch.setattr(torch_export, "_export", newer)
     module = made(cell="LSTM")
-    bundle = export.export((module, example()), tmp_path / "b", about=GENERATES)
+    bundle = export.export((module, example()), tmp_path / "b", about=GENERATES, variants=FLOAT)
     assert "dynamo=True" in bundle.manifest.origin.note
     equals(edgeseq.load(bundle), module)
 
@@ -134,7 +135,7 @@ def test_a_scan_that_reads_the_memory_is_a_decoder(tmp_path: Path) -> None:
         added = model.graph.output[0].type.tensor_type.shape.dim.add()
         setattr(added, "dim_param" if dim == "time" else "dim_value", dim)
     onnx.save(renamed(model, 3, kept=["source", "target"]), tmp_path / "m.onnx")
-    equals(edgeseq.load(export.export(tmp_path / "m.onnx", tmp_path / "b", about=GENERATES)), module)
+    equals(edgeseq.load(export.export(tmp_path / "m.onnx", tmp_path / "b", about=GENERATES, variants=FLOAT)), module)
 
 
 @torch.jit.script
@@ -166,14 +167,14 @@ class Scripted(models.Recurrent):
 def test_a_scripted_loop_is_a_decoder(tmp_path: Path) -> None:
     torch.manual_seed(7)
     module = sharpened(Scripted())
-    bundle = export.export((module, example()), tmp_path / "b", about=GENERATES)
+    bundle = export.export((module, example()), tmp_path / "b", about=GENERATES, variants=FLOAT)
     assert not bundle.graph("encoder").whole
     equals(edgeseq.load(bundle), module)
 
 
 def test_a_state_as_long_as_the_source_is_refused(tmp_path: Path) -> None:
     with pytest.raises(export.ExportError, match=r"\(Scan\): what it carries is as long as the source"):
-        export.export((made(counting=True), example()), tmp_path / "b")
+        export.export((made(counting=True), example()), tmp_path / "b", variants=FLOAT)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -186,7 +187,7 @@ class Backwards(models.Attending):
 
 def test_a_loop_from_the_targets_end_is_refused(tmp_path: Path) -> None:
     with pytest.raises(export.ExportError, match="it takes every n-th time step, or goes backwards"):
-        export.export((Backwards().eval(), example()), tmp_path / "b")
+        export.export((Backwards().eval(), example()), tmp_path / "b", variants=FLOAT)
 
 
 def test_what_is_asked_of_is_the_bundles(bundle_of: Callable[[str], bundles.Bundle]) -> None:
@@ -217,4 +218,4 @@ class Layer(models.Attending):
 def test_a_layer_run_over_one_step_is_a_cell(masked: bool, tmp_path: Path) -> None:  # noqa: FBT001
     torch.manual_seed(7)
     module = sharpened(Layer(masked=masked))
-    equals(edgeseq.load(export.export((module, example()), tmp_path / "b", about=GENERATES)), module)
+    equals(edgeseq.load(export.export((module, example()), tmp_path / "b", about=GENERATES, variants=FLOAT)), module)

@@ -25,7 +25,9 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     torch.manual_seed(0)
     about = export.About(generate=GenerateTable(start=1, stop=2, max_length=20))
     module = seq2seq_models.T5(layers=1).eval()
-    return export.export((module, seq2seq_models.tokens()), tmp_path_factory.mktemp("pair") / "b", about=about)
+    return export.export(
+        (module, seq2seq_models.tokens()), tmp_path_factory.mktemp("pair") / "b", about=about, variants=["float32"]
+    )
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +35,7 @@ def stepping(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """The encoder of this one steps."""
     torch.manual_seed(0)
     module = seq2seq_models.Recurrent("GRU", "dot").eval()
-    return export.export((module, seq2seq_models.tokens()), tmp_path_factory.mktemp("pair") / "b")
+    return export.export((module, seq2seq_models.tokens()), tmp_path_factory.mktemp("pair") / "b", variants=["float32"])
 
 
 def table(bundle: Bundle) -> list[str]:

@@ -1,0 +1,87 @@
+"""parity.npz of an encoder-decoder: sources, targets, what the original gives, and what each quantized variant does."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence as Items
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeseq import backends, goldens
+from edgeseq import encoder_decoder as runtime
+from edgeseq.backends._file_step import entries
+from edgeseq.bundle import GenerateTable, Graph
+from edgeseq.types import Frames
+from export.encoder_decoder import parity as proof
+from export.encoder_decoder.pairs import Graphs, Pair
+from export.frontends import EncoderDecoder
+from export.program import Program
+from export.quantize.reference import Interpreter
+from export.quantize.step import ReferenceStep, units
+
+NO_FRAME = np.empty((1, 1, 0), np.float32)
+
+
+def arrays(
+    model: EncoderDecoder,
+    generate: GenerateTable | None,
+    known: Items[proof.Case],
+    tolerances: NDArray[np.float64],
+) -> dict[str, NDArray[Any]]:
+    """Return sources and targets one behind another, the original's outputs, and its greedy tokens."""
+    found: dict[str, NDArray[Any]] = {
+        "sources": np.concatenate([case.source for case in known]),
+        "source_lengths": np.array([len(case.source) for case in known], np.int64),
+        "targets": np.concatenate([case.target for case in known]),
+        "target_lengths": np.array([len(case.target) for case in known], np.int64),
+        "outputs": np.concatenate([case.outputs for case in known]),
+    }
+    if generate is not None:
+        steps = min(generate.max_length, proof.GREEDY_STEPS)
+        tokens = np.full((len(known), steps), goldens.NO_TOKEN, np.int64)
+        for row, case in zip(tokens, known, strict=True):
+            given = proof.greedy(model, case.source, generate, steps, 2 * float(tolerances.max()))
+            row[: len(given)] = given
+        found["greedy"] = tokens
+    return found
+
+
+def reference(pair: Pair, folder: Path, graphs: Graphs, known: Items[proof.Case]) -> dict[str, NDArray[Any]]:
+    """Return what a quantized variant's reference gives for the targets; nothing for any other.
+
+    `<variant>.integers` with their scale, offset and zero_point, or `<variant>.outputs` in real units where they come
+    out of float32 ops.
+    """
+    program, name = pair.decoder.program, pair.decoder.name
+    if program is None:
+        return {}
+    decoder = ReferenceStep(program, graphs[1], name)
+    model = runtime.EncoderDecoder(_encoder(pair, folder, graphs[0]), decoder, graphs)
+    outputs = np.concatenate([model.logits(case.source, case.target) for case in known])
+    if decoder.ends is None:
+        return {f"{name}.outputs": outputs}
+    found = {f"{name}.{key}": array for key, array in units(program, decoder.ends).items()}
+    return {f"{name}.integers": np.array(decoder.stored).astype(np.int16), **found}
+
+
+def _encoder(pair: Pair, folder: Path, graph: Graph) -> Any:
+    """Return the encoder on the reference; from its file where it computes in float32."""
+    program, file = pair.encoder.program, pair.encoder.file
+    if program is None:
+        return (backends.open_whole if graph.whole else backends.open_file)(folder / file.path, "ort", graph, file)
+    return whole(program, graph) if graph.whole else ReferenceStep(program, graph, pair.encoder.name)
+
+
+def whole(program: Program, graph: Graph) -> backends.Whole:
+    """Return an encoder that is no step on the reference."""
+    interpreter = Interpreter(program)
+
+    def run(rows: Frames) -> dict[str, NDArray[Any]]:
+        interpreter.hold({entry.name: entry.enter(rows)[None] for entry in entries(graph, len(rows))})
+        interpreter.step(NO_FRAME)
+        names = [tensor.name for tensor in graph.outputs]
+        return {name: interpreter.values[at][0] for name, at in zip(names, program.outputs, strict=True)}
+
+    return run

@@ -1,0 +1,145 @@
+"""Makes the variants of an encoder-decoder: two files each, the encoder's and the decoder's; writes and proves them.
+
+1. A quantized variant needs a decoder in integers. An encoder without an integer form (it goes through the source to
+   its end and back, say) computes in float32 there, which is told.
+2. Both are made for a share of the tolerance; where they miss it together, for a lesser one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence as Items
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import msgspec
+import onnx
+
+from edgeseq import encoder_decoder as runtime
+from edgeseq.bundle import Graph, ModelFile, ParityTable
+from export import macs, parity
+from export.encoder_decoder import parity as proof
+from export.encoder_decoder.calibration import Calibration
+from export.encoder_decoder.split import Parts
+from export.errors import FLOAT_ALONE, NoIntegerForm
+from export.graph import StreamGraph
+from export.progress import Progress, counted
+from export.proof import MissedError
+from export.variants import KNOWN, Maker, Variant
+
+GOALS = (0.75, 0.6, 0.45, 0.3)
+"""Shares of the tolerance that either graph is made for (2): errors of two as good as independent parts add up."""
+Graphs = tuple[Graph, Graph]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One variant: its two halves, how it did, and what is to be told of it."""
+
+    encoder: Variant
+    decoder: Variant
+    entry: ParityTable
+    drift: parity.Drift
+    notes: Items[str]
+
+    @property
+    def files(self) -> tuple[ModelFile, ModelFile]:
+        """The files of both."""
+        return self.encoder.file, self.decoder.file
+
+
+class Makers:
+    """Makes both graphs' variants; calibration begins when the first quantized one is asked for."""
+
+    def __init__(
+        self, encoder: StreamGraph, decoder: StreamGraph, parts: Parts, calibration: Calibration, progress: Progress
+    ) -> None:
+        shapes = {held.name: held.examples[0] for held in parts.memory if held.examples[0].dtype.kind != "f"}
+        count = partial(_counted, length=parts.lengths[0])
+        given = calibration.steps() if encoder.frames else calibration.wholes()
+        self._encoder = Maker(encoder, given, progress, graph="encoder", count=count)
+        self._decoder = Maker(
+            decoder, calibration.targets(), progress, graph="decoder", count=partial(count, given=shapes)
+        )
+
+    def make(self, name: str, goal: float) -> tuple[Variant, Variant, list[str]]:
+        """Return both graphs' variant and what is to be told. Raises NoIntegerForm where the decoder has none (1)."""
+        decoder = self._decoder.make(name, goal)
+        notes = []
+        try:
+            encoder = self._encoder.make(name, goal)
+        except NoIntegerForm as cause:
+            encoder = _called(name, self._encoder.make("float32"))
+            reason = str(cause).removesuffix(FLOAT_ALONE).removesuffix(".")
+            notes.append(f"{name}: the encoder computes in float32, {encoder.file.float_macs:,} MACs: {reason}")
+        for graph, variant in (("encoder", encoder), ("decoder", decoder)):
+            notes += [f"{graph}, {note}" for note in variant.notes]
+        return encoder, decoder, notes
+
+
+def _called(name: str, variant: Variant) -> Variant:
+    """Return a variant as another's half: its file goes by that one's name."""
+    file = msgspec.structs.replace(variant.file, variant=name, path=f"{variant.file.graph}.{name}.onnx")
+    return replace(variant, name=name, file=file)
+
+
+def _counted(model: onnx.ModelProto, length: int, given: macs.Values | None = None) -> macs.Macs:
+    """Count for a source of one length."""
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    for value in copy.graph.input:
+        for dim in value.type.tensor_type.shape.dim:
+            if not dim.HasField("dim_value"):
+                dim.dim_value = length
+    del copy.graph.value_info[:]
+    for output in copy.graph.output:
+        output.type.tensor_type.ClearField("shape")
+    return macs.count(copy, given)
+
+
+def prove(  # noqa: PLR0917 - one call, in the exporter
+    makers: Makers,
+    asked: Items[str] | None,
+    folder: Path,
+    graphs: Graphs,
+    known: Items[proof.Case],
+    notes: list[str],
+    progress: Progress,
+) -> list[Pair]:
+    """Make, write and prove the variants asked for, or all that the model has a form for.
+
+    Raises ExportError for one that was asked for and has no form, or misses its tolerance, and for a float32 that does.
+    """
+    made = []
+    for name in KNOWN if asked is None else asked:
+        try:
+            made.append(_one(makers, name, folder, graphs, known, progress))
+        except (NoIntegerForm, MissedError) as cause:
+            if asked is not None or name == "float32":
+                raise
+            notes.append(f"{name} was left out: {str(cause).removesuffix(FLOAT_ALONE)}")
+            continue
+        notes.extend(made[-1].notes)
+    return made
+
+
+def _one(  # noqa: PLR0917 - one call, above
+    makers: Makers, name: str, folder: Path, graphs: Graphs, known: Items[proof.Case], progress: Progress
+) -> Pair:
+    """Make a variant, again and again until it keeps its tolerance (2)."""
+    for goal in GOALS:
+        progress(f"making {name}")
+        encoder, decoder, notes = makers.make(name, goal)
+        files = encoder.file, decoder.file
+        for half, file in zip((encoder, decoder), files, strict=True):
+            onnx.save(half.model, str(folder / file.path))
+        tick = counted(progress, f"proving {name}", sum(len(case.target) for case in known))
+        # Opened from its files and their description, just as a device opens it.
+        entry, drift = proof.measure(runtime.opened(folder, "ort", graphs, files), known, tick)
+        if entry.passed:
+            return Pair(encoder, decoder, entry, drift, notes)
+        if all(part.kept == "float32" for part in (*encoder.parts, *decoder.parts)):
+            break
+    for file in files:
+        (folder / file.path).unlink()
+    raise MissedError(parity.missed(entry))
