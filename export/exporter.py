@@ -71,11 +71,11 @@ def export(
     float32[T, features], one array a sequence, a file of them, or a bundle with its own; without it seeded normal
     frames stand in, which fits standardized features only. state, window, restart: what to make of a model trained on
     windows of frames (see choices.py); one of them at most. attention_window: how many steps attention without a band
-    sees. max_steps: after how many frames at most the stream is reset. example: of an ONNX model's input: array, arrays by name, or a file.
-    weights: a file with a PyTorch module's state_dict. default: the variant that `auto` loads, int8 where there is one.
-    evaluate: gives a variant's accuracy on the task, for bundle.toml. progress: is told the stage and how far it is
-    (see progress.py). Raises ExportError naming the node that cannot stream, or the variant that misses its tolerance;
-    nothing is left at `output` then.
+    sees. max_steps: after how many frames at most the stream is reset. example: of an ONNX model's input: array, arrays
+    by name, or a file. weights: a file with a PyTorch module's state_dict. default: the variant that `auto` loads, int8
+    where there is one. evaluate: gives a variant's accuracy on the task, for bundle.toml. progress: is told the stage
+    and how far it is (see progress.py). Raises ExportError naming the node that cannot stream, or the variant that
+    misses its tolerance; nothing is left at `output` then.
     """
     _check_variants(KNOWN if variants is None else variants, default)
     output = Path(output).resolve()
