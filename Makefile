@@ -4,7 +4,7 @@
 PYTHON ?= python3
 ARGS ?=
 # One process a core; whatever waits goes to who is idle. ARGS='-n 0' puts an end to it, which a debugger may need.
-PARALLEL := -n auto --dist worksteal
+PARALLEL := -n auto --dist loadfile
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
