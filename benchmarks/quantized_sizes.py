@@ -1,8 +1,8 @@
 """Sizes of float32, int8 and w8a16 in both formats, what they compute in, and their error.
 
 `python -m benchmarks.quantized_sizes` exports networks of common sizes with PyTorch's initial weights, calibrated on
-slow walks with noise. The error is rms over at least 10,000 free-running steps, as a share of the output's spread; sizes are
-shares of float32's.
+slow walks with noise. The error is rms over at least 10,000 free-running steps, as a share of the output's spread;
+sizes are shares of float32's.
 """
 
 from __future__ import annotations
@@ -46,13 +46,14 @@ class Convolutional(nn.Module):
     def __init__(self, channels: int, layers: int) -> None:
         super().__init__()
         self.front, self.head = nn.Conv1d(FEATURES, channels, 1), nn.Linear(channels, 3)
-        self.layers = nn.ModuleList(nn.Conv1d(channels, channels, 3, dilation=2 ** (i % 5)) for i in range(layers))
+        self.dilations = [2 ** (place % 5) for place in range(layers)]
+        self.layers = nn.ModuleList(nn.Conv1d(channels, channels, 3, dilation=step) for step in self.dilations)
 
     def forward(self, x: Tensor) -> Tensor:
         """[batch, time, features] to [batch, time, 3]."""
         y = self.front(x.transpose(1, 2))
-        for layer in self.layers:
-            y = y + torch.relu(layer(nn.functional.pad(y, (2 * layer.dilation[0], 0))))
+        for layer, step in zip(self.layers, self.dilations, strict=True):
+            y = y + torch.relu(layer(nn.functional.pad(y, (2 * step, 0))))
         result: Tensor = self.head(y.transpose(1, 2))
         return result
 
