@@ -107,8 +107,8 @@ def export(
     maker = Maker(stream, [truth.frames for truth in known], progress)
     with writer.folder(output) as folder:
         graph = describe(stream)
-        proven = proof.prove(maker, variants, folder, graph, known, evaluate, notes, progress)
         golden = parity.truth(sequence, known[0].frames[:GOLDEN_STEPS], choice.length)
+        proven = proof.prove(maker, variants, folder, graph, known, golden, evaluate, notes, progress)
         writer.goldens(folder, goldens.arrays(golden, proven.made, graph, progress))
         told = list(dict.fromkeys([*sequence.notes, *stream.notes, *notes]))
         manifest = Manifest(

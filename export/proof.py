@@ -40,22 +40,25 @@ def prove(  # noqa: PLR0917 - one call, in export
     folder: Path,
     graph: Graph,
     known: Items[parity.Truth],
+    golden: parity.Truth,
     evaluate: Evaluate | None,
     notes: list[str],
     progress: Progress,
 ) -> Proven:
     """Make, write and prove the variants asked for, or all that the model has a form for.
 
+    golden: what a device replays; it has to pass by itself.
     Raises ExportError for one that was asked for and has no form, or misses its tolerance, and for a float32 that does.
     """
     found = Proven()
     for name in KNOWN if asked is None else asked:
         try:
-            _one(found, maker, name, folder, graph, known, notes, progress)
+            _one(found, maker, name, folder, graph, known, golden, notes, progress)
         except (NoIntegerForm, MissedError) as cause:
             if asked is not None or name == "float32":
                 raise
-            notes.append(f"{name} was left out: {str(cause).removesuffix(FLOAT_ALONE)}")
+            told = str(cause).removesuffix(FLOAT_ALONE).replace(parity.NOTHING, "")
+            notes.append(f"{name} was left out: {told}")
         if evaluate is not None and found.made and found.made[-1].name == name:
             progress(f"judging {name} on the task")
             file = found.made[-1].file
@@ -75,6 +78,7 @@ def _one(  # noqa: PLR0917 - one call, above
     folder: Path,
     graph: Graph,
     known: Items[parity.Truth],
+    golden: parity.Truth,
     notes: list[str],
     progress: Progress,
 ) -> None:
@@ -84,7 +88,7 @@ def _one(  # noqa: PLR0917 - one call, above
         variant, told = maker.make(name, goal), list[str]()
         onnx.save(variant.model, str(folder / variant.file.path))
         files = [variant.file, *tflite.write(maker, variant, folder, told)]
-        results = [_measured(file, folder, graph, known, progress) for file in files]
+        results = [_measured(file, folder, graph, known, golden, progress) for file in files]
         missed = [entry for entry, _ in results if not entry.passed]
         if not missed:
             notes.extend([*variant.notes, *told])
@@ -100,10 +104,12 @@ def _one(  # noqa: PLR0917 - one call, above
     raise MissedError(parity.missed(missed[0]))
 
 
-def _measured(
-    file: ModelFile, folder: Path, graph: Graph, known: Items[parity.Truth], progress: Progress
+def _measured(  # noqa: PLR0917 - one call, above
+    file: ModelFile, folder: Path, graph: Graph, known: Items[parity.Truth], golden: parity.Truth, progress: Progress
 ) -> tuple[ParityTable, parity.Drift]:
     """Hold a file against the original, opened from the file and its description just as a device opens it."""
     backend = backends.reader(file)
     tick = counted(progress, f"proving {file.variant} on {backend}", sum(len(truth.frames) for truth in known))
-    return parity.measure(backends.open_file(folder / file.path, backend, graph, file), known, tick)
+    model = backends.open_file(folder / file.path, backend, graph, file)
+    entry, drift = parity.measure(model, known, tick)
+    return parity.replayed(model, golden, entry), drift

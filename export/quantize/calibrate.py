@@ -17,7 +17,7 @@ from export.progress import Tick, still
 SAMPLE_ROWS = 4096
 """Rows kept of each tensor for choosing its range; minimum and maximum are over all rows."""
 BLOCK = 256
-"""Steps whose extremes are looked for at once: one by one, that would take longer than the steps themselves."""
+"""Rows whose extremes are looked for at once: step by step, that would take longer than the steps themselves."""
 PERCENTILES = (99.999, 99.99, 99.9)
 """Of the sample's magnitudes: beyond them, a range may be cut off."""
 LEVELS = 256
@@ -173,18 +173,21 @@ class _Gathered:
     def __init__(self, share: float, seed: int) -> None:
         self._share, self._rng = share, np.random.default_rng(seed)
         self._block: list[Array] = []
+        self._held = 0
         self._rows: list[Array] = []
         self._ends: list[Array] = []
 
     def add(self, value: Array) -> None:
         """Take a step's values, [streams, *shape]."""
         self._block.append(value)
-        if len(self._block) == BLOCK:
+        self._held += len(value)
+        if self._held >= BLOCK:
             self._reduce()
 
     def _reduce(self) -> None:
         together = np.concatenate(self._block)
         self._block.clear()
+        self._held = 0
         low, high = together.min(axis=0), together.max(axis=0)
         if self._ends:
             low, high = np.minimum(low, self._ends[0]), np.maximum(high, self._ends[1])

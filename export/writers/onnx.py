@@ -4,6 +4,9 @@ The forms onnxruntime computes with integers, exactly: Linear is Gemm with trans
 Conv and MatMul stand between such pairs as they are, and int8 is stored as uint8 with its zero point moved by 128
 (signed activations and weights run in float on some processors, mixed signs saturate on others). 16-bit integers have
 no integer kernels there: their ops run in float between pairs that put every value back on its integer.
+
+A Gemm or Conv in float32 between such pairs is taken for one whose weights were forgotten: onnxruntime's
+WeightBiasQuantization stores them in int8 then, with one scale for all. So a Max follows, which changes nothing.
 """
 
 from __future__ import annotations
@@ -206,6 +209,9 @@ def _product(writer: _Writer, op: Op) -> None:
         )
     else:
         total = writer.node("MatMul", given, title)
+    if op.kind != "MatMul" and op.inputs[0] not in writer.program.types:
+        least = writer.constant("least", np.array(-np.inf, np.float32))
+        total = writer.node("Max", [total, least], f"{op.output}.kept")
     # In int8 a relu needs no node: it is the output's lower limit, since its zero point is then the least integer.
     if op.attributes.get("relu") and writer.program.dtype(op.output) != "int8":
         total = writer.node("Relu", [total], f"{op.output}.relu")
