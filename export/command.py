@@ -68,7 +68,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--time-axis", type=int, metavar="AXIS", help="the input's axis along which time runs")
     parser.add_argument("--about", type=Path, metavar="FILE", help="TOML with name, stream, features, output, decider")
-    parser.add_argument("--default", metavar="VARIANT", help="the variant that `auto` loads (default: int8)")
+    parser.add_argument(
+        "--default", metavar="VARIANT", help="the variant that `auto` loads (default: int8; an encoder-decoder's first)"
+    )
     parser.add_argument("--json", action="store_true", help="one JSON document instead of the table")
 
 

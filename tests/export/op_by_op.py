@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import onnx
 from onnx.utils import Extractor
 
 from export.graph import session
+from export.operations import NOTHING
 from export.program import Array, Op, Program
 from export.quantize.reference import Interpreter, plan
 from export.writers.onnx import _Writer, stored
@@ -35,16 +37,20 @@ def as_stored(program: Program, name: str, value: Array) -> Array:
     return (value - kind.zero_point + zero).astype(dtype)
 
 
-def compared(program: Program, frames: Array, *, every: int = 7, seed: int = 0) -> Counter[str]:
+def compared(
+    program: Program, frames: Array, *, every: int = 7, seed: int = 0, held: Mapping[str, Array] = NOTHING
+) -> Counter[str]:
     """Feed every op what the reference has; return how many ops of each kind were within one step of it.
 
-    Ops on integers alone are fed integers from their whole range as well.
+    held: by name, [1, *shape]. Ops on integers alone are fed integers from their whole range as well.
     """
     rng = np.random.default_rng(seed)
     model, at = written(program)
     extractor = Extractor(onnx.shape_inference.infer_shapes(model))
     interpreter, seen = Interpreter(program), []
-    for place, group in enumerate(frames.reshape(-1, program.frames, frames.shape[-1])):
+    interpreter.hold(held)
+    steps = len(frames) // program.frames
+    for place, group in enumerate(frames.reshape(steps, program.frames, frames.shape[-1])):
         interpreter.step(group[None])
         if place % every == 0:
             seen.append({name: np.asarray(value) for name, value in interpreter.values.items()})
@@ -60,7 +66,8 @@ def compared(program: Program, frames: Array, *, every: int = 7, seed: int = 0) 
             cases += [_anything(rng, program, op, seen[0]) for _ in range(len(seen))]
         for case in cases:
             expected = plan(op, program)(*(case[name] for name in op.inputs))
-            given = runtime.run(None, {at[name]: as_stored(program, name, case[name])[0] for name in fed})[0]
+            feeds = {at[name]: np.asarray(as_stored(program, name, case[name])[0]) for name in fed}
+            given = runtime.run(None, feeds)[0]
             _hold(program, op, given, as_stored(program, op.output, np.asarray(expected))[0])
         checked[op.kind] += 1
     return checked
