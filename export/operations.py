@@ -262,7 +262,7 @@ def initial_state(program: Program, streams: int, held: Mapping[str, Array] = NO
     """Return the float state at reset for so many streams: [streams, *shape] by name."""
     return {
         entry.name: np.repeat(entry.initial[None], streams, axis=0)
-        if entry.held is None
+        if entry.held is None or entry.held not in held
         else held[entry.held].reshape(streams, *entry.initial.shape)
         for entry in program.states
     }

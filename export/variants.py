@@ -63,15 +63,15 @@ class Maker:
     ) -> None:
         self._stream, self._progress, self._graph, self._count = stream, progress, graph, count
         timing = stream.output_timing
-        reach = None if timing is None or timing.first is None else timing.last - timing.first + 1
-        # A step that remembers no more than so much cannot drift: what comes later is as what was before.
-        longest = None if reach is None else FORGETFUL
+        remembers = timing is None or timing.first is None
+        # A step whose memory has an end cannot drift: what comes later is as what was before.
+        longest = None if remembers else FORGETFUL
         self._batches = [
             replace(batch, sequences=[sequence[:longest] for sequence in batch.sequences])
             for batch in as_batches(calibration)
         ]
         delay = 0 if timing is None else timing.delay
-        self._outputs = Outputs(delay, None if reach is None else -(-reach // stream.frames_per_step))
+        self._outputs = Outputs(delay, remembers)
         self._program: Program | None = None
         self._seen: Mapping[str, Seen] = {}
         self._sensitivity: dict[str, Sensitivity] = {}

@@ -21,7 +21,7 @@ from functools import cache, partial
 import numpy as np
 from numpy.typing import NDArray
 
-from export.operations import FLOAT, MOVING, correlate, joined, leaving, sigmoid, taps
+from export.operations import FLOAT, MOVING, correlate, initial_state, joined, leaving, sigmoid, taps
 from export.program import Array, Op, Program, Type
 
 Integers = NDArray[np.int64]
@@ -85,13 +85,15 @@ class Interpreter:
 
     def reset(self) -> None:
         """Set every state to its value at reset; one that begins with what is held, once something is."""
+        self.begin(initial_state(self.program, self.streams, self.held))
+
+    def begin(self, state: Mapping[str, Array]) -> None:
+        """Set every state to real values, [streams, *shape] by state name."""
         for entry in self.program.states:
-            kind, initial = self.program.types.get(entry.input), np.repeat(entry.initial[None], self.streams, axis=0)
-            if entry.held is not None and entry.held in self.held:
-                initial = self.held[entry.held].reshape(initial.shape)
+            kind, value = self.program.types.get(entry.input), state[entry.name]
             if kind is not None:
-                initial = saturate(np.rint(initial / kind.scale).astype(np.int64) + kind.zero_point, kind)
-            self.state[entry.name] = initial
+                value = saturate(np.rint(value / kind.scale).astype(np.int64) + kind.zero_point, kind)
+            self.state[entry.name] = value
 
     def hold(self, held: Mapping[str, Array]) -> None:
         """Take what is held from step to step, [streams, *shape] by name, and start anew with it."""

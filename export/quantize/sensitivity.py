@@ -1,8 +1,8 @@
 """Which parts of a step bear integers: each is measured alone, and those that do not are kept at a higher precision.
 
 1. A part is a product, several products of the same weights, a table, or a state. Alone, it is quantized while all
-   others stay in float32; its error is that of the outputs, over frames of the calibration from their reset, as a share
-   of how much each output varies. Where memory has no end, states are also run for long: what they round adds up.
+   others stay in float32; its error is that of the outputs over frames of the calibration, as a share of how much each
+   output varies. Where memory has no end, states are also run for long: what they round adds up.
 2. Errors of different parts are as good as independent, so their squares add up.
 3. While all together miss what is allowed, the part with the greatest error is kept one precision
    higher: int8 products at int16 (int8 weights, 16-bit activations), then float32.
@@ -19,12 +19,14 @@ from numpy.typing import NDArray
 from export.operations import PRODUCTS, by_rows, float_step, initial_state
 from export.program import Array, Program
 from export.progress import Tick, still
-from export.quantize.calibrate import Batch, Seen, cut
+from export.quantize.calibrate import Batch, Seen
 from export.quantize.integers import VARIANTS, Memo, Precision, quantize
 from export.quantize.reference import Interpreter
 
 STREAMS, STEPS = 8, 64
 LONG_STEPS = 3000
+AHEAD = 2000
+"""Steps within which streams begin: the float step has to come there first."""
 OPS = 100_000
 """Ops that the long run takes, at most: a longer Program runs for fewer steps."""
 LADDER: Mapping[Precision, Precision] = {"int8": "int16", "int16": "float32"}
@@ -111,10 +113,10 @@ def told(variant: str, program: Program, parts: Sequence[Part]) -> list[str]:
 
 @dataclass(frozen=True)
 class Outputs:
-    """Of a step's outputs, the first `delay` do not exist; they hang on `reach` steps, or on all before (None)."""
+    """Of a step's outputs, the first `delay` do not exist. remembers: they hang on all frames before."""
 
     delay: int
-    reach: int | None
+    remembers: bool
 
 
 class _Trial:
@@ -134,10 +136,9 @@ class _Trial:
         self.ops = {name: [written[m] for m in members if m in written] for name, members in self.members.items()}
         self.kinds = {name: ops[0].kind if ops else "state" for name, ops in self.ops.items()}
         spread = np.concatenate([_spread(seen[name].sample) for name in program.outputs])
-        steps = STEPS + min(outputs.reach or 0, STREAMS * STEPS)
-        self.short = _Run(program, batches, steps, max(2, STREAMS * STEPS // steps), outputs.delay, spread)
+        self.short = _Run(program, batches, STEPS, STREAMS, outputs.delay, spread)
         self.long = self.short
-        if outputs.reach is None:
+        if outputs.remembers:
             steps = max(STEPS, min(LONG_STEPS, OPS // max(len(program.ops), 1)))
             self.long = _Run(program, batches, steps, 1, outputs.delay, spread)
 
@@ -160,9 +161,9 @@ class _Trial:
 
 
 class _Run:
-    """Frames side by side, float32[steps, streams, frames, features], each stream from its reset, and their outputs.
+    """What a variant is run on, and what it should give.
 
-    streams: of all batches together, as good as that divides.
+    streams: of all batches together, as good as that divides; one alone runs from the reset.
     """
 
     def __init__(  # noqa: PLR0917 - what is run, on what, for how long, against what
@@ -187,16 +188,30 @@ class _Run:
 
 
 class _Laid:
-    """One batch's part of a run."""
+    """One batch's part of a run: frames side by side, float32[steps, streams, frames, features], and their outputs.
+
+    They are out of its longest sequence; each stream begins with the state that the float step has come to there.
+    """
 
     def __init__(self, program: Program, batch: Batch, steps: int, streams: int, delay: int) -> None:
-        most = max(map(len, batch.sequences)) // program.frames
-        self.delay = min(delay, most - 1)
-        steps = min(delay + steps, most)
-        picked = cut(batch, steps * program.frames, streams)
-        count, self.held = len(picked.sequences), picked.held
-        self.frames = np.stack(picked.sequences).reshape(count, steps, program.frames, -1).swapaxes(0, 1)
-        state, rows = initial_state(program, count, self.held), []
+        longest = max(range(len(batch.sequences)), key=lambda place: len(batch.sequences[place]))
+        sequence, size = batch.sequences[longest], program.frames
+        total = len(sequence) // size
+        steps = min(delay + steps, total)
+        span = min(total - steps, AHEAD)
+        starts = np.unique(np.linspace(min(delay, span), span, streams).astype(int)).tolist() if streams > 1 else [0]
+        self.delay = min(max(delay - starts[0], 0), steps - 1)
+        alone = {name: array[longest : longest + 1] for name, array in batch.held.items()}
+        self.held = {name: np.repeat(array, len(starts), axis=0) for name, array in alone.items()}
+        pieces = [sequence[start * size : (start + steps) * size] for start in starts]
+        self.frames = np.stack(pieces).reshape(len(starts), steps, size, -1).swapaxes(0, 1)
+        found, state = [], initial_state(program, 1, alone)
+        for t in range(starts[-1] + 1):
+            if t in starts:
+                found.append(state)
+            _, state = float_step(program, sequence[None, t * size : (t + 1) * size], state, alone)
+        self.begin = {name: np.concatenate([each[name] for each in found]) for name in state}
+        state, rows = self.begin, []
         for x in self.frames:
             values, state = float_step(program, x, state, self.held)
             rows.append([part.astype(np.float64) for part in self._outputs(program, values)])
@@ -215,6 +230,7 @@ class _Laid:
         """Return each output's sum of squared errors, and over how many rows it goes."""
         interpreter = Interpreter(program, self.frames.shape[1])
         interpreter.hold(self.held)
+        interpreter.begin(self.begin)
         given = []
         for x in self.frames:
             interpreter.step(x)
