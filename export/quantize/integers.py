@@ -322,7 +322,8 @@ class _Quantizer:
         return kind if kind.dtype == "int16" else Type("int16", kind.scale / 128)
 
     def _integers(self, name: str) -> Type | None:
-        return next((kind for kind in self.homes.get(name, {}) if kind is not None), None)
+        """Return the type under which a tensor was made; None for real values and constants, whatever reads them."""
+        return None if name in self.constants else next(iter(self.homes.get(name, {})), None)
 
     def _read(self, name: str, kind: Type | None) -> str:
         """Return the tensor that holds the source's tensor `name` under a type, converting it once where needed."""
@@ -335,7 +336,8 @@ class _Quantizer:
         if name in self.constants:
             homes[kind] = self._constant(name if kind is None else f"{name}.{kind.dtype}", self._held(name, kind), kind)
             return homes[kind]
-        first = next(stored for stored in homes if stored is not None) if any(homes) else None
+        # Converted from what it was made as: another type that it was brought to has lost something.
+        first = next(iter(homes))
         if kind is None:
             op, title = "Dequantize", f"{name}.real"
         else:
