@@ -233,14 +233,19 @@ def in_chunks(
 
 def missed(entry: ParityTable) -> str:
     """Say which variant missed its tolerance, and what to do."""
-    error = entry.rms_err if entry.metric == "rms" else entry.max_abs_err
     advice = (
         "The tolerance is a share of how much the output varies over the calibration frames: calibrate with more of "
         "the real ones, or leave the variant out with --variants."
         if entry.variant in QUANTIZED_BOUNDS
         else "The step is not the model: part of it works over time in a way that was not recognized."
     )
+    return f"{by_how_much(entry)}{NOTHING} {advice}"
+
+
+def by_how_much(entry: ParityTable) -> str:
+    """Say by how much a variant misses its tolerance."""
+    error = entry.rms_err if entry.metric == "rms" else entry.max_abs_err
     return (
         f"{entry.variant} on {entry.backend} misses its tolerance at output {entry.output}: {entry.metric} error "
-        f"{error:.3g} over {entry.steps:,} steps, {entry.tolerance:.3g} allowed.{NOTHING} {advice}"
+        f"{error:.3g} over {entry.steps:,} steps, {entry.tolerance:.3g} allowed."
     )

@@ -67,9 +67,13 @@ def _floating(op: Op, found: set[str]) -> bool:
 
 def behind(name: str, readers: Mapping[str, list[Op]]) -> list[Op]:
     """Return the ops that read a tensor as data, looking through what only moves it."""
-    result = []
-    for op in readers.get(name, []):
-        result += behind(op.output, readers) if op.kind in MOVING else [op]
+    result, moved_on = [], [name]
+    for at in moved_on:  # it grows; what is split and joined again is looked at once
+        for op in readers.get(at, []):
+            if op.kind not in MOVING:
+                result.append(op)
+            elif op.output not in moved_on:
+                moved_on.append(op.output)
     return result
 
 

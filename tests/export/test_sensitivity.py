@@ -23,6 +23,8 @@ from edgeseq import bundle as bundles
 from export import macs, proof, tflite
 from export.graph import session
 from export.lowering import lower
+from export.program import Op, Program, ProgramInput
+from export.quantize import flow
 from export.quantize.calibrate import Seen, calibrate
 from export.quantize.integers import quantize
 from export.quantize.reference import Interpreter
@@ -274,3 +276,20 @@ def test_calibration_of_many_sequences_side_by_side_holds_few_rows_of_them() -> 
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[1] < 15 * peaks[0]
+
+
+def test_what_is_split_and_joined_again_and_again_is_looked_at_once() -> None:
+    """Each time there are twice as many ways through it."""
+    program = Program([ProgramInput("x", (1, 8), 0, slice(0, 8))], shapes={"x": (1, 8)})
+    name = "x"
+    for turn in range(40):
+        halves = [
+            program.emit(
+                Op("Slice", f"{name}.{start}", (name,), attributes={"starts": (0, start), "ends": (1, start + 4)}),
+                (1, 4),
+            )
+            for start in (0, 4)
+        ]
+        name = program.emit(Op("Concat", f"joined{turn}", tuple(halves[::-1]), attributes={"axis": 1}), (1, 8))
+    program.emit(Op("Relu", "y", (name,)), (1, 8))
+    assert [op.output for op in flow.behind("x", program.readers())] == ["y"]

@@ -11,6 +11,7 @@ from typing import Any
 
 import flatbuffers
 import models
+import msgspec
 import numpy as np
 import pytest
 import torch
@@ -21,7 +22,10 @@ from test_reference import lowered
 import export
 from edgeseq import bundle as bundles
 from edgeseq import verify
+from edgeseq.bundle import ParityTable
 from edgeseq.errors import ModelError
+from edgeseq.types import StepModel
+from export import parity
 from export.quantize.calibrate import calibrate
 from export.quantize.integers import quantize
 from export.writers import tflite
@@ -291,3 +295,22 @@ def test_without_the_library_it_is_left_out_and_the_extra_named(
     assert [file.path for file in bundle.manifest.files] == ["step.float32.onnx"]
     assert "TFLite was left out of float32: TFLite files need ai-edge-litert" in bundle.manifest.origin.note
     assert "pip install 'edgeseq[tflite]'" in (tmp_path / "b" / "report.md").read_text()
+
+
+@pytest.mark.parametrize("variants", [["float32"], ["int8"]])
+def test_a_file_that_misses_what_the_onnx_file_keeps_is_left_out(
+    variants: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def coarse(model: StepModel, _: parity.Truth, entry: ParityTable) -> ParityTable:
+        return msgspec.structs.replace(entry, passed=model.backend == "ort")
+
+    monkeypatch.setattr(parity, "replayed", coarse)
+    options: dict[str, Any] = {"calibration": models.walks(1), "variants": variants}
+    bundle = export.export((models.gru(hidden=4), models.example()), tmp_path / "b", **options)
+    assert [file.format for file in bundle.manifest.files] == ["onnx"]
+    assert [entry.backend for entry in bundle.manifest.parity] == ["ort"]
+    assert not [*bundle.path.glob("*.tflite")]
+    told = (
+        rf"TFLite was left out of {variants[0]}: {variants[0]} on litert misses its tolerance at output \d: .*allowed\."
+    )
+    assert re.search(told, bundle.manifest.origin.note)
