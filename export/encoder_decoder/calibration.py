@@ -40,21 +40,23 @@ class Calibration:
             held = {name: np.stack(values) for name, values in zip(names, zip(*memories, strict=True), strict=True)}
             self._groups.append((seed, sources, held))
 
-    def steps(self) -> list[NDArray[np.float32]]:
+    def steps(self) -> list[Batch]:
         """Return sources as rows, float32[T, features]: an encoder's that is a step."""
-        return [_rows(source, self._model.source.time_axis) for _, sources, _ in self._groups for source in sources]
+        axis = self._model.source.time_axis
+        return [Batch([_rows(source, axis) for source in sources], anew=True) for _, sources, _ in self._groups]
 
     def wholes(self) -> list[Batch]:
         """Return sources as an encoder that is no step takes them: all at once, and nothing else."""
         nothing = [np.empty((1, 0), np.float32)] * SEQUENCES
-        return [Batch(nothing, {self._model.source.name: np.stack(sources)}) for _, sources, _ in self._groups]
+        name = self._model.source.name
+        return [Batch(nothing, {name: np.stack(sources)}, anew=True) for _, sources, _ in self._groups]
 
     def targets(self) -> list[Batch]:
         """Return targets as rows, each with the memory of a source."""
         target, batches = self._model.target, []
         for seed, _, held in self._groups:
             noise = (target.noise(self._target, seed + number) for number in range(SEQUENCES))
-            batches.append(Batch([_rows(given, target.time_axis) for given in noise], held))
+            batches.append(Batch([_rows(given, target.time_axis) for given in noise], held, anew=True))
         return batches
 
 

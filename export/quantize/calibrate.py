@@ -84,10 +84,14 @@ def _error(sample: NDArray[np.float32], low: float, high: float) -> float:
 
 @dataclass(frozen=True)
 class Batch:
-    """Sequences of frames, float32[T, features], that run side by side; held: [sequences, *shape] by name."""
+    """Sequences of frames, float32[T, features], that run side by side; held: [sequences, *shape] by name.
+
+    anew: a device, too, begins each of them from a reset, as it does a source or a target.
+    """
 
     sequences: Sequence[NDArray[np.float32]]
     held: Mapping[str, Array] = field(default_factory=dict)
+    anew: bool = False
 
 
 def calibrate(
@@ -96,9 +100,9 @@ def calibrate(
     """Run the Program over sequences of frames, float32[T, features], each from its reset; return what was seen.
 
     A device may be reset at any frame, and what a state goes through then may go beyond all that it is later: so the
-    Program runs from resets within the sequences, too, where nothing is held. All of a batch run side by side, the
-    shorter ones ending earlier, so that the state runs as freely as on a device. Tensors that are not of float32 have
-    no ranges.
+    Program runs from resets within the sequences, too, where they do not begin anew in any case. All of a batch run
+    side by side, the shorter ones ending earlier, so that the state runs as freely as on a device. Tensors that are not
+    of float32 have no ranges.
     """
     batches = [_with_resets(batch, program.frames) for batch in as_batches(given)]
     total = sum(len(sequence) // program.frames for batch in batches for sequence in batch.sequences)
@@ -135,7 +139,7 @@ def as_batches(given: Sequence[NDArray[np.float32]] | Sequence[Batch]) -> list[B
 
 
 def _with_resets(batch: Batch, frames: int) -> Batch:
-    if batch.held:
+    if batch.anew:
         return batch
     size = min(RESET_STEPS, max(map(len, batch.sequences)) // frames) * frames
     return Batch([*batch.sequences, *cut(batch, size, RESETS).sequences])

@@ -190,10 +190,30 @@ class _Run:
 class _Laid:
     """One batch's part of a run: frames side by side, float32[steps, streams, frames, features], and their outputs.
 
-    They are out of its longest sequence; each stream begins with the state that the float step has come to there.
+    They are out of its longest sequence; each stream begins with the state that the float step has come to there. Of
+    sequences that begin anew, each is a stream.
     """
 
     def __init__(self, program: Program, batch: Batch, steps: int, streams: int, delay: int) -> None:
+        if batch.anew:
+            self._anew(program, batch, delay + steps, delay)
+        else:
+            self._within(program, batch, steps, streams, delay)
+        state, rows = self.begin, []
+        for x in self.frames:
+            values, state = float_step(program, x, state, self.held)
+            rows.append([part.astype(np.float64) for part in self._outputs(program, values)])
+        self.expected = rows[self.delay :]
+
+    def _anew(self, program: Program, batch: Batch, steps: int, delay: int) -> None:
+        size, streams = program.frames, len(batch.sequences)
+        steps = min(steps, min(map(len, batch.sequences)) // size)
+        self.delay, self.held = min(delay, steps - 1), batch.held
+        frames = np.stack([sequence[: steps * size] for sequence in batch.sequences])
+        self.frames = frames.reshape(streams, steps, size, -1).swapaxes(0, 1)
+        self.begin = initial_state(program, streams, self.held)
+
+    def _within(self, program: Program, batch: Batch, steps: int, streams: int, delay: int) -> None:
         longest = max(range(len(batch.sequences)), key=lambda place: len(batch.sequences[place]))
         sequence, size = batch.sequences[longest], program.frames
         total = len(sequence) // size
@@ -211,11 +231,6 @@ class _Laid:
                 found.append(state)
             _, state = float_step(program, sequence[None, t * size : (t + 1) * size], state, alone)
         self.begin = {name: np.concatenate([each[name] for each in found]) for name in state}
-        state, rows = self.begin, []
-        for x in self.frames:
-            values, state = float_step(program, x, state, self.held)
-            rows.append([part.astype(np.float64) for part in self._outputs(program, values)])
-        self.expected = rows[self.delay :]
 
     def _outputs(self, program: Program, values: Mapping[str, Array]) -> list[Array]:
         """Return each output as [rows, numbers]."""
