@@ -138,7 +138,7 @@ def _accuracy(manifest: Manifest) -> list[str]:
 def _sensitivity(variant: str, parts: Items[Part]) -> list[str]:
     """Say what each part of a quantized variant costs, and in which precision it was kept."""
     rows = [
-        f"| `{part.node}` | {part.kind} | {part.macs:,} | {part.precision} | {part.error:.2%} | {part.kept} |"
+        f"| `{part.node}` | {part.kind} | {part.macs:,} | {part.precision} | {part.share} | {part.kept} |"
         for part in sorted(parts, key=lambda part: -part.error)
     ]
     return [

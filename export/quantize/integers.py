@@ -18,7 +18,8 @@ The scheme, for `operand` = int8 (variant int8) or int16 (variant w8a16):
    the units come back in float. An output of 300 +- 2 would else be left with two or three steps.
 8. All other ops (softmax, norms, most activations) compute in float32 between integers, and so does an elementwise op
    beside them: one that reads what exists in float32 alone, or that only they read.
-9. A table of constants that is looked up by places from data is int8, one scale a column.
+9. A table of constants that is looked up by places from data is int8, one scale a column; whole numbers that fit stay
+   what they are.
 10. What is only moved keeps its integers. Whole numbers and conditions stay what they are.
 
 `precision` keeps single ops, by their output's name, or states, by theirs, at int16 or float32 instead.
@@ -252,6 +253,8 @@ class _Quantizer:
         kind = Type(precision, 1.0)
         columns = np.abs(table.reshape(-1, table.shape[-1])).max(axis=0)
         factor = np.where(columns > 0, columns / kind.limits[1], 1).astype(np.float32)
+        if columns.max() <= kind.limits[1] and (table == np.rint(table)).all():
+            factor = np.ones_like(factor)
         stored = np.rint(table / factor).astype(STORED[precision])
         content = self._constant(f"{op.inputs[0]}.stored", stored, kind)
         places = self._read(op.inputs[1], None)

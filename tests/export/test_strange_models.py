@@ -231,5 +231,5 @@ def test_what_float32_cannot_hold_sets_no_tolerance(tmp_path: Path) -> None:
 
 def test_ranges_that_are_not_finite_have_no_integers(tmp_path: Path) -> None:
     file = recurrent(tmp_path / "m.onnx", change=lambda arrays: arrays.update(W=arrays["W"] * 0 + 3e38))
-    with pytest.raises(export.ExportError, match="NaN or infinity"):
+    with pytest.raises(export.ExportError, match="reaches NaN"):
         export.export(file, tmp_path / "b", calibration=models.walks(), variants=["int8"])
