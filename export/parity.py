@@ -43,6 +43,8 @@ the rms error is judged, and its own error is at least that of the original when
 falls to either side: a few such steps pass, an error that stays does not.
 """
 SEGMENTS = 10
+MARGIN = 0.9
+"""Share of its tolerance that a quantized variant should keep within, if keeping more of it in float32 allows that."""
 NOTHING = " Nothing was written."
 Outputs = NDArray[np.floating]
 
@@ -240,6 +242,12 @@ def missed(entry: ParityTable) -> str:
         else "The step is not the model: part of it works over time in a way that was not recognized."
     )
     return f"{by_how_much(entry)}{NOTHING} {advice}"
+
+
+def narrow(entry: ParityTable) -> bool:
+    """Say whether a variant keeps its tolerance so narrowly that another processor's rounding may miss it."""
+    error = entry.rms_err if entry.metric == "rms" else entry.max_abs_err
+    return error > MARGIN * entry.tolerance
 
 
 def by_how_much(entry: ParityTable) -> str:
