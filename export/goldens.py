@@ -11,16 +11,12 @@ from numpy.typing import NDArray
 from edgeseq.bundle import Graph
 from export.parity import Truth
 from export.progress import Progress, counted
-from export.quantize.step import ReferenceStep, units
+from export.quantize.step import ReferenceStep, recorded
 from export.variants import Variant
 
 
 def arrays(golden: Truth, made: Sequence[Variant], graph: Graph, progress: Progress) -> dict[str, NDArray[Any]]:
-    """Return the file's arrays.
-
-    `<variant>.integers` with their scale, offset and zero_point, a column an output; `<variant>.outputs` in real units
-    instead where an output comes out of float32 ops.
-    """
+    """Return the file's arrays; those of a quantized variant's reference begin with its name and a dot."""
     found: dict[str, NDArray[Any]] = {"frames": golden.frames, "at": golden.at, "outputs": golden.outputs}
     for variant in made:
         if variant.program is None:
@@ -32,9 +28,5 @@ def arrays(golden: Truth, made: Sequence[Variant], graph: Graph, progress: Progr
             rows.append(model.run(part := golden.frames[start : start + 64]))
             tick(len(part))
         outputs = np.concatenate([*rows, model.flush()])[model.delay :]
-        if model.ends is None:
-            found[f"{variant.name}.outputs"] = outputs
-            continue
-        found[f"{variant.name}.integers"] = np.array(model.stored)[model.delay :].astype(np.int16)
-        found |= {f"{variant.name}.{key}": array for key, array in units(variant.program, model.ends).items()}
+        found |= {f"{variant.name}.{key}": array for key, array in recorded(model, outputs).items()}
     return found

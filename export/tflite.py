@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edgeseq.bundle import STORAGE, ModelFile, StateTensors
+from edgeseq.bundle import STORAGE, ModelFile
 from export.errors import FLOAT_ALONE, ExportError
 from export.program import Program
+from export.quantize.step import stored_states
 from export.variants import Maker, Variant
 from export.writers import tflite as writer
 
@@ -34,19 +35,5 @@ def _file(name: str, program: Program, storage: str) -> ModelFile:
     return ModelFile(
         path=f"step.{name}.tflite", graph="step", variant=name, format="tflite",
         weight_bytes=writer.weight_bytes(program, storage), integer_macs=sum(macs.values()), float_macs=floating,
-        states=_states(program),
+        states=stored_states(program),
     )  # fmt: skip
-
-
-def _states(program: Program) -> list[StateTensors]:
-    states = []
-    for state in program.states:
-        kind = program.types.get(state.input)
-        states.append(
-            StateTensors(
-                name=state.name, input=f"{state.name}.in", output=f"{state.name}.out",
-                dtype=program.dtype(state.input), scale=None if kind is None else kind.scale,
-                zero_point=0 if kind is None else kind.zero_point,
-            )
-        )  # fmt: skip
-    return states

@@ -19,7 +19,7 @@ from export.encoder_decoder.pairs import Graphs, Pair
 from export.frontends import EncoderDecoder
 from export.program import Program
 from export.quantize.reference import Interpreter
-from export.quantize.step import ReferenceStep, units
+from export.quantize.step import ReferenceStep, recorded
 
 NO_FRAME = np.empty((1, 1, 0), np.float32)
 
@@ -49,21 +49,14 @@ def arrays(
 
 
 def reference(pair: Pair, folder: Path, graphs: Graphs, known: Items[proof.Case]) -> dict[str, NDArray[Any]]:
-    """Return what a quantized variant's reference gives for the targets; nothing for any other.
-
-    `<variant>.integers` with their scale, offset and zero_point, or `<variant>.outputs` in real units where they come
-    out of float32 ops.
-    """
+    """Return what a quantized variant's reference gives for the targets, under its name; nothing for any other."""
     program, name = pair.decoder.program, pair.decoder.name
     if program is None:
         return {}
     decoder = ReferenceStep(program, graphs[1], name)
     model = runtime.EncoderDecoder(_encoder(pair, folder, graphs[0]), decoder, graphs)
     outputs = np.concatenate([model.logits(case.source, case.target) for case in known])
-    if decoder.ends is None:
-        return {f"{name}.outputs": outputs}
-    found = {f"{name}.{key}": array for key, array in units(program, decoder.ends).items()}
-    return {f"{name}.integers": np.array(decoder.stored).astype(np.int16), **found}
+    return {f"{name}.{key}": array for key, array in recorded(decoder, outputs).items()}
 
 
 def _encoder(pair: Pair, folder: Path, graph: Graph) -> Any:

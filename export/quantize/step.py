@@ -22,7 +22,7 @@ class ReferenceStep(FileStep):
     backend = "reference"
 
     def __init__(self, program: Program, graph: Graph, variant: str) -> None:
-        self._program, self._interpreter = program, Interpreter(program)
+        self.program, self._interpreter = program, Interpreter(program)
         super().__init__(graph, described(program, variant))
         self.ends = integer_ends(program)
         self.stored: list[Array] = []
@@ -30,11 +30,11 @@ class ReferenceStep(FileStep):
 
     def fork(self) -> Self:
         """Return another step model on the same Program, freshly reset."""
-        return type(self)(self._program, self._graph, self.variant)
+        return type(self)(self.program, self._graph, self.variant)
 
     def _compute(self, x: Frames) -> Frames:
         interpreter = self._interpreter
-        names = [state.name for state in self._program.states]
+        names = [state.name for state in self.program.states]
         # Integers count in 64 bits here, whatever they are stored in.
         whole = [v.astype(np.int64) if v.dtype.kind == "i" else v for v in self._state]
         interpreter.held = {name: np.asarray(value)[None] for name, value in self._held.items()}
@@ -49,7 +49,15 @@ class ReferenceStep(FileStep):
 
 
 def described(program: Program, variant: str) -> ModelFile:
-    """Describe a Program as a file's description would: its states in their stored integers."""
+    """Describe a Program as a file's description would."""
+    return ModelFile(
+        path="", graph="step", variant=variant, format="npz", weight_bytes=0, integer_macs=0, float_macs=0,
+        states=stored_states(program),
+    )  # fmt: skip
+
+
+def stored_states(program: Program) -> list[StateTensors]:
+    """Return how a Program's states enter and leave, in their stored integers."""
     states = []
     for state in program.states:
         kind = program.types.get(state.input)
@@ -60,16 +68,19 @@ def described(program: Program, variant: str) -> ModelFile:
                 dtype=program.dtype(state.input), scale=scale, zero_point=zero,
             )
         )  # fmt: skip
-    return ModelFile(
-        path="",
-        graph="step",
-        variant=variant,
-        format="npz",
-        weight_bytes=0,
-        integer_macs=0,
-        float_macs=0,
-        states=states,
-    )
+    return states
+
+
+def recorded(model: ReferenceStep, outputs: Frames) -> dict[str, Array]:
+    """Return what goldens hold of all that a model gave since it was made: `outputs` are its, without the delay.
+
+    `integers` with their scale, offset and zero_point, a column an output; `outputs` in real units instead where an
+    output comes out of float32 ops.
+    """
+    if model.ends is None:
+        return {"outputs": outputs}
+    integers = np.array(model.stored)[model.delay :].astype(np.int16)
+    return {"integers": integers, **_units(model.program, model.ends)}
 
 
 def integer_ends(program: Program) -> list[Op] | None:
@@ -86,7 +97,7 @@ def integer_ends(program: Program) -> list[Op] | None:
     return ends
 
 
-def units(program: Program, ends: list[Op]) -> dict[str, Array]:
+def _units(program: Program, ends: list[Op]) -> dict[str, Array]:
     """Return each output number's scale and offset (float64) and zero point (int64), outputs side by side."""
     columns: dict[str, list[Array]] = {"scale": [], "offset": [], "zero_point": []}
     for op in ends:
