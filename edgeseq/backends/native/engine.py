@@ -6,25 +6,42 @@ numbers (the constants below say which) that Python and the compiled code share.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numba
 import numpy as np
 from numba.core import types
+from numpy.typing import NDArray
 
-from edgeseq.backends.native.kernels.memory import call, f32, i64
+from edgeseq.backends.native.kernels.memory import call, f32, i8, i64
 from edgeseq.jit import entry
 
 WIDTH = 24
 """Numbers in a row."""
-TABLE, ROWS, ENTERING, ENTER, LEAVING, LEAVE, STEPS, DELAY, END, WAITING, TOKENS, TOKEN_COUNT, FEATURES, FRAMES = range(14)
+TABLE, ROWS, ENTERING, ENTER, LEAVING, LEAVE, STEPS, DELAY, END, WAITING = range(10)
+TOKENS, TOKEN_COUNT, FEATURES, FRAMES, BLOCK, STATES, STATE_COUNT = range(10, 17)
 """Where on the board: the table and its rows; where frames enter and how many numbers; where outputs leave and how
 many; steps taken; outputs that do not exist; the last step there is room for; frames that wait; (column, how many) of
-each token and their number; numbers of a frame; frames of a step."""
-BOARD = 16
+each token and their number; numbers of a frame; frames of a step; streams that the rows compute side by side; and of
+every state (where it stands, where those of all streams are kept, bytes of a stream) and their number."""
+BOARD = 20
+NO_END = 2**62
 DONE, SHAPE, FULL, UNFINISHED, NOT_FINITE, NO_TOKEN = range(6)
 """What a step may come to."""
 _F = types.float32
+
+
+def end(frames: int | None, frames_per_step: int) -> int:
+    """Return the last step there is room for, of so many frames from a reset."""
+    return NO_END if frames is None else frames // frames_per_step
+
+
+def tokens(board: NDArray[np.int64], counts: Mapping[int, int]) -> NDArray[np.int64]:
+    """Put how many tokens there are of each column on the board, and return the table, which has to be kept."""
+    table = np.array(sorted(counts.items()), np.int64).reshape(-1, 2)
+    board[TOKENS], board[TOKEN_COUNT] = table.ctypes.data, len(table)
+    return table
 
 
 @numba.njit(inline="always", error_model="numpy")
@@ -114,4 +131,63 @@ def compute(address: Any, x: Any, y: Any) -> Any:
     leaving = f32(board[LEAVING])
     for i in range(y.size):
         y[i] = leaving[i]
+    return DONE
+
+
+@numba.njit(inline="always")
+def _moved(to: int, source: int, numbers: int) -> None:
+    """Copy bytes."""
+    a, b = i8(to), i8(source)
+    for i in range(numbers):
+        a[i] = b[i]
+
+
+@entry(types.int64(types.int64, types.int64[::1], types.int64[::1], _F[:, :, ::1], _F[:, :, ::1]))
+def streams(address: Any, chosen: Any, steps: Any, x: Any, y: Any) -> Any:
+    """Make steps of the chosen streams: x float32[steps, streams, frames * features], y float32[steps, streams, outputs].
+
+    steps: those that each stream has taken. A block of streams makes all its steps before the next one begins, so that
+    its states and the weights stay near the processor. What is not chosen becomes NaN in y and stays as it is.
+    """
+    board = i64(address)
+    count, most, last = x.shape[0], x.shape[1], chosen.size
+    if y.shape[0] != count or y.shape[1] != most or x.shape[2] != board[ENTER] or y.shape[2] != board[LEAVE]:
+        return SHAPE
+    flat, out = x.ctypes.data, y.ctypes.data
+    for k in range(last):
+        if chosen[k] < 0 or chosen[k] >= most:
+            return SHAPE
+        if steps[chosen[k]] + count > board[END]:
+            return FULL
+        for t in range(count):
+            code = _checked(board, f32(flat + 4 * (t * most + chosen[k]) * board[ENTER]), board[ENTER])
+            if code != DONE:
+                return code
+    for i in range(y.size):
+        f32(out)[i] = np.float32(np.nan)
+    kept, table = i64(board[STATES]), board[TABLE]
+    first = 0
+    while first < last:
+        here = min(board[BLOCK], last - first)
+        for b in range(here):
+            for k in range(board[STATE_COUNT]):
+                size = kept[3 * k + 2]
+                _moved(kept[3 * k] + b * size, kept[3 * k + 1] + chosen[first + b] * size, size)
+        for t in range(count):
+            for b in range(here):
+                source = flat + 4 * (t * most + chosen[first + b]) * board[ENTER]
+                _moved(board[ENTERING] + 4 * b * board[ENTER], source, 4 * board[ENTER])
+            for r in range(board[ROWS]):
+                row = i64(table + r * (8 * WIDTH))
+                call(row[0], row)
+            for b in range(here):
+                if steps[chosen[first + b]] + t >= board[DELAY]:
+                    to = out + 4 * (t * most + chosen[first + b]) * board[LEAVE]
+                    _moved(to, board[LEAVING] + 4 * b * board[LEAVE], 4 * board[LEAVE])
+        for b in range(here):
+            steps[chosen[first + b]] += count
+            for k in range(board[STATE_COUNT]):
+                size = kept[3 * k + 2]
+                _moved(kept[3 * k + 1] + chosen[first + b] * size, kept[3 * k] + b * size, size)
+        first += here
     return DONE

@@ -22,6 +22,7 @@ DTYPES = ("float32", "int8", "int16", "int64", "bool")
 class Layout:
     """What the engine runs. board: its numbers; states: by name, [streams, *shape], where they stand."""
 
+    program: Program
     board: Array
     states: Mapping[str, Array]
     plan: Plan
@@ -55,8 +56,8 @@ class _Layer:
         board[engine.TABLE], board[engine.ROWS] = address(table), len(table)
         board[engine.ENTERING], board[engine.ENTER] = address(entering), told.frames * features
         board[engine.LEAVING], board[engine.LEAVE] = address(leaving), leaving.shape[1]
-        board[engine.FEATURES], board[engine.FRAMES] = features, told.frames
-        return Layout(board, states, plan)
+        board[engine.FEATURES], board[engine.FRAMES], board[engine.BLOCK] = features, told.frames, self.streams
+        return Layout(self.program, board, states, plan)
 
     def _tensor(self, name: str) -> Tensor:
         tensor = self.told.tensors.get(name)

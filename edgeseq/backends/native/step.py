@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -12,15 +11,14 @@ from numpy.typing import NDArray
 
 from edgeseq.backends._file_step import FileStep
 from edgeseq.backends.native import engine
-from edgeseq.backends.native.layout import Layout, laid_out
+from edgeseq.backends.native.layout import laid_out
 from edgeseq.backends.native.program import Program, read
+from edgeseq.backends.native.streams import NativeStreams
 from edgeseq.stepping import check_content
 from edgeseq.types import Frames
 
 if TYPE_CHECKING:
     from edgeseq.bundle import Graph, ModelFile
-
-NO_END = 2**62
 
 
 class NativeStep(FileStep):
@@ -36,8 +34,8 @@ class NativeStep(FileStep):
         super().__init__(graph, file)
         self._program = program
         self._board[engine.DELAY] = graph.delay
-        self._board[engine.END] = NO_END if graph.max_steps is None else graph.max_steps // graph.frames_per_step
-        self._keep_tokens()
+        self._board[engine.END] = engine.end(graph.max_steps, graph.frames_per_step)
+        self._token_table = engine.tokens(self._board, graph.tokens)
         self.reset()
 
     def fork(self) -> Self:
@@ -100,15 +98,11 @@ class NativeStep(FileStep):
         engine.compute.compiled(self._address, np.ascontiguousarray(x, np.float32).reshape(-1), y)
         return y
 
-    def _keep_tokens(self) -> None:
-        """Put the counts of tokens where the compiled code finds them."""
-        self._token_table = np.array(sorted(self._tokens.items()), np.int64).reshape(-1, 2)
-        self._board[engine.TOKENS] = self._token_table.ctypes.data
-        self._board[engine.TOKEN_COUNT] = len(self._token_table)
 
-
-def open_step(path: Path, graph: Graph, file: ModelFile) -> NativeStep:
-    return NativeStep(read(path), graph, file)
+def open_step(path: Path, graph: Graph, file: ModelFile, streams: int = 1) -> NativeStep | NativeStreams:
+    """Open a native program for one stream or many. Raises ModelError."""
+    program = read(path)
+    return NativeStep(program, graph, file) if streams == 1 else NativeStreams(program, graph, file, streams)
 
 
 def library() -> str:
