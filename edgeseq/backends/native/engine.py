@@ -14,7 +14,7 @@ import numpy as np
 from numba.core import types
 from numpy.typing import NDArray
 
-from edgeseq.backends.native.kernels.memory import call, f32, i8, i64
+from edgeseq.backends.native.kernels.memory import call, f32, i8, i32, i64
 from edgeseq.jit import entry
 
 WIDTH = 24
@@ -44,30 +44,43 @@ def tokens(board: NDArray[np.int64], counts: Mapping[int, int]) -> NDArray[np.in
     return table
 
 
-@numba.njit(inline="always", error_model="numpy")
-def _checked(board: Any, x: Any, numbers: int) -> int:
-    """Look at frames before anything is changed."""
-    # Zero times a number is zero, times NaN or infinity it is NaN.
-    bad = 0
+@numba.njit(inline="always")
+def _entered(board: Any, source: int, to: int) -> int:
+    """Copy a step's frames to where they enter, and say whether they are what frames may be."""
+    bits, there, numbers = i32(source), i32(to), board[ENTER]
+    largest = np.int32(0)
     for i in range(numbers):
-        bad |= x[i] * np.float32(0) != np.float32(0)
-    if bad:
+        there[i] = bits[i]
+        size = bits[i] & np.int32(0x7FFFFFFF)
+        largest = size if size > largest else largest
+    # The bits of NaN and infinity, less the sign, are above those of any number.
+    if largest >= np.int32(0x7F800000):
         return NOT_FINITE
-    if board[TOKEN_COUNT]:
-        pairs, features = i64(board[TOKENS]), board[FEATURES]
-        for k in range(board[TOKEN_COUNT]):
-            for i in range(pairs[2 * k], numbers, features):
-                if x[i] < 0 or x[i] >= pairs[2 * k + 1] or x[i] != np.rint(x[i]):
-                    return NO_TOKEN
+    return _known(board, source) if board[TOKEN_COUNT] else DONE
+
+
+@numba.njit(inline="always")
+def _known(board: Any, source: int) -> int:
+    """Say whether all that are tokens are such."""
+    x, pairs = f32(source), i64(board[TOKENS])
+    for k in range(board[TOKEN_COUNT]):
+        for i in range(pairs[2 * k], board[ENTER], board[FEATURES]):
+            if x[i] < 0 or x[i] >= pairs[2 * k + 1] or x[i] != np.rint(x[i]):
+                return NO_TOKEN
     return DONE
 
 
 @numba.njit(inline="always")
-def _computed(board: Any, x: Any) -> None:
-    """Compute one step on checked frames, without counting it."""
-    entering = f32(board[ENTERING])
-    for i in range(board[ENTER]):
-        entering[i] = x[i]
+def _moved(to: int, source: int, numbers: int) -> None:
+    """Copy bytes."""
+    a, b = i8(to), i8(source)
+    for i in range(numbers):
+        a[i] = b[i]
+
+
+@numba.njit(inline="always")
+def _computed(board: Any) -> None:
+    """Run the rows on the frames that have entered."""
     table = board[TABLE]
     for r in range(board[ROWS]):
         row = i64(table + r * (8 * WIDTH))
@@ -75,11 +88,10 @@ def _computed(board: Any, x: Any) -> None:
 
 
 @numba.njit(inline="always")
-def _stepped(board: Any, x: Any, y: Any) -> None:
-    """Make one step on checked frames and count it; what does not exist yet is NaN."""
-    _computed(board, x)
-    leaving = f32(board[LEAVING])
+def _left(board: Any, to: int) -> None:
+    """Count a step that was computed and give its outputs; what does not exist yet is NaN."""
     board[STEPS] += 1
+    y, leaving = f32(to), f32(board[LEAVING])
     if board[STEPS] <= board[DELAY]:
         for i in range(board[LEAVE]):
             y[i] = np.float32(np.nan)
@@ -98,10 +110,10 @@ def step(address: Any, x: Any, y: Any) -> Any:
         return UNFINISHED
     if board[STEPS] >= board[END]:
         return FULL
-    flat, out = f32(x.ctypes.data), f32(y.ctypes.data)
-    code = _checked(board, flat, x.size)
+    code = _entered(board, x.ctypes.data, board[ENTERING])
     if code == DONE:
-        _stepped(board, flat, out)
+        _computed(board)
+        _left(board, y.ctypes.data)
     return code
 
 
@@ -113,12 +125,17 @@ def run(address: Any, x: Any, y: Any) -> Any:
         return SHAPE
     if board[STEPS] + y.shape[0] > board[END]:
         return FULL
-    flat, out = x.ctypes.data, y.ctypes.data
-    code = _checked(board, f32(flat), x.size)
-    if code == DONE:
-        for t in range(y.shape[0]):
-            _stepped(board, f32(flat + 4 * t * board[ENTER]), f32(out + 4 * t * board[LEAVE]))
-    return code
+    source, to = x.ctypes.data, y.ctypes.data
+    # All frames are looked at before the first of them is computed with.
+    for t in range(y.shape[0]):
+        code = _entered(board, source + 4 * t * board[ENTER], board[ENTERING])
+        if code != DONE:
+            return code
+    for t in range(y.shape[0]):
+        _moved(board[ENTERING], source + 4 * t * board[ENTER], 4 * board[ENTER])
+        _computed(board)
+        _left(board, to + 4 * t * board[LEAVE])
+    return DONE
 
 
 @entry(types.int64(types.int64, _F[::1], _F[::1]))
@@ -127,19 +144,10 @@ def compute(address: Any, x: Any, y: Any) -> Any:
     board = i64(address)
     if x.size != board[ENTER] or y.size != board[LEAVE]:
         return SHAPE
-    _computed(board, f32(x.ctypes.data))
-    leaving = f32(board[LEAVING])
-    for i in range(y.size):
-        y[i] = leaving[i]
+    _moved(board[ENTERING], x.ctypes.data, 4 * x.size)
+    _computed(board)
+    _moved(y.ctypes.data, board[LEAVING], 4 * y.size)
     return DONE
-
-
-@numba.njit(inline="always")
-def _moved(to: int, source: int, numbers: int) -> None:
-    """Copy bytes."""
-    a, b = i8(to), i8(source)
-    for i in range(numbers):
-        a[i] = b[i]
 
 
 @entry(types.int64(types.int64, types.int64[::1], types.int64[::1], _F[:, :, ::1], _F[:, :, ::1]))
@@ -160,12 +168,12 @@ def streams(address: Any, chosen: Any, steps: Any, x: Any, y: Any) -> Any:
         if steps[chosen[k]] + count > board[END]:
             return FULL
         for t in range(count):
-            code = _checked(board, f32(flat + 4 * (t * most + chosen[k]) * board[ENTER]), board[ENTER])
+            code = _entered(board, flat + 4 * (t * most + chosen[k]) * board[ENTER], board[ENTERING])
             if code != DONE:
                 return code
     for i in range(y.size):
         f32(out)[i] = np.float32(np.nan)
-    kept, table = i64(board[STATES]), board[TABLE]
+    kept = i64(board[STATES])
     first = 0
     while first < last:
         here = min(board[BLOCK], last - first)
@@ -177,9 +185,7 @@ def streams(address: Any, chosen: Any, steps: Any, x: Any, y: Any) -> Any:
             for b in range(here):
                 source = flat + 4 * (t * most + chosen[first + b]) * board[ENTER]
                 _moved(board[ENTERING] + 4 * b * board[ENTER], source, 4 * board[ENTER])
-            for r in range(board[ROWS]):
-                row = i64(table + r * (8 * WIDTH))
-                call(row[0], row)
+            _computed(board)
             for b in range(here):
                 if steps[chosen[first + b]] + t >= board[DELAY]:
                     to = out + 4 * (t * most + chosen[first + b]) * board[LEAVE]

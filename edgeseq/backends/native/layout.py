@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from edgeseq.backends.native import engine
+from edgeseq.backends.native.fusing import fused
 from edgeseq.backends.native.plan import Array, Plan, address
 from edgeseq.backends.native.program import Input, Op, Program, Tensor
 from edgeseq.backends.native.rules import rule
@@ -47,7 +48,7 @@ class _Layer:
         states = {state.name: self._new(state.input) for state in told.states}
         for entry in told.inputs:
             self.values[entry.name] = self._entered(entry, entering)
-        for op in told.ops:
+        for op in fused(told):
             self._op(op)
         leaving = self._leaving(list(states.values()))
         self._hand_on(states)

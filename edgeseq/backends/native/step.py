@@ -32,6 +32,8 @@ class NativeStep(FileStep):
         self._address = self._board.ctypes.data
         self._one, self._many = engine.step.compiled, engine.run.compiled
         super().__init__(graph, file)
+        # A copy is the quickest way to a new array.
+        self._new_row = np.empty(self.outputs, np.float32).copy
         self._program = program
         self._board[engine.DELAY] = graph.delay
         self._board[engine.END] = engine.end(graph.max_steps, graph.frames_per_step)
@@ -71,12 +73,13 @@ class NativeStep(FileStep):
 
     def step(self, x: Frames, out: Frames | None = None) -> Frames:
         """Take the frames of one step; give float32[outputs], written to `out` where given."""
-        y = np.empty(self.outputs, np.float32) if out is None else out
+        y = self._new_row() if out is None else out
         try:
-            code = self._one(self._address, x, y)
-        except TypeError:  # other types, or arrays with gaps
-            code = -1
-        return y if code == engine.DONE else super().step(x, out)
+            if not self._one(self._address, x, y):
+                return y
+        except TypeError:
+            pass  # of another type, or with gaps: what takes any array is slower
+        return super().step(x, out)
 
     def run(self, x: Frames) -> Frames:
         """Take float32[T, features], any T; give float32[steps, outputs]. Equals single steps bit for bit."""
