@@ -20,11 +20,12 @@ from edgeseq.jit import entry
 WIDTH = 24
 """Numbers in a row."""
 TABLE, ROWS, ENTERING, ENTER, LEAVING, LEAVE, STEPS, DELAY, END, WAITING = range(10)
-TOKENS, TOKEN_COUNT, FEATURES, FRAMES, BLOCK, STATES, STATE_COUNT = range(10, 17)
+TOKENS, TOKEN_COUNT, FEATURES, FRAMES, BLOCK, STATES, STATE_COUNT, RESULT = range(10, 18)
 """Where on the board: the table and its rows; where frames enter and how many numbers; where outputs leave and how
 many; steps taken; outputs that do not exist; the last step there is room for; frames that wait; (column, how many) of
 each token and their number; numbers of a frame; frames of a step; streams that the rows compute side by side; and of
-every state (where it stands, where those of all streams are kept, bytes of a stream) and their number."""
+every state (where it stands, where those of all streams are kept, bytes of a stream) and their number; where a step
+puts outputs that have no place of their own."""
 BOARD = 20
 NO_END = 2**62
 DONE, SHAPE, FULL, UNFINISHED, NOT_FINITE, NO_TOKEN = range(6)
@@ -100,11 +101,9 @@ def _left(board: Any, to: int) -> None:
             y[i] = leaving[i]
 
 
-@entry(types.int64(types.int64, _F[::1], _F[::1]), types.int64(types.int64, _F[:, ::1], _F[::1]))
-def step(address: Any, x: Any, y: Any) -> Any:
-    """Make a step: x float32[features] or [frames, features], y float32[outputs]. Return what it came to."""
-    board = i64(address)
-    if x.size != board[ENTER] or x.shape[-1] != board[FEATURES] or y.size != board[LEAVE]:
+@numba.njit(inline="always")
+def _step(board: Any, x: Any, to: int) -> int:
+    if x.size != board[ENTER] or x.shape[-1] != board[FEATURES]:
         return SHAPE
     if board[WAITING]:
         return UNFINISHED
@@ -113,8 +112,22 @@ def step(address: Any, x: Any, y: Any) -> Any:
     code = _entered(board, x.ctypes.data, board[ENTERING])
     if code == DONE:
         _computed(board)
-        _left(board, y.ctypes.data)
+        _left(board, to)
     return code
+
+
+@entry(types.int64(types.int64, _F[::1]), types.int64(types.int64, _F[:, ::1]))
+def step(address: Any, x: Any) -> Any:
+    """Make a step on x float32[features], or [frames, features]; its outputs stand at RESULT. Return what it came to."""
+    board = i64(address)
+    return _step(board, x, board[RESULT])
+
+
+@entry(types.int64(types.int64, _F[::1], _F[::1]), types.int64(types.int64, _F[:, ::1], _F[::1]))
+def step_into(address: Any, x: Any, y: Any) -> Any:
+    """Make a step whose outputs go to y float32[outputs]."""
+    board = i64(address)
+    return SHAPE if y.size != board[LEAVE] else _step(board, x, y.ctypes.data)
 
 
 @entry(types.int64(types.int64, _F[:, ::1], _F[:, ::1]))

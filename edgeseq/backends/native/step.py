@@ -30,10 +30,13 @@ class NativeStep(FileStep):
         self._layout = laid_out(program, 1)
         self._board = self._layout.board
         self._address = self._board.ctypes.data
-        self._one, self._many = engine.step.compiled, engine.run.compiled
+        self._step, self._step_into = engine.step.compiled, engine.step_into.compiled
+        self._run = engine.run.compiled
         super().__init__(graph, file)
+        row = np.empty(self.outputs, np.float32)
+        self._board[engine.RESULT] = row.ctypes.data
         # A copy is the quickest way to a new array.
-        self._new_row = np.empty(self.outputs, np.float32).copy
+        self._result = row.copy
         self._program = program
         self._board[engine.DELAY] = graph.delay
         self._board[engine.END] = engine.end(graph.max_steps, graph.frames_per_step)
@@ -73,10 +76,12 @@ class NativeStep(FileStep):
 
     def step(self, x: Frames, out: Frames | None = None) -> Frames:
         """Take the frames of one step; give float32[outputs], written to `out` where given."""
-        y = self._new_row() if out is None else out
         try:
-            if not self._one(self._address, x, y):
-                return y
+            if out is None:
+                if not self._step(self._address, x):
+                    return self._result()
+            elif not self._step_into(self._address, x, out):
+                return out
         except TypeError:
             pass  # of another type, or with gaps: what takes any array is slower
         return super().step(x, out)
@@ -91,7 +96,7 @@ class NativeStep(FileStep):
         frames = np.concatenate([self._waiting, x]) if len(self._waiting) else x
         used = np.ascontiguousarray(frames[: len(frames) - rest], np.float32)
         y = np.empty((count, self.outputs), np.float32)
-        if self._many(self._address, used, y) != engine.DONE:
+        if self._run(self._address, used, y) != engine.DONE:
             return super().run(x)  # which tells what is wrong
         self._waiting = np.array(frames[len(frames) - rest :], np.float32)
         return y
