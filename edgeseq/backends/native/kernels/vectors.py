@@ -138,7 +138,17 @@ def panel_f32(rows: int, vectors: int, sums: int, *, tail: bool = False) -> Any:
 
     @intrinsic
     def panel(
-        typingctx: Any, x: Any, x_row: Any, w: Any, w_row: Any, inputs: Any, bias: Any, y: Any, y_row: Any, count: Any, floor: Any
+        typingctx: Any,
+        x: Any,
+        x_row: Any,
+        w: Any,
+        w_row: Any,
+        inputs: Any,
+        bias: Any,
+        y: Any,
+        y_row: Any,
+        count: Any,
+        floor: Any,
     ) -> Any:
         def generate(_: Any, builder: Any, __: Any, args: Any) -> Any:
             x, x_row, w, w_row, inputs, bias, y, y_row, count, floor = args

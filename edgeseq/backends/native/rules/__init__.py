@@ -5,7 +5,14 @@ A rule takes the plan, the operation and its inputs, [streams or 1, *shape], and
 
 from __future__ import annotations
 
-from edgeseq.backends.native.rules import elementwise, moving, products
+from edgeseq.backends.native.rules import convolution, elementwise, matrices, moving, products, rows
 from edgeseq.backends.native.rules.rule import Rule
 
-RULES: dict[str, Rule] = {**products.RULES, **moving.RULES, **elementwise.RULES}
+RULES: dict[str, Rule] = {
+    **products.RULES,
+    **convolution.RULES,
+    **matrices.RULES,
+    **moving.RULES,
+    **elementwise.RULES,
+    **rows.RULES,
+}
