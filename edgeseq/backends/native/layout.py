@@ -13,10 +13,11 @@ from edgeseq.backends.native.fusing import fused
 from edgeseq.backends.native.plan import Array, Plan, address
 from edgeseq.backends.native.program import Input, Op, Program, Tensor
 from edgeseq.backends.native.rules import rule
+from edgeseq.backends.native.rules.elementwise import cast
 from edgeseq.backends.native.rules.rule import Given
 from edgeseq.errors import ModelError
 
-DTYPES = ("float32", "int8", "int16", "int64", "bool")
+DTYPES = ("float32", "float64", "int8", "int16", "int32", "int64", "bool")
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ class _Layer:
         tensor = self._tensor(entry.name)
         rest = [size for axis, size in enumerate(tensor.shape) if axis != entry.time_axis]
         part = entering[..., entry.first : entry.last].reshape(*entering.shape[:2], *rest)
-        return np.moveaxis(part, 1, entry.time_axis + 1)
+        return cast(self.plan, np.moveaxis(part, 1, entry.time_axis + 1), tensor.dtype)
 
     def _op(self, op: Op) -> None:
         stored = self._tensor(op.output)
@@ -112,14 +113,19 @@ class _Layer:
     def _leaving(self, states: list[Array]) -> Array:
         """Return the outputs side by side, float32[streams, outputs], where a step leaves them."""
         parts = [self.values[name] for name in self.told.outputs]
-        if len(parts) == 1 and len(parts[0]) == self.streams and parts[0].flags.c_contiguous:
+        if (
+            len(parts) == 1
+            and len(parts[0]) == self.streams
+            and parts[0].flags.c_contiguous
+            and parts[0].dtype == np.float32
+        ):
             if not any(np.may_share_memory(parts[0], state) for state in states):
                 return parts[0].reshape(self.streams, -1)
         width = sum(part[0].size for part in parts)
         leaving, start = self.plan.buffer((self.streams, width), np.float32), 0
         for part in parts:
             here = leaving[:, start : start + part[0].size]
-            self.plan.copy(here.reshape(self.streams, *part.shape[1:]), part)
+            self.plan.copy(here.reshape(self.streams, *part.shape[1:]), cast(self.plan, part, "float32"))
             start += part[0].size
         return leaving
 

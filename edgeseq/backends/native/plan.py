@@ -29,6 +29,7 @@ class Plan:
         self.streams = streams
         self.rows: list[list[int]] = []
         self.kept: list[Array] = []
+        self.constants: set[int] = set()
 
     def keep(self, array: Array) -> Array:
         """Keep an array for as long as the rows are."""
@@ -47,7 +48,12 @@ class Plan:
         """Return a copy of a constant that begins with a cache line."""
         made = self.buffer(array.shape, array.dtype)
         made[...] = array
+        self.constants.add(id(_owner(made)))
         return made
+
+    def constant(self, array: Array) -> bool:
+        """Say whether an array is a constant, or a view of one: then it already holds what it will hold."""
+        return id(_owner(array)) in self.constants
 
     def row(self, kernel: Kernel, *values: int) -> None:
         """Append a call of a kernel."""
@@ -80,6 +86,14 @@ class Plan:
         made = self.buffer(array.shape, array.dtype)
         self.copy(made, array)
         return made
+
+
+def _owner(array: Array) -> Any:
+    """Return the array that owns what an array is a view of."""
+    owner: Any = array
+    while getattr(owner, "base", None) is not None:
+        owner = owner.base
+    return owner
 
 
 def address(array: Array) -> int:

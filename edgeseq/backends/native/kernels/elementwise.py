@@ -1,122 +1,87 @@
-"""One number to one number, or two to one, in float32, with the operands of a whole block stretched as NumPy does.
+"""The loops of what is computed number by number: one, two or three inputs, stretched as NumPy does.
 
-A row: 1 what to compute; 2, 3, 4 the loops' lengths, the innermost last; 5 y and 6, 7 its outer strides; 8 a and
-9, 10, 11 its strides; 12 b and 13, 14, 15 its strides; 16, 17 parameters, as the bits of two float32. Strides are
-in numbers; y has no gaps in the innermost loop, where a's and b's are 0 or 1.
+A row: 1, 2, 3 the loops' lengths, the innermost last; 4 y and 5, 6, 7 its strides; 8 a and 9, 10, 11 its strides; 12 b
+and 13, 14, 15; 16 c and 17, 18, 19; 20, 21 parameters. Strides are in bytes. In the innermost loop y has no gaps, and
+an input has none or is one number, but never all of them are.
 """
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numba
-import numpy as np
 
-from edgeseq.backends.native.kernels import functions
-from edgeseq.backends.native.kernels.functions import erf, exp, float_of_bits, relu, sigmoid, tanh
-from edgeseq.backends.native.kernels.memory import f32
-from edgeseq.jit import kernel
-
-_F = np.float32
-
-BINARY = {name: place for place, name in enumerate(("Add", "Sub", "Mul", "Div", "Min", "Max", "Pow", "Mod", "Fmod", "PRelu"))}
-UNARY = {
-    name: place
-    for place, name in enumerate((
-        "Sigmoid", "Tanh", "Relu", "Neg", "Abs", "Sign", "Floor", "Ceil", "Exp", "Log", "Sqrt", "Reciprocal", "Sin",
-        "Cos", "Erf", "Gelu", "GeluTanh", "Elu", "LeakyRelu", "Softplus", "Softsign", "HardSigmoid", "HardSwish",
-    ))
-}  # fmt: skip
+from edgeseq.backends.native.kernels.memory import i8
 
 
 @numba.njit(inline="always")
-def _two(row: Any, f: Any) -> None:
-    n, whole_a, whole_b = row[4], row[11] == 1, row[15] == 1
-    for i in range(row[2]):
-        for j in range(row[3]):
-            y = f32(row[5] + 4 * (i * row[6] + j * row[7]))
-            a = f32(row[8] + 4 * (i * row[9] + j * row[10]))
-            b = f32(row[12] + 4 * (i * row[13] + j * row[14]))
-            if whole_a and whole_b:
-                for k in range(n):
-                    y[k] = f(a[k], b[k])
-            elif whole_a:
-                second = b[0]
-                for k in range(n):
-                    y[k] = f(a[k], second)
-            else:
-                first = a[0]
-                for k in range(n):
-                    y[k] = f(first, b[k * row[15]])
-
-
-@numba.njit(inline="always")
-def _one(row: Any, f: Any) -> None:
-    for i in range(row[2]):
-        for j in range(row[3]):
-            y = f32(row[5] + 4 * (i * row[6] + j * row[7]))
-            a = f32(row[8] + 4 * (i * row[9] + j * row[10]))
-            for k in range(row[4]):
+def one(row: Any, into: Any, of: Any, f: Any) -> None:
+    """Give f(a); `into` and `of` make pointers to y and a."""
+    for i in range(row[1]):
+        for j in range(row[2]):
+            y = into(row[4] + i * row[5] + j * row[6])
+            a = of(row[8] + i * row[9] + j * row[10])
+            for k in range(row[3]):
                 y[k] = f(a[k])
 
 
 @numba.njit(inline="always")
-def _add(a: Any, b: Any) -> Any:
-    return a + b
+def with_parameter(row: Any, into: Any, of: Any, f: Any, parameter: Any) -> None:
+    """Give f(a, parameter)."""
+    for i in range(row[1]):
+        for j in range(row[2]):
+            y = into(row[4] + i * row[5] + j * row[6])
+            a = of(row[8] + i * row[9] + j * row[10])
+            for k in range(row[3]):
+                y[k] = f(a[k], parameter)
 
 
 @numba.njit(inline="always")
-def _sub(a: Any, b: Any) -> Any:
-    return a - b
+def two(row: Any, into: Any, of: Any, f: Any) -> None:
+    """Give f(a, b)."""
+    for i in range(row[1]):
+        for j in range(row[2]):
+            y = into(row[4] + i * row[5] + j * row[6])
+            a = of(row[8] + i * row[9] + j * row[10])
+            b = of(row[12] + i * row[13] + j * row[14])
+            if row[11] == 0:
+                first = a[0]
+                for k in range(row[3]):
+                    y[k] = f(first, b[k])
+            elif row[15] == 0:
+                second = b[0]
+                for k in range(row[3]):
+                    y[k] = f(a[k], second)
+            else:
+                for k in range(row[3]):
+                    y[k] = f(a[k], b[k])
 
 
 @numba.njit(inline="always")
-def _mul(a: Any, b: Any) -> Any:
-    return a * b
-
-
-@numba.njit(inline="always", error_model="numpy")
-def _div(a: Any, b: Any) -> Any:
-    return a / b
-
-
-@numba.njit(inline="always")
-def _min(a: Any, b: Any) -> Any:
-    return a if a < b or a != a else b  # noqa: PLR0124 - NaN is what differs from itself
-
-
-@numba.njit(inline="always")
-def _max(a: Any, b: Any) -> Any:
-    return a if a > b or a != a else b  # noqa: PLR0124
-
-
-@kernel()
-def add(row: Any) -> None:
-    """y = a + b."""
-    _two(row, _add)
-
-
-@kernel()
-def multiply(row: Any) -> None:
-    """y = a * b."""
-    _two(row, _mul)
-
-@kernel()
-def subtract(row: Any) -> None:
-    """y = a - b."""
-    _two(row, _sub)
-
-@kernel()
-def sig(row: Any) -> None:
-    """y = a - b."""
-    _one(row, sigmoid)
-
-@kernel()
-def tan(row: Any) -> None:
-    """y = a - b."""
-    _one(row, tanh)
-@kernel()
-def ex(row: Any) -> None:
-    """y = a - b."""
-    _one(row, exp)
+def chosen(row: Any, at: Any, size: int) -> None:
+    """Give b where the byte a is not zero, else c."""
+    solid = row[11] == 1 and row[15] == size and row[19] == size
+    for i in range(row[1]):
+        for j in range(row[2]):
+            y = at(row[4] + i * row[5] + j * row[6])
+            a = i8(row[8] + i * row[9] + j * row[10])
+            b, c = row[12] + i * row[13] + j * row[14], row[16] + i * row[17] + j * row[18]
+            if solid:
+                yes, no = at(b), at(c)
+                for k in range(row[3]):
+                    here, there = yes[k], no[k]
+                    y[k] = here if a[k] != 0 else there
+            elif row[11] == 1 and row[15] == 0 and row[19] == size:
+                here, no = at(b)[0], at(c)
+                for k in range(row[3]):
+                    there = no[k]
+                    y[k] = here if a[k] != 0 else there
+            elif row[11] == 1 and row[15] == size and row[19] == 0:
+                yes, there = at(b), at(c)[0]
+                for k in range(row[3]):
+                    here = yes[k]
+                    y[k] = here if a[k] != 0 else there
+            else:
+                for k in range(row[3]):
+                    here, there = at(b + k * row[15])[0], at(c + k * row[19])[0]
+                    y[k] = here if a[k * row[11]] != 0 else there

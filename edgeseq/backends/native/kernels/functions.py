@@ -22,6 +22,12 @@ def float_of_bits(typingctx: Any, bits: Any) -> Any:  # noqa: ARG001 - Numba's o
     return types.float32(types.int32), lambda _, builder, __, args: builder.bitcast(args[0], ir.FloatType())
 
 
+@intrinsic
+def double_of_bits(typingctx: Any, bits: Any) -> Any:  # noqa: ARG001
+    """Return the float64 whose bits an int64 is."""
+    return types.float64(types.int64), lambda _, builder, __, args: builder.bitcast(args[0], ir.DoubleType())
+
+
 @numba.njit(inline="always")
 def relu(x: Any) -> Any:
     """Not below zero; NaN stays NaN."""
@@ -40,8 +46,8 @@ def tanh(x: Any) -> Any:
     p = _F(0.99999994) + u * (_F(0.12919231) + u * p)
     q = _F(1) + u * (_F(0.46252513) + u * (_F(2.3763176e-02) + u * _F(2.2810044e-04)))
     y = x * p / q
-    y = _F(1) if y > _F(1) else y
-    return _F(-1) if y < _F(-1) else y
+    y = _F(1) if y > _F(1) or x >= _F(9) else y
+    return _F(-1) if y < _F(-1) or x <= _F(-9) else y
 
 
 @numba.njit(inline="always")
@@ -62,26 +68,92 @@ def erf(x: Any) -> Any:
     q = _F(0.11499836) + u * (_F(1.4353195e-02) + u * _F(9.5603800e-04))
     q = _F(1) + u * (_F(0.51051003) + u * q)
     y = x * p / q
-    y = _F(1) if y > _F(1) else y
-    return _F(-1) if y < _F(-1) else y
+    y = _F(1) if y > _F(1) or x >= _F(3.92) else y
+    return _F(-1) if y < _F(-1) or x <= _F(-3.92) else y
 
 
 @numba.njit(inline="always")
-def exp(x: Any) -> Any:
-    """Return e^x, infinity and zero beyond what float32 holds: within 2e-7 of its size.
+def _parts(x: Any) -> Any:
+    """Return (r, P, n): e^x = 2^n (1 + r P), |r| <= ln 2 / 2, for x in [-104, 89].
 
-    x = n ln 2 + r, |r| <= ln 2 / 2 (Cody and Waite, "Software Manual for the Elementary Functions", 1980, chapter 6).
+    Cody and Waite, "Software Manual for the Elementary Functions", 1980, chapter 6.
     """
-    x = _F(89) if x > _F(89) else x
-    x = _F(-104) if x < _F(-104) else x
     n = np.rint(x * _F(1.44269504))
     r = x - n * _F(0.693359375)
     r = r - n * _F(-2.12194440e-4)
     p = _F(8.3333333e-3) + r * (_F(1.3888889e-3) + r * _F(1.9841270e-4))
     p = _F(0.5) + r * (_F(0.16666667) + r * (_F(4.1666667e-2) + r * p))
-    p = _F(1) + r * (_F(1) + r * p)
+    return r, _F(1) + r * p, np.int32(n)
+
+
+@numba.njit(inline="always")
+def _power_of_two(n: Any) -> Any:
+    return float_of_bits(np.int32((n + np.int32(127)) << np.int32(23)))
+
+
+@numba.njit(inline="always")
+def exp(x: Any) -> Any:
+    """Return e^x, infinity and zero beyond what float32 holds: within 2e-7 of its size."""
+    x = _F(89) if x > _F(89) else x
+    x = _F(-104) if x < _F(-104) else x
+    r, p, n = _parts(x)
     # 2^n in two factors, for n reaches from -150 to 128, beyond what an exponent holds.
-    whole = np.int32(n)
-    half = whole >> np.int32(1)
-    first = float_of_bits(np.int32((half + np.int32(127)) << np.int32(23)))
-    return p * first * float_of_bits(np.int32((whole - half + np.int32(127)) << np.int32(23)))
+    half = n >> np.int32(1)
+    return (_F(1) + r * p) * _power_of_two(half) * _power_of_two(n - half)
+
+
+@numba.njit(inline="always")
+def elu(x: Any, alpha: Any) -> Any:
+    """Return x above zero, else alpha (e^x - 1): within 2e-7 of its size."""
+    below = _F(0) if x > _F(0) else x
+    # From -30 on it is -1 in float32.
+    r, p, n = _parts(_F(-30) if below < _F(-30) else below)
+    power = _power_of_two(n)
+    # The one is taken off the power of two, which is exact, so that nothing is lost near zero.
+    below = alpha * (power * (r * p) + (power - _F(1)))
+    return x if x > _F(0) else below
+
+
+@numba.njit(inline="always")
+def softplus(x: Any) -> Any:
+    """Return log(1 + e^x) = max(x, 0) + log(1 + e^-|x|): within 3e-7 of its size.
+
+    log(1 + u) = 2 artanh(u / (2 + u)), whose series ends soon: the argument is at most 1/3.
+    """
+    u = exp(-np.abs(x))
+    s = u / (_F(2) + u)
+    v = s * s
+    p = _F(1 / 9) + v * (_F(1 / 11) + v * (_F(1 / 13) + v * _F(1 / 15)))
+    p = _F(1) + v * (_F(1 / 3) + v * (_F(1 / 5) + v * (_F(1 / 7) + v * p)))
+    return relu(x) + _F(2) * s * p
+
+
+@numba.njit(inline="always")
+def gelu(x: Any) -> Any:
+    """Return x / 2 (1 + erf(x / √2))."""
+    return _F(0.5) * x * (_F(1) + erf(x * _F(0.70710678)))
+
+
+@numba.njit(inline="always")
+def gelu_tanh(x: Any) -> Any:
+    """Return x / 2 (1 + tanh(√(2 / π) (x + 0.044715 x³)))."""
+    return _F(0.5) * x * (_F(1) + tanh(_F(0.79788456) * (x + _F(0.044715) * (x * x * x))))
+
+
+@numba.njit(inline="always")
+def softsign(x: Any) -> Any:
+    """Return x / (1 + |x|)."""
+    return x / (_F(1) + np.abs(x))
+
+
+@numba.njit(inline="always")
+def hard(x: Any) -> Any:
+    """Not below zero, nor above one; NaN stays NaN."""
+    x = relu(x)
+    return _F(1) if x > _F(1) else x
+
+
+@numba.njit(inline="always")
+def hard_swish(x: Any) -> Any:
+    """Return x times x / 6 + 1 / 2, held within [0, 1]."""
+    return x * hard(x / _F(6) + _F(0.5))

@@ -25,6 +25,7 @@ def _pointer(kind: Any, bits: ir.Type) -> Any:
     return at
 
 
+f64 = _pointer(types.float64, ir.DoubleType())
 f32 = _pointer(types.float32, ir.FloatType())
 i64 = _pointer(types.int64, ir.IntType(64))
 i32 = _pointer(types.int32, ir.IntType(32))

@@ -54,4 +54,47 @@ def copy8(row: Any) -> None:
     _copy(row, i64, 8)
 
 
+# A row: 1 streams, 2 blocks before the axis, 3 indices, 4 entries along the axis, 5 numbers in an entry; 6 to; 7 from,
+# 8, 9, 10 its strides over streams, blocks and entries; 11 indices, 12 their stride over streams; in bytes.
+@numba.njit(inline="always")
+def _gather(row: Any, at: Any, size: int) -> None:
+    to, last = row[6], row[4] - 1
+    for s in range(row[1]):
+        places = i64(row[11] + s * row[12])
+        for i in range(row[2]):
+            source = row[7] + s * row[8] + i * row[9]
+            for k in range(row[3]):
+                place = places[k] + row[4] if places[k] < 0 else places[k]
+                # An index that names nothing must not lead out of the buffer.
+                a, b = at(to), at(source + min(max(place, 0), last) * row[10])
+                for m in range(row[5]):
+                    a[m] = b[m]
+                to += size * row[5]
+
+
+@kernel()
+def gather1(row: Any) -> None:
+    """Bytes."""
+    _gather(row, i8, 1)
+
+
+@kernel()
+def gather2(row: Any) -> None:
+    """Pairs of bytes."""
+    _gather(row, i16, 2)
+
+
+@kernel()
+def gather4(row: Any) -> None:
+    """Numbers of four bytes."""
+    _gather(row, i32, 4)
+
+
+@kernel()
+def gather8(row: Any) -> None:
+    """Numbers of eight bytes."""
+    _gather(row, i64, 8)
+
+
 COPY: dict[int, Kernel] = {1: copy1, 2: copy2, 4: copy4, 8: copy8}
+GATHER: dict[int, Kernel] = {1: gather1, 2: gather2, 4: gather4, 8: gather8}

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from edgeseq.backends.native.plan import Array, Plan
+from edgeseq.backends.native.kernels import moving as kernels
+from edgeseq.backends.native.plan import Array, Plan, address
+from edgeseq.backends.native.rules.elementwise import cast
 from edgeseq.backends.native.rules.rule import Given, Rule
 
 
@@ -72,6 +74,47 @@ def padded(plan: Plan, x: Array, pads: list[int], value: float) -> Array:
     return made
 
 
+def _gather(plan: Plan, op: Given, data: Array, indices: Array) -> Array:
+    axis = op.attributes["axis"] + 1
+    if plan.constant(indices):
+        found = _evenly(data, indices[0], axis)
+        if found is not None:
+            return found
+    return _gathered(plan, data, indices, axis)
+
+
+def _evenly(data: Array, indices: Array, axis: int) -> Array | None:
+    """Return constant indices that lie evenly as a view; None where they do not."""
+    size = data.shape[axis]
+    flat = [int(index) % size for index in indices.reshape(-1)]
+    step = flat[1] - flat[0] if len(flat) > 1 else 1
+    if not flat or step == 0 or flat != list(range(flat[0], flat[0] + step * len(flat), step)):
+        return None
+    end = flat[-1] + (1 if step > 0 else -1)
+    part = data[(slice(None),) * axis + (slice(flat[0], None if end < 0 else end, step),)]
+    if indices.ndim == 1:
+        return part
+    return part.squeeze(axis) if indices.ndim == 0 else None
+
+
+def _gathered(plan: Plan, data: Array, indices: Array, axis: int) -> Array:
+    """Copy the entries that indices name, which may differ from stream to stream and from step to step."""
+    streams = max(len(data), len(indices))
+    before, after = data.shape[1:axis], data.shape[axis + 1 :]
+    made = plan.buffer((streams, *before, *indices.shape[1:], *after), data.dtype)
+    outer, block = int(np.prod(before)), int(np.prod(after))
+    source = reshaped(plan, data, (len(data), outer, data.shape[axis], block))
+    if source.strides[3] != source.itemsize and block > 1:
+        source = plan.solid(source)
+    places = plan.solid(cast(plan, indices, "int64")).reshape(len(indices), -1)
+    by_stream = [array.strides[0] if len(array) > 1 else 0 for array in (source, places)]
+    plan.row(
+        kernels.GATHER[data.itemsize], streams, outer, places.shape[1], data.shape[axis], block, address(made),
+        address(source), by_stream[0], *source.strides[1:3], address(places), by_stream[1],
+    )  # fmt: skip
+    return made
+
+
 RULES: dict[str, Rule] = {
     "Reshape": _reshape,
     "Squeeze": _squeeze,
@@ -80,5 +123,6 @@ RULES: dict[str, Rule] = {
     "Slice": _slice,
     "Expand": _expand,
     "Concat": _concat,
+    "Gather": _gather,
     "Pad": _pad,
 }

@@ -13,7 +13,14 @@ from edgeseq.backends.native.rules.rule import Given, Rule
 def _linear(plan: Plan, op: Given, x: Array) -> Array:
     weight, bias = op.arrays["weight"], op.arrays["bias"]
     y = plan.buffer((*x.shape[:-1], len(weight)), np.float32)
-    linear(plan, y.reshape(-1, len(weight)), plan.solid(x).reshape(-1, x.shape[-1]), weight, bias, relu=bool(op.attributes.get("relu")))
+    linear(
+        plan,
+        y.reshape(-1, len(weight)),
+        plan.solid(x).reshape(-1, x.shape[-1]),
+        weight,
+        bias,
+        relu=bool(op.attributes.get("relu")),
+    )
     return y
 
 
