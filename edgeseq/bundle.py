@@ -197,6 +197,8 @@ class ParityTable(_Table, frozen=True):
     output: int = 0
     tolerances: list[float] = []
     """One an output; absent: `tolerance` holds for all of them."""
+    exact: bool = False
+    """Whether it gives the reference's very integers: no float32 op stands between those that it computes."""
 
 
 class Origin(_Table, frozen=True):

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+import llvmlite
 import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeseq import jit
 from edgeseq.backends._file_step import FileStep
 from edgeseq.backends.native import engine
+from edgeseq.backends.native.check import check
 from edgeseq.backends.native.layout import Layout, laid_out
 from edgeseq.backends.native.program import Program, read
+from edgeseq.errors import ModelError
 from edgeseq.stepping import check_content
 from edgeseq.types import Frames
 
@@ -107,9 +110,15 @@ class NativeStep(FileStep):
         self._board[engine.TOKEN_COUNT] = len(self._token_table)
 
 
-def open_step(path: Path, graph: Graph, file: ModelFile) -> NativeStep:
-    return NativeStep(read(path), graph, file)
+def open_step(path: Path, graph: Graph, file: ModelFile, streams: int = 1) -> NativeStep:
+    """Open a step model's native program and hold it against bundle.toml. Raises ModelError."""
+    if streams != 1:
+        raise ModelError(f"{path}: the engine does not step {streams} streams in a call yet; fork the model.")
+    program = read(path)
+    check(program, graph, file)
+    return NativeStep(program, graph, file)
 
 
 def library() -> str:
-    return f"numba {numba.__version__}"
+    """Return what steps run on: the engine, by its kernels' sum, and what compiles them."""
+    return f"edgeseq engine {jit.version()}, numba {numba.__version__}, llvmlite {llvmlite.__version__}"
