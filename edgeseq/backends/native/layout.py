@@ -11,7 +11,7 @@ import numpy as np
 from edgeseq.backends.native import engine
 from edgeseq.backends.native.plan import Array, Plan, address
 from edgeseq.backends.native.program import Input, Op, Program, Tensor
-from edgeseq.backends.native.rules import RULES
+from edgeseq.backends.native.rules import rule
 from edgeseq.backends.native.rules.rule import Given
 from edgeseq.errors import ModelError
 
@@ -84,7 +84,8 @@ class _Layer:
             value = arrays["value"]
             self.values[op.output] = self.plan.stored(value)[None]
             return
-        if op.kind not in RULES:
+        applied = rule(op.kind, stored)
+        if applied is None:
             raise ModelError(f"{where}: this edgeseq's engine has no such operation.")
         missing = [name for name in op.inputs if name not in self.values]
         if missing:
@@ -92,7 +93,7 @@ class _Layer:
         kinds = tuple(self._tensor(name) for name in op.inputs)
         given = Given(op.kind, op.attributes, arrays, kinds, stored)
         try:
-            made = RULES[op.kind](self.plan, given, *(self.values[name] for name in op.inputs))
+            made = applied(self.plan, given, *(self.values[name] for name in op.inputs))
         except (ValueError, IndexError, KeyError, TypeError) as cause:
             raise ModelError(f"{where}: cannot be laid out: {cause}. Export it again.") from cause
         if made.shape[1:] != tuple(stored.shape) or made.dtype != stored.dtype or len(made) not in (1, self.streams):
@@ -125,14 +126,12 @@ class _Layer:
         pairs = [(states[state.name], self.values[state.output]) for state in self.told.states]
         entering = list(states.values())
         pairs = [(to, value) for to, value in pairs if address(to) != address(value) or to.strides != value.strides]
-        if len(entering) > 1 or True:
-            apart = []
-            for to, value in pairs:
-                if any(np.may_share_memory(value, other) for other in entering):
-                    aside = self.plan.buffer(to.shape, to.dtype)
-                    self.plan.copy(aside, value)
-                    value = aside
-                apart.append((to, value))
-            pairs = apart
+        leaving = []
         for to, value in pairs:
+            apart = value
+            if any(np.may_share_memory(value, other) for other in entering):
+                apart = self.plan.buffer(to.shape, to.dtype)
+                self.plan.copy(apart, value)
+            leaving.append((to, apart))
+        for to, value in leaving:
             self.plan.copy(to, value)
