@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -23,6 +24,7 @@ from edgeseq.types import Frames
 if TYPE_CHECKING:
     from edgeseq.bundle import Graph, ModelFile
 
+log = logging.getLogger(__name__)
 NO_END = 2**62
 
 
@@ -116,6 +118,11 @@ def open_step(path: Path, graph: Graph, file: ModelFile, streams: int = 1) -> Na
         raise ModelError(f"{path}: the engine does not step {streams} streams in a call yet; fork the model.")
     program = read(path)
     check(program, graph, file)
+    if jit.cold():
+        log.warning(
+            "the native engine's kernels are being compiled for this machine, once, which takes some seconds; `edgeseq "
+            "warmup` does it ahead of time."
+        )
     return NativeStep(program, graph, file)
 
 
