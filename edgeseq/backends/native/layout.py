@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from edgeseq.backends.native import engine
+from edgeseq.backends.native.fusing import fused
 from edgeseq.backends.native.plan import Array, Plan, address
 from edgeseq.backends.native.program import Input, Op, Program, Tensor
 from edgeseq.backends.native.rules import rule
@@ -22,6 +23,7 @@ DTYPES = ("float32", "int8", "int16", "int64", "bool")
 class Layout:
     """What the engine runs. board: its numbers; states: by name, [streams, *shape], where they stand."""
 
+    program: Program
     board: Array
     states: Mapping[str, Array]
     plan: Plan
@@ -46,7 +48,7 @@ class _Layer:
         states = {state.name: self._new(state.input) for state in told.states}
         for entry in told.inputs:
             self.values[entry.name] = self._entered(entry, entering)
-        for op in told.ops:
+        for op in fused(told):
             self._op(op)
         leaving = self._leaving(list(states.values()))
         self._hand_on(states)
@@ -55,8 +57,8 @@ class _Layer:
         board[engine.TABLE], board[engine.ROWS] = address(table), len(table)
         board[engine.ENTERING], board[engine.ENTER] = address(entering), told.frames * features
         board[engine.LEAVING], board[engine.LEAVE] = address(leaving), leaving.shape[1]
-        board[engine.FEATURES], board[engine.FRAMES] = features, told.frames
-        return Layout(board, states, plan)
+        board[engine.FEATURES], board[engine.FRAMES], board[engine.BLOCK] = features, told.frames, self.streams
+        return Layout(self.program, board, states, plan)
 
     def _tensor(self, name: str) -> Tensor:
         tensor = self.told.tensors.get(name)

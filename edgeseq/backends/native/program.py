@@ -5,6 +5,7 @@ Kinds of operations and what they mean are those of export's Program, whose shap
 
 from __future__ import annotations
 
+import math
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -116,3 +117,14 @@ def write(path: Path, description: Description, arrays: Mapping[str, NDArray[Any
     text = np.frombuffer(msgspec.json.encode(description), np.uint8)
     with path.open("wb") as file:
         np.savez(file, allow_pickle=False, **{DESCRIPTION: text}, **arrays)
+
+
+def bytes_a_stream(program: Program) -> int:
+    """Return what the tensors of one stream take."""
+    told = program.description
+    constant = {op.output for op in told.ops if op.kind == "Constant"}
+    return sum(
+        math.prod(tensor.shape) * np.dtype(tensor.dtype).itemsize
+        for name, tensor in told.tensors.items()
+        if name not in constant
+    )

@@ -15,9 +15,9 @@ from edgeseq import jit
 from edgeseq.backends._file_step import FileStep
 from edgeseq.backends.native import engine
 from edgeseq.backends.native.check import check
-from edgeseq.backends.native.layout import Layout, laid_out
+from edgeseq.backends.native.layout import laid_out
 from edgeseq.backends.native.program import Program, read
-from edgeseq.errors import ModelError
+from edgeseq.backends.native.streams import NativeStreams
 from edgeseq.stepping import check_content
 from edgeseq.types import Frames
 
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from edgeseq.bundle import Graph, ModelFile
 
 log = logging.getLogger(__name__)
-NO_END = 2**62
 
 
 class NativeStep(FileStep):
@@ -39,10 +38,12 @@ class NativeStep(FileStep):
         self._address = self._board.ctypes.data
         self._one, self._many = engine.step.compiled, engine.run.compiled
         super().__init__(graph, file)
+        # A copy is the quickest way to a new array.
+        self._new_row = np.empty(self.outputs, np.float32).copy
         self._program = program
         self._board[engine.DELAY] = graph.delay
-        self._board[engine.END] = NO_END if graph.max_steps is None else graph.max_steps // graph.frames_per_step
-        self._keep_tokens()
+        self._board[engine.END] = engine.end(graph.max_steps, graph.frames_per_step)
+        self._token_table = engine.tokens(self._board, graph.tokens)
         self.reset()
 
     def fork(self) -> Self:
@@ -78,12 +79,13 @@ class NativeStep(FileStep):
 
     def step(self, x: Frames, out: Frames | None = None) -> Frames:
         """Take the frames of one step; give float32[outputs], written to `out` where given."""
-        y = np.empty(self.outputs, np.float32) if out is None else out
+        y = self._new_row() if out is None else out
         try:
-            code = self._one(self._address, x, y)
-        except TypeError:  # other types, or arrays with gaps
-            code = -1
-        return y if code == engine.DONE else super().step(x, out)
+            if not self._one(self._address, x, y):
+                return y
+        except TypeError:
+            pass  # of another type, or with gaps: what takes any array is slower
+        return super().step(x, out)
 
     def run(self, x: Frames) -> Frames:
         """Take float32[T, features], any T; give float32[steps, outputs]. Equals single steps bit for bit."""
@@ -105,17 +107,9 @@ class NativeStep(FileStep):
         engine.compute.compiled(self._address, np.ascontiguousarray(x, np.float32).reshape(-1), y)
         return y
 
-    def _keep_tokens(self) -> None:
-        """Put the counts of tokens where the compiled code finds them."""
-        self._token_table = np.array(sorted(self._tokens.items()), np.int64).reshape(-1, 2)
-        self._board[engine.TOKENS] = self._token_table.ctypes.data
-        self._board[engine.TOKEN_COUNT] = len(self._token_table)
 
-
-def open_step(path: Path, graph: Graph, file: ModelFile, streams: int = 1) -> NativeStep:
-    """Open a step model's native program and hold it against bundle.toml. Raises ModelError."""
-    if streams != 1:
-        raise ModelError(f"{path}: the engine does not step {streams} streams in a call yet; fork the model.")
+def open_step(path: Path, graph: Graph, file: ModelFile, streams: int = 1) -> NativeStep | NativeStreams:
+    """Open a native program for one stream or many and hold it against bundle.toml. Raises ModelError."""
     program = read(path)
     check(program, graph, file)
     if jit.cold():
@@ -123,7 +117,7 @@ def open_step(path: Path, graph: Graph, file: ModelFile, streams: int = 1) -> Na
             "the native engine's kernels are being compiled for this machine, once, which takes some seconds; `edgeseq "
             "warmup` does it ahead of time."
         )
-    return NativeStep(program, graph, file)
+    return NativeStep(program, graph, file) if streams == 1 else NativeStreams(program, graph, file, streams)
 
 
 def library() -> str:

@@ -6,10 +6,10 @@ A rule takes the plan, the operation and its inputs, [streams or 1, *shape], and
 from __future__ import annotations
 
 from edgeseq.backends.native.program import Tensor
-from edgeseq.backends.native.rules import elementwise, integers, moving, products
+from edgeseq.backends.native.rules import elementwise, fused, integers, moving, products
 from edgeseq.backends.native.rules.rule import Rule
 
-REAL: dict[str, Rule] = {**products.RULES, **moving.RULES, **elementwise.RULES}
+REAL: dict[str, Rule] = {**products.RULES, **moving.RULES, **elementwise.RULES, **fused.RULES}
 
 
 def rule(kind: str, stored: Tensor) -> Rule | None:

@@ -1,0 +1,74 @@
+"""What the gates of recurrent layers are made of, several elementwise operations in one pass, rounded as one by one.
+
+A row: 1 rows, 2 columns; 3 y and 4 its row stride; then each operand and its row stride. Columns lie side by side,
+strides are in numbers, all are float32.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numba
+
+from edgeseq.backends.native.kernels.functions import sigmoid, tanh
+from edgeseq.backends.native.kernels.memory import f32
+from edgeseq.jit import kernel
+
+
+@numba.njit(inline="always")
+def _row(row: Any, place: int, r: int) -> Any:
+    return f32(row[place] + 4 * r * row[place + 1])
+
+
+@kernel()
+def sum_sigmoid(row: Any) -> None:
+    """y = sigmoid(a + b)."""
+    for r in range(row[1]):
+        y, a, b = _row(row, 3, r), _row(row, 5, r), _row(row, 7, r)
+        for k in range(row[2]):
+            y[k] = sigmoid(a[k] + b[k])
+
+
+@kernel()
+def sum_tanh(row: Any) -> None:
+    """y = tanh(a + b)."""
+    for r in range(row[1]):
+        y, a, b = _row(row, 3, r), _row(row, 5, r), _row(row, 7, r)
+        for k in range(row[2]):
+            y[k] = tanh(a[k] + b[k])
+
+
+@kernel()
+def gated_tanh(row: Any) -> None:
+    """y = tanh(a + b * c)."""
+    for r in range(row[1]):
+        y, a, b, c = _row(row, 3, r), _row(row, 5, r), _row(row, 7, r), _row(row, 9, r)
+        for k in range(row[2]):
+            y[k] = tanh(a[k] + b[k] * c[k])
+
+
+@kernel()
+def mixed(row: Any) -> None:
+    """y = a + b * (c - a)."""
+    for r in range(row[1]):
+        y, a, b, c = _row(row, 3, r), _row(row, 5, r), _row(row, 7, r), _row(row, 9, r)
+        for k in range(row[2]):
+            y[k] = a[k] + b[k] * (c[k] - a[k])
+
+
+@kernel()
+def carried(row: Any) -> None:
+    """y = a * b + c * d."""
+    for r in range(row[1]):
+        y, a, b, c, d = _row(row, 3, r), _row(row, 5, r), _row(row, 7, r), _row(row, 9, r), _row(row, 11, r)
+        for k in range(row[2]):
+            y[k] = a[k] * b[k] + c[k] * d[k]
+
+
+@kernel()
+def shown(row: Any) -> None:
+    """y = a * tanh(b)."""
+    for r in range(row[1]):
+        y, a, b = _row(row, 3, r), _row(row, 5, r), _row(row, 7, r)
+        for k in range(row[2]):
+            y[k] = a[k] * tanh(b[k])
