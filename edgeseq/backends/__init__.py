@@ -71,6 +71,8 @@ def _without_default(opened: bundles.Bundle, backend: str) -> str:
 
 def open_file(path: Path, backend: str, graph: bundles.Graph, file: bundles.ModelFile, streams: int = 1) -> StepModel:
     """Open one model file of a bundle, described by its graph and file tables, on a backend."""
+    if streams < 1:
+        raise ModelError(f"a model steps one stream or more, not {streams}.")
     if streams != 1 and backend != MANY_STREAMS:
         raise ModelError(
             f"the backend '{backend}' steps one stream in a call, not {streams}: load the model on '{MANY_STREAMS}', "

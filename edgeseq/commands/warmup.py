@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from edgeseq.jit import Entry, Kernel
 
 HELP = """\
-Compiles the kernels of the backend `native` for this machine, once: what loads them later finds them compiled and starts
-quickly. Without it, whatever loads a native model first compiles the kernels that this model needs.
+Compiles the kernels of the backend `native` for this machine, once, so that whatever loads a native model later starts
+quickly. Without it, whoever is the first to load one compiles the kernels that it needs.
 
 They are kept in $EDGESEQ_CACHE, a systemd service's CacheDirectory=, or ~/.cache/edgeseq, for this version of edgeseq,
 Numba and this processor. Run it as the user that will run the pipeline, with the same EDGESEQ_CACHE.

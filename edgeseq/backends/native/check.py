@@ -6,6 +6,7 @@ import math
 from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any
 
+from edgeseq.backends.native.layout import DTYPES
 from edgeseq.backends.native.program import Program
 from edgeseq.errors import ModelError
 
@@ -20,8 +21,10 @@ def check(program: Program, graph: Graph, file: ModelFile) -> None:
     """Compare inputs, outputs and states, and how they are stored, with bundle.toml. Raises ModelError."""
     told = program.description
     for name, tensor in told.tensors.items():
-        if any(size < 0 for size in tensor.shape) or math.prod(tensor.shape) > MAX_NUMBERS:
-            raise ModelError(f"{program.path}: '{name}' has the shape {tensor.shape}. Export it again.")
+        sized = all(size >= 0 for size in tensor.shape) and math.prod(tensor.shape) <= MAX_NUMBERS
+        if not sized or tensor.dtype not in DTYPES:
+            form = f"{tensor.dtype}{tensor.shape}"
+            raise ModelError(f"{program.path}: the tensor '{name}' is {form}, which none can be. Export it again.")
     _same(program, "frames a step", told.frames, graph.frames_per_step)
     columns = pairwise(accumulate(graph.widths, initial=0))
     _same(
