@@ -5,6 +5,7 @@ A test that lacks one skips with a reason that holds the installing command, `ap
 
 import os
 from collections.abc import Generator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,9 +17,10 @@ for library in ("OMP", "OPENBLAS", "MKL"):
 
 @pytest.fixture(scope="session", autouse=True)
 def _verdicts_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Generator[None]:
-    """Let no test read or leave a verdict in the user's cache."""
+    """Let no test read or leave a verdict in the user's cache; machine code is compiled once for all runs of tests."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("EDGESEQ_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("NUMBA_CACHE_DIR", str(Path(__file__).parent / "build" / "kernels"))
         yield
 
 

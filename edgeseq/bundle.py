@@ -181,9 +181,9 @@ class OutputTable(_Table, frozen=True):
 class ParityTable(_Table, frozen=True):
     """What export measured of one variant against the original, over free-running steps.
 
-    metric: which of the two errors the tolerance is for: the greatest for float32, the rms for what rounds to integers.
-    Every output is held to a tolerance of its own, `tolerances`, since it varies in units of its own; the errors and
-    the `tolerance` told are those of `output`, the one furthest into, or beyond, its tolerance.
+    metric: which error is judged: the greatest for float32, the rms for what rounds to integers. exact: it gives the
+    reference's very integers. Every output is held to a tolerance of its own, for it varies in units of its own; what
+    is told are the errors and the `tolerance` of `output`, the one furthest into, or beyond, its tolerance.
     """
 
     variant: str
@@ -196,7 +196,7 @@ class ParityTable(_Table, frozen=True):
     passed: bool
     output: int = 0
     tolerances: list[float] = []
-    """One an output; absent: `tolerance` holds for all of them."""
+    exact: bool = False
 
 
 class Origin(_Table, frozen=True):

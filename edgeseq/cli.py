@@ -21,6 +21,7 @@ COMMANDS = {
     "export": "turn a trained sequence model into a bundle (needs the extra 'export')",
     "verify": "replay a bundle's golden frames here, on every variant and backend",
     "inspect": "say what a bundle is",
+    "warmup": "compile the native engine's kernels for this machine ahead of time",
     "bench": "measure a bundle's latency on this device",
 }
 OVERVIEW = """\

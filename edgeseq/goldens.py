@@ -27,6 +27,8 @@ class Goldens:
     outputs: NDArray[np.float64]
     reference: dict[str, NDArray[np.float64]]
     """Quantized variant -> the reference's outputs at every step of `frames`, in real units."""
+    spacing: dict[str, NDArray[np.float64]]
+    """Quantized variant -> how far apart two integers of an output are, one an output; none where it ends in floats."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ def read(bundle: Bundle) -> Goldens:
     if at.dtype != np.int64 or at.ndim != 1 or not len(at) or at.min() < 0:
         raise BundleError(f"{path}: its steps `at` are no list of steps, but {at.dtype}{at.shape}.")
     _check_outputs(bundle, outputs, len(at))
-    return Goldens(frames, at, outputs, reference)
+    return Goldens(frames, at, outputs, reference, _spacing(bundle, arrays))
 
 
 def read_pairs(bundle: Bundle) -> list[PairGolden]:
@@ -107,6 +109,16 @@ def _reference(bundle: Bundle, arrays: Mapping[str, NDArray[Any]]) -> dict[str, 
     except Exception as cause:  # arrays of any type and shape may stand there
         raise _damaged(bundle, cause) from cause
     return found
+
+
+def _spacing(bundle: Bundle, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.float64]]:
+    """Return how far apart the reference's integers are, by variant."""
+    try:
+        return {
+            name.removesuffix(".scale"): a.astype(np.float64) for name, a in arrays.items() if name.endswith(".scale")
+        }
+    except Exception as cause:  # as above
+        raise _damaged(bundle, cause) from cause
 
 
 def _arrays(bundle: Bundle, *wanted: str) -> Mapping[str, NDArray[Any]]:

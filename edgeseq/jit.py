@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import shutil
 import threading
 import warnings
 from collections.abc import Callable
@@ -59,6 +60,11 @@ class Kernel:
         return self._compiled
 
     @property
+    def kept(self) -> bool:
+        """Whether its machine code was there already."""
+        return bool(self.compiled.cache_hits)
+
+    @property
     def address(self) -> int:
         """Where the machine code stands in this process."""
         return int(self.compiled.address)
@@ -87,6 +93,11 @@ class Entry:
                 )
         return self._compiled
 
+    @property
+    def kept(self) -> bool:
+        """Whether its machine code was there already."""
+        return bool(self.compiled.stats.cache_hits)
+
 
 _entries: list[Entry] = []
 
@@ -96,14 +107,15 @@ def entry(*signatures: Any) -> Callable[[Callable[..., Any]], Entry]:
     return lambda function: Entry(function, list(signatures))
 
 
-def warm_up(tick: Callable[[int, int, str], None] = lambda done, of, name: None) -> int:
-    """Compile whatever is registered and not yet in the cache; return how many functions there are."""
-    what: list[Kernel | Entry] = [*_all, *_entries]
-    for done, each in enumerate(what):
-        tick(done, len(what), each.function.__name__)
-        _ = each.compiled
-    tick(len(what), len(what), "")
-    return len(what)
+def functions() -> list[Kernel | Entry]:
+    """Return all that has been imported and is, or will be, compiled."""
+    return [*_all, *_entries]
+
+
+def cold() -> bool:
+    """Say whether nothing of these kernels has been compiled on this machine yet, or none of it could be kept."""
+    folder = place()
+    return folder is None or next(folder.rglob("*.nbi"), None) is None
 
 
 def place() -> Path | None:
@@ -138,12 +150,21 @@ def version() -> str:
 def _cached(compile_it: Callable[[bool], Any]) -> Any:
     """Compile with the cache in its place; without one where nothing can be written."""
     folder = place()
-    if folder is not None:
-        try:
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        except OSError as cause:
-            log.warning("%s: no machine code can be kept there (%s), so kernels are compiled at every start.", folder, cause.strerror or cause)
-            folder = None
+    if folder is None:
+        return _compiled(compile_it, None)
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return _compiled(compile_it, folder)
+    except OSError as cause:
+        _say_once(f"{folder}: no machine code can be kept there ({cause.strerror or cause}): it is compiled at every start.")
+        return _compiled(compile_it, None)
+    except Exception as cause:  # noqa: BLE001 - a power cut leaves files that fail in any way when they are unpickled
+        _say_once(f"{folder}: holds machine code that cannot be read ({cause!r}): it is removed and compiled anew.")
+        shutil.rmtree(folder, ignore_errors=True)
+        return _compiled(compile_it, folder)
+
+
+def _compiled(compile_it: Callable[[bool], Any], folder: Path | None) -> Any:
     # Numba reads its setting when a function is decorated; a program around us may have one of its own.
     kept = numba.config.CACHE_DIR
     try:
@@ -153,3 +174,8 @@ def _cached(compile_it: Callable[[bool], Any]) -> Any:
             return compile_it(folder is not None)
     finally:
         numba.config.CACHE_DIR = kept
+
+
+@cache
+def _say_once(text: str) -> None:
+    log.warning("%s", text)

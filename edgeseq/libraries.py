@@ -31,6 +31,17 @@ def soundfile() -> Any:
     return sf
 
 
+def numba() -> Any:
+    """Import Numba, which compiles the native engine. Raises ConfigError naming the cure where it does not load."""
+    try:
+        return importlib.import_module("numba")
+    except ImportError as cause:  # also where it does not go with the NumPy beside it
+        raise ConfigError(
+            f"the backend 'native' needs numba, which does not load here ({cause}): pip install 'numba>=0.60', or "
+            "choose the backend 'ort'."
+        ) from cause
+
+
 LITERT = ("ai_edge_litert", "tflite_runtime")
 """In this order; the second is the first's forerunner, where the first has no wheels."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,15 +36,7 @@ class NamedStep:
 
     def step(self, x: Frames | Given, out: Frames | dict[str, Frames] | None = None) -> Frames | dict[str, Frames]:
         """Take the frames of one step; what they give is written to `out` where given."""
-        y = self._parted(self._model.step(self._row(x)))
-        if out is None:
-            return y
-        if isinstance(y, dict):
-            for name, part in y.items():
-                out[name][:] = part  # type: ignore[call-overload]
-        else:
-            out[:] = y  # type: ignore[index]
-        return out
+        return self._written(self._parted(self._model.step(self._row(x))), out)
 
     def run(self, x: Frames | Given) -> Frames | dict[str, Frames]:
         """Take any number of frames; equals single steps bit for bit."""
@@ -81,6 +73,18 @@ class NamedStep:
             raise ModelError(f"the model takes {wanted}, all with the same times; given were {shapes}.")
         return np.concatenate([np.asarray(x[name], np.float32) for name in self._inputs], axis=-1)
 
+    def _written(
+        self, y: Frames | dict[str, Frames], out: Frames | dict[str, Frames] | None
+    ) -> Frames | dict[str, Frames]:
+        if out is None:
+            return y
+        if isinstance(y, dict):
+            for name, part in y.items():
+                out[name][:] = part  # type: ignore[call-overload]
+        else:
+            out[:] = y  # type: ignore[index]
+        return out
+
     def _parted(self, rows: Frames) -> Frames | dict[str, Frames]:
         if len(self._outputs) == 1:
             return rows
@@ -88,6 +92,30 @@ class NamedStep:
         return dict(zip(self._outputs, np.split(rows, bounds, axis=-1), strict=True))
 
 
+class NamedStreams(NamedStep):
+    """The same of many streams: rows of streams, [streams, features] a step, and a mask of those that step."""
+
+    def __init__(self, model: Any, graph: Graph) -> None:
+        super().__init__(model, graph)
+        self._model: Any
+        self.streams = model.streams
+
+    def reset(self, mask: NDArray[np.bool_] | None = None) -> None:
+        """Forget everything, of the streams of a mask alone where there is one."""
+        self._model.reset(mask)
+
+    def step(
+        self,
+        x: Frames | Given,
+        out: Frames | dict[str, Frames] | None = None,
+        mask: NDArray[np.bool_] | None = None,
+    ) -> Frames | dict[str, Frames]:
+        """Take the frames of one step of every stream; what they give is written to `out` where given."""
+        return self._written(self._parted(self._model.step(self._row(x), mask=mask)), out)
+
+
 def named(model: StepModel, graph: Graph) -> StepModel | NamedStep:
     """Return a step model as its users call it: by names where there are several inputs or outputs."""
-    return NamedStep(model, graph) if len(graph.inputs) > 1 or len(graph.outputs) > 1 else model
+    if len(graph.inputs) == len(graph.outputs) == 1:
+        return model
+    return NamedStreams(model, graph) if hasattr(model, "streams") else NamedStep(model, graph)

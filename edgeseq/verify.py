@@ -83,7 +83,12 @@ def _judge(model: StepModel, goldens: Goldens, entry: ParityTable) -> Verdict:
     tolerances = np.broadcast_to(np.asarray(entry.tolerances or entry.tolerance, np.float64), given.shape[1:])
     found = worst(given[goldens.at] - goldens.outputs, entry.metric, tolerances)
     reference = goldens.reference.get(model.variant)
-    return _verdict(entry, len(goldens.frames), found, _beside(entry, given, reference, tolerances))
+    beside = (
+        _exactly(entry, given, reference, goldens.spacing.get(model.variant))
+        if entry.exact
+        else _beside(entry, given, reference, tolerances)
+    )
+    return _verdict(entry, len(goldens.frames), found, beside)
 
 
 def _beside(
@@ -95,9 +100,32 @@ def _beside(
     """Hold a quantized variant against the integer reference; None for any other."""
     if entry.variant in ("float32", *STORAGE):
         return None
+    return worst(given - _known(entry, given, reference), "rms", tolerances)
+
+
+def _exactly(
+    entry: ParityTable,
+    given: NDArray[np.float64],
+    reference: NDArray[np.float64] | None,
+    spacing: NDArray[np.float64] | None,
+) -> Worst:
+    """Hold a variant against the reference's integers, none of which may differ: 0 is allowed."""
+    reference = _known(entry, given, reference)
+    if spacing is None or spacing.shape != given.shape[1:]:
+        raise BundleError(f"{GOLDENS} does not hold the scale of each output's integers of {entry.variant}.")
+    # What is given is their float32, which is rounded; so are integers that stand nearer than float32 can tell.
+    nearest = np.maximum(spacing / 2, np.spacing(np.abs(reference).astype(np.float32)))
+    away = given - reference
+    return worst(np.where(np.abs(away) < nearest, 0, away), "rms", np.zeros(given.shape[1]))
+
+
+def _known(
+    entry: ParityTable, given: NDArray[np.float64], reference: NDArray[np.float64] | None
+) -> NDArray[np.float64]:
+    """Return the reference. Raises BundleError where it is not of what is given."""
     if reference is None or reference.shape != given.shape:
         raise BundleError(f"{GOLDENS} does not hold the reference's integers of {entry.variant} at every step.")
-    return worst(given - reference, "rms", tolerances)
+    return reference
 
 
 def _verdict(entry: ParityTable, steps: int, found: Worst, beside: Worst | None, *, same: bool = True) -> Verdict:

@@ -139,14 +139,16 @@ def export(
 def _defaults(files: Items[bundles.ModelFile], asked: str | None) -> dict[str, str]:
     """Return the variant that `auto` takes on each backend: the one asked for, int8 where there is one, or the first.
 
-    Files of the bundle's own default backend come first.
+    The bundle's own default backend comes first: the native engine where it runs the variant that ONNX Runtime would.
     """
     there: dict[str, list[str]] = {}
     for file in files:
         there.setdefault(backends.reader(file), []).append(file.variant)
-    return {
+    found = {
         backend: next((name for name in (asked, "int8") if name in names), names[0]) for backend, names in there.items()
     }
+    first = "native" if found.get("native") == found["ort"] else "ort"
+    return {first: found[first], **found}
 
 
 def _check_variants(variants: Items[str], default: str | None) -> None:

@@ -7,20 +7,25 @@ from collections.abc import Sequence as Items
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import msgspec
 import onnx
 
 from edgeseq import backends
 from edgeseq.bundle import Graph, ModelFile, ParityTable
 from edgeseq.types import StepModel
-from export import parity, tflite
+from export import native, parity, tflite
 from export.errors import FLOAT_ALONE, ExportError, NoIntegerForm
 from export.progress import Progress, counted
+from export.quantize.step import exact
 from export.variants import KNOWN, Maker, Variant
 
 Evaluate = Callable[[StepModel], Mapping[str, float]]
 GOALS = (0.75, 0.5, 0.25)
 """Shares of its tolerance that a quantized variant is made for, one after the other until it keeps it: the proof runs
 longer than what sensitivity is measured on, and on real engines."""
+
+BESIDE = {"tflite": "TFLite", "npz": "native"}
+"""What notes call the files beside ONNX's, by their format."""
 
 
 @dataclass
@@ -84,14 +89,18 @@ def _one(  # noqa: PLR0917 - one call, above
 ) -> None:
     """Make a variant, again and again until it keeps its tolerance, and add it to what was found.
 
-    A TFLite file that still misses it is left out.
+    A file beside the ONNX file that still misses it is left out.
     """
     for goal in GOALS:
         progress(f"making {name}")
         variant, told = maker.make(name, goal), list[str]()
         onnx.save(variant.model, str(folder / variant.file.path))
-        files = [variant.file, *tflite.write(maker, variant, folder, told)]
-        results = [_measured(file, folder, graph, known, golden, progress) for file in files]
+        files = [
+            variant.file,
+            *tflite.write(maker, variant, folder, told),
+            *native.write(maker, variant, folder, graph, told),
+        ]
+        results = [_measured(variant, file, folder, graph, known, golden, progress) for file in files]
         last = goal == GOALS[-1] or not variant.parts or all(part.kept == "float32" for part in variant.parts)
         if last and results[0][0].passed:
             told += _left_out(files, results, folder)
@@ -111,22 +120,30 @@ def _one(  # noqa: PLR0917 - one call, above
 
 
 def _left_out(files: list[ModelFile], results: list[tuple[ParityTable, parity.Drift]], folder: Path) -> list[str]:
-    """Take out a TFLite file that misses what its ONNX file keeps; say so. Its runtime's own rounding is too coarse."""
+    """Take out a file that misses what its ONNX file keeps; say so. Its runtime's own rounding is too coarse."""
     told = []
     for place in range(len(files) - 1, 0, -1):
         if not results[place][0].passed:
-            told.append(f"TFLite was left out of {files[place].variant}: {parity.by_how_much(results[place][0])}")
+            name = BESIDE[files[place].format]
+            told.append(f"{name} was left out of {files[place].variant}: {parity.by_how_much(results[place][0])}")
             (folder / files[place].path).unlink()
             del files[place], results[place]
     return told
 
 
 def _measured(  # noqa: PLR0917 - one call, above
-    file: ModelFile, folder: Path, graph: Graph, known: Items[parity.Truth], golden: parity.Truth, progress: Progress
+    variant: Variant,
+    file: ModelFile,
+    folder: Path,
+    graph: Graph,
+    known: Items[parity.Truth],
+    golden: parity.Truth,
+    progress: Progress,
 ) -> tuple[ParityTable, parity.Drift]:
     """Hold a file against the original, opened from the file and its description just as a device opens it."""
     backend = backends.reader(file)
     tick = counted(progress, f"proving {file.variant} on {backend}", sum(len(truth.frames) for truth in known))
     model = backends.open_file(folder / file.path, backend, graph, file)
     entry, drift = parity.measure(model, known, tick)
-    return parity.replayed(model, golden, entry), drift
+    same = backend == "native" and variant.program is not None and exact(variant.program)
+    return msgspec.structs.replace(parity.replayed(model, golden, entry), exact=same), drift

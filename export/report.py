@@ -53,6 +53,7 @@ def markdown(
         )
         lines.append(f"| {' | '.join(cells)} |")
     lines += ["", "MACs are multiply-accumulates of one step, counted in the graph that the backend runs.", ""]
+    lines += [f"`auto` runs {backends.by_default(manifest.defaults)}.", ""]
     lines += _drift(drifts, "free run" if len(manifest.graphs) == 1 else "target")
     if manifest.accuracy:
         lines += _accuracy(manifest)

@@ -73,6 +73,7 @@ def _facts(bundle: Bundle) -> Iterator[str]:
         )
         steps = max(entry.steps for entry in entries)
         yield f"error: against the original in float64, over {steps:,} steps ({kinds})"
+    yield f"`auto` runs {backends.by_default(bundle.manifest.defaults)}"
     files: dict[str, list[ModelFile]] = {}
     for file in bundle.manifest.files:
         files.setdefault(f"{file.variant} on {backends.reader(file)}", []).append(file)

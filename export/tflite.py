@@ -6,9 +6,8 @@ from pathlib import Path
 
 from edgeseq.bundle import STORAGE, ModelFile
 from export.errors import FLOAT_ALONE, ExportError
-from export.program import Program
 from export.quantize.step import stored_states
-from export.variants import Maker, Variant
+from export.variants import Maker, Variant, file_of
 from export.writers import tflite as writer
 
 
@@ -23,17 +22,7 @@ def write(maker: Maker, variant: Variant, folder: Path, notes: list[str]) -> lis
     except ExportError as cause:
         notes.append(f"TFLite was left out of {variant.name}: {str(cause).removesuffix(FLOAT_ALONE)}")
         return []
-    file = _file(variant.name, program, storage)
+    size = writer.weight_bytes(program, storage)
+    file = file_of(program, variant.name, "tflite", size, stored_states(program))
     (folder / file.path).write_bytes(content)
     return [file]
-
-
-def _file(name: str, program: Program, storage: str) -> ModelFile:
-    """Describe a file. Its products are the Program's, so its runtime's multiply-accumulates are too."""
-    macs = program.precisions()
-    floating = macs.pop("float32", 0)
-    return ModelFile(
-        path=f"step.{name}.tflite", graph="step", variant=name, format="tflite",
-        weight_bytes=writer.weight_bytes(program, storage), integer_macs=sum(macs.values()), float_macs=floating,
-        states=stored_states(program),
-    )  # fmt: skip

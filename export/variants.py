@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import onnx
@@ -122,6 +122,18 @@ class Maker:
         if program is None:
             return state_tensors(self._stream)
         return [_stored(program, state) for state in program.states]
+
+
+def file_of(
+    program: Program, variant: str, file_format: Literal["tflite", "npz"], weights: int, states: list[StateTensors]
+) -> ModelFile:
+    """Describe a file whose products are the Program's, so that its runtime's multiply-accumulates are too."""
+    counted = program.precisions()
+    floating = counted.pop("float32", 0)
+    return ModelFile(
+        path=f"step.{variant}.{file_format}", graph="step", variant=variant, format=file_format, weight_bytes=weights,
+        integer_macs=sum(counted.values()), float_macs=floating, states=states,
+    )  # fmt: skip
 
 
 def _stored(program: Program, state: ProgramState) -> StateTensors:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from numpy.typing import NDArray
@@ -16,8 +17,10 @@ from edgeseq.tables import suggest
 from edgeseq.types import Frames, StepModel
 
 Whole = Callable[[Frames], dict[str, NDArray[Any]]]
-FORMATS = {"ort": "onnx", "litert": "tflite"}
+FORMATS = {"ort": "onnx", "litert": "tflite", "native": "npz"}
 """Backend -> the format of the files that it reads."""
+MANY_STREAMS = "native"
+"""The backend that steps several streams in one call."""
 
 
 def load(
@@ -25,55 +28,89 @@ def load(
 ) -> StepModel:
     """Load a bundle's step model, freshly reset.
 
-    backend "auto" takes the bundle's own default, variant "auto" the one that bundle.toml names for the backend;
-    neither ever falls back to another in silence. streams: how many independent streams one step takes; no backend
-    takes more than one yet: fork the model, a fork a stream. Raises BundleError or ModelError.
+    backend "auto" takes the first of those that bundle.toml names which has the variant, variant "auto" the one that
+    bundle.toml names for the backend; neither ever falls back to another because the one chosen does not run here.
+    streams: how many independent streams one step takes; more than one on the backend `native` alone. Raises
+    BundleError, ModelError, or ConfigError where the backend's library is missing.
     """
-    if streams != 1:
-        raise ModelError(f"no backend steps {streams} streams in one call; load one and fork it for each stream.")
     opened = bundle if isinstance(bundle, bundles.Bundle) else bundles.read(Path(bundle))
     if opened.encoder_decoder:
         raise ModelError(f"{opened.path}: holds an encoder and a decoder, no single step; open it with edgeseq.load.")
     backend, variant = chosen(opened, backend, variant)
     file = opened.file(variant, FORMATS[backend])
-    return open_file(opened.path / file.path, backend, opened.graph(), file)
+    return open_file(opened.path / file.path, backend, opened.graph(), file, streams)
 
 
 def chosen(opened: bundles.Bundle, backend: str, variant: str) -> tuple[str, str]:
     """Return the backend and variant that "auto" stands for. Raises ModelError where there are none such."""
     defaults = opened.manifest.defaults
     if backend == "auto":
-        backend = next(iter(defaults))
+        there = {(reader(file), file.variant) for file in opened.manifest.files}
+        # A variant may have no file for the bundle's first backend.
+        having = (name for name in defaults if variant == "auto" or (name, variant) in there)
+        backend = next(having, next(iter(defaults)))
     if backend not in FORMATS:
         raise ModelError(f"there is no backend '{backend}'. {suggest(backend, FORMATS)}")
     if variant == "auto":
         if backend not in defaults:
-            raise ModelError(f"{opened.path}: bundle.toml names no default variant for '{backend}'; choose one.")
+            raise ModelError(_without_default(opened, backend))
         variant = defaults[backend]
     return backend, variant
 
 
-def open_file(path: Path, backend: str, graph: bundles.Graph, file: bundles.ModelFile) -> StepModel:
+def _without_default(opened: bundles.Bundle, backend: str) -> str:
+    """Say why a bundle has no default variant for a backend."""
+    held = _held(opened)
+    if any(name == backend for name, _ in held):
+        return f"{opened.path}: bundle.toml names no default variant for '{backend}'; choose one."
+    there = ", ".join(f"{variant} on {name}" for name, variant in held) or "nothing that runs"
+    return (
+        f"{opened.path}: holds no file for the backend '{backend}', only {there}. Choose one of these, or export again."
+    )
+
+
+def open_file(path: Path, backend: str, graph: bundles.Graph, file: bundles.ModelFile, streams: int = 1) -> StepModel:
     """Open one model file of a bundle, described by its graph and file tables, on a backend."""
-    model: StepModel = importlib.import_module(f"edgeseq.backends.{backend}").open_step(path, graph, file)
+    if streams < 1:
+        raise ModelError(f"a model steps one stream or more, not {streams}.")
+    if streams != 1 and backend != MANY_STREAMS:
+        raise ModelError(
+            f"the backend '{backend}' steps one stream in a call, not {streams}: load the model on '{MANY_STREAMS}', "
+            "or load one and fork it for each stream."
+        )
+    many = {} if streams == 1 else {"streams": streams}
+    model: StepModel = _module(backend).open_step(path, graph, file, **many)
     return model
 
 
 def open_whole(path: Path, backend: str, graph: bundles.Graph, file: bundles.ModelFile) -> Whole:
     """Open an encoder that runs over its whole source."""
-    run: Whole = importlib.import_module(f"edgeseq.backends.{backend}").open_whole(path, graph, file)
+    run: Whole = _module(backend).open_whole(path, graph, file)
     return run
 
 
 def library(backend: str) -> str:
     """Return the library that a backend runs on, with its version: with either, what it computes may change."""
-    name: str = importlib.import_module(f"edgeseq.backends.{backend}").library()
+    name: str = _module(backend).library()
     return name
+
+
+def _module(backend: str) -> ModuleType:
+    """Import a backend. Raises ConfigError naming the cure where its library is missing."""
+    if backend == "native":  # the others' import nothing that may be missing, or say so themselves
+        libraries.numba()
+    return importlib.import_module(f"edgeseq.backends.{backend}")
 
 
 def reader(file: bundles.ModelFile) -> str:
     """Return the backend that reads a file; its format where none does."""
     return next((backend for backend, file_format in FORMATS.items() if file_format == file.format), file.format)
+
+
+def by_default(defaults: Mapping[str, str]) -> str:
+    """Say what "auto" runs: what it takes by itself, and what where a backend is named. defaults: as of bundle.toml."""
+    first, *others = (f"{variant} on {backend}" for backend, variant in defaults.items())
+    return f"{first}; where the backend is named, {', '.join(others)}" if others else first
 
 
 def choices(bundle: bundles.Bundle) -> list[tuple[str, str]]:
@@ -90,8 +127,10 @@ def absent(bundle: bundles.Bundle) -> dict[str, str]:
 def absence(backend: str) -> str | None:
     """Return why a backend does not run here, and the cure; None where it does."""
     try:
-        if backend == "litert":  # the runtime's own dependencies bring the others
+        if backend == "litert":
             libraries.litert()
+        elif backend == "native":
+            libraries.numba()
     except ConfigError as reason:
         return str(reason)
     return None

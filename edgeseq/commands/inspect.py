@@ -46,6 +46,8 @@ def main(args: argparse.Namespace) -> int:
 
 def describe(opened: Bundle) -> list[str]:
     """Return the description as lines."""
+    from edgeseq import backends
+
     manifest = opened.manifest
     lines = [f"{manifest.name} {manifest.version}", *([manifest.description] if manifest.description else []), ""]
     facts = [("takes", _stream(opened)), ("features", _features(opened)), ("gives", _output(opened))]
@@ -60,7 +62,7 @@ def describe(opened: Bundle) -> list[str]:
     if manifest.decider:
         rest = ", ".join(f"{key} {value}" for key, value in manifest.decider.items() if key != "type")
         facts.append(("decides", f"{manifest.decider.get('type')}: {rest}" if rest else str(manifest.decider["type"])))
-    facts.append(("default", ", ".join(f"{variant} on {backend}" for backend, variant in manifest.defaults.items())))
+    facts.append(("default", backends.by_default(manifest.defaults)))
     facts.append(("from", _origin(opened)))
     facts.append(("digest", opened.digest))
     width = max(len(name) for name, _ in facts)

@@ -9,6 +9,7 @@ import numpy as np
 from edgeseq.backends._file_step import FileStep
 from edgeseq.bundle import Graph, ModelFile, StateTensors
 from edgeseq.types import Frames
+from export.operations import MOVING
 from export.program import Array, Op, Program
 from export.quantize.reference import Interpreter
 
@@ -95,6 +96,14 @@ def integer_ends(program: Program) -> list[Op] | None:
             return None
         ends.append(op)
     return ends
+
+
+def exact(program: Program) -> bool:
+    """Say whether engines that compute integers alike give the same outputs: no op between them computes in float32."""
+    plain = {*MOVING, "Constant", "Dequantize"}
+    return integer_ends(program) is not None and all(
+        op.kind in plain or program.dtype(op.output) != "float32" for op in program.ops
+    )
 
 
 def _units(program: Program, ends: list[Op]) -> dict[str, Array]:

@@ -2,33 +2,58 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from edgeseq.backends.native import program as native
-from export.program import Array, Program
+from export.program import Array, Op, Program
 
 
 def write(path: Path, program: Program) -> None:
     """Write a Program, float or quantized, for edgeseq's own engine."""
-    arrays: dict[str, Array] = {}
-    ops = []
-    for number, op in enumerate(program.ops):
-        names = {key: f"{number}.{key}" for key in op.arrays}
-        arrays |= {names[key]: np.asarray(array) for key, array in op.arrays.items()}
-        attributes = {key: _plain(value) for key, value in op.attributes.items()}
-        ops.append(native.Op(kind=op.kind, output=op.output, inputs=list(op.inputs), node=op.node, attributes=attributes, arrays=names))
+    arrays = _arrays(program)
+    names = {id(array): name for name, array in arrays.items()}
     description = native.Description(
-        version=native.VERSION, frames=program.frames,
-        inputs=[native.Input(name=i.name, first=i.columns.start, last=i.columns.stop, time_axis=i.time_axis) for i in program.inputs],
+        version=native.VERSION,
+        frames=program.frames,
+        inputs=[
+            native.Input(name=i.name, first=i.columns.start, last=i.columns.stop, time_axis=i.time_axis)
+            for i in program.inputs
+        ],
         outputs=list(program.outputs),
         states=[native.State(name=s.name, input=s.input, output=s.output) for s in program.states],
         tensors={name: _tensor(program, name) for name in program.shapes},
-        ops=ops,
+        ops=[_op(op, names) for op in program.ops],
     )
     native.write(path, description, arrays)
+
+
+def weight_bytes(program: Program) -> int:
+    """Return the bytes of all numbers of a Program's file, without the scalars that only describe them."""
+    return sum(array.nbytes for array in _arrays(program).values() if array.size > 1)
+
+
+def _arrays(program: Program) -> dict[str, Array]:
+    """Return what is fixed of the ops; what several share stands there once."""
+    found: dict[int, tuple[str, Array]] = {}
+    for number, op in enumerate(program.ops):
+        for key, array in op.arrays.items():
+            found.setdefault(id(array), (f"{number}.{key}", array))
+    return dict(found.values())
+
+
+def _op(op: Op, names: Mapping[int, str]) -> native.Op:
+    return native.Op(
+        kind=op.kind,
+        output=op.output,
+        inputs=list(op.inputs),
+        node=op.node,
+        attributes={key: _plain(value) for key, value in op.attributes.items()},
+        arrays={key: names[id(array)] for key, array in op.arrays.items()},
+    )
 
 
 def _tensor(program: Program, name: str) -> native.Tensor:

@@ -231,15 +231,15 @@ def test_a_bundle_without_such_files_works_and_says_what_it_has() -> None:
     manifest = msgspec.structs.replace(whole.manifest, files=files, defaults={"ort": "int8"})
     bundle = dataclasses.replace(whole, manifest=manifest)
     assert edgeseq.load(bundle).backend == "ort"
-    with pytest.raises(ModelError, match="no default variant for 'litert'"):
+    with pytest.raises(ModelError, match=r"no file for the backend 'litert', only .*int8 on ort"):
         edgeseq.load(bundle, backend="litert")
     with pytest.raises(BundleError, match=r"no int8 variant as tflite; it holds .*int8 \(onnx\)"):
         edgeseq.load(bundle, backend="litert", variant="int8")
 
 
-def test_the_bundles_own_default_stays_ort(cases: Path) -> None:
-    assert edgeseq.load(cases / "gru").backend == "ort"
-    assert bundles.read(cases / "gru").manifest.defaults == {"ort": "int8", "litert": "int8"}
+def test_it_is_never_the_bundles_own_default(cases: Path) -> None:
+    assert edgeseq.load(cases / "gru").backend == "native"
+    assert bundles.read(cases / "gru").manifest.defaults == {"native": "int8", "ort": "int8", "litert": "int8"}
 
 
 def test_without_the_library_it_is_left_out_aloud(
@@ -276,4 +276,5 @@ def test_bench_measures_it(cases: Path, tmp_path: Path, capsys: pytest.CaptureFi
     assert [line.split()[:2] for line in capsys.readouterr().out.splitlines() if line.lstrip().startswith("int8")] == [
         ["int8", "ort"],
         ["int8", "litert"],
+        ["int8", "native"],
     ]

@@ -61,7 +61,7 @@ def test_the_command_writes_a_bundle_that_verifies(source: Path, tmp_path: Path)
     assert done.returncode == 0, done.stderr
     document = json.loads(done.stdout)
     told = [(entry["variant"], entry["backend"]) for entry in document["variants"]]
-    assert told == [(variant, backend) for variant in ("float32", "int8", "w8a16") for backend in ("ort", "litert")]
+    assert told == [(variant, on) for variant in ("float32", "int8", "w8a16") for on in ("ort", "litert", "native")]
     assert all(entry["passed"] and entry["steps"] >= 10_000 for entry in document["variants"])
     again = command("verify", tmp_path / "b", "--json")
     assert again.returncode == 0
@@ -90,7 +90,7 @@ def test_goldens_hold_the_reference_integers(gru_bundle: bundles.Bundle) -> None
 def test_int8_weights_take_less_than_three_tenths(tmp_path: Path) -> None:
     bundle = export.export((models.gru(hidden=96), models.example()), tmp_path / "b", calibration=models.walks())
     sizes = {(file.variant, file.format): file.weight_bytes for file in bundle.manifest.files}
-    for kind in ("onnx", "tflite"):
+    for kind in ("onnx", "tflite", "npz"):
         assert sizes["int8", kind] <= 0.3 * sizes["float32", kind]
 
 
@@ -231,7 +231,7 @@ def test_a_file_with_other_states_than_described_is_refused(gru_bundle: bundles.
     shutil.copy(copy / "step.float32.onnx", copy / "step.int8.onnx")
     resum(copy)
     with pytest.raises(ModelError, match=r"its inputs are .* bundle\.toml says"):
-        edgeseq.load(copy, variant="int8")
+        edgeseq.load(copy, backend="ort", variant="int8")
 
 
 def test_a_frame_that_is_not_finite_or_of_another_size_is_refused(gru_bundle: bundles.Bundle) -> None:

@@ -32,11 +32,13 @@ def test_every_long_stage_is_told_how_far_it_is(tmp_path: Path) -> None:
         "making float32",
         "proving float32 on ort",
         "proving float32 on litert",
+        "proving float32 on native",
         "making int8",
         "calibrating",
         "measuring what int8 costs where",
         "proving int8 on ort",
         "proving int8 on litert",
+        "proving int8 on native",
         "running the reference of int8",
         "verifying the bundle",
     ]
@@ -45,7 +47,7 @@ def test_every_long_stage_is_told_how_far_it_is(tmp_path: Path) -> None:
             assert calls[0][0] == 0, stage
             assert all(a[0] < b[0] and a[1] == b[1] for a, b in pairwise(calls)), stage
             assert calls[-1][0] == calls[-1][1], stage
-    for stage in ("running the original in float64", "calibrating", "proving float32 on ort", "proving int8 on litert"):
+    for stage in ("running the original in float64", "calibrating", "proving float32 on ort", "proving int8 on native"):
         assert len(told[stage]) > 3, stage
 
 
@@ -139,7 +141,8 @@ def test_the_table_says_all_of_every_variant(gru_bundle: Bundle) -> None:
     assert all(len(line) <= 80 for line in lines[:-1])
     assert "…" not in "".join(lines)
     rows = {tuple(line.split()[:2]): line for line in lines if line.startswith(("float32  ", "int8  ", "w8a16  "))}
-    assert set(rows) == {(name, backend) for name in ("float32", "int8", "w8a16") for backend in ("ort", "litert")}
+    on = ("ort", "litert", "native")
+    assert set(rows) == {(name, backend) for name in ("float32", "int8", "w8a16") for backend in on}
     for file in gru_bundle.manifest.files:
         read = file.variant, backends.reader(file)
         row = rows[read]
@@ -152,7 +155,8 @@ def test_the_table_says_all_of_every_variant(gru_bundle: Bundle) -> None:
     assert "1, 48 B" in rows["float32", "ort"]
     assert "1, 24 B" in rows["int8", "litert"]
     assert "the greatest for float32;" in " ".join(lines)
-    assert "all multiply-accumulates are integer in int8 on ort, int8 on litert" in " ".join(lines)
+    assert "all multiply-accumulates are integer in int8 on ort, int8 on litert, int8 on native" in " ".join(lines)
+    assert "`auto` runs int8 on native; where the backend is named, int8 on ort" in " ".join(lines)
 
 
 @pytest.mark.parametrize(

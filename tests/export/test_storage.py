@@ -106,7 +106,8 @@ def test_a_patched_weight_is_found_and_named(
     copy = Path(shutil.copytree(family.path, tmp_path / "b"))
     spoil(copy, ending, factor)
     verdicts = {(verdict.variant, verdict.backend): verdict.passed for verdict in verify.verify(bundles.read(copy))}
-    assert verdicts == {(name, on): (name, on) != (bitten, "ort") for name in ALL for on in ("ort", "litert")}
+    choices = [*((name, on) for name in ALL for on in ("ort", "litert")), ("float32", "native")]
+    assert verdicts == {choice: choice != (bitten, "ort") for choice in choices}
 
 
 @pytest.mark.parametrize("attention", ["none", "dot"])

@@ -292,7 +292,7 @@ def test_without_the_library_it_is_left_out_and_the_extra_named(
         tflite.schema()
     options = {"calibration": models.walks(1), "variants": ["float32"]}
     bundle = export.export((models.gru(hidden=4), models.example()), tmp_path / "b", **options)
-    assert [file.path for file in bundle.manifest.files] == ["step.float32.onnx"]
+    assert [file.path for file in bundle.manifest.files] == ["step.float32.onnx", "step.float32.npz"]
     assert "TFLite was left out of float32: TFLite files need ai-edge-litert" in bundle.manifest.origin.note
     assert "pip install 'edgeseq[tflite]'" in (tmp_path / "b" / "report.md").read_text()
 

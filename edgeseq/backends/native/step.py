@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+import llvmlite
 import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeseq import jit
 from edgeseq.backends._file_step import FileStep
 from edgeseq.backends.native import engine
+from edgeseq.backends.native.check import check
 from edgeseq.backends.native.layout import laid_out
 from edgeseq.backends.native.program import Program, read
 from edgeseq.backends.native.streams import NativeStreams
@@ -19,6 +23,8 @@ from edgeseq.types import Frames
 
 if TYPE_CHECKING:
     from edgeseq.bundle import Graph, ModelFile
+
+log = logging.getLogger(__name__)
 
 
 class NativeStep(FileStep):
@@ -108,10 +114,17 @@ class NativeStep(FileStep):
 
 
 def open_step(path: Path, graph: Graph, file: ModelFile, streams: int = 1) -> NativeStep | NativeStreams:
-    """Open a native program for one stream or many. Raises ModelError."""
+    """Open a native program for one stream or many and hold it against bundle.toml. Raises ModelError."""
     program = read(path)
+    check(program, graph, file)
+    if jit.cold():
+        log.warning(
+            "the native engine's kernels are being compiled for this machine, once, which takes some seconds; `edgeseq "
+            "warmup` does it ahead of time."
+        )
     return NativeStep(program, graph, file) if streams == 1 else NativeStreams(program, graph, file, streams)
 
 
 def library() -> str:
-    return f"numba {numba.__version__}"
+    """Return what steps run on: the engine, by its kernels' sum, and what compiles them."""
+    return f"edgeseq engine {jit.version()}, numba {numba.__version__}, llvmlite {llvmlite.__version__}"
