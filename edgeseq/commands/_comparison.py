@@ -24,10 +24,10 @@ def asked(args: argparse.Namespace) -> bool:
     if not args.compare and not args.bundle:
         raise ConfigError("name a BUNDLE to measure, or documents to --compare.")
     if args.html:
-        if any(path.resolve() == args.html.resolve() for path in args.compare or ()):
-            raise ConfigError(f"--html {args.html}: is one of the documents that are compared.")
         # Seen before anything is measured, which may take long.
         whole.check(args.html, "--html")
+        if args.html.exists() and any(path.exists() and path.samefile(args.html) for path in args.compare or ()):
+            raise ConfigError(f"--html {args.html}: is one of the documents that are compared.")
     return bool(args.compare)
 
 

@@ -113,7 +113,7 @@ def read(path: Path) -> Document:
     except msgspec.ValidationError as cause:
         message, _, place = str(cause).partition(" - at `$")
         where = place.strip("`").removeprefix(".")
-        message = f"{where}: {message[:1].lower()}{message[1:]}" if where else message
+        message = f"{where + ': ' if where else ''}{message[:1].lower()}{message[1:]}"
         raise ConfigError(f"{path}: not what `edgeseq bench --json` writes: {message}.") from None
     except (ValueError, RecursionError) as cause:
         raise ConfigError(

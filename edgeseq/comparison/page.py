@@ -13,7 +13,7 @@ from edgeseq.comparison import columns
 from edgeseq.comparison.axis import Axis, around
 from edgeseq.comparison.documents import Result
 from edgeseq.comparison.facts import facts
-from edgeseq.comparison.runs import Group, Row, Run, conditions, grouped, rows
+from edgeseq.comparison.runs import DEVICE, Group, Row, Run, conditions, grouped, rows
 from edgeseq.comparison.strip import HALF, strip
 from edgeseq.comparison.words import paced
 
@@ -29,10 +29,11 @@ def page(runs: Sequence[Run]) -> str:
     """Return the page of one run, or of several against one another."""
     template = string.Template(files("edgeseq.comparison").joinpath("page.html").read_text("utf-8"))
     several = len(runs) > 1
-    names = " and ".join(run.name for run in runs)
     groups = grouped(rows(runs))
+    where = next((each.values[0] for each in conditions(runs) if each.what == DEVICE["cpu"]), runs[0].name)
+    title = f"Step latency: {' and '.join(run.name for run in runs)}" if several else f"Step latency on {where}"
     return template.substitute(
-        title=escape(f"Step latency: {names} compared" if several else f"Step latency: {names}"),
+        title=escape(title),
         about=escape(ABOUT),
         measured="How they were measured" if several else "How it was measured",
         conditions=_conditions(runs),
@@ -45,11 +46,13 @@ def page(runs: Sequence[Run]) -> str:
 def _conditions(runs: Sequence[Run]) -> str:
     """Tell device and circumstances of each run; what differs stands out."""
     told = conditions(runs)
+    if len(runs) == 1:
+        pairs = (f"<div><dt>{escape(each.what)}</dt><dd>{escape(each.values[0])}</dd></div>" for each in told)
+        return f"<dl>{''.join(pairs)}</dl>"
     lines = [(each.what, *each.values) for each in told]
     kinds = ["differs" if each.differs else "" for each in told]
     note = "<p>What differs between the runs is set in bold.</p>" if any(kinds) else ""
-    heading = ("", *(run.name for run in runs)) if len(runs) > 1 else None
-    return note + _table("words", heading, lines, kinds)
+    return note + _table("words", ("", *(run.name for run in runs)), lines, kinds)
 
 
 def _group(group: Group, of_group: Sequence[Row], runs: Sequence[Run]) -> str:
@@ -94,13 +97,13 @@ def _figure(name: str, result: Result | None, axis: Axis | None, least: float, i
 
 def _table(kind: str, headings: Sequence[str] | None, lines: Iterable[Sequence[str]], kinds: Sequence[str] = ()) -> str:
     """Return a table that scrolls by itself where the screen is narrow. kinds: the lines' classes."""
-    head = "".join(f"<th>{escape(heading)}</th>" for heading in headings or ())
+    head = "".join(f"<th>{escape(heading)}</th>" for heading in headings)
     body = "".join(
         f'<tr class="{kinds[index] if kinds else ""}">{"".join(map(_cell, line))}</tr>'
         for index, line in enumerate(lines)
     )
-    thead = f"<thead><tr>{head}</tr></thead>" if head else ""
-    return f'<div class="scroll" tabindex="0"><table class="{kind}">{thead}<tbody>{body}</tbody></table></div>'
+    head = f"<thead><tr>{head}</tr></thead>"
+    return f'<div class="scroll" tabindex="0"><table class="{kind}">{head}<tbody>{body}</tbody></table></div>'
 
 
 def _cell(text: str) -> str:

@@ -22,7 +22,7 @@ def text(runs: Sequence[Run]) -> str:
         shown = columns.compared(of_group, runs) if len(runs) > 1 else columns.single(of_group)
         parts.append(f"{group.bundle}, {paced(group.rate_hz)}: µs a step")
         parts.append(table(shown.headings, shown.lines, left=2))
-        parts += [f"  {line}" for row in of_group if (line := alone_in(row, runs))]
+        parts += alone(of_group, runs)
     if not groups:
         parts.append("There is no result in any of these documents.")
     elif len(runs) > 1:
@@ -32,10 +32,14 @@ def text(runs: Sequence[Run]) -> str:
     return "\n\n".join(parts)
 
 
-def alone_in(row: Row, runs: Sequence[Run]) -> str:
-    """Say which runs have a result that others lack; nothing where all have it."""
-    having = [run.name for run, result in zip(runs, row.results, strict=True) if result is not None]
-    return f"{row.title}: only in {' and '.join(having)}" if len(having) < len(runs) else ""
+def alone(rows: Sequence[Row], runs: Sequence[Run]) -> list[str]:
+    """Say which results only some of the runs have."""
+    lacking: dict[str, list[str]] = {}
+    for row in rows:
+        having = [run.name for run, result in zip(runs, row.results, strict=True) if result is not None]
+        if len(having) < len(runs):
+            lacking.setdefault(" and ".join(having), []).append(row.title)
+    return [f"  Only in {having}: {', '.join(titles)}." for having, titles in lacking.items()]
 
 
 def document(runs: Sequence[Run]) -> dict[str, Any]:

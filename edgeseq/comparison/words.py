@@ -7,10 +7,10 @@ SAME = 1.02
 
 
 def us(value: float | None) -> str:
-    """Return microseconds in three digits, without the unit: '0.43', '5.31', '11.9', '132', '2,140', or a dash."""
+    """Return microseconds in three digits, without the unit: '0.432', '5.31', '11.9', '132', '2,140', or a dash."""
     if value is None:
         return "–"
-    digits = 2 if value < 10 else 1 if value < 100 else 0  # noqa: PLR2004 - three digits
+    digits = next((digits for digits, below in ((3, 0.9995), (2, 9.995), (1, 99.95)) if value < below), 0)
     return f"{value:,.{digits}f}"
 
 
