@@ -31,7 +31,7 @@ MEASURES: dict[str, Callable[[Result], str]] = {
     "load ms": lambda result: number(result.load_ms, 0),
     "memory MB": lambda result: number(result.rss_mb, 0),
     "missed": lambda result: number(result.deadline_misses if result.rate_hz else None, 0),
-    "× ceiling": lambda result: factor(result.ceiling.distance) if result.ceiling and result.ceiling.distance else "–",
+    "× least": lambda result: factor(result.ceiling.distance) if result.ceiling and result.ceiling.distance else "–",
 }
 
 

@@ -12,13 +12,13 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta, Struct
 
-from edgeseq.errors import ConfigError
+from edgeseq.errors import ConfigError, ModelError
 
 MAX_BYTES = 64 << 20
 MAX_RESULTS = 2000
 MAX_BUCKETS = 65_536
 MAX_DEVICE_KEYS = 100
-MAX_TEXT = 500
+MAX_TEXT = 5000
 
 Text = Annotated[str, Meta(max_length=MAX_TEXT)]
 Amount = Annotated[float, Meta(ge=0, le=1e15)]
@@ -111,10 +111,7 @@ def read(path: Path) -> Document:
     try:
         return msgspec.json.decode(raw, type=Document)
     except msgspec.ValidationError as cause:
-        message, _, place = str(cause).partition(" - at `$")
-        where = place.strip("`").removeprefix(".")
-        message = f"{where + ': ' if where else ''}{message[:1].lower()}{message[1:]}"
-        raise ConfigError(f"{path}: not what `edgeseq bench --json` writes: {message}.") from None
+        raise ConfigError(f"{path}: not what `edgeseq bench --json` writes: {_sentence(cause)}") from None
     except (ValueError, RecursionError) as cause:
         raise ConfigError(
             f"{path}: not JSON: {cause}. `edgeseq bench BUNDLE --json > {path.name}` writes one."
@@ -122,5 +119,15 @@ def read(path: Path) -> Document:
 
 
 def measured(device: dict[str, Any], results: list[dict[str, Any]]) -> Document:
-    """Return the document of what was measured just now."""
-    return msgspec.convert({"device": device, "results": results}, Document)
+    """Return the document of what was measured just now. Raises ModelError for what cannot be."""
+    try:
+        return msgspec.convert({"device": device, "results": results}, Document)
+    except msgspec.ValidationError as cause:
+        raise ModelError(f"what was measured cannot be shown: {_sentence(cause)}") from None
+
+
+def _sentence(cause: msgspec.ValidationError) -> str:
+    """Return msgspec's message with the place that it names in front."""
+    message, _, place = str(cause).partition(" - at `$")
+    where = place.strip("`").removeprefix(".")
+    return f"{where + ': ' if where else ''}{message[:1].lower()}{message[1:]}."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from edgeseq.comparison.documents import Board, Ceiling, Result
 from edgeseq.comparison.words import factor, plain, us
+from edgeseq.text import amount, size
 
 
 def facts(result: Result) -> list[str]:
@@ -13,6 +14,8 @@ def facts(result: Result) -> list[str]:
     if result.rate_hz is not None and result.deadline_misses is not None:
         of = f" of {result.steps:,}" if result.steps is not None else ""
         said.append(f"{result.deadline_misses:,}{of} deadlines missed")
+    if result.bytes_per_step is not None and result.macs_per_step is not None:
+        said.append(f"{size(result.bytes_per_step)} and {amount(result.macs_per_step)} MACs a step")
     if result.ceiling is not None:
         said += _ceiling(result.ceiling)
     said += _board(result.board_before or Board(), result.board_after or Board())
@@ -29,8 +32,8 @@ def _ceiling(ceiling: Ceiling) -> list[str]:
     """Say how far the median is from the least that this machine allows."""
     if ceiling.bound_us is None or ceiling.distance is None:
         return []
-    by = f", set by {plain(ceiling.bound_by).replace('_', ' ')}" if ceiling.bound_by else ""
-    return [f"p50 is {factor(ceiling.distance)} the ceiling's {us(ceiling.bound_us)} µs{by}"]
+    by = f"{plain(ceiling.bound_by)} alone takes" if ceiling.bound_by else "a step takes at least"
+    return [f"p50 is {factor(ceiling.distance)} the {us(ceiling.bound_us)} µs that {by} here"]
 
 
 def _board(before: Board, after: Board) -> list[str]:

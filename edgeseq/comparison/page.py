@@ -21,7 +21,7 @@ COLOURS = 6
 ABOUT = (
     "A step is one call: one frame in, one output out. The histograms show how many of the steps took how long; both "
     "scales are logarithmic, so that the rare slow steps are seen beside the many. p50, p99 and p99.9: half, "
-    "99 % and 99.9 % of the steps took no longer."
+    "99 % and 99.9 % of the steps took no longer. A percentile stands only where 100 steps lie beyond it."
 )
 
 

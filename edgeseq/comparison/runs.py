@@ -140,7 +140,8 @@ def _circumstances(results: Sequence[Result]) -> dict[str, str]:
         "threads": _each(str(result.threads) for result in results if result.threads is not None),
         "pinned to core": _each(_cores(result.cpu_affinity) for result in results),
         "real-time priority": _each(str(result.fifo_priority or "none") for result in results),
-        "clock, MHz": _range([board.clock_mhz for board in boards]),
+        "timer, ns": _range([result.timer_overhead_ns for result in results]),
+        "clock rate, MHz": _range([board.clock_mhz for board in boards]),
         "temperature, °C": _range([board.temperature_c for board in boards]),
         "throttled": _throttled(boards),
     }
