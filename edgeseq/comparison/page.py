@@ -95,7 +95,7 @@ def _figure(name: str, result: Result | None, axis: Axis | None, least: float, i
     return f'<figure><figcaption>{caption}</figcaption><div class="plot">{drawn}</div></figure>'
 
 
-def _table(kind: str, headings: Sequence[str] | None, lines: Iterable[Sequence[str]], kinds: Sequence[str] = ()) -> str:
+def _table(kind: str, headings: Sequence[str], lines: Iterable[Sequence[str]], kinds: Sequence[str] = ()) -> str:
     """Return a table that scrolls by itself where the screen is narrow. kinds: the lines' classes."""
     head = "".join(f"<th>{escape(heading)}</th>" for heading in headings)
     body = "".join(
