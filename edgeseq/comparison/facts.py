@@ -38,17 +38,19 @@ def _ceiling(ceiling: Ceiling) -> list[str]:
 
 def _board(before: Board, after: Board) -> list[str]:
     """Say how clock and temperature went."""
-    said = [
-        _change("clock", before.clock_mhz, after.clock_mhz, "MHz"),
-        _change("temperature", before.temperature_c, after.temperature_c, "°C"),
-    ]
+    changes = (
+        _change(before.clock_mhz, after.clock_mhz, "MHz"),
+        _change(before.temperature_c, after.temperature_c, "°C"),
+    )
+    said = [", ".join(filter(None, changes))]
     if before.throttled or after.throttled:
         said.append("The board throttled")
     return [line for line in said if line]
 
 
-def _change(what: str, before: float | None, after: float | None, unit: str) -> str:
+def _change(before: float | None, after: float | None, unit: str) -> str:
+    """Return both values, one where they are the same, nothing where neither is known."""
     if before is None and after is None:
         return ""
     values = dict.fromkeys("?" if value is None else f"{value:,.0f}" for value in (before, after))
-    return f"{what} {' → '.join(values)} {unit}"
+    return f"{' → '.join(values)} {unit}"

@@ -15,7 +15,7 @@ from edgeseq.comparison.documents import Result
 from edgeseq.comparison.facts import facts
 from edgeseq.comparison.runs import DEVICE, Group, Row, Run, conditions, grouped, rows
 from edgeseq.comparison.strip import HALF, strip
-from edgeseq.comparison.words import paced
+from edgeseq.comparison.words import listed, paced
 
 COLOURS = 6
 ABOUT = (
@@ -31,7 +31,7 @@ def page(runs: Sequence[Run]) -> str:
     several = len(runs) > 1
     groups = grouped(rows(runs))
     where = next((each.values[0] for each in conditions(runs) if each.what == DEVICE["cpu"]), runs[0].name)
-    title = f"Step latency: {' and '.join(run.name for run in runs)}" if several else f"Step latency on {where}"
+    title = f"Step latency: {listed([run.name for run in runs])}" if several else f"Step latency on {where}"
     return template.substitute(
         title=escape(title),
         about=escape(ABOUT),

@@ -8,7 +8,7 @@ from typing import Any
 from edgeseq.comparison import columns
 from edgeseq.comparison.documents import Result
 from edgeseq.comparison.runs import Row, Run, conditions, grouped, rows
-from edgeseq.comparison.words import paced
+from edgeseq.comparison.words import listed, paced
 from edgeseq.text import table
 
 
@@ -38,7 +38,7 @@ def alone(rows: Sequence[Row], runs: Sequence[Run]) -> list[str]:
     for row in rows:
         having = [run.name for run, result in zip(runs, row.results, strict=True) if result is not None]
         if len(having) < len(runs):
-            lacking.setdefault(" and ".join(having), []).append(row.title)
+            lacking.setdefault(listed(having), []).append(row.title)
     return [f"  Only in {having}: {', '.join(titles)}." for having, titles in lacking.items()]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 SAME = 1.02
 """Medians that are nearer than this are called the same: a histogram's buckets are 1.6 % wide."""
 
@@ -44,6 +46,11 @@ def factor(times: float) -> str:
 def paced(rate_hz: float | None) -> str:
     """Return how the steps came."""
     return "back to back" if rate_hz is None else f"one step every {duration(1e6 / rate_hz)}"
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return names as a sentence has them: 'a', 'a and b', 'a, b and c'."""
+    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
 
 
 def plain(text: str) -> str:
