@@ -13,6 +13,13 @@ from edgeseq.errors import ConfigError
 MAX_DOCUMENTS = 16
 
 
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
+    add = parser.add_argument
+    add("--html", type=Path, metavar="FILE", help="also write a page with the histograms")
+    add("--compare", nargs="+", type=Path, metavar="JSON", help="documents of --json to set side by side")
+
+
 def asked(args: argparse.Namespace) -> bool:
     """Return whether documents are to be compared; see that the arguments fit together. Raises ConfigError."""
     from edgeseq import whole

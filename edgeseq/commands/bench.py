@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from edgeseq.commands import _comparison
 from edgeseq.errors import ConfigError
 
 HELP = """\
@@ -45,16 +46,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threads", type=int, choices=[1], default=1, help="threads of a step: one, on all backends")
     parser.add_argument("--rate", type=float, metavar="HZ", help="pace the steps at this rate (default: back to back)")
     parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
-    parser.add_argument("--html", type=Path, metavar="FILE", help="write a page with the histograms too")
-    parser.add_argument(
-        "--compare", nargs="+", type=Path, metavar="JSON", help="documents of --json to set side by side"
-    )
+    _comparison.arguments(parser)
 
 
 def main(args: argparse.Namespace) -> int:
     """Measure and print."""
     from edgeseq import bench
-    from edgeseq.commands import _comparison
 
     if _comparison.asked(args):
         return _comparison.main(args)
