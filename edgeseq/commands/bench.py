@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from edgeseq.commands import _comparison
 from edgeseq.errors import ConfigError
 
 HELP = """\
@@ -22,7 +23,13 @@ give the 99th, 100,000 the 99.9th.
   edgeseq bench zoo/turbofan/bundle
   edgeseq bench BUNDLE --variant int8 --steps 100000
   edgeseq bench BUNDLE --rate 100         one step every 10 ms, as a sensor has it: caches and clocks go cold between
-  edgeseq bench BUNDLE --json > here.json"""
+  edgeseq bench BUNDLE --json > here.json
+  edgeseq bench BUNDLE --html here.html   a page with every histogram, which needs nothing beside it
+
+--compare measures nothing: it sets documents that --json wrote against one another, from other devices too, and tells
+what differs in how they were measured. Faster and slower are against the first. --html makes the page of it.
+
+  edgeseq bench --compare here.json there.json --html both.html"""
 
 MAX_STEPS = 100_000_000
 """Each is kept until the end, in 16 bytes."""
@@ -32,19 +39,22 @@ HEADINGS = ("variant", "backend", "median", "p90", "p99", "p99.9", "max", "in ru
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("bundle", nargs="+", type=Path, metavar="BUNDLE", help="a folder that `edgeseq export` wrote")
+    parser.add_argument("bundle", nargs="*", type=Path, metavar="BUNDLE", help="a folder that `edgeseq export` wrote")
     parser.add_argument("--variant", action="append", help="only this variant; may be given several times")
     parser.add_argument("--backend", action="append", help="only this backend; may be given several times")
     parser.add_argument("--steps", type=int, default=20_000, help="steps to measure of each (default: 20000)")
     parser.add_argument("--threads", type=int, choices=[1], default=1, help="threads of a step: one, on all backends")
     parser.add_argument("--rate", type=float, metavar="HZ", help="pace the steps at this rate (default: back to back)")
     parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
+    _comparison.arguments(parser)
 
 
 def main(args: argparse.Namespace) -> int:
     """Measure and print."""
     from edgeseq import bench
 
+    if _comparison.asked(args):
+        return _comparison.main(args)
     if not 1 <= args.steps <= MAX_STEPS:
         raise ConfigError(f"--steps must lie between 1 and {MAX_STEPS:,}.")
     if args.rate is not None and not MIN_RATE_HZ <= args.rate <= MAX_RATE_HZ:
@@ -64,6 +74,8 @@ def main(args: argparse.Namespace) -> int:
         print(json.dumps({"device": device, "results": results}, indent=2))
     else:
         _print(device, results)
+    if args.html:
+        _comparison.write_page(args.html, device, results)
     return 0
 
 
