@@ -1,0 +1,142 @@
+"""Contenders measured in turn: a block of each a round, in an order drawn anew, so that a slow minute is everybody's.
+
+A block is a few bursts of calls; it counts as its median burst, per step. The clock is read twice a burst, not twice a
+call: what the loop itself costs is in every number, and `overhead` says how much that is.
+"""
+
+from __future__ import annotations
+
+import gc
+import random
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import cycle, islice, starmap
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+BURST_NS = 1_000_000
+BURSTS = 5
+"""A block's. The first one refills the caches that another contender took; the median leaves it out."""
+WARM_NS = 50_000_000
+TRIAL_BLOCKS = 9
+
+
+@dataclass(frozen=True)
+class Contender:
+    """What is measured: a call, and the arguments of one call after another, in the form that suits it best.
+
+    steps: how many steps of the model one call makes. reset: forgets all calls before. settings: which of several ways
+    to run it this is.
+    """
+
+    name: str
+    call: Callable[..., NDArray[Any]]
+    arguments: Sequence[tuple[Any, ...]]
+    reset: Callable[[], None]
+    steps: int = 1
+    settings: str = ""
+
+    def outputs(self) -> NDArray[np.float64]:
+        """Return what a pass over all arguments gives from a reset, one number after another."""
+        self.reset()
+        return np.concatenate([np.array(self.call(*given), np.float64).ravel() for given in self.arguments])
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A contender's blocks: nanoseconds a step, one value a round."""
+
+    contender: Contender
+    blocks_ns: list[float]
+
+    @property
+    def median_ns(self) -> float:
+        """Their median."""
+        return float(np.median(self.blocks_ns))
+
+
+class DisagreementError(Exception):
+    """Two contenders do not compute the same."""
+
+
+def agree(contenders: Sequence[Contender], tolerance: float = 1e-4) -> None:
+    """Hold every contender's outputs against the first one's. Raises DisagreementError."""
+    expected = contenders[0].outputs()
+    for contender in contenders[1:]:
+        found = contender.outputs()
+        off = np.abs(found - expected).max() if found.shape == expected.shape else np.inf
+        if not off <= tolerance:
+            raise DisagreementError(
+                f"'{contender.name}' and '{contenders[0].name}' are {off:.2g} apart, more than {tolerance:g}: "
+                "they do not compute the same, so their times say nothing."
+            )
+
+
+def interleave(contenders: Sequence[Contender], blocks: int, seed: int = 0) -> dict[str, Measured]:
+    """Measure a block of each contender in every one of `blocks` rounds; return what was measured by name."""
+    bursts = [_burst(contender) for contender in contenders]
+    found: list[list[float]] = [[] for _ in contenders]
+    draw = random.Random(seed)  # noqa: S311 - an order, not a secret
+    with quiet():
+        for _ in range(blocks):
+            for place in draw.sample(range(len(contenders)), len(contenders)):
+                call, arguments = contenders[place].call, bursts[place]
+                took = float(np.median([_time(call, arguments) for _ in range(BURSTS)]))
+                found[place].append(took / len(arguments) / contenders[place].steps)
+    return {each.name: Measured(each, times) for each, times in zip(contenders, found, strict=True)}
+
+
+def fastest(candidates: Sequence[Contender], seed: int = 0) -> Contender:
+    """Return the fastest of several settings of one contender, by a short measurement of its own."""
+    numbered = [Contender(str(place), c.call, c.arguments, c.reset, c.steps) for place, c in enumerate(candidates)]
+    measured = interleave(numbered, TRIAL_BLOCKS, seed) if len(candidates) > 1 else {}
+    return candidates[min(range(len(candidates)), key=lambda place: measured[str(place)].median_ns if measured else 0)]
+
+
+def overhead() -> tuple[float, float]:
+    """Return what is no contender's: nanoseconds to read the clock, and those of an empty call in the loop."""
+    now = time.perf_counter_ns
+    readings = [now() for _ in range(10_001)]
+    empty = [(None,)] * 10_000
+    with quiet():
+        loop = float(np.median([_time(lambda _: None, empty) for _ in range(101)])) / len(empty)
+    return float(np.median(np.diff(readings))), loop
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep Python's garbage collector from running in somebody's block."""
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+        gc.unfreeze()
+
+
+def _time(call: Callable[..., Any], arguments: Sequence[tuple[Any, ...]]) -> int:
+    """Return what a call of each takes altogether, in nanoseconds. The loop runs in C."""
+    began = time.perf_counter_ns()
+    deque(starmap(call, arguments), maxlen=0)
+    return time.perf_counter_ns() - began
+
+
+def _burst(contender: Contender) -> list[tuple[Any, ...]]:
+    """Warm a contender up; return the arguments of as many calls as fill a burst."""
+    contender.reset()
+    calls, spent = 1, 0
+    while True:
+        arguments = list(islice(cycle(contender.arguments), calls))
+        took = _time(contender.call, arguments)
+        spent += took
+        if took >= BURST_NS and spent >= WARM_NS:
+            return list(islice(cycle(contender.arguments), max(1, calls * BURST_NS // took)))
+        if took < BURST_NS:
+            calls *= 2
