@@ -1,6 +1,6 @@
 """A GRU's step and run in float32, against everybody on the same weights.
 
-  python -m benchmarks.gru
+python -m benchmarks.gru
 """
 
 from __future__ import annotations
@@ -20,13 +20,12 @@ from benchmarks.peers import AbsentError, litert, ort, pytorch, stepfile, tract
 from benchmarks.report import Report
 
 STEPS = 1000
-ONE_BY_ONE = ("onnxruntime, session.run", "onnxruntime, IOBinding")
-WHOLE = "onnxruntime, one call"
+ONE_BY_ONE = (ort.RUN, ort.BINDING)
 TARGETS = {
-    "GRU 16/32": {STEP: 9.0, INTO: 13.0, RUN: 1.8, "LiteRT": 4.0},
-    "GRU 32/64": {STEP: 6.0, INTO: 8.0, RUN: 1.6, "LiteRT": 3.0},
-    "GRU 40/128": {STEP: 4.0, INTO: 4.5, RUN: 1.3, "LiteRT": 2.0},
-    "GRU 64/256": {STEP: 1.8, INTO: 1.9, RUN: 1.1, "LiteRT": 1.4},
+    "GRU 16/32": {STEP: 9.0, INTO: 13.0, RUN: 1.8, litert.NAME: 4.0},
+    "GRU 32/64": {STEP: 6.0, INTO: 8.0, RUN: 1.6, litert.NAME: 3.0},
+    "GRU 40/128": {STEP: 4.0, INTO: 4.5, RUN: 1.3, litert.NAME: 2.0},
+    "GRU 64/256": {STEP: 1.8, INTO: 1.9, RUN: 1.1, litert.NAME: 1.4},
 }
 
 
@@ -42,9 +41,9 @@ def measure(options: command.Options) -> None:
         step, into, run = (f"edgeseq {way}" for way in (STEP, INTO, RUN))
         report.compare(name, step, ONE_BY_ONE, targets[STEP])
         report.compare(name, into, ONE_BY_ONE, targets[INTO])
-        report.compare(name, run, (WHOLE,), targets[RUN])
-        report.compare(name, step, ("LiteRT",), targets["LiteRT"])
-        report.compare(name, step, ("PyTorch",), None)
+        report.compare(name, run, (ort.WHOLE,), targets[RUN])
+        report.compare(name, step, (litert.NAME,), targets[litert.NAME])
+        report.compare(name, step, (pytorch.NAME,), None)
         report.compare(name, step, (tract.NAME,), None)
     report.show(options.json)
 

@@ -50,11 +50,9 @@ def _node(gru: nn.GRU, inputs: list[str], outputs: list[str]) -> onnx.NodeProto:
 
 def _save(gru: nn.GRU, path: Path, node: onnx.NodeProto, inputs: Shapes, outputs: Shapes) -> None:
     """Write a graph of one node beside the weights it reads as w, r and b."""
-    weights = {
-        "w": _gates(gru.weight_ih_l0),
-        "r": _gates(gru.weight_hh_l0),
-        "b": np.concatenate([_gates(gru.bias_ih_l0), _gates(gru.bias_hh_l0)]),
-    }
+    gates = {name.removesuffix("_l0"): _gates(value) for name, value in gru.state_dict().items()}
+    biases = np.concatenate([gates["bias_ih"], gates["bias_hh"]])
+    weights = {"w": gates["weight_ih"], "r": gates["weight_hh"], "b": biases}
     entering, leaving = (
         [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in shapes.items()]
         for shapes in (inputs, outputs)

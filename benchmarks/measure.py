@@ -1,7 +1,8 @@
 """Contenders measured in turn: a block of each a round, in an order drawn anew, so that a slow minute is everybody's.
 
-A block is a few bursts of calls; it counts as its median burst, per step. The clock is read twice a burst, not twice a
-call: what the loop itself costs is in every number, and `overhead` says how much that is.
+A block is a few bursts of calls; it counts as its quickest burst, per step: a neighbour on the machine or a cold cache
+slows a burst down, and nothing speeds one up. The clock is read twice a burst, not twice a call: what the loop itself
+costs is in every number, and `overhead` says how much that is.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from numpy.typing import NDArray
 
 BURST_NS = 1_000_000
 BURSTS = 5
-"""A block's. The first one refills the caches that another contender took; the median leaves it out."""
+"""A block's. The first one refills the caches that another contender took."""
 WARM_NS = 50_000_000
 TRIAL_BLOCKS = 9
 
@@ -49,10 +50,11 @@ class Contender:
 
 @dataclass(frozen=True)
 class Measured:
-    """A contender's blocks: nanoseconds a step, one value a round."""
+    """A contender's blocks: nanoseconds a step, one value a round. taken: share of the time the core did other work."""
 
     contender: Contender
     blocks_ns: list[float]
+    taken: float
 
     @property
     def median_ns(self) -> float:
@@ -81,14 +83,21 @@ def interleave(contenders: Sequence[Contender], blocks: int, seed: int = 0) -> d
     """Measure a block of each contender in every one of `blocks` rounds; return what was measured by name."""
     bursts = [_burst(contender) for contender in contenders]
     found: list[list[float]] = [[] for _ in contenders]
+    wall, busy = [0] * len(contenders), [0] * len(contenders)
     draw = random.Random(seed)  # noqa: S311 - an order, not a secret
     with quiet():
         for _ in range(blocks):
             for place in draw.sample(range(len(contenders)), len(contenders)):
                 call, arguments = contenders[place].call, bursts[place]
-                took = float(np.median([_time(call, arguments) for _ in range(BURSTS)]))
-                found[place].append(took / len(arguments) / contenders[place].steps)
-    return {each.name: Measured(each, times) for each, times in zip(contenders, found, strict=True)}
+                worked = time.thread_time_ns()
+                took = [_time(call, arguments) for _ in range(BURSTS)]
+                busy[place] += time.thread_time_ns() - worked
+                wall[place] += sum(took)
+                found[place].append(min(took) / len(arguments) / contenders[place].steps)
+    return {
+        each.name: Measured(each, found[place], max(0.0, 1 - busy[place] / wall[place]))
+        for place, each in enumerate(contenders)
+    }
 
 
 def fastest(candidates: Sequence[Contender], seed: int = 0) -> Contender:

@@ -14,6 +14,8 @@ from benchmarks.ratios import Ratio, ratio
 from edgeseq import bench
 from edgeseq.text import number, table
 
+QUIET = 0.02
+"""The share of a contender's time that the core may do other work."""
 VERDICTS = {True: "yes", False: "no", None: "undecided"}
 
 
@@ -79,7 +81,7 @@ class Report:
             "loop_ns": loop,
             "measured": [
                 {"model": model, "contender": name, "settings": each.contender.settings, "blocks_ns": each.blocks_ns,
-                 "median_ns": each.median_ns}
+                 "median_ns": each.median_ns, "core_taken": each.taken}
                 for model, found in self.measured.items()
                 for name, each in found.items()
             ],
@@ -91,7 +93,7 @@ class Report:
         clock, loop = self._overhead
         device = self.device
         return [
-            f"{self.name}: {device['cpu']}, one core, one thread, load {device['load_1min']}, Python {device['python']}",
+            f"{self.name}: {device['cpu']}, one core, load {device['load_1min']}, Python {device['python']}",
             "",
             f"µs a {self.unit}: median of {self.blocks} blocks, taken in turn",
             "",
@@ -101,10 +103,18 @@ class Report:
             "",
             self._ratios(),
             "",
-            f"Reading the clock takes {clock:.0f} ns, once a burst of about a millisecond; calling a function that does "
-            f"nothing {loop:.0f} ns, which is in every time.",
+            f"Reading the clock takes {clock:.0f} ns, once a burst; an empty call {loop:.0f}, in every time.",
+            *self._disturbed(),
             *self.notes,
         ]
+
+    def _disturbed(self) -> list[str]:
+        """Say where somebody else had the core meanwhile: long calls suffer from that more than short ones."""
+        taken = max((each.taken for found in self.measured.values() for each in found.values()), default=0)
+        share = f"{taken:.0%} of a contender's time"
+        return (
+            [f"The core did other work for up to {share}: measure again on a quiet machine."] if taken > QUIET else []
+        )
 
     def _latencies(self) -> list[str]:
         names = list(dict.fromkeys(name for found in self.measured.values() for name in found))

@@ -14,6 +14,8 @@ from edgeseq import libraries
 from edgeseq.errors import ConfigError
 from edgeseq.types import Frames
 
+NAME = "LiteRT"
+
 
 class Step:
     """With one thread and XNNPACK, which it takes by itself and which is the faster way at every size measured here.
@@ -31,12 +33,12 @@ class Step:
         runner = self._interpreter.get_signature_runner("step")
         inputs, outputs = runner.get_input_details(), runner.get_output_details()
         del runner
+        self._put, self._get = self._interpreter.set_tensor, self._interpreter.get_tensor
+        self._invoke = self._interpreter.invoke
         self._file, self._frame = file, inputs[file.frame]["index"]
         self._enter = [inputs[state.input]["index"] for state in file.states]
         self._leave = [outputs[state.output]["index"] for state in file.states]
         self._output = outputs[file.output]["index"]
-        # Over a bare recurrent layer the output is the state: got once, it serves as both.
-        self._shared = self._leave.index(self._output) if self._output in self._leave else None
         self._state: list[NDArray[Any]] = []
         self.reset()
 
@@ -46,16 +48,37 @@ class Step:
 
     def step(self, x: Frames) -> NDArray[Any]:
         """Make one step."""
-        interpreter = self._interpreter
-        interpreter.set_tensor(self._frame, x)
+        put, get = self._put, self._get
+        put(self._frame, x)
         for index, value in zip(self._enter, self._state, strict=False):
-            interpreter.set_tensor(index, value)
-        interpreter.invoke()
-        self._state = [interpreter.get_tensor(index) for index in self._leave]
-        return self._state[self._shared] if self._shared is not None else interpreter.get_tensor(self._output)  # type: ignore[no-any-return]
+            put(index, value)
+        self._invoke()
+        self._state = [get(index) for index in self._leave]
+        return get(self._output)  # type: ignore[no-any-return]
 
 
-def stepping(file: StepFile, frames: Sequence[Frames], name: str = "LiteRT") -> Contender:
+class BareStep(Step):
+    """The same where the only state is the output, then got once: without the loops, a fifth of a small step."""
+
+    def __init__(self, file: StepFile) -> None:
+        super().__init__(file)
+        (self._h_in,), (self._h_out,) = self._enter, self._leave
+
+    def reset(self) -> None:
+        """Forget everything."""
+        self._h: NDArray[Any] = self._file.states[0].initial
+
+    def step(self, x: Frames) -> NDArray[Any]:
+        """Make one step."""
+        self._put(self._frame, x)
+        self._put(self._h_in, self._h)
+        self._invoke()
+        y: NDArray[Any] = self._get(self._h_out)
+        self._h = y
+        return y
+
+
+def stepping(file: StepFile, frames: Sequence[Frames], name: str = NAME) -> Contender:
     """Return a file's steps. Raises AbsentError."""
-    peer = Step(file)
+    peer = (BareStep if file.bare else Step)(file)
     return Contender(name, peer.step, [(x,) for x in frames], peer.reset, settings="XNNPACK")

@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from benchmarks.measure import Contender, fastest
 from edgeseq.types import Frames
 
+NAME = "PyTorch"
+
 
 class Layer:
     """nn.GRU over [1, 1, inputs]."""
@@ -54,7 +56,7 @@ def stepping(gru: nn.GRU, frames: Sequence[Frames]) -> Contender:
     layer, cell = Layer(gru), Cell(gru)
     return fastest(
         [
-            Contender("PyTorch", layer.step, [(x[None],) for x in frames], layer.reset, settings="nn.GRU"),
-            Contender("PyTorch", cell.step, [(x,) for x in frames], cell.reset, settings="nn.GRUCell"),
+            Contender(NAME, layer.step, [(x[None],) for x in frames], layer.reset, settings="nn.GRU"),
+            Contender(NAME, cell.step, [(x,) for x in frames], cell.reset, settings="nn.GRUCell"),
         ]
     )

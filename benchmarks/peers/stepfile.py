@@ -30,6 +30,11 @@ class StepFile:
     output: str
     states: tuple[StateTensor, ...]
 
+    @property
+    def bare(self) -> bool:
+        """Whether the only state is the output, as over a bare GRU: a caller then has one array to carry, not two."""
+        return [state.output for state in self.states] == [self.output]
+
 
 def held(bundle: Bundle, variant: str, file_format: Literal["onnx", "tflite"]) -> StepFile:
     """Return a bundle's file of a variant."""
