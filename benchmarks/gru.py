@@ -14,7 +14,6 @@ import torch
 
 from benchmarks import command, gru_op, models, ours
 from benchmarks.measure import Contender, agree, interleave
-from benchmarks.modules import Bare
 from benchmarks.ours import INTO, RUN, STEP
 from benchmarks.peers import AbsentError, litert, ort, pytorch, stepfile, tract
 from benchmarks.report import Report
@@ -50,7 +49,7 @@ def measure(options: command.Options) -> None:
 
 def field(name: str, options: command.Options) -> tuple[list[Contender], list[str]]:
     """Return everybody who runs a GRU here, and why somebody does not."""
-    gru = _gru(name)
+    gru = models.gru(name)
     rows = models.rows(name, STEPS)
     frames = [row[None, None].copy() for row in rows]
     bundle = models.bundle(name, options.models)
@@ -78,14 +77,6 @@ def field(name: str, options: command.Options) -> tuple[list[Contender], list[st
         except AbsentError as reason:
             absent.append(str(reason))
     return found, absent
-
-
-def _gru(name: str) -> torch.nn.GRU:
-    """Return a network's only layer."""
-    module = models.module(name)
-    if not isinstance(module, Bare) or not isinstance(module.memory, torch.nn.GRU):
-        raise TypeError(f"{name} is no GRU.")
-    return module.memory
 
 
 if __name__ == "__main__":

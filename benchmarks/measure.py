@@ -62,16 +62,29 @@ class Measured:
         return float(np.median(self.blocks_ns))
 
 
+Error = Callable[[NDArray[np.float64]], float]
+
+
+def largest(errors: NDArray[np.float64]) -> float:
+    """Return the greatest error: what floats are held to."""
+    return float(np.abs(errors).max())
+
+
+def rms(errors: NDArray[np.float64]) -> float:
+    """Return the root mean square: what quantized variants are held to."""
+    return float(np.sqrt(np.square(errors).mean()))
+
+
 class DisagreementError(Exception):
     """Two contenders do not compute the same."""
 
 
-def agree(contenders: Sequence[Contender], tolerance: float = 1e-4) -> None:
+def agree(contenders: Sequence[Contender], tolerance: float = 1e-4, error: Error = largest) -> None:
     """Hold every contender's outputs against the first one's. Raises DisagreementError."""
     expected = contenders[0].outputs()
     for contender in contenders[1:]:
         found = contender.outputs()
-        off = np.abs(found - expected).max() if found.shape == expected.shape else np.inf
+        off = error(found - expected) if found.shape == expected.shape else np.inf
         if not off <= tolerance:
             raise DisagreementError(
                 f"'{contender.name}' and '{contenders[0].name}' are {off:.2g} apart, more than {tolerance:g}: "

@@ -35,6 +35,14 @@ def module(name: str) -> nn.Module:
     return NETWORKS[name][1]().eval()
 
 
+def gru(name: str) -> nn.GRU:
+    """Return the only layer of a network that is nothing but a GRU."""
+    made = module(name)
+    if not isinstance(made, Bare) or not isinstance(made.memory, nn.GRU):
+        raise TypeError(f"{name} is no bare GRU.")
+    return made.memory
+
+
 def rows(name: str, count: int) -> Frames:
     """Return frames for a network, float32[count, inputs]: others than it was calibrated on."""
     return walks(1, count, NETWORKS[name][0], seed=1)[0]
