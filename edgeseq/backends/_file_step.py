@@ -36,7 +36,7 @@ class FileStep(Stepping):
         self.warm_up = graph.warm_up
         self.receptive_field = graph.receptive_field
         self._entries = entries(graph, graph.frames_per_step)
-        self._at_reset = [_at_reset(graph, file, index) for index in range(len(file.states))]
+        self._at_reset = [at_reset(graph, file, index) for index in range(len(file.states))]
         self._memory: Mapping[str, NDArray[Any]] = {}
         self._held: dict[str, NDArray[Any]] = {}
 
@@ -119,7 +119,7 @@ def described(graph: Graph, file: ModelFile) -> tuple[Described, Described]:
     return entering, leaving
 
 
-def _at_reset(graph: Graph, file: ModelFile, index: int) -> NDArray[Any]:
+def at_reset(graph: Graph, file: ModelFile, index: int) -> NDArray[Any]:
     """Return a state's value at reset as the file takes it: quantized where the file's state is."""
     entry = file.states[index]
     table = next(state for state in graph.states if state.name == entry.name)

@@ -1,0 +1,193 @@
+"""The one compiled function that runs any program: it checks the frames, calls the kernels row by row, keeps the count.
+
+A program is a table of rows; a row is the address of a kernel, then what the kernel takes. Beside it stands a board of
+numbers (the constants below say which) that Python and the compiled code share.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numba
+import numpy as np
+from numba.core import types
+from numpy.typing import NDArray
+
+from edgeseq.backends.native.kernels.memory import call, f32, i8, i64
+from edgeseq.jit import entry
+
+WIDTH = 24
+"""Numbers in a row."""
+TABLE, ROWS, ENTERING, ENTER, LEAVING, LEAVE, STEPS, DELAY, END, WAITING = range(10)
+TOKENS, TOKEN_COUNT, FEATURES, FRAMES, BLOCK, STATES, STATE_COUNT = range(10, 17)
+"""Where on the board: the table and its rows; where frames enter and how many numbers; where outputs leave and how
+many; steps taken; outputs that do not exist; the last step there is room for; frames that wait; (column, how many) of
+each token and their number; numbers of a frame; frames of a step; streams that the rows compute side by side; and of
+every state (where it stands, where those of all streams are kept, bytes of a stream) and their number."""
+BOARD = 20
+NO_END = 2**62
+DONE, SHAPE, FULL, UNFINISHED, NOT_FINITE, NO_TOKEN = range(6)
+"""What a step may come to."""
+_F = types.float32
+
+
+def end(frames: int | None, frames_per_step: int) -> int:
+    """Return the last step there is room for, of so many frames from a reset."""
+    return NO_END if frames is None else frames // frames_per_step
+
+
+def tokens(board: NDArray[np.int64], counts: Mapping[int, int]) -> NDArray[np.int64]:
+    """Put how many tokens there are of each column on the board, and return the table, which has to be kept."""
+    table = np.array(sorted(counts.items()), np.int64).reshape(-1, 2)
+    board[TOKENS], board[TOKEN_COUNT] = table.ctypes.data, len(table)
+    return table
+
+
+@numba.njit(inline="always", error_model="numpy")
+def _checked(board: Any, x: Any, numbers: int) -> int:
+    """Look at frames before anything is changed."""
+    # Zero times a number is zero, times NaN or infinity it is NaN.
+    bad = 0
+    for i in range(numbers):
+        bad |= x[i] * np.float32(0) != np.float32(0)
+    if bad:
+        return NOT_FINITE
+    if board[TOKEN_COUNT]:
+        pairs, features = i64(board[TOKENS]), board[FEATURES]
+        for k in range(board[TOKEN_COUNT]):
+            for i in range(pairs[2 * k], numbers, features):
+                if x[i] < 0 or x[i] >= pairs[2 * k + 1] or x[i] != np.rint(x[i]):
+                    return NO_TOKEN
+    return DONE
+
+
+@numba.njit(inline="always")
+def _computed(board: Any, x: Any) -> None:
+    """Compute one step on checked frames, without counting it."""
+    entering = f32(board[ENTERING])
+    for i in range(board[ENTER]):
+        entering[i] = x[i]
+    table = board[TABLE]
+    for r in range(board[ROWS]):
+        row = i64(table + r * (8 * WIDTH))
+        call(row[0], row)
+
+
+@numba.njit(inline="always")
+def _stepped(board: Any, x: Any, y: Any) -> None:
+    """Make one step on checked frames and count it; what does not exist yet is NaN."""
+    _computed(board, x)
+    leaving = f32(board[LEAVING])
+    board[STEPS] += 1
+    if board[STEPS] <= board[DELAY]:
+        for i in range(board[LEAVE]):
+            y[i] = np.float32(np.nan)
+    else:
+        for i in range(board[LEAVE]):
+            y[i] = leaving[i]
+
+
+@entry(types.int64(types.int64, _F[::1], _F[::1]), types.int64(types.int64, _F[:, ::1], _F[::1]))
+def step(address: Any, x: Any, y: Any) -> Any:
+    """Make a step: x float32[features] or [frames, features], y float32[outputs]. Return what it came to."""
+    board = i64(address)
+    if x.size != board[ENTER] or x.shape[-1] != board[FEATURES] or y.size != board[LEAVE]:
+        return SHAPE
+    if board[WAITING]:
+        return UNFINISHED
+    if board[STEPS] >= board[END]:
+        return FULL
+    flat, out = f32(x.ctypes.data), f32(y.ctypes.data)
+    code = _checked(board, flat, x.size)
+    if code == DONE:
+        _stepped(board, flat, out)
+    return code
+
+
+@entry(types.int64(types.int64, _F[:, ::1], _F[:, ::1]))
+def run(address: Any, x: Any, y: Any) -> Any:
+    """Make as many steps as y float32[steps, outputs] has rows; x float32[steps * frames, features]."""
+    board = i64(address)
+    if x.shape[1] != board[FEATURES] or x.shape[0] != y.shape[0] * board[FRAMES] or y.shape[1] != board[LEAVE]:
+        return SHAPE
+    if board[STEPS] + y.shape[0] > board[END]:
+        return FULL
+    flat, out = x.ctypes.data, y.ctypes.data
+    code = _checked(board, f32(flat), x.size)
+    if code == DONE:
+        for t in range(y.shape[0]):
+            _stepped(board, f32(flat + 4 * t * board[ENTER]), f32(out + 4 * t * board[LEAVE]))
+    return code
+
+
+@entry(types.int64(types.int64, _F[::1], _F[::1]))
+def compute(address: Any, x: Any, y: Any) -> Any:
+    """Compute one step on checked frames, all of them in a row, without counting it."""
+    board = i64(address)
+    if x.size != board[ENTER] or y.size != board[LEAVE]:
+        return SHAPE
+    _computed(board, f32(x.ctypes.data))
+    leaving = f32(board[LEAVING])
+    for i in range(y.size):
+        y[i] = leaving[i]
+    return DONE
+
+
+@numba.njit(inline="always")
+def _moved(to: int, source: int, numbers: int) -> None:
+    """Copy bytes."""
+    a, b = i8(to), i8(source)
+    for i in range(numbers):
+        a[i] = b[i]
+
+
+@entry(types.int64(types.int64, types.int64[::1], types.int64[::1], _F[:, :, ::1], _F[:, :, ::1]))
+def streams(address: Any, chosen: Any, steps: Any, x: Any, y: Any) -> Any:
+    """Make steps of the chosen streams: x float32[steps, streams, frames * features], y float32[steps, streams, outputs].
+
+    steps: those that each stream has taken. A block of streams makes all its steps before the next one begins, so that
+    its states and the weights stay near the processor. What is not chosen becomes NaN in y and stays as it is.
+    """
+    board = i64(address)
+    count, most, last = x.shape[0], x.shape[1], chosen.size
+    if y.shape[0] != count or y.shape[1] != most or x.shape[2] != board[ENTER] or y.shape[2] != board[LEAVE]:
+        return SHAPE
+    flat, out = x.ctypes.data, y.ctypes.data
+    for k in range(last):
+        if chosen[k] < 0 or chosen[k] >= most:
+            return SHAPE
+        if steps[chosen[k]] + count > board[END]:
+            return FULL
+        for t in range(count):
+            code = _checked(board, f32(flat + 4 * (t * most + chosen[k]) * board[ENTER]), board[ENTER])
+            if code != DONE:
+                return code
+    for i in range(y.size):
+        f32(out)[i] = np.float32(np.nan)
+    kept, table = i64(board[STATES]), board[TABLE]
+    first = 0
+    while first < last:
+        here = min(board[BLOCK], last - first)
+        for b in range(here):
+            for k in range(board[STATE_COUNT]):
+                size = kept[3 * k + 2]
+                _moved(kept[3 * k] + b * size, kept[3 * k + 1] + chosen[first + b] * size, size)
+        for t in range(count):
+            for b in range(here):
+                source = flat + 4 * (t * most + chosen[first + b]) * board[ENTER]
+                _moved(board[ENTERING] + 4 * b * board[ENTER], source, 4 * board[ENTER])
+            for r in range(board[ROWS]):
+                row = i64(table + r * (8 * WIDTH))
+                call(row[0], row)
+            for b in range(here):
+                if steps[chosen[first + b]] + t >= board[DELAY]:
+                    to = out + 4 * (t * most + chosen[first + b]) * board[LEAVE]
+                    _moved(to, board[LEAVING] + 4 * b * board[LEAVE], 4 * board[LEAVE])
+        for b in range(here):
+            steps[chosen[first + b]] += count
+            for k in range(board[STATE_COUNT]):
+                size = kept[3 * k + 2]
+                _moved(kept[3 * k + 1] + chosen[first + b] * size, kept[3 * k] + b * size, size)
+        first += here
+    return DONE

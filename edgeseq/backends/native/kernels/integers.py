@@ -1,0 +1,352 @@
+"""What quantized tensors are computed with beside products, to the bit as export's reference interpreter has it.
+
+A result is (value * m + 2^(s-1)) >> s, rounded once, halves upwards; then the zero point is added and it saturates.
+Nothing here is left to floating point but what enters and leaves as real values.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numba
+import numpy as np
+
+from edgeseq.backends.native.kernels.functions import float_of_bits
+from edgeseq.backends.native.kernels.memory import f32, i8, i16, i32, i64
+from edgeseq.jit import Kernel, kernel
+
+
+@numba.njit(inline="always")
+def _limited(value: Any, low: Any, high: Any) -> Any:
+    value = low if value < low else value
+    return high if value > high else value
+
+
+@numba.njit(inline="always")
+def _rescaled(row: Any, y: Any, planes: int) -> None:
+    low, high, zero = row[11], row[12], row[10]
+    m, shift, bias = i64(row[6]), i64(row[7]), i64(row[5])
+    for r in range(row[1]):
+        for k in range(row[2]):
+            total = bias[k]
+            for plane in range(planes):
+                total += np.int64(i32(row[3] + plane * row[9] + r * row[4])[k])
+            down = (total * m[k] + (np.int64(1) << (shift[k] - 1))) >> shift[k]
+            y[r * row[2] + k] = _limited(down + zero, low, high)
+
+
+@numba.njit(inline="always")
+def _rescaled_narrow(row: Any, y: Any) -> None:
+    low, high, zero = row[11], row[12], row[10]
+    m, shift, bias, half = i32(row[6]), i64(row[7]), i32(row[5]), i64(row[13])
+    for r in range(row[1]):
+        sums = i32(row[3] + r * row[4])
+        for k in range(row[2]):
+            # Both factors fit 32 bits, which multiply into 64 in one instruction.
+            total = np.int32(sums[k] + bias[k])
+            down = (np.int64(total) * np.int64(m[k]) + half[k]) >> shift[k]
+            y[r * row[2] + k] = _limited(down + zero, low, high)
+
+
+# A row of the four below: 1 rows, 2 outputs, 3 sums int32, 4 their row stride in bytes, 5 bias, 6 m, 7 shift,
+# 8 y (without gaps), 9 bytes from plane to plane of the sums, 10 zero point, 11 least, 12 greatest value,
+# 13 2^(shift - 1), 14 planes. narrow: bias and m are int32, and so is every sum with its bias; else int64.
+@kernel()
+def narrow8(row: Any) -> None:
+    """To int8."""
+    _rescaled_narrow(row, i8(row[8]))
+
+
+@kernel()
+def narrow16(row: Any) -> None:
+    """To int16."""
+    _rescaled_narrow(row, i16(row[8]))
+
+
+@kernel()
+def wide8(row: Any) -> None:
+    """To int8, of sums in several planes."""
+    _rescaled(row, i8(row[8]), row[14])
+
+
+@kernel()
+def wide16(row: Any) -> None:
+    """To int16, of sums in several planes."""
+    _rescaled(row, i16(row[8]), row[14])
+
+
+RESCALE: dict[tuple[bool, int], Kernel] = {
+    (True, 1): narrow8, (True, 2): narrow16, (False, 1): wide8, (False, 2): wide16,
+}  # fmt: skip
+
+
+# A row: 1 numbers, 2 x, 3 y, 4 x's zero point, 5 m, 6 shift, 7 y's zero point, 8 least, 9 greatest value.
+# Neither has gaps.
+@numba.njit(inline="always")
+def _requantized(row: Any, x: Any, y: Any) -> None:
+    entering, m, shift, leaving, low, high = row[4], np.int32(row[5]), row[6], row[7], row[8], row[9]
+    half = np.int64(1) << (shift - 1)
+    for k in range(row[1]):
+        value = np.int32(np.int32(x[k]) - np.int32(entering))
+        down = (np.int64(value) * np.int64(m) + half) >> shift
+        y[k] = _limited(down + leaving, low, high)
+
+
+@kernel()
+def requantize_8_8(row: Any) -> None:
+    """From int8 to int8."""
+    _requantized(row, i8(row[2]), i8(row[3]))
+
+
+@kernel()
+def requantize_8_16(row: Any) -> None:
+    """From int8 to int16."""
+    _requantized(row, i8(row[2]), i16(row[3]))
+
+
+@kernel()
+def requantize_16_8(row: Any) -> None:
+    """From int16 to int8."""
+    _requantized(row, i16(row[2]), i8(row[3]))
+
+
+@kernel()
+def requantize_16_16(row: Any) -> None:
+    """From int16 to int16."""
+    _requantized(row, i16(row[2]), i16(row[3]))
+
+
+REQUANTIZE: dict[tuple[int, int], Kernel] = {
+    (1, 1): requantize_8_8, (1, 2): requantize_8_16, (2, 1): requantize_16_8, (2, 2): requantize_16_16,
+}  # fmt: skip
+
+
+@kernel()
+def widen(row: Any) -> None:
+    """int16 y = int8 x less its zero point. A row: 1 numbers, 2 x, 3 y, 4 zero point."""
+    x, y, zero = i8(row[2]), i16(row[3]), np.int16(row[4])
+    for k in range(row[1]):
+        y[k] = np.int16(x[k]) - zero
+
+
+# A row: 1, 2, 3 loops; 4 y, 5, 6 its outer strides; 7 a, 8, 9, 10 its strides; 11 b, 12, 13, 14 its strides; in
+# numbers, the innermost 0 or 1. Then what the kernel says.
+@numba.njit(inline="always")
+def _two(row: Any, f: Any) -> None:
+    for i in range(row[1]):
+        for j in range(row[2]):
+            y = i16(row[4] + 2 * (i * row[5] + j * row[6]))
+            a = i16(row[7] + 2 * (i * row[8] + j * row[9]))
+            b = i16(row[11] + 2 * (i * row[12] + j * row[13]))
+            f(row, y, a, b)
+
+
+@numba.njit(inline="always")
+def _weighted(row: Any, y: Any, a: Any, b: Any) -> None:
+    a_m, b_m, shift = np.int32(row[15]), np.int32(row[16]), row[17]
+    a_zero, b_zero, zero, low, high = np.int32(row[18]), np.int32(row[19]), row[20], row[21], row[22]
+    half = np.int64(1) << (shift - 1)
+    if row[10] == 1 and row[14] == 1:
+        for k in range(row[3]):
+            first, second = np.int32(np.int32(a[k]) - a_zero), np.int32(np.int32(b[k]) - b_zero)
+            total = np.int64(first) * np.int64(a_m) + np.int64(second) * np.int64(b_m)
+            y[k] = _limited(((total + half) >> shift) + zero, low, high)
+    else:
+        for k in range(row[3]):
+            first, second = np.int32(a[k * row[10]] - a_zero), np.int32(b[k * row[14]] - b_zero)
+            total = np.int64(first) * np.int64(a_m) + np.int64(second) * np.int64(b_m)
+            y[k] = _limited(((total + half) >> shift) + zero, low, high)
+
+
+@numba.njit(inline="always")
+def _multiplied(row: Any, y: Any, a: Any, b: Any) -> None:
+    m, shift, zero, low, high = np.int32(row[15]), row[17], row[20], row[21], row[22]
+    half = np.int64(1) << (shift - 1)
+    if row[10] == 1 and row[14] == 1:
+        for k in range(row[3]):
+            # 2^15 times 2^15 fits 32 bits.
+            product = np.int32(np.int32(a[k]) * np.int32(b[k]))
+            y[k] = _limited(((np.int64(product) * np.int64(m) + half) >> shift) + zero, low, high)
+    else:
+        for k in range(row[3]):
+            product = np.int32(np.int32(a[k * row[10]]) * np.int32(b[k * row[14]]))
+            y[k] = _limited(((np.int64(product) * np.int64(m) + half) >> shift) + zero, low, high)
+
+
+@kernel()
+def weighted_sum(row: Any) -> None:
+    """a times a's m, and b times b's (15, 16; 17 shift; 18, 19, 20 zero points of a, b, y; 21 least, 22 greatest)."""
+    _two(row, _weighted)
+
+
+@kernel()
+def scaled_product(row: Any) -> None:
+    """a times b times m (15; 17 shift; 20 zero point of y; 21 least, 22 greatest); a and b have zero points of 0."""
+    _two(row, _multiplied)
+
+
+@kernel()
+def curve(row: Any) -> None:
+    """y = table[x + 32768], all int16. A row: 1 numbers, 2 x, 3 y, 4 table."""
+    x, y, table = i16(row[2]), i16(row[3]), i16(row[4] + 2 * 32768)
+    for k in range(row[1]):
+        y[k] = table[np.int64(x[k])]
+
+
+@kernel()
+def rectified(row: Any) -> None:
+    """As requantize_16_16, of what is not below x's zero point."""
+    x, y = i16(row[2]), i16(row[3])
+    entering, m, shift, leaving, low, high = np.int32(row[4]), np.int32(row[5]), row[6], row[7], row[8], row[9]
+    half = np.int64(1) << (shift - 1)
+    for k in range(row[1]):
+        value = np.int32(np.int32(x[k]) - entering)
+        value = np.int32(0) if value < np.int32(0) else value
+        y[k] = _limited(((np.int64(value) * np.int64(m) + half) >> shift) + leaving, low, high)
+
+
+# A row: 1 numbers, 2 x, 3 y, 4 the bits of the scale, 5 zero point, 6 least, 7 greatest value less the zero point.
+@numba.njit(inline="always")
+def _quantized(row: Any, y: Any) -> None:
+    x, scale, zero = f32(row[2]), float_of_bits(np.int32(row[4])), np.int32(row[5])
+    low, high = np.float32(row[6]), np.float32(row[7])
+    for k in range(row[1]):
+        # Saturated while it is still a float: 1e30 has no whole number.
+        y[k] = np.int32(_limited(np.rint(x[k] / scale), low, high)) + zero
+
+
+@kernel()
+def quantize8(row: Any) -> None:
+    """To int8."""
+    _quantized(row, i8(row[3]))
+
+
+@kernel()
+def quantize16(row: Any) -> None:
+    """To int16."""
+    _quantized(row, i16(row[3]))
+
+
+QUANTIZE: dict[int, Kernel] = {1: quantize8, 2: quantize16}
+
+
+# A row: 1 rows, 2 columns, 3 x, 4 y, 5 zero point, 6 the bits of the scale, 7 factors, 8 offsets, float32 a column.
+@numba.njit(inline="always")
+def _real(row: Any, x: Any) -> None:
+    y, zero, scale = f32(row[4]), np.int32(row[5]), float_of_bits(np.int32(row[6]))
+    factor, offset, n = f32(row[7]), f32(row[8]), row[2]
+    for r in range(row[1]):
+        for k in range(n):
+            y[r * n + k] = np.float32(np.int32(x[r * n + k]) - zero) * scale * factor[k] + offset[k]
+
+
+@numba.njit(inline="always")
+def _real_plain(row: Any, x: Any) -> None:
+    y, zero, scale = f32(row[4]), np.int32(row[5]), float_of_bits(np.int32(row[6]))
+    for k in range(row[1] * row[2]):
+        y[k] = np.float32(np.int32(x[k]) - zero) * scale
+
+
+@kernel()
+def real8(row: Any) -> None:
+    """Of int8, with factors and offsets."""
+    _real(row, i8(row[3]))
+
+
+@kernel()
+def real16(row: Any) -> None:
+    """Of int16, with factors and offsets."""
+    _real(row, i16(row[3]))
+
+
+@kernel()
+def real_plain8(row: Any) -> None:
+    """Of int8."""
+    _real_plain(row, i8(row[3]))
+
+
+@kernel()
+def real_plain16(row: Any) -> None:
+    """Of int16."""
+    _real_plain(row, i16(row[3]))
+
+
+REAL: dict[tuple[bool, int], Kernel] = {
+    (True, 1): real8, (True, 2): real16, (False, 1): real_plain8, (False, 2): real_plain16,
+}  # fmt: skip
+
+
+# A row: 1 matrices, 2 M, 3 K, 4 N; 5 a, 6 its strides by matrix, 7 by row, 8 by column; 9 b, 10 to 12 the same;
+# 13 y int64 [matrices, M, N]; 14, 15 zero points; strides in numbers.
+@numba.njit(inline="always")
+def _matmul(row: Any, a_at: Any, b_at: Any, a_size: int, b_size: int) -> None:
+    n, depth = row[4], row[3]
+    a_zero, b_zero = np.int32(row[14]), np.int32(row[15])
+    for g in range(row[1]):
+        for m in range(row[2]):
+            y = i64(row[13] + 8 * (g * row[2] + m) * n)
+            a = a_at(row[5] + a_size * (g * row[6] + m * row[7]))
+            for j in range(n):
+                y[j] = 0
+            for k in range(depth):
+                b = b_at(row[9] + b_size * (g * row[10] + k * row[11]))
+                value = np.int32(np.int32(a[k * row[8]]) - a_zero)
+                if row[12] == 1:
+                    for j in range(n):
+                        y[j] += np.int64(value) * np.int64(np.int32(np.int32(b[j]) - b_zero))
+                else:
+                    for j in range(n):
+                        y[j] += np.int64(value) * np.int64(np.int32(np.int32(b[j * row[12]]) - b_zero))
+
+
+@kernel()
+def matmul_8_8(row: Any) -> None:
+    """int8 times int8."""
+    _matmul(row, i8, i8, 1, 1)
+
+
+@kernel()
+def matmul_8_16(row: Any) -> None:
+    """int8 times int16."""
+    _matmul(row, i8, i16, 1, 2)
+
+
+@kernel()
+def matmul_16_8(row: Any) -> None:
+    """int16 times int8."""
+    _matmul(row, i16, i8, 2, 1)
+
+
+@kernel()
+def matmul_16_16(row: Any) -> None:
+    """int16 times int16."""
+    _matmul(row, i16, i16, 2, 2)
+
+
+MATMUL: dict[tuple[int, int], Kernel] = {
+    (1, 1): matmul_8_8, (1, 2): matmul_8_16, (2, 1): matmul_16_8, (2, 2): matmul_16_16,
+}  # fmt: skip
+
+
+# A row: 1 numbers, 2 sums int64, 3 y, 4 m, 5 shift, 6 zero point, 7 least, 8 greatest value.
+@numba.njit(inline="always")
+def _settled(row: Any, y: Any) -> None:
+    sums, m, shift, zero, low, high = i64(row[2]), row[4], row[5], row[6], row[7], row[8]
+    half = np.int64(1) << (shift - 1)
+    for k in range(row[1]):
+        y[k] = _limited(((sums[k] * m + half) >> shift) + zero, low, high)
+
+
+@kernel()
+def settle8(row: Any) -> None:
+    """To int8."""
+    _settled(row, i8(row[3]))
+
+
+@kernel()
+def settle16(row: Any) -> None:
+    """To int16."""
+    _settled(row, i16(row[3]))
+
+
+SETTLE: dict[int, Kernel] = {1: settle8, 2: settle16}

@@ -1,0 +1,45 @@
+"""Addresses as pointers: a row holds where its numbers are, and a kernel reads them there.
+
+A pointer has no bounds and no negative indices, so that loops over it become vector instructions.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+from numba.core import types
+from numba.extending import intrinsic
+
+
+def _pointer(kind: Any, bits: ir.Type) -> Any:
+    @intrinsic
+    def at(typingctx: Any, address: Any) -> Any:  # noqa: ARG001 - Numba's own form
+        """Return an address as a pointer."""
+
+        def generate(_: Any, builder: Any, __: Any, args: Any) -> Any:
+            return builder.inttoptr(args[0], bits.as_pointer())
+
+        return types.CPointer(kind)(types.int64), generate
+
+    return at
+
+
+f32 = _pointer(types.float32, ir.FloatType())
+i64 = _pointer(types.int64, ir.IntType(64))
+i32 = _pointer(types.int32, ir.IntType(32))
+i16 = _pointer(types.int16, ir.IntType(16))
+i8 = _pointer(types.int8, ir.IntType(8))
+
+
+@intrinsic
+def call(typingctx: Any, address: Any, row: Any) -> Any:  # noqa: ARG001 - Numba's own form
+    """Call the kernel that stands at an address with a row."""
+
+    def generate(_: Any, builder: Any, __: Any, args: Any) -> Any:
+        # A kernel is a C function: it takes the pointer and gives nothing.
+        kind = ir.FunctionType(ir.VoidType(), [args[1].type])
+        builder.call(builder.inttoptr(args[0], kind.as_pointer()), [args[1]])
+        return ir.Constant(ir.IntType(64), 0)
+
+    return types.int64(types.int64, types.CPointer(types.int64)), generate

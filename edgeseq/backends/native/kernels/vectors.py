@@ -1,0 +1,289 @@
+"""The inner loops of products, written in vectors: which sums stay in registers is not left to a compiler's guess.
+
+A panel is `vectors` x LANES outputs whose sums stay in registers while the inputs go by. Each output is summed in one
+fixed order, whatever the number of rows, so that one stream and many give the same bits.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import llvmlite.binding as llvm
+from llvmlite import ir
+from numba.core import config, types
+from numba.extending import intrinsic
+
+I8, I16, I32, I64 = (ir.IntType(bits) for bits in (8, 16, 32, 64))
+F32 = ir.FloatType()
+
+
+def _features() -> str:
+    """Return the instruction sets that Numba compiles for here; none where it is told to compile for any processor."""
+    told = config.CPU_FEATURES
+    return str(llvm.get_host_cpu_features().flatten() if told is None else told)
+
+
+FEATURES = _features()
+X86 = "+sse2" in FEATURES
+LANES = 16 if "+avx512f" in FEATURES else 8 if "+avx" in FEATURES else 4
+"""Numbers of 32 bits in a vector register."""
+REGISTERS = 32 if LANES != 8 else 16
+CHAINS = 8
+"""Sums under way at once: a multiply-add takes some four cycles, and two start in each."""
+BLOCK = 4
+"""Rows that share a weight once it is loaded."""
+
+
+def _vector(kind: ir.Type, count: int = LANES) -> ir.VectorType:
+    return ir.VectorType(kind, count)
+
+
+def _splat(builder: Any, value: Any, kind: ir.VectorType) -> Any:
+    nothing = ir.Constant(kind, ir.Undefined)
+    one = builder.insert_element(nothing, value, ir.Constant(I32, 0))
+    return builder.shuffle_vector(one, nothing, ir.Constant(ir.VectorType(I32, kind.count), None))
+
+
+def _load(builder: Any, address: Any, kind: ir.Type, align: int = 4) -> Any:
+    return builder.load(builder.inttoptr(address, kind.as_pointer()), align=align)
+
+
+def _moved(builder: Any, address: Any, bytes_: Any) -> Any:
+    return builder.add(address, bytes_ if isinstance(bytes_, ir.Value) else ir.Constant(I64, bytes_))
+
+
+def _loop(builder: Any, start: Any, stop: Any, step: int, carried: list[Any], body: Any) -> list[Any]:
+    """Write `for i in range(start, stop, step): carried = body(i, carried)` and return what is carried out of it."""
+    before = builder.block
+    inner, after = builder.append_basic_block("loop"), builder.append_basic_block("done")
+    builder.cbranch(builder.icmp_signed("<", start, stop), inner, after)
+    builder.position_at_end(inner)
+    i = builder.phi(I64)
+    i.add_incoming(start, before)
+    phis = [builder.phi(value.type) for value in carried]
+    for phi, value in zip(phis, carried, strict=True):
+        phi.add_incoming(value, before)
+    given = body(i, phis)
+    following, last = builder.add(i, ir.Constant(I64, step)), builder.block
+    i.add_incoming(following, last)
+    for phi, value in zip(phis, given, strict=True):
+        phi.add_incoming(value, last)
+    builder.cbranch(builder.icmp_signed("<", following, stop), inner, after)
+    builder.position_at_end(after)
+    out = [builder.phi(value.type) for value in carried]
+    for phi, value, made in zip(out, carried, given, strict=True):
+        phi.add_incoming(value, before)
+        phi.add_incoming(made, last)
+    return out
+
+
+def _within(builder: Any, count: Any, first: int) -> Any:
+    """Return <LANES x i1>: which of a vector's numbers, the first being number `first`, lie below `count`."""
+    kind = _vector(I32)
+    numbers = ir.Constant(kind, [ir.Constant(I32, first + lane) for lane in range(LANES)])
+    return builder.icmp_signed("<", numbers, _splat(builder, builder.trunc(count, I32), kind))
+
+
+def _masked_store(builder: Any, value: Any, address: Any, mask: Any) -> None:
+    pointer = builder.inttoptr(address, value.type.as_pointer())
+    name = f"llvm.masked.store.v{LANES}{'f32' if value.type.element == F32 else 'i32'}.p0"
+    _called(builder, name, ir.VoidType(), [value, pointer, ir.Constant(I32, 4), mask])
+
+
+def _masked_load(builder: Any, address: Any, kind: ir.VectorType, mask: Any) -> Any:
+    pointer = builder.inttoptr(address, kind.as_pointer())
+    args = [pointer, ir.Constant(I32, 4), mask, ir.Constant(kind, None)]
+    return _called(builder, f"llvm.masked.load.v{LANES}f32.p0", kind, args)
+
+
+def _fmuladd(builder: Any, a: Any, b: Any, c: Any) -> Any:
+    """a * b + c, in one rounding where the processor has that."""
+    return _called(builder, f"llvm.fmuladd.v{LANES}f32", a.type, [a, b, c])
+
+
+def _called(builder: Any, name: str, gives: ir.Type, args: list[Any]) -> Any:
+    """Call one of LLVM's own functions."""
+    made = ir.FunctionType(gives, [arg.type for arg in args])
+    function = builder.module.globals.get(name) or ir.Function(builder.module, made, name)
+    return builder.call(function, args)
+
+
+def _store(builder: Any, values: list[Any], address: Any, count: Any) -> None:
+    """Store vectors one after the other, as far as `count` numbers."""
+    whole = builder.icmp_signed(">=", count, ir.Constant(I64, len(values) * LANES))
+    with builder.if_else(whole) as (full, part):
+        with full:
+            for v, value in enumerate(values):
+                pointer = builder.inttoptr(_moved(builder, address, 4 * LANES * v), value.type.as_pointer())
+                builder.store(value, pointer, align=4)
+        with part:
+            for v, value in enumerate(values):
+                at = _moved(builder, address, 4 * LANES * v)
+                _masked_store(builder, value, at, _within(builder, count, LANES * v))
+
+
+class _Real:
+    """float32 times float32. A step of the sum takes one input; a vector of weights is LANES numbers."""
+
+    weight_bytes = 4 * LANES
+    sums = F32
+
+    def __init__(self, builder: Any, count: Any, vectors: int, *, tail: bool) -> None:
+        self._builder = builder
+        self._masks = [_within(builder, count, LANES * v) if tail else None for v in range(vectors)]
+
+    def weights(self, row: Any, v: int) -> Any:
+        at, kind = _moved(self._builder, row, self.weight_bytes * v), _vector(F32)
+        mask = self._masks[v]
+        return _load(self._builder, at, kind) if mask is None else _masked_load(self._builder, at, kind, mask)
+
+    def entering(self, address: Any) -> Any:
+        return _splat(self._builder, _load(self._builder, address, F32), _vector(F32))
+
+    def add(self, total: Any, entering: Any, weights: Any) -> Any:
+        return _fmuladd(self._builder, entering, weights, total)
+
+    def join(self, a: Any, b: Any) -> Any:
+        return self._builder.fadd(a, b)
+
+
+class _Whole:
+    """int16 times int8, summed in int32. A step of the sum takes two inputs; a vector of weights is 2 LANES bytes.
+
+    On x86 the two weights of an output lie side by side, for its instruction multiplies and adds pairs; elsewhere
+    those of the first input come before those of the second.
+    """
+
+    weight_bytes = 2 * LANES
+    sums = I32
+    _PAIRS: ClassVar[dict[int, str]] = {
+        16: "llvm.x86.avx512.pmaddw.d.512", 8: "llvm.x86.avx2.pmadd.wd", 4: "llvm.x86.sse2.pmadd.wd",
+    }  # fmt: skip
+
+    def __init__(self, builder: Any) -> None:
+        self._builder = builder
+
+    def weights(self, row: Any, v: int) -> Any:
+        at = _moved(self._builder, row, self.weight_bytes * v)
+        if X86:
+            return self._builder.sext(_load(self._builder, at, _vector(I8, 2 * LANES), 1), _vector(I16, 2 * LANES))
+        return [self._half(_moved(self._builder, at, LANES * place)) for place in (0, 1)]
+
+    def _half(self, address: Any) -> Any:
+        return self._builder.sext(_load(self._builder, address, _vector(I8), 1), _vector(I16))
+
+    def entering(self, address: Any) -> Any:
+        if X86:
+            pair = _splat(self._builder, _load(self._builder, address, I32, 2), _vector(I32))
+            return self._builder.bitcast(pair, _vector(I16, 2 * LANES))
+        return [
+            _splat(self._builder, _load(self._builder, _moved(self._builder, address, 2 * place), I16, 2), _vector(I16))
+            for place in (0, 1)
+        ]
+
+    def add(self, total: Any, entering: Any, weights: Any) -> Any:
+        if X86:
+            pairs = _called(self._builder, self._PAIRS[LANES], _vector(I32), [weights, entering])
+            return self._builder.add(total, pairs)
+        for x, w in zip(entering, weights, strict=True):
+            wide = [self._builder.sext(each, _vector(I32)) for each in (x, w)]
+            total = self._builder.add(total, self._builder.mul(*wide))
+        return total
+
+    def join(self, a: Any, b: Any) -> Any:
+        return self._builder.add(a, b)
+
+
+def _summed(  # noqa: PLR0917 - what a product is made of
+    builder: Any, form: Any, rows: int, vectors: int, sums: int, start: list[Any],
+    x: Any, x_row: Any, w: Any, w_row: Any, inputs: Any,
+) -> list[list[Any]]:  # fmt: skip
+    """Write the loop over the inputs; return each row's totals, a vector after the other.
+
+    sums: how many each output's sum is split into: inputs i, i + sums, i + 2 sums ... in each.
+    """
+    zero = ir.Constant(_vector(form.sums), None)
+    held = [start[v] if s == 0 else zero for _ in range(rows) for s in range(sums) for v in range(vectors)]
+    at_row = [_moved(builder, x, builder.mul(x_row, ir.Constant(I64, r))) for r in range(rows)]
+
+    def body(i: Any, held: list[Any], step: int) -> list[Any]:
+        held = list(held)
+        for s in range(step):
+            here = builder.add(i, ir.Constant(I64, s))
+            row = builder.add(w, builder.mul(here, w_row))
+            weights = [form.weights(row, v) for v in range(vectors)]
+            offset = builder.shl(here, ir.Constant(I64, 2))
+            for r in range(rows):
+                entering = form.entering(builder.add(at_row[r], offset))
+                for v in range(vectors):
+                    place = (r * sums + s) * vectors + v
+                    held[place] = form.add(held[place], entering, weights[v])
+        return held
+
+    rounds = builder.mul(builder.sdiv(inputs, ir.Constant(I64, sums)), ir.Constant(I64, sums))
+    held = _loop(builder, ir.Constant(I64, 0), rounds, sums, held, lambda i, held: body(i, held, sums))
+    if sums > 1:
+        held = _loop(builder, rounds, inputs, 1, held, lambda i, held: body(i, held, 1))
+    totals = []
+    for r in range(rows):
+        mine = []
+        for v in range(vectors):
+            parts = [held[(r * sums + s) * vectors + v] for s in range(sums)]
+            while len(parts) > 1:
+                parts = [form.join(a, b) for a, b in zip(parts[::2], parts[1::2], strict=True)]
+            mine.append(parts[0])
+        totals.append(mine)
+    return totals
+
+
+def panel_f32(rows: int, vectors: int, sums: int, *, tail: bool = False) -> Any:
+    """Return y[r, o] = bias[o] + sum of x[r, i] * w[i, o], for so many rows and vectors of outputs, in float32.
+
+    It takes addresses and strides in bytes: x, from row to row; w, from input to input; the number of inputs; bias; y,
+    from row to row; how many outputs there are; the least value that y may take. tail: w and bias have no more numbers
+    than there are outputs.
+    """
+
+    @intrinsic
+    def panel(  # noqa: PLR0917
+        typingctx: Any, x: Any, x_row: Any, w: Any, w_row: Any, inputs: Any, bias: Any, y: Any, y_row: Any, count: Any,
+        floor: Any,
+    ) -> Any:  # fmt: skip
+        def generate(_: Any, builder: Any, __: Any, args: Any) -> Any:
+            x, x_row, w, w_row, inputs, bias, y, y_row, count, floor = args
+            form = _Real(builder, count, vectors, tail=tail)
+            start = [form.weights(bias, v) for v in range(vectors)]
+            totals = _summed(builder, form, rows, vectors, sums, start, x, x_row, w, w_row, inputs)
+            least = _splat(builder, floor, _vector(F32))
+            for r, values in enumerate(totals):
+                # Not below the floor; NaN stays NaN.
+                kept = [builder.select(builder.fcmp_ordered("<", each, least), least, each) for each in values]
+                _store(builder, kept, _moved(builder, y, builder.mul(y_row, ir.Constant(I64, r))), count)
+            return ir.Constant(I64, 0)
+
+        return types.int64(*(types.int64,) * 9, types.float32), generate
+
+    return panel
+
+
+def panel_i16(rows: int, vectors: int, sums: int) -> Any:
+    """Return y[r, o] = sum of x[r, i] * w[i, o], int32 of int16 and int8; two inputs count as one.
+
+    It takes what `panel_f32` does, without the bias and the least value.
+    """
+
+    @intrinsic
+    def panel(  # noqa: PLR0917
+        typingctx: Any, x: Any, x_row: Any, w: Any, w_row: Any, inputs: Any, y: Any, y_row: Any, count: Any
+    ) -> Any:
+        def generate(_: Any, builder: Any, __: Any, args: Any) -> Any:
+            x, x_row, w, w_row, inputs, y, y_row, count = args
+            start = [ir.Constant(_vector(I32), None)] * vectors
+            totals = _summed(builder, _Whole(builder), rows, vectors, sums, start, x, x_row, w, w_row, inputs)
+            for r, values in enumerate(totals):
+                _store(builder, values, _moved(builder, y, builder.mul(y_row, ir.Constant(I64, r))), count)
+            return ir.Constant(I64, 0)
+
+        return types.int64(*(types.int64,) * 8), generate
+
+    return panel

@@ -1,0 +1,138 @@
+"""A program laid out: its inputs, its operations, its outputs, and the states that are handed on when a step is done."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from edgeseq.backends.native import engine
+from edgeseq.backends.native.plan import Array, Plan, address
+from edgeseq.backends.native.program import Input, Op, Program, Tensor
+from edgeseq.backends.native.rules import rule
+from edgeseq.backends.native.rules.rule import Given
+from edgeseq.errors import ModelError
+
+DTYPES = ("float32", "int8", "int16", "int64", "bool")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What the engine runs. board: its numbers; states: by name, [streams, *shape], where they stand."""
+
+    program: Program
+    board: Array
+    states: Mapping[str, Array]
+    plan: Plan
+
+
+def laid_out(program: Program, streams: int) -> Layout:
+    """Lay a program out for so many streams. Raises ModelError naming the operation that cannot be."""
+    return _Layer(program, streams).layout()
+
+
+class _Layer:
+    def __init__(self, program: Program, streams: int) -> None:
+        self.program, self.streams = program, streams
+        self.told = program.description
+        self.plan = Plan(streams)
+        self.values: dict[str, Array] = {}
+
+    def layout(self) -> Layout:
+        told, plan = self.told, self.plan
+        features = max((entry.last for entry in told.inputs), default=0)
+        entering = plan.buffer((self.streams, told.frames, features), np.float32)
+        states = {state.name: self._new(state.input) for state in told.states}
+        for entry in told.inputs:
+            self.values[entry.name] = self._entered(entry, entering)
+        for op in told.ops:
+            self._op(op)
+        leaving = self._leaving(list(states.values()))
+        self._hand_on(states)
+        table = plan.table()
+        board = plan.buffer((engine.BOARD,), np.int64)
+        board[engine.TABLE], board[engine.ROWS] = address(table), len(table)
+        board[engine.ENTERING], board[engine.ENTER] = address(entering), told.frames * features
+        board[engine.LEAVING], board[engine.LEAVE] = address(leaving), leaving.shape[1]
+        board[engine.FEATURES], board[engine.FRAMES], board[engine.BLOCK] = features, told.frames, self.streams
+        return Layout(self.program, board, states, plan)
+
+    def _tensor(self, name: str) -> Tensor:
+        tensor = self.told.tensors.get(name)
+        if tensor is None or tensor.dtype not in DTYPES:
+            raise ModelError(f"{self.program.path}: says nothing of the tensor '{name}'. Export it again.")
+        return tensor
+
+    def _new(self, name: str) -> Array:
+        tensor = self._tensor(name)
+        self.values[name] = self.plan.buffer((self.streams, *tensor.shape), tensor.dtype)
+        return self.values[name]
+
+    def _entered(self, entry: Input, entering: Array) -> Array:
+        """Return an input as a view of the frames, [streams, *shape]; a copy where it is of whole numbers."""
+        tensor = self._tensor(entry.name)
+        rest = [size for axis, size in enumerate(tensor.shape) if axis != entry.time_axis]
+        part = entering[..., entry.first : entry.last].reshape(*entering.shape[:2], *rest)
+        return np.moveaxis(part, 1, entry.time_axis + 1)
+
+    def _op(self, op: Op) -> None:
+        stored = self._tensor(op.output)
+        where = f"{self.program.path}: operation '{op.output}' ({op.kind})"
+        arrays = {key: self._array(name, where) for key, name in op.arrays.items()}
+        if op.kind == "Constant":
+            value = arrays["value"]
+            self.values[op.output] = self.plan.stored(value)[None]
+            return
+        applied = rule(op.kind, stored)
+        if applied is None:
+            raise ModelError(f"{where}: this edgeseq's engine has no such operation.")
+        missing = [name for name in op.inputs if name not in self.values]
+        if missing:
+            raise ModelError(f"{where}: reads '{missing[0]}', which nothing gives. Export it again.")
+        kinds = tuple(self._tensor(name) for name in op.inputs)
+        given = Given(op.kind, op.attributes, arrays, kinds, stored)
+        try:
+            made = applied(self.plan, given, *(self.values[name] for name in op.inputs))
+        except (ValueError, IndexError, KeyError, TypeError) as cause:
+            raise ModelError(f"{where}: cannot be laid out: {cause}. Export it again.") from cause
+        if made.shape[1:] != tuple(stored.shape) or made.dtype != stored.dtype or len(made) not in (1, self.streams):
+            raise ModelError(
+                f"{where}: gives {made.dtype}{made.shape[1:]}, the file says {stored.dtype}{tuple(stored.shape)}."
+            )
+        self.values[op.output] = made
+
+    def _array(self, name: str, where: str) -> Array:
+        if name not in self.program.arrays:
+            raise ModelError(f"{where}: its array '{name}' is missing. Export it again.")
+        return self.program.arrays[name]
+
+    def _leaving(self, states: list[Array]) -> Array:
+        """Return the outputs side by side, float32[streams, outputs], where a step leaves them."""
+        parts = [self.values[name] for name in self.told.outputs]
+        if len(parts) == 1 and len(parts[0]) == self.streams and parts[0].flags.c_contiguous:
+            if not any(np.may_share_memory(parts[0], state) for state in states):
+                return parts[0].reshape(self.streams, -1)
+        width = sum(part[0].size for part in parts)
+        leaving, start = self.plan.buffer((self.streams, width), np.float32), 0
+        for part in parts:
+            here = leaving[:, start : start + part[0].size]
+            self.plan.copy(here.reshape(self.streams, *part.shape[1:]), part)
+            start += part[0].size
+        return leaving
+
+    def _hand_on(self, states: Mapping[str, Array]) -> None:
+        """Let what leaves as a state enter the next step. What leaves may be what another one enters as."""
+        pairs = [(states[state.name], self.values[state.output]) for state in self.told.states]
+        entering = list(states.values())
+        pairs = [(to, value) for to, value in pairs if address(to) != address(value) or to.strides != value.strides]
+        leaving = []
+        for to, value in pairs:
+            apart = value
+            if any(np.may_share_memory(value, other) for other in entering):
+                apart = self.plan.buffer(to.shape, to.dtype)
+                self.plan.copy(apart, value)
+            leaving.append((to, apart))
+        for to, value in leaving:
+            self.plan.copy(to, value)

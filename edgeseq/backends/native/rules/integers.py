@@ -1,0 +1,315 @@
+"""Operations on quantized tensors, with the multipliers that export's reference interpreter computes with."""
+
+from __future__ import annotations
+
+import math
+from functools import cache
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+
+from edgeseq.backends.native.kernels import integer_products, integers
+from edgeseq.backends.native.kernels.products import panels
+from edgeseq.backends.native.kernels.vectors import LANES
+from edgeseq.backends.native.plan import Array, Plan, address, collapsed
+from edgeseq.backends.native.program import Tensor
+from edgeseq.backends.native.rules.moving import padded, reshaped
+from edgeseq.backends.native.rules.rule import Given, Rule
+
+MULTIPLIER_BITS, MAX_SHIFT = 31, 62
+NARROW_BITS = 22
+"""Of the multiplier of int16 products, whose sums pass 32 bits."""
+PART = 512
+"""Inputs of int16 times int8 whose sum fits 32 bits, whatever they are."""
+LOOPS = 3
+
+
+def multiplier(ratio: float) -> tuple[int, int]:
+    """Return (m, s), m below 2^31: ratio = m / 2^s to 31 bits. s is at least 1, at most MAX_SHIFT."""
+    mantissa, exponent = math.frexp(ratio)
+    m = round(mantissa * (1 << MULTIPLIER_BITS))
+    if m == 1 << MULTIPLIER_BITS:
+        m, exponent = m >> 1, exponent + 1
+    shift = MULTIPLIER_BITS - exponent
+    return (m, shift) if shift <= MAX_SHIFT else (round(math.ldexp(ratio, MAX_SHIFT)), MAX_SHIFT)
+
+
+def shifted_down(m: int, shift: int) -> tuple[int, int]:
+    """Return (m, s) with the same m / 2^s and s at least 1, for a kernel shifts to the right."""
+    return (m, shift) if shift >= 1 else (m << (1 - shift), 1)
+
+
+def scale(kind: Tensor) -> float:
+    """Return a quantized tensor's scale. Raises ValueError where it has none."""
+    if kind.scale is None or kind.scale <= 0 or kind.dtype not in {"int8", "int16"}:
+        raise ValueError(f"a tensor of {kind.dtype} with scale {kind.scale} is no quantized one")
+    return kind.scale
+
+
+def limits(kind: Tensor, *, relu: bool = False) -> tuple[int, int]:
+    """Return the least and greatest integer that a tensor holds."""
+    info = np.iinfo(kind.dtype)
+    return (kind.zero_point if relu else int(info.min)), int(info.max)
+
+
+def _linear(plan: Plan, op: Given, x: Array) -> Array:
+    weight = op.arrays["weight"]
+    y = plan.buffer((*x.shape[:-1], len(weight)), op.stored.dtype)
+    rows = reshaped(plan, plan.solid(x), (-1, x.shape[-1]))
+    _product(plan, op, y.reshape(-1, len(weight)), _sixteen(plan, rows, op.kinds[0]), weight, slice(None))
+    return y
+
+
+def _sixteen(plan: Plan, x: Array, kind: Tensor) -> Array:
+    """Return what a product multiplies as int16, int8 less its zero point."""
+    if x.dtype == np.int16:
+        return x
+    made = plan.buffer(x.shape, np.int16)
+    plan.row(integers.widen, x.size, address(x), address(made), kind.zero_point)
+    return made
+
+
+def _product(plan: Plan, op: Given, y: Array, x: Array, weight: NDArray[np.int8], outputs: slice) -> None:
+    """Write y [rows, outputs] = x int16[rows, inputs] @ weight.T + bias, brought to y's integers.
+
+    outputs: which of the operation's they are.
+    """
+    bias, scales = op.arrays["bias"][outputs].astype(np.int64), op.arrays["scale"][outputs]
+    fits = x.ndim == y.ndim == weight.ndim == 2 and x.shape[1] == weight.shape[1] and len(x) == len(y)  # noqa: PLR2004
+    if not fits or weight.dtype != np.int8 or not len(weight) == len(bias) == len(scales) == y.shape[1]:
+        raise ValueError(f"{x.dtype}{x.shape} does not go with weights {weight.dtype}{weight.shape}")
+    entering = op.kinds[0]
+    if entering.dtype == "int16":
+        bias = bias - entering.zero_point * weight.sum(axis=1, dtype=np.int64)
+    m, shift = _multipliers(entering, op.stored, scales)
+    # A sum of |weights| times the greatest |input| is the greatest that there can be.
+    greatest = np.abs(weight.astype(np.int64)).sum(axis=1) << 15
+    whole = int((greatest + np.abs(bias)).max(initial=0)) < 2**31
+    parts = [slice(None)] if whole else [slice(i, i + PART) for i in range(0, x.shape[1], PART)]
+    sums = plan.buffer((len(parts), len(y), y.shape[1]), np.int32)
+    for plane, part in zip(sums, parts, strict=True):
+        _sums(plan, plane, x[:, part], np.ascontiguousarray(weight[:, part]))
+    narrow = whole and int(m.max(initial=0)) < 2**31
+    kind = np.int32 if narrow else np.int64
+    tables = [plan.stored(bias.astype(kind)), plan.stored(m.astype(kind)), plan.stored(shift)]
+    half = plan.stored(np.int64(1) << (shift - 1))
+    plan.row(
+        integers.RESCALE[narrow, y.itemsize], len(y), y.shape[1], address(sums), sums.strides[1],
+        *(address(table) for table in tables), address(y), sums.strides[0], op.stored.zero_point,
+        *limits(op.stored, relu=bool(op.attributes.get("relu"))), address(half), len(parts),
+    )  # fmt: skip
+
+
+def _multipliers(entering: Tensor, stored: Tensor, scales: Array) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return each output's multiplier and shift."""
+    pairs = []
+    for each in scales:
+        m, shift = multiplier(scale(entering) * float(each) / scale(stored))
+        if entering.dtype == "int16":
+            m, shift = m >> (MULTIPLIER_BITS - NARROW_BITS), shift - (MULTIPLIER_BITS - NARROW_BITS)
+        pairs.append(shifted_down(m, shift))
+    m, shift = np.array(pairs, np.int64).reshape(-1, 2).T
+    return np.ascontiguousarray(m), np.ascontiguousarray(shift)
+
+
+def _sums(plan: Plan, y: Array, x: Array, weight: NDArray[np.int8]) -> None:
+    for size, count, first in panels(len(weight)):
+        packed = plan.stored(integer_products.packed(weight, size, count, first))
+        width = min(count * size * LANES, len(weight) - first)
+        plan.row(
+            integer_products.LINEAR[size], len(x), address(x), x.strides[0], address(packed), count,
+            -(-x.shape[1] // 2), address(y) + 4 * first, y.strides[0], width,
+        )  # fmt: skip
+
+
+def _conv(plan: Plan, op: Given, x: Array) -> Array:
+    """[streams, batch, channels, *space]: the taps of every place as rows, a product a group."""
+    kernel, strides, dilations = (op.attributes[key] for key in ("kernel", "strides", "dilations"))
+    axes, groups, weight = len(kernel), op.attributes["group"], op.arrays["weight"]
+    entering, pads = op.kinds[0], op.attributes["pads"]
+    if any(pads):
+        x = padded(plan, x, [0, 0, *pads[:axes], 0, 0, *pads[axes:]], entering.zero_point)
+    reach = tuple((k - 1) * d + 1 for k, d in zip(kernel, dilations, strict=True))
+    windows = sliding_window_view(x, reach, axis=tuple(range(3, 3 + axes)))
+    every = [slice(None, None, step) for step in (*strides, *dilations)]
+    windows = windows[(slice(None),) * 3 + tuple(every)]
+    streams, batch, channels = x.shape[:3]
+    places = windows.shape[3 : 3 + axes]
+    # [groups, streams, batch, *places, channels of a group, *kernel]
+    split = windows.reshape(streams, batch, groups, channels // groups, *windows.shape[3:])
+    order = (2, 0, 1, *range(4, 4 + axes), 3, *range(4 + axes, 4 + 2 * axes))
+    rows = plan.solid(split.transpose(order)).reshape(groups, streams * batch * math.prod(places), -1)
+    rows = _sixteen(plan, rows, entering)
+    each = len(weight) // groups
+    y = plan.buffer((groups, rows.shape[1], each), op.stored.dtype)
+    for group in range(groups):
+        part = slice(group * each, (group + 1) * each)
+        _product(plan, op, y[group], rows[group], weight[part].reshape(each, -1), part)
+    back = y.reshape(groups, streams, batch, math.prod(places), each).transpose(1, 2, 0, 4, 3)
+    return plan.solid(back).reshape(streams, batch, len(weight), *places)
+
+
+def _matmul(plan: Plan, op: Given, a: Array, b: Array) -> Array:
+    streams = max(len(a), len(b))
+    outer = np.broadcast_shapes(a.shape[:-2], b.shape[:-2], (streams,) + (1,) * (a.ndim - 3))
+    if a.shape[-1] != b.shape[-2]:
+        raise ValueError(f"{a.shape} and {b.shape} do not multiply")
+    m, depth, n = a.shape[-2], a.shape[-1], b.shape[-1]
+    a, b = (_matrices(plan, np.broadcast_to(x, (*outer, *x.shape[-2:]))) for x in (a, b))
+    count = math.prod(outer)
+    sums, y = plan.buffer((count, m, n), np.int64), plan.buffer((*outer, m, n), op.stored.dtype)
+    first, second = op.kinds
+    strides = [[step // x.itemsize for step in x.strides] for x in (a, b)]
+    plan.row(
+        integers.MATMUL[a.itemsize, b.itemsize], count, m, depth, n, address(a), *strides[0], address(b), *strides[1],
+        address(sums), first.zero_point, second.zero_point,
+    )  # fmt: skip
+    factor, shift = multiplier(scale(first) * scale(second) / scale(op.stored))
+    if first.dtype == "int16":
+        factor, shift = factor >> (MULTIPLIER_BITS - NARROW_BITS), shift - (MULTIPLIER_BITS - NARROW_BITS)
+    factor, shift = shifted_down(factor, shift)
+    plan.row(
+        integers.SETTLE[y.itemsize], sums.size, address(sums), address(y), factor, shift, op.stored.zero_point,
+        *limits(op.stored),
+    )  # fmt: skip
+    return y
+
+
+def _matrices(plan: Plan, x: Array) -> Array:
+    """Return [..., rows, columns] as [matrices, rows, columns] with one stride from matrix to matrix."""
+    return reshaped(plan, x, (-1, *x.shape[-2:]))
+
+
+def _pair(plan: Plan, op: Given, a: Array, b: Array) -> tuple[Array, list[int]]:
+    """Return a new output and the loops and strides over it and two int16 operands, stretched as NumPy does."""
+    parts = list(np.broadcast_arrays(a, b))
+    if any(part.dtype != np.int16 for part in parts) or op.stored.dtype != "int16":
+        raise ValueError(f"has integers of {a.dtype}, {b.dtype} and {op.stored.dtype}; all have to be int16")
+    y = plan.buffer(parts[0].shape, np.int16)
+    shape, strides = collapsed(y, *parts)
+    if len(shape) > LOOPS or any(each[-1] not in (0, 2) for each in strides):
+        parts = [plan.solid(part) for part in parts]
+        shape, strides = collapsed(y, *parts)
+    fill = (0,) * (LOOPS - len(shape))
+    values = [*(1,) * len(fill), *shape, address(y), *(*fill, *(s // 2 for s in strides[0]))[:-1]]
+    for part, here in zip(parts, strides[1:], strict=True):
+        values += [address(part), *fill, *(s // 2 for s in here)]
+    return y, values
+
+
+def _sum(plan: Plan, op: Given, a: Array, b: Array) -> Array:
+    y, values = _pair(plan, op, a, b)
+    first, second = op.kinds
+    ratios = scale(first) / scale(op.stored), scale(second) / scale(op.stored)
+    shift = multiplier(max(ratios))[1]
+    factors = [round(ratio * 2.0**shift) for ratio in ratios]
+    if op.kind == "Sub":
+        factors[1] = -factors[1]
+    while shift < 1:
+        factors, shift = [2 * factor for factor in factors], shift + 1
+    if any(abs(factor) >= 2**31 for factor in factors):
+        raise ValueError("its scales lie too far apart")
+    zeros = first.zero_point, second.zero_point, op.stored.zero_point
+    plan.row(integers.weighted_sum, *values, *factors, shift, *zeros, *limits(op.stored))
+    return y
+
+
+def _mul(plan: Plan, op: Given, a: Array, b: Array) -> Array:
+    y, values = _pair(plan, op, a, b)
+    first, second = op.kinds
+    m, shift = _single(scale(first) * scale(second) / scale(op.stored))
+    if first.zero_point or second.zero_point:
+        raise ValueError("int16 operands of a product have zero points")
+    plan.row(integers.scaled_product, *values, m, 0, shift, 0, 0, op.stored.zero_point, *limits(op.stored))
+    return y
+
+
+def _single(ratio: float) -> tuple[int, int]:
+    """Return a multiplier of 31 bits and its shift. Raises ValueError where there is none."""
+    m, shift = shifted_down(*multiplier(ratio))
+    if m >= 2**31:
+        raise ValueError(f"its scales have a ratio of {ratio:g}")
+    return m, shift
+
+
+@cache
+def table(kind: str, step: float) -> NDArray[np.int16]:
+    """Return Sigmoid or Tanh for every int16 input at a scale, as integers of scale 2^-15."""
+    x = np.arange(-32768, 32768, dtype=np.float64) * step
+    y = 0.5 * (np.tanh(0.5 * x) + 1.0) if kind == "Sigmoid" else np.tanh(x)
+    return np.clip(np.floor(y * 32768 + 0.5), -32768, 32767).astype(np.int16)
+
+
+def _curve(plan: Plan, op: Given, x: Array) -> Array:
+    if x.dtype != np.int16 or op.stored.dtype != "int16" or scale(op.stored) != 2.0**-15:
+        raise ValueError("reads and writes int16, and writes it at a scale of 2^-15")
+    x, y = plan.solid(x), plan.buffer(x.shape, np.int16)
+    entries = plan.keep(table(op.kind, scale(op.kinds[0])))
+    plan.row(integers.curve, x.size, address(x), address(y), address(entries))
+    return y
+
+
+def _requantize(plan: Plan, op: Given, x: Array) -> Array:
+    x, y = plan.solid(x), plan.buffer(x.shape, op.stored.dtype)
+    m, shift = _single(scale(op.kinds[0]) / scale(op.stored))
+    kernel = integers.REQUANTIZE[x.itemsize, y.itemsize]
+    if op.kind == "Relu":
+        if (x.itemsize, y.itemsize) != (2, 2):
+            raise ValueError(f"has integers of {x.dtype} and {y.dtype}; both have to be int16")
+        kernel = integers.rectified
+    plan.row(
+        kernel, x.size, address(x), address(y), op.kinds[0].zero_point, m, shift, op.stored.zero_point,
+        *limits(op.stored),
+    )  # fmt: skip
+    return y
+
+
+def _quantize(plan: Plan, op: Given, x: Array) -> Array:
+    if x.dtype != np.float32:
+        raise ValueError(f"reads {x.dtype}, not float32")
+    step, zero = scale(op.stored), op.stored.zero_point
+    x, y = plan.solid(x), plan.buffer(x.shape, op.stored.dtype)
+    low, high = limits(op.stored)
+    plan.row(
+        integers.QUANTIZE[y.itemsize], x.size, address(x), address(y), _bits(step), zero, low - zero, high - zero
+    )
+    return y
+
+
+def _dequantize(plan: Plan, op: Given, x: Array) -> Array:
+    kind = op.kinds[0]
+    columns = x.shape[-1] if x.ndim > 1 else 1
+    x, y = plan.solid(x), plan.buffer(x.shape, np.float32)
+    scaled = bool(op.arrays)
+    tables = [
+        plan.stored(np.broadcast_to(op.arrays.get(key, np.float32(value)), columns).astype(np.float32))
+        for key, value in (("factor", 1), ("offset", 0))
+        if scaled
+    ]
+    plan.row(
+        integers.REAL[scaled, x.itemsize], x.size // max(columns, 1), columns, address(x), address(y), kind.zero_point,
+        _bits(scale(kind)), *map(address, tables),
+    )  # fmt: skip
+    return y
+
+
+def _bits(value: float) -> int:
+    """Return a number's float32 as the whole number of its bits."""
+    return int(np.float32(value).view(np.int32))
+
+
+RULES: dict[str, Rule] = {
+    "Linear": _linear,
+    "Conv": _conv,
+    "MatMul": _matmul,
+    "Add": _sum,
+    "Sub": _sum,
+    "Mul": _mul,
+    "Sigmoid": _curve,
+    "Tanh": _curve,
+    "Relu": _requantize,
+    "Requantize": _requantize,
+    "Quantize": _quantize,
+    "Dequantize": _dequantize,
+}

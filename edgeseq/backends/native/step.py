@@ -1,0 +1,109 @@
+"""The step on edgeseq's own engine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeseq.backends._file_step import FileStep
+from edgeseq.backends.native import engine
+from edgeseq.backends.native.layout import laid_out
+from edgeseq.backends.native.program import Program, read
+from edgeseq.backends.native.streams import NativeStreams
+from edgeseq.stepping import check_content
+from edgeseq.types import Frames
+
+if TYPE_CHECKING:
+    from edgeseq.bundle import Graph, ModelFile
+
+
+class NativeStep(FileStep):
+    """A step model on compiled kernels: one thread, nothing allocated, neither Python nor its lock in a step."""
+
+    backend = "native"
+
+    def __init__(self, program: Program, graph: Graph, file: ModelFile) -> None:
+        self._layout = laid_out(program, 1)
+        self._board = self._layout.board
+        self._address = self._board.ctypes.data
+        self._one, self._many = engine.step.compiled, engine.run.compiled
+        super().__init__(graph, file)
+        self._program = program
+        self._board[engine.DELAY] = graph.delay
+        self._board[engine.END] = engine.end(graph.max_steps, graph.frames_per_step)
+        self._token_table = engine.tokens(self._board, graph.tokens)
+        self.reset()
+
+    def fork(self) -> Self:
+        """Return another step model on the same program, freshly reset."""
+        return type(self)(self._program, self._graph, self._file)
+
+    # What Stepping holds as numbers and arrays of its own stands where the compiled code finds it.
+    @property
+    def _steps(self) -> int:
+        return int(self._board[engine.STEPS])
+
+    @_steps.setter
+    def _steps(self, value: int) -> None:
+        self._board[engine.STEPS] = value
+
+    @property
+    def _waiting(self) -> Frames:
+        return self._kept_frames
+
+    @_waiting.setter
+    def _waiting(self, value: Frames) -> None:
+        self._kept_frames = value
+        self._board[engine.WAITING] = len(value)
+
+    @property
+    def _state(self) -> list[NDArray[Any]]:
+        return [self._layout.states[entry.name][0].copy() for entry in self._file.states]
+
+    @_state.setter
+    def _state(self, values: list[NDArray[Any]]) -> None:
+        for entry, value in zip(self._file.states, values, strict=True) if values else ():
+            self._layout.states[entry.name][0] = value
+
+    def step(self, x: Frames, out: Frames | None = None) -> Frames:
+        """Take the frames of one step; give float32[outputs], written to `out` where given."""
+        y = np.empty(self.outputs, np.float32) if out is None else out
+        try:
+            code = self._one(self._address, x, y)
+        except TypeError:  # other types, or arrays with gaps
+            code = -1
+        return y if code == engine.DONE else super().step(x, out)
+
+    def run(self, x: Frames) -> Frames:
+        """Take float32[T, features], any T; give float32[steps, outputs]. Equals single steps bit for bit."""
+        if x.ndim != 2 or x.shape[1] != self.features:  # noqa: PLR2004 - frames are a matrix
+            return super().run(x)
+        count, rest = divmod(len(self._waiting) + len(x), self.frames_per_step)
+        if rest or x.dtype != np.float32:
+            check_content(x, self._tokens)
+        frames = np.concatenate([self._waiting, x]) if len(self._waiting) else x
+        used = np.ascontiguousarray(frames[: len(frames) - rest], np.float32)
+        y = np.empty((count, self.outputs), np.float32)
+        if self._many(self._address, used, y) != engine.DONE:
+            return super().run(x)  # which tells what is wrong
+        self._waiting = np.array(frames[len(frames) - rest :], np.float32)
+        return y
+
+    def _compute(self, x: Frames) -> Frames:
+        y = np.empty(self.outputs, np.float32)
+        engine.compute.compiled(self._address, np.ascontiguousarray(x, np.float32).reshape(-1), y)
+        return y
+
+
+def open_step(path: Path, graph: Graph, file: ModelFile, streams: int = 1) -> NativeStep | NativeStreams:
+    """Open a native program for one stream or many. Raises ModelError."""
+    program = read(path)
+    return NativeStep(program, graph, file) if streams == 1 else NativeStreams(program, graph, file, streams)
+
+
+def library() -> str:
+    return f"numba {numba.__version__}"
