@@ -66,8 +66,7 @@ class Report:
     def show(self, file: Path | None) -> None:
         """Print everything; write it to a file as JSON where one is given."""
         sys.stdout.write("\n".join(self._lines()) + "\n")
-        if file is not None:
-            file.write_text(json.dumps(self.json(), indent=2) + "\n", "utf-8")
+        write(file, self.json())
 
     def json(self) -> dict[str, Any]:
         """Return everything as plain data."""
@@ -134,3 +133,9 @@ class Report:
             for row in self.rows
         ]  # fmt: skip
         return table(("model", "what", "against", "target", "ratio", "interval", "met"), rows, left=3)
+
+
+def write(file: Path | None, result: Mapping[str, Any]) -> None:
+    """Write a result as JSON, where a file was asked for."""
+    if file is not None:
+        file.write_text(json.dumps(result, indent=2) + "\n", "utf-8")
