@@ -36,6 +36,7 @@ def growth(call: Callable[..., Any], arguments: tuple[Any, ...], steps: int) -> 
     They run twice: once as they are, once under tracemalloc, which also tells the highest point in between.
     """
     run(call, arguments, WARM_STEPS)
+    _held()  # what it takes to ask is taken by now
     before = _held()
     run(call, arguments, steps)
     after = _held()
