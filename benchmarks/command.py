@@ -25,6 +25,7 @@ class Options:
     backend: str
     blocks: int
     seed: int
+    cpu_time: bool
     json: Path | None
 
 
@@ -35,6 +36,7 @@ def main(describe: str | None, measure: Callable[[Options], None]) -> int:
     parser.add_argument("--backend", default="native", help="what steps run on (default: native)")
     parser.add_argument("--blocks", type=int, default=40, help="blocks of each contender (default: 40)")
     parser.add_argument("--seed", type=int, default=0, help="of the order in which blocks follow each other")
+    parser.add_argument("--cpu-time", action="store_true", help="count the core's time, for a machine that others use")
     parser.add_argument("--core", type=int, help="which core (default: the last one that may be used)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything here as well")
     given = parser.parse_args()
@@ -46,7 +48,7 @@ def main(describe: str | None, measure: Callable[[Options], None]) -> int:
         models = given.models or scratch
         models.mkdir(parents=True, exist_ok=True)
         try:
-            measure(Options(models, scratch, given.backend, given.blocks, given.seed, given.json))
+            measure(Options(models, scratch, given.backend, given.blocks, given.seed, given.cpu_time, given.json))
         except (EdgeseqError, DisagreementError) as reason:
             sys.stderr.write(f"{reason}\n")
             return 1

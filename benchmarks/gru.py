@@ -30,13 +30,13 @@ TARGETS = {
 
 def measure(options: command.Options) -> None:
     """Measure every size in turn."""
-    report = Report("gru", options.blocks, options.seed)
+    report = Report("gru", options.blocks, options.seed, options.cpu_time)
     for name, targets in TARGETS.items():
         contenders, absent = field(name, options)
         for line in absent:
             report.note(line)
         agree(contenders)
-        report.measured[name] = interleave(contenders, options.blocks, options.seed)
+        report.measured[name] = interleave(contenders, options.blocks, options.seed, cpu_time=options.cpu_time)
         step, into, run = (f"edgeseq {way}" for way in (STEP, INTO, RUN))
         report.compare(name, step, ONE_BY_ONE, targets[STEP])
         report.compare(name, into, ONE_BY_ONE, targets[INTO])

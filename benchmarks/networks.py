@@ -19,7 +19,7 @@ TARGET = 5.0
 
 def measure(options: command.Options) -> None:
     """Measure both networks in turn."""
-    report = Report("networks", options.blocks, options.seed)
+    report = Report("networks", options.blocks, options.seed, options.cpu_time)
     for name in (models.TRANSFORMER, models.TCN):
         rows = models.rows(name, STEPS)
         bundle = models.bundle(name, options.models)
@@ -31,7 +31,7 @@ def measure(options: command.Options) -> None:
         except AbsentError as reason:
             report.note(str(reason))
         agree(contenders)
-        report.measured[name] = interleave(contenders, options.blocks, options.seed)
+        report.measured[name] = interleave(contenders, options.blocks, options.seed, cpu_time=options.cpu_time)
         report.compare(name, f"edgeseq {STEP}", (ort.RUN, ort.BINDING), TARGET)
         report.compare(name, f"edgeseq {STEP}", (litert.NAME,), None)
     report.show(options.json)

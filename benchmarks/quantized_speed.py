@@ -25,11 +25,11 @@ OF_SPREAD = 0.05
 
 def measure(options: command.Options) -> None:
     """Measure both networks in turn."""
-    report = Report("quantized speed", options.blocks, options.seed)
+    report = Report("quantized speed", options.blocks, options.seed, options.cpu_time)
     for name in ("GRU 64/256", models.LSTMS):
         contenders = field(name, options, report)
         agree(contenders, OF_SPREAD * float(np.std(contenders[0].outputs())), rms)
-        report.measured[name] = interleave(contenders, options.blocks, options.seed)
+        report.measured[name] = interleave(contenders, options.blocks, options.seed, cpu_time=options.cpu_time)
         report.compare(name, f"{QUANTIZED} {RUN}", (f"{FLOAT} {RUN}",), RUN_TARGET)
         report.compare(name, f"{QUANTIZED} {STEP}", (f"{FLOAT} {STEP}",), None)
         report.compare(name, f"{QUANTIZED} {STEP}", (PEER,), STEP_TARGET if name in models.GRUS else None)

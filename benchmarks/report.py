@@ -42,6 +42,7 @@ class Report:
     name: str
     blocks: int
     seed: int
+    cpu_time: bool
     unit: str = "step"
     device: dict[str, Any] = field(default_factory=bench.device)
     measured: dict[str, Mapping[str, Measured]] = field(default_factory=dict)
@@ -76,6 +77,7 @@ class Report:
             "device": self.device,
             "blocks": self.blocks,
             "seed": self.seed,
+            "cpu_time": self.cpu_time,
             "clock_ns": clock,
             "loop_ns": loop,
             "measured": [
@@ -94,7 +96,7 @@ class Report:
         return [
             f"{self.name}: {device['cpu']}, one core, load {device['load_1min']}, Python {device['python']}",
             "",
-            f"µs a {self.unit}: median of {self.blocks} blocks, taken in turn",
+            f"µs a {self.unit}{self.cpu_time * ', CPU time'}: median of {self.blocks} blocks, taken in turn",
             "",
             *self._latencies(),
             "",
@@ -109,11 +111,11 @@ class Report:
 
     def _disturbed(self) -> list[str]:
         """Say where somebody else had the core meanwhile: long calls suffer from that more than short ones."""
+        if self.cpu_time:
+            return []
         taken = max((each.taken for found in self.measured.values() for each in found.values()), default=0)
-        share = f"{taken:.0%} of a contender's time"
-        return (
-            [f"The core did other work for up to {share}: measure again on a quiet machine."] if taken > QUIET else []
-        )
+        told = f"Others had the core for up to {taken:.0%} of the time: try a quiet machine, or --cpu-time."
+        return [told] if taken > QUIET else []
 
     def _latencies(self) -> list[str]:
         names = list(dict.fromkeys(name for found in self.measured.values() for name in found))

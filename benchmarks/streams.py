@@ -45,10 +45,10 @@ class OneByOne:
 
 def measure(options: command.Options) -> None:
     """Measure one step of all streams."""
-    report = Report("streams", options.blocks, options.seed, unit=f"step of {STREAMS:,} streams")
+    report = Report("streams", options.blocks, options.seed, options.cpu_time, unit=f"step of {STREAMS:,} streams")
     contenders = field(options)
     agree(contenders)
-    report.measured[NAME] = interleave(contenders, options.blocks, options.seed)
+    report.measured[NAME] = interleave(contenders, options.blocks, options.seed, cpu_time=options.cpu_time)
     for against, target in TARGETS.items():
         report.compare(NAME, OURS, (against,), target)
     report.show(options.json)

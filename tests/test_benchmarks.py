@@ -100,9 +100,11 @@ def test_the_order_is_the_seeds(clock: Clock) -> None:
 
 
 def test_times_are_of_one_step(clock: Clock) -> None:
-    found = measure.interleave([clock.contender("run", takes=5_000_000, steps=1000)], 30)["run"]
+    contender = clock.contender("run", takes=5_000_000, steps=1000)
+    found = measure.interleave([contender], 30)["run"]
     assert found.median_ns == 5000
     assert found.taken == 0.5  # the thread's own clock went half as fast
+    assert measure.interleave([contender], 30, cpu_time=True)["run"].median_ns == 2500
 
 
 def test_the_fastest_setting_is_taken(clock: Clock) -> None:
@@ -204,7 +206,7 @@ def test_peers_step_a_bundles_files(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_a_report_in_words_and_as_json(clock: Clock, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    made = report.Report("toys", 30, 0)
+    made = report.Report("toys", 30, 0, cpu_time=False)
     made.measured["GRU"] = measure.interleave([clock.contender("a", takes=1000), clock.contender("b", takes=4000)], 30)
     made.compare("GRU", "a", ("b", "c"), 3.0)
     made.compare("GRU", "b", ("a",), 3.0)
