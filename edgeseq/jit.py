@@ -53,9 +53,9 @@ class Kernel:
         with _lock:
             if self._compiled is None:
                 self._compiled = _cached(
-                    lambda kept: numba.cfunc(types.void(ROW), cache=kept, nogil=True, error_model="numpy", fastmath=set(self._fastmath))(
-                        self.function
-                    )
+                    lambda kept: numba.cfunc(
+                        types.void(ROW), cache=kept, nogil=True, error_model="numpy", fastmath=set(self._fastmath)
+                    )(self.function)
                 )
         return self._compiled
 
@@ -156,7 +156,9 @@ def _cached(compile_it: Callable[[bool], Any]) -> Any:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         return _compiled(compile_it, folder)
     except OSError as cause:
-        _say_once(f"{folder}: no machine code can be kept there ({cause.strerror or cause}): it is compiled at every start.")
+        _say_once(
+            f"{folder}: no machine code can be kept there ({cause.strerror or cause}): it is compiled at every start."
+        )
         return _compiled(compile_it, None)
     except Exception as cause:  # noqa: BLE001 - a power cut leaves files that fail in any way when they are unpickled
         _say_once(f"{folder}: holds machine code that cannot be read ({cause!r}): it is removed and compiled anew.")

@@ -53,7 +53,7 @@ def _entered(board: Any, source: int, to: int) -> int:
     for i in range(numbers):
         there[i] = bits[i]
         size = bits[i] & np.int32(0x7FFFFFFF)
-        largest = size if size > largest else largest
+        largest = max(largest, size)
     # The bits of NaN and infinity, less the sign, are above those of any number.
     if largest >= np.int32(0x7F800000):
         return NOT_FINITE

@@ -101,7 +101,9 @@ def read(path: Path) -> Program:
         raise
     except Exception as cause:
         # A damaged archive fails in any way: zipfile, zlib, NumPy and msgspec each have errors of their own.
-        raise ModelError(f"{path}: holds no native program ({cause or type(cause).__name__}). Export it again.") from cause
+        raise ModelError(
+            f"{path}: holds no native program ({cause or type(cause).__name__}). Export it again."
+        ) from cause
     if description.version != VERSION:
         raise ModelError(
             f"{path}: this edgeseq runs native programs of version {VERSION}, the file has {description.version}. "

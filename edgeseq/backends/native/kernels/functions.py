@@ -31,15 +31,15 @@ def double_of_bits(typingctx: Any, bits: Any) -> Any:  # noqa: ARG001
 @numba.njit(inline="always")
 def relu(x: Any) -> Any:
     """Not below zero; NaN stays NaN."""
-    return _F(0) if x < _F(0) else x
+    return max(x, _F(0))
 
 
 @numba.njit(inline="always")
 def tanh(x: Any) -> Any:
     """Return tanh(x) as x P(x²) / Q(x²), fitted for the least greatest relative error over [0, 9]: within 4e-7."""
     # From 9 on float32 has 1 alone.
-    x = _F(9) if x > _F(9) else x
-    x = _F(-9) if x < _F(-9) else x
+    x = min(x, _F(9))
+    x = max(x, _F(-9))
     u = x * x
     p = _F(-1.2780492e-08) + u * _F(1.8255382e-11)
     p = _F(2.9207636e-03) + u * (_F(9.2674372e-06) + u * p)
@@ -59,8 +59,8 @@ def sigmoid(x: Any) -> Any:
 @numba.njit(inline="always")
 def erf(x: Any) -> Any:
     """Return the error function as x P(x²) / Q(x²), fitted as tanh is, over [0, 3.92]: within 4e-7."""
-    x = _F(3.92) if x > _F(3.92) else x
-    x = _F(-3.92) if x < _F(-3.92) else x
+    x = min(x, _F(3.92))
+    x = max(x, _F(-3.92))
     u = x * x
     p = _F(1.4185038e-04) + u * (_F(-1.9578360e-06) + u * _F(1.9924265e-08))
     p = _F(5.0573315e-02) + u * (_F(3.7016049e-03) + u * p)
@@ -94,8 +94,8 @@ def _power_of_two(n: Any) -> Any:
 @numba.njit(inline="always")
 def exp(x: Any) -> Any:
     """Return e^x, infinity and zero beyond what float32 holds: within 2e-7 of its size."""
-    x = _F(89) if x > _F(89) else x
-    x = _F(-104) if x < _F(-104) else x
+    x = min(x, _F(89))
+    x = max(x, _F(-104))
     r, p, n = _parts(x)
     # 2^n in two factors, for n reaches from -150 to 128, beyond what an exponent holds.
     half = n >> np.int32(1)
@@ -105,9 +105,9 @@ def exp(x: Any) -> Any:
 @numba.njit(inline="always")
 def elu(x: Any, alpha: Any) -> Any:
     """Return x above zero, else alpha (e^x - 1): within 2e-7 of its size."""
-    below = _F(0) if x > _F(0) else x
+    below = min(x, _F(0))
     # From -30 on it is -1 in float32.
-    r, p, n = _parts(_F(-30) if below < _F(-30) else below)
+    r, p, n = _parts(max(below, _F(-30)))
     power = _power_of_two(n)
     # The one is taken off the power of two, which is exact, so that nothing is lost near zero.
     below = alpha * (power * (r * p) + (power - _F(1)))
@@ -150,7 +150,7 @@ def softsign(x: Any) -> Any:
 def hard(x: Any) -> Any:
     """Not below zero, nor above one; NaN stays NaN."""
     x = relu(x)
-    return _F(1) if x > _F(1) else x
+    return min(x, _F(1))
 
 
 @numba.njit(inline="always")

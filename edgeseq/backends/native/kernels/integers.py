@@ -18,8 +18,8 @@ from edgeseq.jit import Kernel, kernel
 
 @numba.njit(inline="always")
 def _limited(value: Any, low: Any, high: Any) -> Any:
-    value = low if value < low else value
-    return high if value > high else value
+    value = max(value, low)
+    return min(value, high)
 
 
 @numba.njit(inline="always")
@@ -175,19 +175,19 @@ def _multiplied(row: Any, y: Any, a: Any, b: Any) -> None:
 
 @kernel()
 def weighted_sum(row: Any) -> None:
-    """a times a's m, and b times b's (15, 16; 17 shift; 18, 19, 20 zero points of a, b, y; 21 least, 22 greatest)."""
+    """A times a's m, and b times b's (15, 16; 17 shift; 18, 19, 20 zero points of a, b, y; 21 least, 22 greatest)."""
     _two(row, _weighted)
 
 
 @kernel()
 def scaled_product(row: Any) -> None:
-    """a times b times m (15; 17 shift; 20 zero point of y; 21 least, 22 greatest); a and b have zero points of 0."""
+    """A times b times m (15; 17 shift; 20 zero point of y; 21 least, 22 greatest); a and b have zero points of 0."""
     _two(row, _multiplied)
 
 
 @kernel()
 def curve(row: Any) -> None:
-    """y = table[x + 32768], all int16. A row: 1 numbers, 2 x, 3 y, 4 table."""
+    """Y = table[x + 32768], all int16. A row: 1 numbers, 2 x, 3 y, 4 table."""
     x, y, table = i16(row[2]), i16(row[3]), i16(row[4] + 2 * 32768)
     for k in range(row[1]):
         y[k] = table[np.int64(x[k])]
@@ -201,7 +201,7 @@ def rectified(row: Any) -> None:
     half = np.int64(1) << (shift - 1)
     for k in range(row[1]):
         value = np.int32(np.int32(x[k]) - entering)
-        value = np.int32(0) if value < np.int32(0) else value
+        value = max(value, np.int32(0))
         y[k] = _limited(((np.int64(value) * np.int64(m) + half) >> shift) + leaving, low, high)
 
 

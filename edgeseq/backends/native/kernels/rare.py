@@ -82,7 +82,7 @@ def _one(which: int, x: float, alpha: float, beta: float) -> float:  # noqa: C90
 
 
 @numba.njit(error_model="numpy")
-def _two(which: int, a: float, b: float) -> float:  # noqa: C901, PLR0911 - one line each
+def _two(which: int, a: float, b: float) -> float:  # noqa: PLR0911 - one line each
     if which == _POW:
         return a**b
     if which == _MOD:

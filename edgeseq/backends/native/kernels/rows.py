@@ -42,7 +42,7 @@ def softmax(row: Any) -> None:
 
 @kernel(fastmath=("contract",))
 def log_softmax(row: Any) -> None:
-    """x less the logarithm of e^x's sum."""
+    """X less the logarithm of e^x's sum."""
     n = row[2]
     for r in range(row[1]):
         y, x = f32(row[3] + r * row[4]), f32(row[5] + r * row[6])
@@ -56,7 +56,7 @@ def log_softmax(row: Any) -> None:
 
 @kernel(fastmath=("contract",))
 def layer_norm(row: Any) -> None:
-    """x less its mean, over the root of its variance, times scale plus bias."""
+    """X less its mean, over the root of its variance, times scale plus bias."""
     n, scale, bias = row[2], f32(row[7]), f32(row[8])
     share, epsilon = _F(1) / _F(n), _F(double_of_bits(row[9]))
     for r in range(row[1]):

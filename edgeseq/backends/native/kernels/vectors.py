@@ -97,7 +97,7 @@ def _masked_load(builder: Any, address: Any, kind: ir.VectorType, mask: Any) -> 
 
 
 def _fmuladd(builder: Any, a: Any, b: Any, c: Any) -> Any:
-    """a * b + c, in one rounding where the processor has that."""
+    """A * b + c, in one rounding where the processor has that."""
     return _called(builder, f"llvm.fmuladd.v{LANES}f32", a.type, [a, b, c])
 
 

@@ -271,9 +271,7 @@ def _quantize(plan: Plan, op: Given, x: Array) -> Array:
     step, zero = scale(op.stored), op.stored.zero_point
     x, y = plan.solid(x), plan.buffer(x.shape, op.stored.dtype)
     low, high = limits(op.stored)
-    plan.row(
-        integers.QUANTIZE[y.itemsize], x.size, address(x), address(y), _bits(step), zero, low - zero, high - zero
-    )
+    plan.row(integers.QUANTIZE[y.itemsize], x.size, address(x), address(y), _bits(step), zero, low - zero, high - zero)
     return y
 
 

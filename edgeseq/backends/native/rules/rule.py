@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from edgeseq.backends.native.plan import Array, Plan
+from edgeseq.backends.native.plan import Array
 from edgeseq.backends.native.program import Tensor
 
 
