@@ -14,7 +14,7 @@ from numba.extending import intrinsic
 
 def _pointer(kind: Any, bits: ir.Type) -> Any:
     @intrinsic
-    def at(typingctx: Any, address: Any) -> Any:  # noqa: ARG001 - Numba's own form
+    def at(typingctx: Any, address: Any) -> Any:
         """Return an address as a pointer."""
 
         def generate(_: Any, builder: Any, __: Any, args: Any) -> Any:
@@ -34,7 +34,7 @@ i8 = _pointer(types.int8, ir.IntType(8))
 
 
 @intrinsic
-def call(typingctx: Any, address: Any, row: Any) -> Any:  # noqa: ARG001 - Numba's own form
+def call(typingctx: Any, address: Any, row: Any) -> Any:
     """Call the kernel that stands at an address with a row."""
 
     def generate(_: Any, builder: Any, __: Any, args: Any) -> Any:
