@@ -20,7 +20,7 @@ def _pointer(kind: Any, bits: ir.Type) -> Any:
         def generate(_: Any, builder: Any, __: Any, args: Any) -> Any:
             return builder.inttoptr(args[0], bits.as_pointer())
 
-        return types.CPointer(kind)(types.int64), generate
+        return types.CPointer(kind)(types.int64), generate  # type: ignore[attr-defined]
 
     return at
 
@@ -43,4 +43,4 @@ def call(typingctx: Any, address: Any, row: Any) -> Any:
         builder.call(builder.inttoptr(args[0], kind.as_pointer()), [args[1]])
         return ir.Constant(ir.IntType(64), 0)
 
-    return types.int64(types.int64, types.CPointer(types.int64)), generate
+    return types.int64(types.int64, types.CPointer(types.int64)), generate  # type: ignore[attr-defined]
