@@ -23,7 +23,7 @@ from numba.core import types
 from numba.core.errors import NumbaWarning
 
 log = logging.getLogger(__name__)
-ROW = types.CPointer(types.int64)
+ROW = types.CPointer(types.int64)  # type: ignore[attr-defined]
 """What a kernel takes: a row of addresses, sizes and strides."""
 _ROOT = Path(__file__).parent
 _SOURCES = ("jit.py", "backends/native")

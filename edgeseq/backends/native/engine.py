@@ -118,7 +118,7 @@ def _step(board: Any, x: Any, to: int) -> int:
 
 @entry(types.int64(types.int64, _F[::1]), types.int64(types.int64, _F[:, ::1]))
 def step(address: Any, x: Any) -> Any:
-    """Make a step on x float32[features], or [frames, features]; its outputs stand at RESULT. Return what it came to."""
+    """Make a step on x float32[features], or [frames, features]; its outputs stand at RESULT."""
     board = i64(address)
     return _step(board, x, board[RESULT])
 
@@ -164,8 +164,10 @@ def compute(address: Any, x: Any, y: Any) -> Any:
 
 
 @entry(types.int64(types.int64, types.int64[::1], types.int64[::1], _F[:, :, ::1], _F[:, :, ::1]))
-def streams(address: Any, chosen: Any, steps: Any, x: Any, y: Any) -> Any:
-    """Make steps of the chosen streams: x float32[steps, streams, frames * features], y float32[steps, streams, outputs].
+def streams(  # noqa: C901, PLR0912 - compiled as one
+    address: Any, chosen: Any, steps: Any, x: Any, y: Any
+) -> Any:
+    """Make steps of the chosen streams: x float32[steps, streams, frames * features], y [steps, streams, outputs].
 
     steps: those that each stream has taken. A block of streams makes all its steps before the next one begins, so that
     its states and the weights stay near the processor. What is not chosen becomes NaN in y and stays as it is.

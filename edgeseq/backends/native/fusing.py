@@ -39,11 +39,9 @@ class _Fuser:
         for op in reversed(self.told.ops):
             if op.output in gone:
                 continue
-            found = self._joined(op)
-            if found is not None:
-                op, inner = found
-                gone |= inner
-            kept.append(op)
+            joined, inner = self._joined(op) or (op, set())
+            gone |= inner
+            kept.append(joined)
         return kept[::-1]
 
     def _joined(self, op: Op) -> tuple[Op, set[str]] | None:

@@ -1,4 +1,4 @@
-"""A program laid out: its inputs, its operations, its outputs, and the states that are handed on when a step is done."""
+"""A program laid out: inputs, operations, outputs, and the states that are handed on when a step is done."""
 
 from __future__ import annotations
 
@@ -112,14 +112,11 @@ class _Layer:
     def _leaving(self, states: list[Array]) -> Array:
         """Return the outputs side by side, float32[streams, outputs], where a step leaves them."""
         parts = [self.values[name] for name in self.told.outputs]
-        if (
-            len(parts) == 1
-            and len(parts[0]) == self.streams
-            and parts[0].flags.c_contiguous
-            and parts[0].dtype == np.float32
-        ):
-            if not any(np.may_share_memory(parts[0], state) for state in states):
-                return parts[0].reshape(self.streams, -1)
+        first = parts[0]
+        solid = len(first) == self.streams and first.flags.c_contiguous and first.dtype == np.float32
+        # What is a state would have changed by the time that outputs are read.
+        if len(parts) == 1 and solid and not any(np.may_share_memory(first, state) for state in states):
+            return first.reshape(self.streams, -1)
         width = sum(part[0].size for part in parts)
         leaving, start = self.plan.buffer((self.streams, width), np.float32), 0
         for part in parts:

@@ -42,7 +42,8 @@ class Plan:
         size = int(np.prod(shape)) * wanted.itemsize
         whole = self.keep(np.zeros(size + 2 * LINE, np.uint8))
         start = -address(whole) % LINE
-        return whole[start : start + size].view(wanted).reshape(shape)
+        made: Array = whole[start : start + size].view(wanted).reshape(shape)
+        return made
 
     def stored(self, array: Array) -> Array:
         """Return a copy of a constant that begins with a cache line."""

@@ -88,12 +88,12 @@ def read(path: Path) -> Program:
     """Read a native program. Raises ModelError for a file that is damaged or of another version."""
     try:
         if path.stat().st_size > MAX_BYTES:
-            raise ModelError(f"{path}: larger than {MAX_BYTES >> 30} GiB.")
+            raise ModelError(f"{path}: larger than {MAX_BYTES >> 30} GiB.")  # noqa: TRY301
         if not zipfile.is_zipfile(path):
             raise ValueError("it is no NumPy archive")  # noqa: TRY301 - told like any other damage
         with zipfile.ZipFile(path) as archive:
             if sum(member.file_size for member in archive.infolist()) > MAX_BYTES:
-                raise ModelError(f"{path}: unpacks to more than {MAX_BYTES >> 30} GiB.")
+                raise ModelError(f"{path}: unpacks to more than {MAX_BYTES >> 30} GiB.")  # noqa: TRY301
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: np.asarray(file[name]) for name in file.files}
         description = msgspec.json.decode(arrays.pop(DESCRIPTION).tobytes(), type=Description)

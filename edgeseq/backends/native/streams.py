@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 Mask = NDArray[np.bool_]
 BLOCK_BYTES = 1 << 18
-"""What the tensors of the streams that are computed side by side may take, so that they stay in a second-level cache."""
+"""What the tensors of streams that are computed side by side may take, to stay in a second-level cache."""
 MOST, LEAST = 64, 4
 """Streams side by side."""
 
@@ -82,14 +82,14 @@ class NativeStreams:
 
         Gives float32[streams, outputs], in `out` where given; NaN in rows that the mask, bool[streams], leaves out.
         """
-        wanted = (self.streams, self.features)
+        wanted: tuple[int, ...] = (self.streams, self.features)
         if self.frames_per_step > 1:
             wanted = (self.streams, self.frames_per_step, self.features)
         if x.shape != wanted:
             raise ModelError(f"a step of {self.streams} streams takes frames of shape {wanted}, not {x.shape}.")
         if self._waiting.shape[1]:
             raise ModelError(f"{self._waiting.shape[1]} frames of an unfinished step wait; finish it with run.")
-        y = self._compute(x.reshape(1, self.streams, -1), self._chosen(mask))[0]
+        y: Frames = self._compute(x.reshape(1, self.streams, -1), self._chosen(mask))[0]
         if out is None:
             return y
         out[:] = y
@@ -174,7 +174,7 @@ class NativeStreams:
         return np.flatnonzero(mask)
 
     def _compute(self, x: Frames, chosen: NDArray[np.int64]) -> Frames:
-        """Make steps [T, streams, frames * features] of the chosen streams. Raises ModelError where frames are wrong."""
+        """Make steps [T, streams, frames * features] of the chosen streams. Raises ModelError for wrong frames."""
         y = np.empty((len(x), self.streams, self.outputs), np.float32)
         solid = np.ascontiguousarray(x, np.float32)
         code = engine.streams.compiled(self._board.ctypes.data, chosen, self._steps, solid, y)

@@ -1,0 +1,1 @@
+"""What is compiled: one file a family of kernels, its plain reference beside it."""

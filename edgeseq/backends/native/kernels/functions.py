@@ -17,13 +17,13 @@ _F = np.float32
 
 
 @intrinsic
-def float_of_bits(typingctx: Any, bits: Any) -> Any:  # noqa: ARG001 - Numba's own form
+def float_of_bits(typingctx: Any, bits: Any) -> Any:
     """Return the float32 whose bits an int32 is."""
     return types.float32(types.int32), lambda _, builder, __, args: builder.bitcast(args[0], ir.FloatType())
 
 
 @intrinsic
-def double_of_bits(typingctx: Any, bits: Any) -> Any:  # noqa: ARG001
+def double_of_bits(typingctx: Any, bits: Any) -> Any:
     """Return the float64 whose bits an int64 is."""
     return types.float64(types.int64), lambda _, builder, __, args: builder.bitcast(args[0], ir.DoubleType())
 

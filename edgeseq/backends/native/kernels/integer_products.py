@@ -1,4 +1,4 @@
-"""Products of int16 rows with constant int8 weights, summed in int32: y = x @ weight.T, in panels as products.py has it.
+"""Products of int16 rows with constant int8 weights, summed in int32, in panels as products.py has it.
 
 Whole numbers give one sum in whatever order. What int32 cannot hold is cut into parts of the inputs by who calls.
 """

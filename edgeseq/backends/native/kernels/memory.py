@@ -14,13 +14,13 @@ from numba.extending import intrinsic
 
 def _pointer(kind: Any, bits: ir.Type) -> Any:
     @intrinsic
-    def at(typingctx: Any, address: Any) -> Any:  # noqa: ARG001 - Numba's own form
+    def at(typingctx: Any, address: Any) -> Any:
         """Return an address as a pointer."""
 
         def generate(_: Any, builder: Any, __: Any, args: Any) -> Any:
             return builder.inttoptr(args[0], bits.as_pointer())
 
-        return types.CPointer(kind)(types.int64), generate
+        return types.CPointer(kind)(types.int64), generate  # type: ignore[attr-defined]
 
     return at
 
@@ -34,7 +34,7 @@ i8 = _pointer(types.int8, ir.IntType(8))
 
 
 @intrinsic
-def call(typingctx: Any, address: Any, row: Any) -> Any:  # noqa: ARG001 - Numba's own form
+def call(typingctx: Any, address: Any, row: Any) -> Any:
     """Call the kernel that stands at an address with a row."""
 
     def generate(_: Any, builder: Any, __: Any, args: Any) -> Any:
@@ -43,4 +43,4 @@ def call(typingctx: Any, address: Any, row: Any) -> Any:  # noqa: ARG001 - Numba
         builder.call(builder.inttoptr(args[0], kind.as_pointer()), [args[1]])
         return ir.Constant(ir.IntType(64), 0)
 
-    return types.int64(types.int64, types.CPointer(types.int64)), generate
+    return types.int64(types.int64, types.CPointer(types.int64)), generate  # type: ignore[attr-defined]

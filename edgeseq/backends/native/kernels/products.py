@@ -122,7 +122,7 @@ def panels(outputs: int) -> list[tuple[int, int, int]]:
 
 
 def packed(weight: NDArray[Any], bias: NDArray[Any], size: int, count: int, first: int) -> tuple[NDArray[Any], ...]:
-    """Return weight [outputs, inputs] as `count` panels [inputs, size * LANES], and its bias; zeros where there is none."""
+    """Return weight [outputs, inputs] as `count` panels [inputs, size * LANES], and its bias; filled with zeros."""
     width = size * LANES
     part = np.zeros((count * width, weight.shape[1]), np.float32)
     part_bias = np.zeros(count * width, np.float32)

@@ -27,10 +27,9 @@ FEATURES = _features()
 X86 = "+sse2" in FEATURES
 LANES = 16 if "+avx512f" in FEATURES else 8 if "+avx" in FEATURES else 4
 """Numbers of 32 bits in a vector register."""
-REGISTERS = 32 if LANES != 8 else 16
 CHAINS = 8
 """Sums under way at once: a multiply-add takes some four cycles, and two start in each."""
-BLOCK = 4
+BLOCK = 2 if LANES == 8 else 4  # noqa: PLR2004 - with vectors of 8, which is AVX2, come 16 registers, else 32
 """Rows that share a weight once it is loaded."""
 
 
@@ -194,7 +193,7 @@ class _Whole:
         return self._builder.add(a, b)
 
 
-def _summed(  # noqa: PLR0917 - what a product is made of
+def _summed(
     builder: Any, form: Any, rows: int, vectors: int, sums: int, start: list[Any],
     x: Any, x_row: Any, w: Any, w_row: Any, inputs: Any,
 ) -> list[list[Any]]:  # fmt: skip
@@ -245,7 +244,7 @@ def panel_f32(rows: int, vectors: int, sums: int, *, tail: bool = False) -> Any:
     """
 
     @intrinsic
-    def panel(  # noqa: PLR0917
+    def panel(
         typingctx: Any, x: Any, x_row: Any, w: Any, w_row: Any, inputs: Any, bias: Any, y: Any, y_row: Any, count: Any,
         floor: Any,
     ) -> Any:  # fmt: skip
@@ -273,7 +272,7 @@ def panel_i16(rows: int, vectors: int, sums: int) -> Any:
     """
 
     @intrinsic
-    def panel(  # noqa: PLR0917
+    def panel(
         typingctx: Any, x: Any, x_row: Any, w: Any, w_row: Any, inputs: Any, y: Any, y_row: Any, count: Any
     ) -> Any:
         def generate(_: Any, builder: Any, __: Any, args: Any) -> Any:

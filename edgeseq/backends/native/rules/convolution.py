@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
@@ -19,7 +21,8 @@ def taps(plan: Plan, op: Given, x: Array, fill: float = 0) -> Array:
         x = padded(plan, x, [0, 0, *pads[:axes], 0, 0, *pads[axes:]], fill)
     reach = tuple((k - 1) * d + 1 for k, d in zip(kernel, dilations, strict=True))
     windows = sliding_window_view(x, reach, axis=tuple(range(3, 3 + axes)))
-    return windows[(..., *(slice(None, None, step) for step in (*strides, *dilations)))]
+    every: tuple[Any, ...] = tuple(slice(None, None, step) for step in (*strides, *dilations))
+    return windows[(..., *every)]
 
 
 def _conv(plan: Plan, op: Given, x: Array) -> Array:

@@ -70,7 +70,9 @@ def _sixteen(plan: Plan, x: Array, kind: Tensor) -> Array:
     return made
 
 
-def _product(plan: Plan, op: Given, y: Array, x: Array, weight: NDArray[np.int8], outputs: slice) -> None:
+def _product(  # noqa: PLR0917 - what a product is made of
+    plan: Plan, op: Given, y: Array, x: Array, weight: NDArray[np.int8], outputs: slice
+) -> None:
     """Write y [rows, outputs] = x int16[rows, inputs] @ weight.T + bias, brought to y's integers.
 
     outputs: which of the operation's they are.
@@ -109,8 +111,8 @@ def _multipliers(entering: Tensor, stored: Tensor, scales: Array) -> tuple[NDArr
         if entering.dtype == "int16":
             m, shift = m >> (MULTIPLIER_BITS - NARROW_BITS), shift - (MULTIPLIER_BITS - NARROW_BITS)
         pairs.append(shifted_down(m, shift))
-    m, shift = np.array(pairs, np.int64).reshape(-1, 2).T
-    return np.ascontiguousarray(m), np.ascontiguousarray(shift)
+    columns = np.ascontiguousarray(np.array(pairs, np.int64).reshape(-1, 2).T)
+    return columns[0], columns[1]
 
 
 def _sums(plan: Plan, y: Array, x: Array, weight: NDArray[np.int8]) -> None:

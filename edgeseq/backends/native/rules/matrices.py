@@ -36,7 +36,9 @@ def _matmul(plan: Plan, _: Given, a: Array, b: Array) -> Array:
     return y
 
 
-def _product(plan: Plan, kernel: Kernel, y: Array, a: Array, b: Array, zeros: Array) -> None:
+def _product(  # noqa: PLR0917 - what a product is made of
+    plan: Plan, kernel: Kernel, y: Array, a: Array, b: Array, zeros: Array
+) -> None:
     """Write y = a @ b, all of them with the same stacks."""
     loops, strides = collapsed(*(array[..., 0, 0] for array in (y, a, b)))
     if len(loops) > STACKS:
