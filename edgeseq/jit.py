@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-import shutil
 import threading
 import warnings
 from collections.abc import Callable
@@ -53,9 +52,10 @@ class Kernel:
         with _lock:
             if self._compiled is None:
                 self._compiled = _cached(
+                    self.function,
                     lambda kept: numba.cfunc(
                         types.void(ROW), cache=kept, nogil=True, error_model="numpy", fastmath=set(self._fastmath)
-                    )(self.function)
+                    )(self.function),
                 )
         return self._compiled
 
@@ -89,7 +89,7 @@ class Entry:
         with _lock:
             if self._compiled is None:
                 self._compiled = _cached(
-                    lambda kept: numba.njit(self._signatures, cache=kept, nogil=True)(self.function)
+                    self.function, lambda kept: numba.njit(self._signatures, cache=kept, nogil=True)(self.function)
                 )
         return self._compiled
 
@@ -121,10 +121,11 @@ def cold() -> bool:
 def place() -> Path | None:
     """Return the folder that machine code is kept in; None where there is no home for one.
 
-    That is NUMBA_CACHE_DIR, EDGESEQ_CACHE, a service's own folder from systemd, or the user's cache.
+    That is in NUMBA_CACHE_DIR, EDGESEQ_CACHE, a service's own folder from systemd (as of verdicts.py), or the user's
+    cache.
     """
     chosen = os.environ.get("NUMBA_CACHE_DIR") or os.environ.get("EDGESEQ_CACHE")
-    own = os.environ.get("CACHE_DIRECTORY")
+    own = os.environ.get("CACHE_DIRECTORY") or os.environ.get("STATE_DIRECTORY")
     if chosen or own:
         base = Path(chosen or str(own).split(":", maxsplit=1)[0])
     else:
@@ -147,23 +148,32 @@ def version() -> str:
     return digest.hexdigest()[:16]
 
 
-def _cached(compile_it: Callable[[bool], Any]) -> Any:
-    """Compile with the cache in its place; without one where nothing can be written."""
+def _cached(function: Callable[..., Any], compile_it: Callable[[bool], Any]) -> Any:
+    """Compile with the cache in its place; without one where nothing can be kept."""
     folder = place()
-    if folder is None:
-        return _compiled(compile_it, None)
+    for retry in (True, False) if folder is not None else ():
+        try:
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            return _compiled(compile_it, folder)
+        except Exception as cause:  # noqa: BLE001 - a full disk, or what a power cut left: Numba has no one error for it
+            if retry and _removed(folder, function):
+                _say_once(f"{folder}: machine code that cannot be read is compiled anew ({cause!r}).")
+                continue
+            reason = getattr(cause, "strerror", None) or cause
+            _say_once(f"{folder}: no machine code can be kept there ({reason}): it is compiled at every start.")
+            break
+    return _compiled(compile_it, None)
+
+
+def _removed(folder: Path, function: Callable[..., Any]) -> bool:
+    """Remove a function's machine code; say whether there was any."""
+    files = [*folder.rglob(f"*.{function.__name__}-*")]
     try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        return _compiled(compile_it, folder)
-    except OSError as cause:
-        _say_once(
-            f"{folder}: no machine code can be kept there ({cause.strerror or cause}): it is compiled at every start."
-        )
-        return _compiled(compile_it, None)
-    except Exception as cause:  # noqa: BLE001 - a power cut leaves files that fail in any way when they are unpickled
-        _say_once(f"{folder}: holds machine code that cannot be read ({cause!r}): it is removed and compiled anew.")
-        shutil.rmtree(folder, ignore_errors=True)
-        return _compiled(compile_it, folder)
+        for file in files:
+            file.unlink(missing_ok=True)
+    except OSError:
+        return False
+    return bool(files)
 
 
 def _compiled(compile_it: Callable[[bool], Any], folder: Path | None) -> Any:

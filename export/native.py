@@ -26,7 +26,7 @@ def write(maker: Maker, variant: Variant, folder: Path, graph: Graph, notes: lis
             # What computes in float32 has no Program of its own.
             program = maker.lowered() if variant.program is None else variant.program
             writer.write(path, program)
-            file = file_of(program, variant.name, "npz", writer.weight_bytes(program), _states(program))
+            file = file_of(program, variant.name, "npz", writer.weight_bytes(program), states(program))
             backends.open_file(path, "native", graph, file)  # it says which operation it lacks
         except EdgeseqError as cause:
             path.unlink(missing_ok=True)
@@ -37,7 +37,7 @@ def write(maker: Maker, variant: Variant, folder: Path, graph: Graph, notes: lis
     return []
 
 
-def _states(program: Program) -> list[StateTensors]:
+def states(program: Program) -> list[StateTensors]:
     """Return how states enter and leave: by the names that their tensors have in the program."""
     return [
         msgspec.structs.replace(entry, input=state.input, output=state.output)

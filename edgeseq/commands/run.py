@@ -56,7 +56,10 @@ def main(args: argparse.Namespace) -> int:
 
         sinks = [sink for sink in sinks if not isinstance(sink, Stdout)]
     pipeline = config.pipeline(sinks=sinks)
-    logging.getLogger(__name__).info("%s on %s starts", config.about.pipeline, config.about.device)
+    about, model = config.about, pipeline.model
+    logging.getLogger(__name__).info(
+        "%s on %s starts: %s, %s on %s", about.pipeline, about.device, about.model, model.variant, model.backend
+    )
     with _common.stopped_by_signals(pipeline):
         summary = pipeline.run()
     if args.json:

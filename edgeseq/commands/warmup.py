@@ -18,8 +18,9 @@ HELP = """\
 Compiles the kernels of the backend `native` for this machine, once, so that whatever loads a native model later starts
 quickly. Without it, whoever is the first to load one compiles the kernels that it needs.
 
-They are kept in $EDGESEQ_CACHE, a systemd service's CacheDirectory=, or ~/.cache/edgeseq, for this version of edgeseq,
-Numba and this processor. Run it as the user that will run the pipeline, with the same EDGESEQ_CACHE.
+They are kept in $EDGESEQ_CACHE, a systemd service's CacheDirectory= or StateDirectory=, or ~/.cache/edgeseq, for this
+processor and these versions of edgeseq and Numba. Run it as the user that will run the pipeline, with the same
+EDGESEQ_CACHE.
 
   edgeseq warmup
   edgeseq warmup --json"""

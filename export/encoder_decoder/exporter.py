@@ -24,7 +24,7 @@ from export.progress import Progress, counted
 from export.writers import bundle as writer
 
 RANDOM = "the integers were calibrated on seeded random sources and targets, which fit standardized features only"
-NO_TFLITE = "there are no TFLite files: the two graphs of an encoder-decoder are written for ONNX Runtime alone"
+ALONE = "there are no TFLite and no native files: an encoder-decoder's graphs are written for ONNX Runtime alone"
 
 
 def export(  # noqa: PLR0917 - one call, from the exporter
@@ -145,7 +145,7 @@ def _notes(encoder: StreamGraph | str, decoder: StreamGraph, length: int) -> lis
         if isinstance(encoder, str)
         else ["the encoder steps through the source as it comes", *encoder.notes]
     )
-    return [*told, *decoder.notes, f"multiply-accumulates are those for a source of {length} frames", NO_TFLITE]
+    return [*told, *decoder.notes, f"multiply-accumulates are those for a source of {length} frames", ALONE]
 
 
 def _whole(parts: Parts, source: Input) -> StreamGraph:

@@ -1,16 +1,22 @@
 """Damages native programs at random and opens and runs what is left: `python damaged_files.py FOLDER FIRST COUNT`.
 
-FOLDER holds programs, `<name>.npz`, each with `<name>.json`: how bundle.toml would describe it. Every seed from FIRST on
-damages each of them in another way; it is printed before its file is opened, for what would crash the process.
+FOLDER holds programs, `<name>.npz`, each with `<name>.json`: how bundle.toml would describe it. Every seed from FIRST
+on damages each of them in its way; it is printed before its file is opened, for what would crash the process. What a
+kernel reads or writes beyond a buffer does that: a page that cannot be touched stands behind each, or before it.
 """
 
 from __future__ import annotations
 
+import ctypes
+import faulthandler
+import itertools
 import json
+import math
+import mmap
 import resource
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +24,15 @@ import msgspec
 import numpy as np
 
 from edgeseq import backends
+from edgeseq.backends.native.plan import LINE, Plan, address
 from edgeseq.backends.native.program import DESCRIPTION
 from edgeseq.bundle import Graph, ModelFile
 from edgeseq.errors import ModelError
 
 FRAMES = 24
 MEMORY = 6 << 30
+TYPES = ["i1", "i2", "i4", "i8", "f2", "f4", "f8", ">f4", "c8", "U3", "?"]
+libc, turns = ctypes.CDLL(None, use_errno=True), itertools.count()
 Arrays = dict[str, np.ndarray[Any, Any]]
 
 
@@ -52,8 +61,8 @@ def reworded(rng: np.random.Generator, document: Any) -> None:
     elif rng.random() < 0.1:
         del holder[key]
     elif isinstance(value, bool | int | float):
-        near = [value + 1, value - 1, -value, value * 2, 0, 1, 2, -1, 255, 1 << 20, 1 << 31, 1 << 62, -(1 << 63), 0.5, 1e30]
-        holder[key] = _any(rng, near)
+        far = [255, 1 << 20, 1 << 31, 1 << 62, -(1 << 63), 0.5, 1e30]
+        holder[key] = _any(rng, [value + 1, value - 1, -value, value * 2, 0, 1, 2, -1, *far])
     elif isinstance(value, str):
         words = [held[k] for held, k in leaves(document) if isinstance(held[k], str)]
         holder[key] = _any(rng, [*words, "", "float32", "int8", "int16", "int64", "bool", "Linear", "Gather", "Concat"])
@@ -76,7 +85,7 @@ def rearranged(rng: np.random.Generator, arrays: Arrays) -> None:
         lambda: arrays.update({name: array.reshape(-1)}),
         lambda: arrays.update({name: array[None]}),
         lambda: arrays.update({name: np.zeros((0, *array.shape), array.dtype)}),
-        lambda: arrays.update({name: array.astype(_any(rng, ["i1", "i2", "i4", "i8", "f2", "f8", ">f4", "c8", "U3", "?"]))}),
+        lambda: arrays.update({name: array.astype(_any(rng, TYPES))}),
         lambda: arrays.update({name: (array.astype(np.float64) * _any(rng, [-1, 1e6, 1e30])).astype(array.dtype)}),
     ]
     _any(rng, ways)()
@@ -101,6 +110,25 @@ def damaged(path: Path, seed: int, to: Path) -> None:
         np.savez(out, **arrays)  # type: ignore[arg-type]
 
 
+def guarded(plan: Plan, shape: Sequence[int], dtype: Any) -> np.ndarray[Any, Any]:
+    """Return a new array that begins with a cache line, with one behind its end, between pages that cannot be touched.
+
+    It lies at the first of these or at the last, in turn.
+    """
+    wanted = np.dtype(dtype)
+    size = math.prod(shape) * wanted.itemsize
+    inner = -(-(size + LINE) // mmap.PAGESIZE) * mmap.PAGESIZE
+    if inner > MEMORY // 4:
+        raise ValueError("takes more memory than the test has")
+    whole = plan.keep(np.frombuffer(mmap.mmap(-1, inner + 2 * mmap.PAGESIZE), np.uint8))
+    first = address(whole)
+    for page in (first, first + mmap.PAGESIZE + inner):
+        assert not libc.mprotect(ctypes.c_void_p(page), mmap.PAGESIZE, 0)
+    at_end = mmap.PAGESIZE + (inner - LINE - size) // LINE * LINE
+    start = at_end if next(turns) % 2 else mmap.PAGESIZE
+    return whole[start : start + size].view(wanted).reshape(shape)
+
+
 def tried(path: Path, graph: Graph, file: ModelFile) -> bool:
     """Open and run a program for one stream and for some; say whether it went through."""
     rng = np.random.default_rng(0)
@@ -114,11 +142,13 @@ def tried(path: Path, graph: Graph, file: ModelFile) -> bool:
         model.set_state(model.get_state())
         many = backends.open_file(path, "native", graph, file, 5)
         many.run(np.repeat(rows[:, None], 5, axis=1))
-    except ModelError as told:
-        assert str(told).startswith(str(path)), told
-        assert "\n" not in str(told), told
-        return False
-    return True
+    except ModelError as cause:
+        said = str(cause)
+    else:
+        return True
+    assert said.startswith(str(path)), said
+    assert "\n" not in said, said
+    return False
 
 
 def _any(rng: np.random.Generator, what: list[Any]) -> Any:
@@ -127,6 +157,8 @@ def _any(rng: np.random.Generator, what: list[Any]) -> Any:
 
 def main(folder: Path, first: int, count: int) -> None:
     """Try every program with every seed; print how many went through."""
+    faulthandler.enable()
+    Plan.buffer = guarded  # type: ignore[method-assign]
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     good = 0
     with tempfile.TemporaryDirectory() as scratch:

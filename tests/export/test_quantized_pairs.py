@@ -264,7 +264,7 @@ def test_a_bundle_holds_all_variants_within_their_bounds(bundle: bundles.Bundle)
     assert all(entry.passed and entry.steps >= 10_000 for entry in manifest.parity)
     assert [verdict.passed for verdict in verify.verify(bundle)] == [True] * 3
     assert all(pair.reference.keys() == {"int8", "w8a16"} for pair in goldens.read_pairs(bundle))
-    assert "no TFLite files" in manifest.origin.note
+    assert "no TFLite and no native files" in manifest.origin.note
     model = edgeseq.load(bundle)
     assert model.variant == "int8"
     assert len(model.generate(np.arange(6)).tokens) <= layers.LENGTH

@@ -31,7 +31,21 @@ class Layout:
 
 def laid_out(program: Program, streams: int) -> Layout:
     """Lay a program out for so many streams. Raises ModelError naming the operation that cannot be."""
-    return _Layer(program, streams).layout()
+    try:
+        return _Layer(program, streams).layout()
+    except ModelError:
+        raise
+    except Exception as cause:  # a file from outside may be wrong in any way
+        raise ModelError(f"{program.path}: cannot be laid out: {_said(cause)}. Export it again.") from cause
+
+
+def _said(cause: Exception) -> str:
+    """Return an error's own words on one line."""
+    return " ".join(str(cause).split()) or type(cause).__name__
+
+
+def _constant(plan: Plan, op: Given) -> Array:
+    return plan.stored(op.arrays["value"])[None]
 
 
 class _Layer:
@@ -82,11 +96,7 @@ class _Layer:
         stored = self._tensor(op.output)
         where = f"{self.program.path}: operation '{op.output}' ({op.kind})"
         arrays = {key: self._array(name, where) for key, name in op.arrays.items()}
-        if op.kind == "Constant":
-            value = arrays["value"]
-            self.values[op.output] = self.plan.stored(value)[None]
-            return
-        applied = rule(op.kind, stored)
+        applied = _constant if op.kind == "Constant" else rule(op.kind, stored)
         if applied is None:
             raise ModelError(f"{where}: this edgeseq's engine has no such operation.")
         missing = [name for name in op.inputs if name not in self.values]
@@ -96,8 +106,8 @@ class _Layer:
         given = Given(op.kind, op.attributes, arrays, kinds, stored)
         try:
             made = applied(self.plan, given, *(self.values[name] for name in op.inputs))
-        except (ValueError, IndexError, KeyError, TypeError) as cause:
-            raise ModelError(f"{where}: cannot be laid out: {cause}. Export it again.") from cause
+        except Exception as cause:  # as above
+            raise ModelError(f"{where}: cannot be laid out: {_said(cause)}. Export it again.") from cause
         if made.shape[1:] != tuple(stored.shape) or made.dtype != stored.dtype or len(made) not in (1, self.streams):
             raise ModelError(
                 f"{where}: gives {made.dtype}{made.shape[1:]}, the file says {stored.dtype}{tuple(stored.shape)}."

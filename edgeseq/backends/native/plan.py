@@ -7,6 +7,7 @@ buffers.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,6 +21,8 @@ from edgeseq.jit import Kernel
 Array = NDArray[Any]
 LINE = 64
 """Bytes of a cache line: where buffers begin, and what may be read beyond their end."""
+MAX_BYTES, MAX_ROWS = 2 << 30, 1 << 20
+"""What no honest program needs."""
 
 
 class Plan:
@@ -30,6 +33,7 @@ class Plan:
         self.rows: list[list[int]] = []
         self.kept: list[Array] = []
         self.constants: set[int] = set()
+        self._bytes = 0
 
     def keep(self, array: Array) -> Array:
         """Keep an array for as long as the rows are."""
@@ -39,7 +43,10 @@ class Plan:
     def buffer(self, shape: Sequence[int], dtype: Any) -> Array:
         """Return a new array of zeros [*shape] that begins with a cache line."""
         wanted = np.dtype(dtype)
-        size = int(np.prod(shape)) * wanted.itemsize
+        size = math.prod(shape) * wanted.itemsize
+        self._bytes += size
+        if self._bytes > MAX_BYTES:
+            raise ValueError(f"takes more than {MAX_BYTES >> 30} GiB of memory")
         whole = self.keep(np.zeros(size + 2 * LINE, np.uint8))
         start = -address(whole) % LINE
         made: Array = whole[start : start + size].view(wanted).reshape(shape)
@@ -58,6 +65,8 @@ class Plan:
 
     def row(self, kernel: Kernel, *values: int) -> None:
         """Append a call of a kernel."""
+        if len(values) >= WIDTH or len(self.rows) >= MAX_ROWS:
+            raise ValueError("takes more than a row holds, or than a program has rows")
         self.rows.append([kernel.address, *values, *(0,) * (WIDTH - 1 - len(values))])
 
     def table(self) -> NDArray[np.int64]:
@@ -68,6 +77,8 @@ class Plan:
 
     def copy(self, to: Array, source: Array) -> None:
         """Copy an array, stretched as NumPy does, into another of the same type."""
+        if to.dtype != source.dtype:
+            raise ValueError(f"puts {source.dtype} where {to.dtype} stands")
         source = np.broadcast_to(source, to.shape)
         shape, (a, b) = collapsed(to, source)
         if len(shape) > 4:  # noqa: PLR2004 - the kernel's loops

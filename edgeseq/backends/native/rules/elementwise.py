@@ -77,7 +77,14 @@ def _widened(plan: Plan, inputs: Sequence[Array]) -> list[Array]:
     return [cast(plan, x, "int64") if x.dtype == np.int32 else x for x in inputs]
 
 
+def _check_alike(*inputs: Array) -> None:
+    """Refuse inputs of several types: a kernel reads all of them as one."""
+    if len({x.dtype for x in inputs}) > 1:
+        raise ValueError(f"reads {', '.join(str(x.dtype) for x in inputs)}, which are not of one type")
+
+
 def _computed(plan: Plan, op: Given, *inputs: Array) -> Array:
+    _check_alike(*inputs)
     kind = op.kind
     if kind == "Mod" and op.attributes["fmod"]:
         kind = "Fmod"
@@ -101,15 +108,21 @@ def _compared(plan: Plan, op: Given, a: Array, b: Array) -> Array:
     kind = op.kind
     if kind.startswith("Greater"):  # a > b is b < a
         kind, a, b = kind.replace("Greater", "Less"), b, a
+    _check_alike(a, b)
     a, b = _widened(plan, (a, b))
     return elementwise(plan, conditions.COMPARED[kind, a.dtype.name], np.bool_, a, b)
 
 
 def _logic(plan: Plan, op: Given, *inputs: Array) -> Array:
+    if len(inputs) != 1 + (op.kind != "Not") or any(x.dtype != np.bool_ for x in inputs):
+        raise ValueError(f"reads {', '.join(str(x.dtype) for x in inputs)}, not its conditions")
     return elementwise(plan, conditions.LOGIC[op.kind], np.bool_, *inputs)
 
 
 def _where(plan: Plan, _: Given, condition: Array, a: Array, b: Array) -> Array:
+    _check_alike(a, b)
+    if condition.dtype != np.bool_:
+        raise ValueError(f"chooses by {condition.dtype}, not by a condition")
     return elementwise(plan, conditions.CHOSEN[a.itemsize], a.dtype, condition, a, b)
 
 

@@ -99,6 +99,8 @@ def _evenly(data: Array, indices: Array, axis: int) -> Array | None:
 
 def _gathered(plan: Plan, data: Array, indices: Array, axis: int) -> Array:
     """Copy the entries that indices name, which may differ from stream to stream and from step to step."""
+    if not data.shape[axis]:
+        raise ValueError("gathers from nothing")
     streams = max(len(data), len(indices))
     before, after = data.shape[1:axis], data.shape[axis + 1 :]
     made = plan.buffer((streams, *before, *indices.shape[1:], *after), data.dtype)

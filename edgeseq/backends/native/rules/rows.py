@@ -45,7 +45,7 @@ def _softmax(plan: Plan, op: Given, x: Array) -> Array:
 def _layer_norm(plan: Plan, op: Given, x: Array) -> Array:
     _real(x)
     axes = range(op.attributes["axis"] + 1, x.ndim)
-    scale, bias = (plan.stored(op.arrays[key]) for key in ("scale", "bias"))
+    scale, bias = (plan.stored(op.arrays[key].astype(np.float32)) for key in ("scale", "bias"))
     if scale.shape != x.shape[axes.start :] or bias.shape != scale.shape:
         raise ValueError(f"a scale {scale.shape} and a bias {bias.shape} do not go with {x.shape[1:]}")
     epsilon = struct.unpack("q", struct.pack("d", op.attributes["epsilon"]))[0]
