@@ -1,0 +1,145 @@
+"""Damages native programs at random and opens and runs what is left: `python damaged_files.py FOLDER FIRST COUNT`.
+
+FOLDER holds programs, `<name>.npz`, each with `<name>.json`: how bundle.toml would describe it. Every seed from FIRST on
+damages each of them in another way; it is printed before its file is opened, for what would crash the process.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from edgeseq import backends
+from edgeseq.backends.native.program import DESCRIPTION
+from edgeseq.bundle import Graph, ModelFile
+from edgeseq.errors import ModelError
+
+FRAMES = 24
+MEMORY = 6 << 30
+Arrays = dict[str, np.ndarray[Any, Any]]
+
+
+def flipped(rng: np.random.Generator, content: bytes) -> bytes:
+    """Change some bytes, or cut the file."""
+    if rng.random() < 0.2:
+        return content[: int(rng.integers(len(content)))]
+    changed = np.frombuffer(content, np.uint8).copy()
+    places = rng.integers(0, len(changed), int(rng.integers(1, 5)))
+    changed[places] = rng.integers(0, 256, len(places))
+    return changed.tobytes()
+
+
+def leaves(node: Any) -> list[tuple[Any, Any]]:
+    """Return every place in a JSON document as (what holds it, its key there)."""
+    keys = list(node) if isinstance(node, dict) else range(len(node)) if isinstance(node, list) else ()
+    return [place for key in keys for place in [(node, key), *leaves(node[key])]]
+
+
+def reworded(rng: np.random.Generator, document: Any) -> None:
+    """Change, drop or repeat something in the description."""
+    holder, key = _any(rng, leaves(document))
+    value = holder[key]
+    if rng.random() < 0.15 and isinstance(holder, list):
+        holder.insert(int(rng.integers(len(holder) + 1)), _any(rng, holder))
+    elif rng.random() < 0.1:
+        del holder[key]
+    elif isinstance(value, bool | int | float):
+        near = [value + 1, value - 1, -value, value * 2, 0, 1, 2, -1, 255, 1 << 20, 1 << 31, 1 << 62, -(1 << 63), 0.5, 1e30]
+        holder[key] = _any(rng, near)
+    elif isinstance(value, str):
+        words = [held[k] for held, k in leaves(document) if isinstance(held[k], str)]
+        holder[key] = _any(rng, [*words, "", "float32", "int8", "int16", "int64", "bool", "Linear", "Gather", "Concat"])
+    elif isinstance(value, list) and value:
+        holder[key] = _any(rng, [value[:-1], [*value, value[-1]], value[::-1], []])
+    else:
+        holder[key] = None
+
+
+def rearranged(rng: np.random.Generator, arrays: Arrays) -> None:
+    """Drop an array, or give it another shape, type or content."""
+    names = [name for name in arrays if name != DESCRIPTION]
+    name, other = _any(rng, names), _any(rng, names)
+    array = arrays[name]
+    ways: list[Callable[[], Any]] = [
+        lambda: arrays.pop(name),
+        lambda: arrays.update({name: arrays[other]}),
+        lambda: arrays.update({name: array.T}),
+        lambda: arrays.update({name: array[..., :-1] if array.ndim else array[None]}),
+        lambda: arrays.update({name: array.reshape(-1)}),
+        lambda: arrays.update({name: array[None]}),
+        lambda: arrays.update({name: np.zeros((0, *array.shape), array.dtype)}),
+        lambda: arrays.update({name: array.astype(_any(rng, ["i1", "i2", "i4", "i8", "f2", "f8", ">f4", "c8", "U3", "?"]))}),
+        lambda: arrays.update({name: (array.astype(np.float64) * _any(rng, [-1, 1e6, 1e30])).astype(array.dtype)}),
+    ]
+    _any(rng, ways)()
+
+
+def damaged(path: Path, seed: int, to: Path) -> None:
+    """Write a damaged copy of a program."""
+    rng = np.random.default_rng(seed)
+    if rng.random() < 0.25:
+        to.write_bytes(flipped(rng, path.read_bytes()))
+        return
+    with np.load(path) as file:
+        arrays = {name: file[name] for name in file.files}
+    for _ in range(int(rng.integers(1, 4))):
+        if rng.random() < 0.7:
+            document = json.loads(arrays[DESCRIPTION].tobytes())
+            reworded(rng, document)
+            arrays[DESCRIPTION] = np.frombuffer(json.dumps(document).encode(), np.uint8)
+        else:
+            rearranged(rng, arrays)
+    with to.open("wb") as out, np.errstate(all="ignore"):
+        np.savez(out, **arrays)  # type: ignore[arg-type]
+
+
+def tried(path: Path, graph: Graph, file: ModelFile) -> bool:
+    """Open and run a program for one stream and for some; say whether it went through."""
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(FRAMES, sum(graph.widths))).astype(np.float32)
+    for place, count in graph.tokens.items():
+        rows[:, place] = rng.integers(0, count, FRAMES)
+    try:
+        model = backends.open_file(path, "native", graph, file)
+        model.run(rows)
+        model.flush()
+        model.set_state(model.get_state())
+        many = backends.open_file(path, "native", graph, file, 5)
+        many.run(np.repeat(rows[:, None], 5, axis=1))
+    except ModelError as told:
+        assert str(told).startswith(str(path)), told
+        assert "\n" not in str(told), told
+        return False
+    return True
+
+
+def _any(rng: np.random.Generator, what: list[Any]) -> Any:
+    return what[int(rng.integers(len(what)))]
+
+
+def main(folder: Path, first: int, count: int) -> None:
+    """Try every program with every seed; print how many went through."""
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    good = 0
+    with tempfile.TemporaryDirectory() as scratch:
+        to = Path(scratch) / "step.npz"
+        for path in sorted(folder.glob("*.npz")):
+            graph, file = msgspec.json.decode(path.with_suffix(".json").read_bytes(), type=tuple[Graph, ModelFile])
+            assert tried(path, graph, file), path
+            for seed in range(first, first + count):
+                print(path.stem, seed, flush=True)  # noqa: T201 - what a crash is known by
+                damaged(path, seed, to)
+                good += tried(to, graph, file)
+    print(f"{good} went through")  # noqa: T201 - for whoever runs it
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))
