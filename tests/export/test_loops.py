@@ -160,7 +160,7 @@ def test_a_scripted_loop_streams(loop: Any, tmp_path: Path) -> None:
 
 def test_a_scripted_gru_is_quantized(tmp_path: Path) -> None:
     bundle = export.export((Looping(listed).eval(), example()), tmp_path / "b", calibration=walks())
-    assert [entry.variant for entry in bundle.manifest.parity[::2]] == ["float32", "int8", "w8a16"]  # on ort
+    assert [e.variant for e in bundle.manifest.parity if e.backend == "ort"] == ["float32", "int8", "w8a16"]
     assert next(file.float_macs for file in bundle.manifest.files if file.variant == "int8") == 0
 
 
@@ -237,7 +237,7 @@ class HigherOrder(nn.Module):
 def test_a_module_written_out_is_quantized(make: Any, tmp_path: Path) -> None:
     module = make().eval()
     bundle = export.export((module, example()), tmp_path / "b", calibration=walks())
-    assert [entry.variant for entry in bundle.manifest.parity[::2]] == ["float32", "int8", "w8a16"]  # on ort
+    assert [e.variant for e in bundle.manifest.parity if e.backend == "ort"] == ["float32", "int8", "w8a16"]
     x = walks(1, 50, seed=4)[0]
     with torch.no_grad():
         expected = module(torch.from_numpy(x[None]))[0].numpy()

@@ -35,7 +35,7 @@ INTEGER = {"QGemm", "QLinearMatMul", "QLinearConv", "MatMulInteger", "ConvIntege
 def test_exports_run_freely_within_their_bounds(name: str, tmp_path: Path) -> None:
     bundle = exported(name, tmp_path / "b")
     entries = bundle.manifest.parity
-    assert [entry.variant for entry in entries] == list(VARIANTS)
+    assert [entry.variant for entry in entries if entry.backend == "ort"] == list(VARIANTS)
     for entry in entries:
         assert entry.passed
         assert entry.metric == "rms"

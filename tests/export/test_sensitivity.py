@@ -62,7 +62,7 @@ def outliers() -> Any:
 
 def test_a_layer_that_does_not_bear_int8_is_found_named_and_kept_higher(tmp_path: Path) -> None:
     bundle = exported(outliers(), tmp_path / "b")
-    (entry,) = bundle.manifest.parity
+    entry = next(entry for entry in bundle.manifest.parity if entry.backend == "ort")
     assert entry.passed
     assert entry.steps >= 10_000
     assert "int8: '/absurd/MatMul' (Linear) is kept in " in bundle.manifest.origin.note
@@ -148,7 +148,7 @@ def test_the_counts_of_a_mean_over_ten_thousand_steps_are_kept_as_they_are(varia
             return torch.cumsum(x[..., :2], 1) / torch.arange(1, x.shape[1] + 1).unsqueeze(-1)
 
     bundle = exported((Mean(), models.example()), tmp_path / "b", variants=[variant], max_steps=12_000)
-    (file,) = bundle.manifest.files
+    file = next(file for file in bundle.manifest.files if file.format == "onnx")
     assert bundle.manifest.parity[0].passed
     assert {state.dtype for state in file.states} <= {"float64", "float32", "int64"}
     told = "(Gather) is kept in int16: alone in int8 it gives no finite output"

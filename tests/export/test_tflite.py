@@ -278,8 +278,8 @@ def test_a_step_with_an_op_that_tflite_has_not_has_no_such_file_and_says_why(tmp
 
     options = {"calibration": models.walks(1), "variants": ["float32"]}
     bundle = export.export((Doubled().eval(), models.example()), tmp_path / "b", **options)
-    assert {file.format for file in bundle.manifest.files} == {"onnx"}
-    assert bundle.manifest.defaults == {"ort": "float32"}
+    assert {file.format for file in bundle.manifest.files} == {"onnx", "npz"}
+    assert bundle.manifest.defaults == {"native": "float32", "ort": "float32"}
     told = r"TFLite was left out of float32: node '.*' \(Cast\): TFLite has it not for float64\."
     assert re.search(told, bundle.manifest.origin.note)
 
