@@ -64,9 +64,8 @@ def _without_default(opened: bundles.Bundle, backend: str) -> str:
     if any(name == backend for name, _ in held):
         return f"{opened.path}: bundle.toml names no default variant for '{backend}'; choose one."
     there = ", ".join(f"{variant} on {name}" for name, variant in held) or "nothing that runs"
-    return (
-        f"{opened.path}: holds no file for the backend '{backend}', only {there}. Choose one of these, or export again."
-    )
+    only = f"holds no file for the backend '{backend}', only {there}"
+    return f"{opened.path}: {only}. Choose one of them, or export it again."
 
 
 def open_file(path: Path, backend: str, graph: bundles.Graph, file: bundles.ModelFile, streams: int = 1) -> StepModel:
