@@ -151,7 +151,9 @@ def version() -> str:
 def _cached(function: Callable[..., Any], compile_it: Callable[[bool], Any]) -> Any:
     """Compile with the cache in its place; without one where nothing can be kept."""
     folder = place()
-    for retry in (True, False) if folder is not None else ():
+    if folder is None:
+        return _compiled(compile_it, None)
+    for retry in (True, False):
         try:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             return _compiled(compile_it, folder)

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import logging
 import signal
 import subprocess
 import sys
@@ -69,6 +70,12 @@ def test_run_writes_events_and_ends(write: Write, capsys: pytest.CaptureFixture[
     assert [line.split()[1:3] for line in out.splitlines()] == [["A", "warning"], ["A", "critical"]]
     assert "wear on press-4: done" in err
     assert "120 samples" in err
+
+
+def test_run_logs_which_variant_runs_on_which_backend(write: Write, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        assert cli.main(["run", str(write())]) == 0
+    assert "wear on press-4 starts: leaky-average, float32 on ort" in caplog.text
 
 
 def test_run_json_is_one_document(write: Write, capsys: pytest.CaptureFixture[str]) -> None:
