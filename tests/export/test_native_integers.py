@@ -11,7 +11,7 @@ from quantized_families import FAMILIES, VARIANTS, family, frames
 from edgeseq.backends import native
 from edgeseq.backends.native.streams import NativeStreams
 from edgeseq.bundle import ModelFile
-from export.native import _states
+from export.native import states
 from export.operations import REAL
 from export.program import Program
 from export.quantize.step import ReferenceStep
@@ -21,7 +21,7 @@ from export.writers import native as writer
 
 def native_file(program: Program, variant: str) -> ModelFile:
     """Describe a program's file: its states by the names that they have in it."""
-    return file_of(program, variant, "npz", writer.weight_bytes(program), _states(program))
+    return file_of(program, variant, "npz", writer.weight_bytes(program), states(program))
 
 
 def all_whole(program: Program) -> bool:
