@@ -37,7 +37,7 @@ test: check
 test-legacy: $(VENV)/.dev $(LEGACY)/.made
 	@rm -rf build/litert
 	PYTHONPATH=.:tests/export $(BIN)/python tests/backends/litert_cases.py build/litert
-	EDGESEQ_LITERT_CASES=build/litert $(LEGACY)/bin/python -m pytest tests/backends tests/stages/test_foreign_tflite.py $(ARGS)
+	EDGESEQ_LITERT_CASES=build/litert $(LEGACY)/bin/python -m pytest tests/backends/test_litert.py tests/stages/test_foreign_tflite.py $(ARGS)
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .
