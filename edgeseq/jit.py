@@ -6,13 +6,13 @@ what compiles them, for Numba itself looks at one file's date alone.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import logging
 import os
 import threading
 import warnings
 from collections.abc import Callable
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -21,48 +21,41 @@ import numba
 from numba.core import types
 from numba.core.errors import NumbaWarning
 
+from edgeseq import cache
+
 log = logging.getLogger(__name__)
 ROW = types.CPointer(types.int64)  # type: ignore[attr-defined]
 """What a kernel takes: a row of addresses, sizes and strides."""
 _ROOT = Path(__file__).parent
 _SOURCES = ("jit.py", "backends/native")
 _lock = threading.RLock()
-_all: list[Kernel] = []
+_all: list[Function] = []
 
 
-class Kernel:
-    """A function over one row, `f(row) -> None`, compiled for this machine when its address is first asked for.
+class Function:
+    """What is compiled for this machine when it is first asked for, and kept for the next process."""
 
-    fastmath: what Numba's LLVM may assume of its floating-point sums; never that there is no NaN or infinity.
-    """
-
-    def __init__(self, function: Callable[..., Any], fastmath: frozenset[str]) -> None:
-        self.function, self._fastmath = function, fastmath
+    def __init__(self, function: Callable[..., Any], decorated: Callable[[bool], Any]) -> None:
+        self.function, self._decorated = function, decorated
         self._compiled: Any = None
         _all.append(self)
 
     @property
-    def name(self) -> str:
-        """The function's name."""
-        return self.function.__name__
-
-    @property
     def compiled(self) -> Any:
-        """Numba's own object: with it, the machine code and its assembly."""
+        """Numba's own object: what Python calls, with the machine code and its assembly."""
         with _lock:
             if self._compiled is None:
-                self._compiled = _cached(
-                    self.function,
-                    lambda kept: numba.cfunc(
-                        types.void(ROW), cache=kept, nogil=True, error_model="numpy", fastmath=set(self._fastmath)
-                    )(self.function),
-                )
+                self._compiled = _cached(self.function, lambda kept: self._decorated(kept)(self.function))
         return self._compiled
 
     @property
     def kept(self) -> bool:
         """Whether its machine code was there already."""
-        return bool(self.compiled.cache_hits)
+        return bool(getattr(self.compiled, "stats", self.compiled).cache_hits)
+
+
+class Kernel(Function):
+    """A function over one row, `f(row) -> None`, that other compiled code calls by its address."""
 
     @property
     def address(self) -> int:
@@ -71,45 +64,25 @@ class Kernel:
 
 
 def kernel(*, fastmath: tuple[str, ...] = ()) -> Callable[[Callable[..., Any]], Kernel]:
-    """Make a function over one row a kernel."""
-    return lambda function: Kernel(function, frozenset(fastmath))
+    """Make a function over one row a kernel.
+
+    fastmath: what LLVM may assume of its floating-point sums; never that there is no NaN or infinity.
+    """
+    allowed = set(fastmath)
+    return lambda function: Kernel(
+        function,
+        lambda kept: numba.cfunc(types.void(ROW), cache=kept, nogil=True, error_model="numpy", fastmath=allowed),
+    )
 
 
-class Entry:
-    """A compiled function that Python calls, without the GIL, compiled for its signatures when first called for."""
-
-    def __init__(self, function: Callable[..., Any], signatures: list[Any]) -> None:
-        self.function, self._signatures = function, signatures
-        self._compiled: Any = None
-        _entries.append(self)
-
-    @property
-    def compiled(self) -> Any:
-        """What Python calls."""
-        with _lock:
-            if self._compiled is None:
-                self._compiled = _cached(
-                    self.function, lambda kept: numba.njit(self._signatures, cache=kept, nogil=True)(self.function)
-                )
-        return self._compiled
-
-    @property
-    def kept(self) -> bool:
-        """Whether its machine code was there already."""
-        return bool(self.compiled.stats.cache_hits)
+def entry(*signatures: Any) -> Callable[[Callable[..., Any]], Function]:
+    """Make a function one that Python calls, without the GIL, for these signatures alone."""
+    return lambda function: Function(function, lambda kept: numba.njit([*signatures], cache=kept, nogil=True))
 
 
-_entries: list[Entry] = []
-
-
-def entry(*signatures: Any) -> Callable[[Callable[..., Any]], Entry]:
-    """Make a function one that Python calls, for these signatures alone."""
-    return lambda function: Entry(function, list(signatures))
-
-
-def functions() -> list[Kernel | Entry]:
+def functions() -> list[Function]:
     """Return all that has been imported and is, or will be, compiled."""
-    return [*_all, *_entries]
+    return [*_all]
 
 
 def cold() -> bool:
@@ -119,25 +92,13 @@ def cold() -> bool:
 
 
 def place() -> Path | None:
-    """Return the folder that machine code is kept in; None where there is no home for one.
-
-    That is in NUMBA_CACHE_DIR, EDGESEQ_CACHE, a service's own folder from systemd (as of verdicts.py), or the user's
-    cache.
-    """
-    chosen = os.environ.get("NUMBA_CACHE_DIR") or os.environ.get("EDGESEQ_CACHE")
-    own = os.environ.get("CACHE_DIRECTORY") or os.environ.get("STATE_DIRECTORY")
-    if chosen or own:
-        base = Path(chosen or str(own).split(":", maxsplit=1)[0])
-    else:
-        shared = Path(os.environ.get("XDG_CACHE_HOME", ""))
-        try:
-            base = (shared if shared.is_absolute() else Path.home() / ".cache") / "edgeseq"
-        except RuntimeError:  # a user without a home
-            return None
-    return base / "kernels" / version()
+    """Return the folder that machine code is kept in: in NUMBA_CACHE_DIR, else with all that edgeseq keeps."""
+    chosen = os.environ.get("NUMBA_CACHE_DIR")
+    base = Path(chosen) / "kernels" if chosen else cache.folder("kernels")
+    return None if base is None else base / version()
 
 
-@cache
+@functools.cache
 def version() -> str:
     """Return a sum over the kernels' sources and the versions of what compiles them."""
     digest = hashlib.sha256(f"{numba.__version__} {llvmlite.__version__}".encode())
@@ -190,6 +151,6 @@ def _compiled(compile_it: Callable[[bool], Any], folder: Path | None) -> Any:
         numba.config.CACHE_DIR = kept
 
 
-@cache
+@functools.cache
 def _say_once(text: str) -> None:
     log.warning("%s", text)

@@ -105,14 +105,7 @@ class Stepping(ABC):
     def set_state(self, state: State) -> None:
         """Take up a state that get_state gave. Raises ModelError where names, shapes or types differ."""
         expected = self._named(self._initial())
-        if set(state) != {*expected, STEPS, WAITING}:
-            raise ModelError(f"the state has {sorted(state)}, the model wants {sorted({*expected, STEPS, WAITING})}.")
-        for name, value in expected.items():
-            if state[name].shape != value.shape or state[name].dtype != value.dtype:
-                raise ModelError(
-                    f"the state '{name}' is {state[name].dtype}{state[name].shape}, "
-                    f"the model wants {value.dtype}{value.shape}."
-                )
+        check_state(state, expected)
         waiting = state[WAITING]
         if waiting.ndim != 2 or waiting.shape[1] != self.features or len(waiting) >= self.frames_per_step:  # noqa: PLR2004
             raise ModelError(f"the state's waiting frames have the shape {waiting.shape}.")
@@ -157,3 +150,16 @@ def check_content(x: Frames, tokens: Mapping[int, int]) -> None:
         wrong = given[(given != np.rint(given)) | (given < 0) | (given >= count)]
         if wrong.size:
             raise ModelError(f"there is no token {wrong.flat[0]:g}; the model knows those from 0 to {count - 1}.")
+
+
+def check_state(state: State, expected: State) -> None:
+    """Raise ModelError for a state whose names, shapes or types are not these, STEPS and WAITING beside them."""
+    wanted = {*expected, STEPS, WAITING}
+    if set(state) != wanted:
+        raise ModelError(f"the state has {sorted(state)}, the model wants {sorted(wanted)}.")
+    for name, value in expected.items():
+        if state[name].shape != value.shape or state[name].dtype != value.dtype:
+            raise ModelError(
+                f"the state '{name}' is {state[name].dtype}{state[name].shape}, "
+                f"the model wants {value.dtype}{value.shape}."
+            )

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import msgspec
 
+from edgeseq import cache
+
 MAX_BYTES = 4096
 log = logging.getLogger(__name__)
 
@@ -81,17 +83,8 @@ def keep(subject: Subject, *, passed: bool) -> None:
 
 
 def place() -> Path | None:
-    """Return the folder of verdicts: EDGESEQ_CACHE, a service's own folder from systemd, or the user's cache."""
-    chosen = os.environ.get("EDGESEQ_CACHE")
-    # systemd gives a service's several folders apart by colons.
-    own = os.environ.get("CACHE_DIRECTORY") or os.environ.get("STATE_DIRECTORY")
-    if chosen or own:
-        return Path(chosen or str(own).split(":", maxsplit=1)[0]) / "verdicts"
-    shared = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    try:
-        return (shared if shared.is_absolute() else Path.home() / ".cache") / "edgeseq" / "verdicts"
-    except RuntimeError:  # a user without a home
-        return None
+    """Return the folder of verdicts."""
+    return cache.folder("verdicts")
 
 
 def _name(subject: Subject) -> str:

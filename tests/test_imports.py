@@ -17,7 +17,8 @@ PLUGINS = ("edgeseq.types", "edgeseq.errors", "edgeseq.jit", "edgeseq.tables", "
 MAY_IMPORT: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("edgeseq.types", ()),
     ("edgeseq.errors", ()),
-    ("edgeseq.jit", ("edgeseq.errors",)),
+    ("edgeseq.cache", ()),
+    ("edgeseq.jit", ("edgeseq.errors", "edgeseq.cache")),
     ("edgeseq.tables", ("edgeseq.errors",)),
     ("edgeseq.libraries", ("edgeseq.errors",)),
     ("edgeseq.stepping", ("edgeseq.types", "edgeseq.errors")),
@@ -26,7 +27,7 @@ MAY_IMPORT: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("edgeseq.outbox", ("edgeseq.types", "edgeseq.errors")),
     ("edgeseq.timing", ()),
     ("edgeseq.machine", ()),
-    ("edgeseq.verdicts", ()),
+    ("edgeseq.verdicts", ("edgeseq.cache",)),
     ("edgeseq.lane", ("edgeseq.types", "edgeseq.timing")),
     ("edgeseq.pipeline", ("edgeseq.types", "edgeseq.errors", "edgeseq.lane", "edgeseq.timing")),
     ("edgeseq.sources.serial", (*PLUGINS, "firmware_bridge*")),

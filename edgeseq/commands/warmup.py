@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from edgeseq.errors import ConfigError
 
 if TYPE_CHECKING:
-    from edgeseq.jit import Entry, Kernel
+    from edgeseq.jit import Function
 
 HELP = """\
 Compiles the kernels of the backend `native` for this machine, once, so that whatever loads a native model later starts
@@ -58,7 +58,7 @@ def main(args: argparse.Namespace) -> int:
     return 0
 
 
-def _shown(functions: Sequence[Entry | Kernel]) -> Iterable[Entry | Kernel]:
+def _shown(functions: Sequence[Function]) -> Iterable[Function]:
     """Give the functions one by one, with a bar on a terminal; nothing of it is left."""
     if not sys.stderr.isatty():
         return functions

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import edgeseq
 from edgeseq import config as configs
-from edgeseq import machine, plugins
+from edgeseq import machine, plugins, whole
 from edgeseq.commands._common import stopped_by_signals
 from edgeseq.config import Config
 from edgeseq.demo.broker import HOST, Broker
@@ -67,21 +67,17 @@ def run(scene: Scene, stage: Stage, *, speed: float | None, port: int | None, re
         rmse=watch.rmse,
         report=str(report),
     )
-    _write(report, page(scene, watch, result, _facts(scene, config, pipeline)))
+    whole.write(report, page(scene, watch, result, _facts(scene, config, pipeline)), "--report")
     return result
 
 
 def check_report(report: Path) -> None:
-    """See before the demo that its report can be written after it. Raises ConfigError."""
+    """Make the report's folder and see that the report can be written after the demo. Raises ConfigError."""
     try:
         report.parent.mkdir(parents=True, exist_ok=True)
-        there = report.exists()
-        report.open("ab").close()
-        if not there:
-            # A demo that is interrupted leaves no empty report.
-            report.unlink()
     except OSError as cause:
         raise ConfigError(f"--report {report}: cannot be written: {cause.strerror or cause}.") from cause
+    whole.check(report, "--report")
 
 
 def _load(scene: Scene, speed: float | None) -> Config:
@@ -125,13 +121,3 @@ def _facts(scene: Scene, config: Config, pipeline: Pipeline) -> list[tuple[str, 
         ("device", f"{machine.cpu()}, {platform.machine()}, {platform.system()}, Python {platform.python_version()}"),
         ("made", f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC by edgeseq {edgeseq.__version__}"),
     ]
-
-
-def _write(report: Path, text: str) -> None:
-    try:
-        report.write_text(text, encoding="utf-8")
-    except OSError as cause:
-        # Half a report is none; what is no plain file is not ours to remove.
-        if report.is_file():
-            report.unlink()
-        raise ConfigError(f"{report}: the report cannot be written: {cause.strerror or cause}.") from cause

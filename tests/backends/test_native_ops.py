@@ -369,7 +369,7 @@ def test_gather(dtype: str, shapes: Any, seed: int, data: st.DataObject) -> None
 @pytest.mark.parametrize("places", [0, -1, [1], [0, 1, 2], [2, 1, 0], [-1, -2], [1, 1], [2, 0, 1], [[0, 1], [2, 1]]])
 def test_gather_with_constant_indices(places: Any) -> None:
     x = np.arange(STREAMS * 24, dtype=np.float32).reshape(STREAMS, 3, 8)
-    plan = Plan(STREAMS)
+    plan = Plan()
     stored = plan.buffer(x.shape, x.dtype)
     stored[...] = x
     indices = np.array(places)

@@ -46,26 +46,17 @@ def tokens(board: NDArray[np.int64], counts: Mapping[int, int]) -> NDArray[np.in
 
 
 @numba.njit(inline="always")
-def _entered(board: Any, source: int, to: int) -> int:
-    """Copy a step's frames to where they enter, and say whether they are what frames may be."""
-    bits, there, numbers = i32(source), i32(to), board[ENTER]
-    largest = np.int32(0)
+def _looked_at(board: Any, source: int, numbers: int) -> int:
+    """Say whether frames, one after the other, are what frames may be."""
+    bits, largest = i32(source), np.int32(0)
     for i in range(numbers):
-        there[i] = bits[i]
-        size = bits[i] & np.int32(0x7FFFFFFF)
-        largest = max(largest, size)
+        largest = max(largest, bits[i] & np.int32(0x7FFFFFFF))
     # The bits of NaN and infinity, less the sign, are above those of any number.
     if largest >= np.int32(0x7F800000):
         return NOT_FINITE
-    return _known(board, source) if board[TOKEN_COUNT] else DONE
-
-
-@numba.njit(inline="always")
-def _known(board: Any, source: int) -> int:
-    """Say whether all that are tokens are such."""
     x, pairs = f32(source), i64(board[TOKENS])
     for k in range(board[TOKEN_COUNT]):
-        for i in range(pairs[2 * k], board[ENTER], board[FEATURES]):
+        for i in range(pairs[2 * k], numbers, board[FEATURES]):
             if x[i] < 0 or x[i] >= pairs[2 * k + 1] or x[i] != np.rint(x[i]):
                 return NO_TOKEN
     return DONE
@@ -80,7 +71,14 @@ def _moved(to: int, source: int, numbers: int) -> None:
 
 
 @numba.njit(inline="always")
-def _computed(board: Any) -> None:
+def _computed(board: Any, source: int) -> None:
+    """Compute a step on frames that were looked at."""
+    _moved(board[ENTERING], source, 4 * board[ENTER])
+    _run_rows(board)
+
+
+@numba.njit(inline="always")
+def _run_rows(board: Any) -> None:
     """Run the rows on the frames that have entered."""
     table = board[TABLE]
     for r in range(board[ROWS]):
@@ -109,9 +107,9 @@ def _step(board: Any, x: Any, to: int) -> int:
         return UNFINISHED
     if board[STEPS] >= board[END]:
         return FULL
-    code = _entered(board, x.ctypes.data, board[ENTERING])
+    code = _looked_at(board, x.ctypes.data, x.size)
     if code == DONE:
-        _computed(board)
+        _computed(board, x.ctypes.data)
         _left(board, to)
     return code
 
@@ -140,15 +138,12 @@ def run(address: Any, x: Any, y: Any) -> Any:
         return FULL
     source, to = x.ctypes.data, y.ctypes.data
     # All frames are looked at before the first of them is computed with.
-    for t in range(y.shape[0]):
-        code = _entered(board, source + 4 * t * board[ENTER], board[ENTERING])
-        if code != DONE:
-            return code
-    for t in range(y.shape[0]):
-        _moved(board[ENTERING], source + 4 * t * board[ENTER], 4 * board[ENTER])
-        _computed(board)
-        _left(board, to + 4 * t * board[LEAVE])
-    return DONE
+    code = _looked_at(board, source, x.size)
+    if code == DONE:
+        for t in range(y.shape[0]):
+            _computed(board, source + 4 * t * board[ENTER])
+            _left(board, to + 4 * t * board[LEAVE])
+    return code
 
 
 @entry(types.int64(types.int64, _F[::1], _F[::1]))
@@ -157,8 +152,7 @@ def compute(address: Any, x: Any, y: Any) -> Any:
     board = i64(address)
     if x.size != board[ENTER] or y.size != board[LEAVE]:
         return SHAPE
-    _moved(board[ENTERING], x.ctypes.data, 4 * x.size)
-    _computed(board)
+    _computed(board, x.ctypes.data)
     _moved(y.ctypes.data, board[LEAVING], 4 * y.size)
     return DONE
 
@@ -183,7 +177,7 @@ def streams(  # noqa: C901, PLR0912 - compiled as one
         if steps[chosen[k]] + count > board[END]:
             return FULL
         for t in range(count):
-            code = _entered(board, flat + 4 * (t * most + chosen[k]) * board[ENTER], board[ENTERING])
+            code = _looked_at(board, flat + 4 * (t * most + chosen[k]) * board[ENTER], board[ENTER])
             if code != DONE:
                 return code
     for i in range(y.size):
@@ -200,7 +194,7 @@ def streams(  # noqa: C901, PLR0912 - compiled as one
             for b in range(here):
                 source = flat + 4 * (t * most + chosen[first + b]) * board[ENTER]
                 _moved(board[ENTERING] + 4 * b * board[ENTER], source, 4 * board[ENTER])
-            _computed(board)
+            _run_rows(board)
             for b in range(here):
                 if steps[chosen[first + b]] + t >= board[DELAY]:
                     to = out + 4 * (t * most + chosen[first + b]) * board[LEAVE]

@@ -29,10 +29,13 @@ class Layout:
     plan: Plan
 
 
-def laid_out(program: Program, streams: int) -> Layout:
-    """Lay a program out for so many streams. Raises ModelError naming the operation that cannot be."""
+def laid_out(program: Program, streams: int, like: Layout | None = None) -> Layout:
+    """Lay a program out for so many streams. Raises ModelError naming the operation that cannot be.
+
+    like: another layout of the program, whose constants this one shares.
+    """
     try:
-        return _Layer(program, streams).layout()
+        return _Layer(program, streams, like).layout()
     except ModelError:
         raise
     except Exception as cause:  # a file from outside may be wrong in any way
@@ -49,10 +52,10 @@ def _constant(plan: Plan, op: Given) -> Array:
 
 
 class _Layer:
-    def __init__(self, program: Program, streams: int) -> None:
+    def __init__(self, program: Program, streams: int, like: Layout | None) -> None:
         self.program, self.streams = program, streams
         self.told = program.description
-        self.plan = Plan(streams)
+        self.plan = Plan(like.plan.constants if like is not None else ())
         self.values: dict[str, Array] = {}
 
     def layout(self) -> Layout:

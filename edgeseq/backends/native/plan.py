@@ -26,13 +26,17 @@ MAX_BYTES, MAX_ROWS = 2 << 30, 1 << 20
 
 
 class Plan:
-    """Rows, and the arrays that they speak of."""
+    """Rows, and the arrays that they speak of.
 
-    def __init__(self, streams: int) -> None:
-        self.streams = streams
+    shared: the constants of another plan of the same program, which come in the same order here.
+    """
+
+    def __init__(self, shared: Sequence[Array] = ()) -> None:
         self.rows: list[list[int]] = []
         self.kept: list[Array] = []
-        self.constants: set[int] = set()
+        self.constants: list[Array] = []
+        self._shared = shared
+        self._owners: set[int] = set()
         self._bytes = 0
 
     def keep(self, array: Array) -> Array:
@@ -53,15 +57,19 @@ class Plan:
         return made
 
     def stored(self, array: Array) -> Array:
-        """Return a copy of a constant that begins with a cache line."""
-        made = self.buffer(array.shape, array.dtype)
-        made[...] = array
-        self.constants.add(id(_owner(made)))
+        """Return a copy of a constant that begins with a cache line; the one that is shared where it is the same."""
+        place = len(self.constants)
+        made = self._shared[place] if place < len(self._shared) else None
+        if made is None or made.dtype != array.dtype or not np.array_equal(made, array):
+            made = self.buffer(array.shape, array.dtype)
+            made[...] = array
+        self.constants.append(made)
+        self._owners.add(id(_owner(made)))
         return made
 
     def constant(self, array: Array) -> bool:
         """Say whether an array is a constant, or a view of one: then it already holds what it will hold."""
-        return id(_owner(array)) in self.constants
+        return id(_owner(array)) in self._owners
 
     def row(self, kernel: Kernel, *values: int) -> None:
         """Append a call of a kernel."""

@@ -15,7 +15,7 @@ from edgeseq import jit
 from edgeseq.backends._file_step import FileStep
 from edgeseq.backends.native import engine
 from edgeseq.backends.native.check import check
-from edgeseq.backends.native.layout import laid_out
+from edgeseq.backends.native.layout import Layout, laid_out
 from edgeseq.backends.native.program import Program, read
 from edgeseq.backends.native.streams import NativeStreams
 from edgeseq.stepping import check_content
@@ -32,8 +32,8 @@ class NativeStep(FileStep):
 
     backend = "native"
 
-    def __init__(self, program: Program, graph: Graph, file: ModelFile) -> None:
-        self._layout = laid_out(program, 1)
+    def __init__(self, program: Program, graph: Graph, file: ModelFile, like: Layout | None = None) -> None:
+        self._layout = laid_out(program, 1, like)
         self._board = self._layout.board
         self._address = self._board.ctypes.data
         self._step, self._step_into = engine.step.compiled, engine.step_into.compiled
@@ -43,7 +43,6 @@ class NativeStep(FileStep):
         self._board[engine.RESULT] = row.ctypes.data
         # A copy is the quickest way to a new array.
         self._result = row.copy
-        self._program = program
         self._board[engine.DELAY] = graph.delay
         self._board[engine.END] = engine.end(graph.max_steps, graph.frames_per_step)
         self._token_table = engine.tokens(self._board, graph.tokens)
@@ -51,7 +50,7 @@ class NativeStep(FileStep):
 
     def fork(self) -> Self:
         """Return another step model on the same program, freshly reset."""
-        return type(self)(self._program, self._graph, self._file)
+        return type(self)(self._layout.program, self._graph, self._file, self._layout)
 
     # What Stepping holds as numbers and arrays of its own stands where the compiled code finds it.
     @property

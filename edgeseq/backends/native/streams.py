@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 
 from edgeseq.backends._file_step import at_reset
 from edgeseq.backends.native import engine
-from edgeseq.backends.native.layout import laid_out
+from edgeseq.backends.native.layout import Layout, laid_out
 from edgeseq.backends.native.program import Program, bytes_a_stream
 from edgeseq.bundle import END_STATE
 from edgeseq.errors import ModelError
-from edgeseq.stepping import STEPS, WAITING, check_content
+from edgeseq.stepping import STEPS, WAITING, check_content, check_state
 from edgeseq.types import Frames, State
 
 if TYPE_CHECKING:
@@ -35,14 +35,16 @@ class NativeStreams:
 
     backend = "native"
 
-    def __init__(self, program: Program, graph: Graph, file: ModelFile, streams: int) -> None:
+    def __init__(
+        self, program: Program, graph: Graph, file: ModelFile, streams: int, like: Layout | None = None
+    ) -> None:
         self._graph, self._file, self.streams = graph, file, streams
         self.variant, self.delay, self.warm_up = file.variant, graph.delay, graph.warm_up
         self.frames_per_step, self.receptive_field = graph.frames_per_step, graph.receptive_field
         self.features = sum(graph.widths)
         fitting = max(BLOCK_BYTES // max(bytes_a_stream(program), 1), 1)
         side_by_side = min(max(1 << (fitting.bit_length() - 1), LEAST), MOST, streams)
-        self._layout = laid_out(program, side_by_side)
+        self._layout = laid_out(program, side_by_side, like)
         self._board = self._layout.board
         self.outputs = int(self._board[engine.LEAVE])
         self._board[engine.DELAY] = graph.delay
@@ -141,16 +143,9 @@ class NativeStreams:
 
     def set_state(self, state: State) -> None:
         """Take up a state that get_state gave. Raises ModelError where names, shapes or types differ."""
-        expected: dict[str, NDArray[Any]] = {entry.name: value for entry, value in self._own()}
+        expected: State = {entry.name: value for entry, value in self._own()}
         expected[STEPS] = self._steps
-        if set(state) != {*expected, WAITING}:
-            raise ModelError(f"the state has {sorted(state)}, the model wants {sorted({*expected, WAITING})}.")
-        for name, value in expected.items():
-            if state[name].shape != value.shape or state[name].dtype != value.dtype:
-                raise ModelError(
-                    f"the state '{name}' is {state[name].dtype}{state[name].shape}, "
-                    f"the model wants {value.dtype}{value.shape}."
-                )
+        check_state(state, expected)
         waiting = state[WAITING]
         fits = waiting.ndim == 3 and waiting.shape[::2] == (self.streams, self.features)  # noqa: PLR2004
         if not fits or waiting.shape[1] >= self.frames_per_step:
@@ -161,7 +156,7 @@ class NativeStreams:
 
     def fork(self) -> NativeStreams:
         """Return another model of as many streams on the same program, freshly reset."""
-        return NativeStreams(self._layout.program, self._graph, self._file, self.streams)
+        return NativeStreams(self._layout.program, self._graph, self._file, self.streams, self._layout)
 
     def _own(self) -> list[tuple[Any, NDArray[Any]]]:
         return list(zip(self._file.states, self._state, strict=True))

@@ -22,7 +22,7 @@ def _row(row: Any, place: int, r: int) -> Any:
 
 @kernel()
 def sum_sigmoid(row: Any) -> None:
-    """Y = sigmoid(a + b)."""
+    """Give sigmoid(a + b)."""
     for r in range(row[1]):
         y, a, b = _row(row, 3, r), _row(row, 5, r), _row(row, 7, r)
         for k in range(row[2]):
@@ -31,7 +31,7 @@ def sum_sigmoid(row: Any) -> None:
 
 @kernel()
 def sum_tanh(row: Any) -> None:
-    """Y = tanh(a + b)."""
+    """Give tanh(a + b)."""
     for r in range(row[1]):
         y, a, b = _row(row, 3, r), _row(row, 5, r), _row(row, 7, r)
         for k in range(row[2]):
@@ -40,7 +40,7 @@ def sum_tanh(row: Any) -> None:
 
 @kernel()
 def gated_tanh(row: Any) -> None:
-    """Y = tanh(a + b * c)."""
+    """Give tanh(a + b * c)."""
     for r in range(row[1]):
         y, a, b, c = _row(row, 3, r), _row(row, 5, r), _row(row, 7, r), _row(row, 9, r)
         for k in range(row[2]):
@@ -49,7 +49,7 @@ def gated_tanh(row: Any) -> None:
 
 @kernel()
 def mixed(row: Any) -> None:
-    """Y = a + b * (c - a)."""
+    """Give a + b * (c - a)."""
     for r in range(row[1]):
         y, a, b, c = _row(row, 3, r), _row(row, 5, r), _row(row, 7, r), _row(row, 9, r)
         for k in range(row[2]):
@@ -58,7 +58,7 @@ def mixed(row: Any) -> None:
 
 @kernel()
 def carried(row: Any) -> None:
-    """Y = a * b + c * d."""
+    """Give a * b + c * d."""
     for r in range(row[1]):
         y, a, b, c, d = _row(row, 3, r), _row(row, 5, r), _row(row, 7, r), _row(row, 9, r), _row(row, 11, r)
         for k in range(row[2]):
@@ -67,7 +67,7 @@ def carried(row: Any) -> None:
 
 @kernel()
 def shown(row: Any) -> None:
-    """Y = a * tanh(b)."""
+    """Give a * tanh(b)."""
     for r in range(row[1]):
         y, a, b = _row(row, 3, r), _row(row, 5, r), _row(row, 7, r)
         for k in range(row[2]):

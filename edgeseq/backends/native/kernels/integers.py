@@ -175,19 +175,22 @@ def _multiplied(row: Any, y: Any, a: Any, b: Any) -> None:
 
 @kernel()
 def weighted_sum(row: Any) -> None:
-    """A times a's m, and b times b's (15, 16; 17 shift; 18, 19, 20 zero points of a, b, y; 21 least, 22 greatest)."""
+    """Give a times its m and b times its own.
+
+    15, 16 m; 17 shift; 18, 19, 20 zero points of a, b, y; 21 least, 22 greatest value.
+    """
     _two(row, _weighted)
 
 
 @kernel()
 def scaled_product(row: Any) -> None:
-    """A times b times m (15; 17 shift; 20 zero point of y; 21 least, 22 greatest); a and b have zero points of 0."""
+    """Give a b times m (15; 17 shift; 20 zero point of y; 21 least, 22 greatest); a and b have zero points of 0."""
     _two(row, _multiplied)
 
 
 @kernel()
 def curve(row: Any) -> None:
-    """Y = table[x + 32768], all int16. A row: 1 numbers, 2 x, 3 y, 4 table."""
+    """Give table[x + 32768], all int16. A row: 1 numbers, 2 x, 3 y, 4 table."""
     x, y, table = i16(row[2]), i16(row[3]), i16(row[4] + 2 * 32768)
     for k in range(row[1]):
         y[k] = table[np.int64(x[k])]

@@ -15,7 +15,8 @@ from edgeseq.backends.native.kernels.vectors import BLOCK, LANES, panel_f32
 from edgeseq.jit import Kernel, kernel
 
 CLASSES = (8, 4, 2, 1)
-"""Vectors of outputs in a panel; times the parts of a sum, that is CHAINS."""
+"""Vectors of outputs in a panel. Times the parts of a sum it is eight sums under way at once, for a multiply-add takes
+some four cycles, and two start in each."""
 _NONE, _ZERO = np.float32(-np.inf), np.float32(0)
 
 _one8, _half8 = panel_f32(1, 8, 1), panel_f32(BLOCK, 4, 1)

@@ -27,8 +27,6 @@ FEATURES = _features()
 X86 = "+sse2" in FEATURES
 LANES = 16 if "+avx512f" in FEATURES else 8 if "+avx" in FEATURES else 4
 """Numbers of 32 bits in a vector register."""
-CHAINS = 8
-"""Sums under way at once: a multiply-add takes some four cycles, and two start in each."""
 BLOCK = 2 if LANES == 8 else 4  # noqa: PLR2004 - with vectors of 8, which is AVX2, come 16 registers, else 32
 """Rows that share a weight once it is loaded."""
 
@@ -96,7 +94,7 @@ def _masked_load(builder: Any, address: Any, kind: ir.VectorType, mask: Any) -> 
 
 
 def _fmuladd(builder: Any, a: Any, b: Any, c: Any) -> Any:
-    """A * b + c, in one rounding where the processor has that."""
+    """Give a * b + c, in one rounding where the processor has that."""
     return _called(builder, f"llvm.fmuladd.v{LANES}f32", a.type, [a, b, c])
 
 

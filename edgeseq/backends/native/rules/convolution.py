@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -25,36 +26,40 @@ def taps(plan: Plan, op: Given, x: Array, fill: float = 0) -> Array:
     return windows[(..., *every)]
 
 
-def _conv(plan: Plan, op: Given, x: Array) -> Array:
-    weight, bias = op.arrays["weight"], op.arrays["bias"]
-    groups, axes = op.attributes["group"], len(op.attributes["kernel"])
-    windows = taps(plan, op, x)
+def rows_of(plan: Plan, op: Given, x: Array, fill: float = 0) -> tuple[Array, tuple[int, ...]]:
+    """Return the taps as rows for products, [groups, rows, inputs], a row a place; and [streams, batch, *places]."""
+    weight, groups, axes = op.arrays["weight"], op.attributes["group"], len(op.attributes["kernel"])
+    windows = taps(plan, op, x, fill)
     streams, batch, channels = windows.shape[:3]
-    places = windows.shape[3 : 3 + axes]
-    if weight.shape != (len(weight), channels // groups, *op.attributes["kernel"]) or len(weight) % groups:
+    if weight.shape[1:] != (channels // groups, *op.attributes["kernel"]) or len(weight) % groups:
         raise ValueError(f"weights {weight.shape} do not go with {channels} channels in {groups} groups")
-    # [groups, streams, batch, *places, channels of a group, *kernel]: a row is one place of one stream.
     split = windows.reshape(streams, batch, groups, channels // groups, *windows.shape[3:])
-    order = (2, 0, 1, *range(4, 4 + axes), 3, *range(4 + axes, 4 + 2 * axes))
-    split = split.transpose(order)
-    inputs, outputs = weight[0].size, len(weight) // groups
-    rows = plan.buffer(split.shape, np.float32)
-    plan.copy(rows, split)
-    y = plan.buffer((groups, streams * batch * int(np.prod(places)), outputs), np.float32)
-    for group in range(groups):
-        part = slice(group * outputs, (group + 1) * outputs)
-        linear(
-            plan, y[group], rows[group].reshape(-1, inputs), weight[part].reshape(outputs, -1), bias[part],
-            relu=bool(op.attributes.get("relu")),
-        )  # fmt: skip
-    # From [groups, streams, batch, *places, outputs] to [streams, batch, channels, *places].
-    back = y.reshape(groups, streams, batch, *places, outputs)
-    turned = back.transpose(1, 2, 0, 3 + axes, *range(3, 3 + axes))
+    # To [groups, streams, batch, *places, channels of a group, *kernel].
+    turned = split.transpose(2, 0, 1, *range(4, 4 + axes), 3, *range(4 + axes, 4 + 2 * axes))
+    places = (streams, batch, *windows.shape[3 : 3 + axes])
+    return plan.solid(turned).reshape(groups, math.prod(places), weight[0].size), places
+
+
+def channels_of(plan: Plan, y: Array, places: tuple[int, ...]) -> Array:
+    """Return what products gave, [groups, rows, outputs], as [streams, batch, channels, *places]."""
+    groups, _, outputs = y.shape
+    axes = len(places) - 2
+    turned = y.reshape(groups, *places, outputs).transpose(1, 2, 0, 3 + axes, *range(3, 3 + axes))
     if groups == 1:
         return turned[:, :, 0]
-    made = plan.buffer(turned.shape, np.float32)
-    plan.copy(made, turned)
-    return made.reshape(streams, batch, len(weight), *places)
+    return plan.solid(turned).reshape(*places[:2], groups * outputs, *places[2:])
+
+
+def _conv(plan: Plan, op: Given, x: Array) -> Array:
+    weight, bias = op.arrays["weight"], op.arrays["bias"]
+    rows, places = rows_of(plan, op, x)
+    outputs = len(weight) // len(rows)
+    y = plan.buffer((*rows.shape[:2], outputs), np.float32)
+    for group, (here, entering) in enumerate(zip(y, rows, strict=True)):
+        part = slice(group * outputs, (group + 1) * outputs)
+        relu = bool(op.attributes.get("relu"))
+        linear(plan, here, entering, weight[part].reshape(outputs, -1), bias[part], relu=relu)
+    return channels_of(plan, y, places)
 
 
 RULES: dict[str, Rule] = {"Conv": _conv}

@@ -6,7 +6,6 @@ import math
 from functools import cache
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from edgeseq.backends.native.kernels import integer_products, integers
@@ -14,7 +13,8 @@ from edgeseq.backends.native.kernels.products import panels
 from edgeseq.backends.native.kernels.vectors import LANES
 from edgeseq.backends.native.plan import Array, Plan, address, collapsed
 from edgeseq.backends.native.program import Tensor
-from edgeseq.backends.native.rules.moving import padded, reshaped
+from edgeseq.backends.native.rules.convolution import channels_of, rows_of
+from edgeseq.backends.native.rules.moving import reshaped
 from edgeseq.backends.native.rules.rule import Given, Rule
 
 MULTIPLIER_BITS, MAX_SHIFT = 31, 62
@@ -105,14 +105,16 @@ def _product(  # noqa: PLR0917 - what a product is made of
 
 def _multipliers(entering: Tensor, stored: Tensor, scales: Array) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return each output's multiplier and shift."""
-    pairs = []
-    for each in scales:
-        m, shift = multiplier(scale(entering) * float(each) / scale(stored))
-        if entering.dtype == "int16":
-            m, shift = m >> (MULTIPLIER_BITS - NARROW_BITS), shift - (MULTIPLIER_BITS - NARROW_BITS)
-        pairs.append(shifted_down(m, shift))
+    pairs = [_of_sums(entering, scale(entering) * float(each) / scale(stored)) for each in scales]
     columns = np.ascontiguousarray(np.array(pairs, np.int64).reshape(-1, 2).T)
     return columns[0], columns[1]
+
+
+def _of_sums(entering: Tensor, ratio: float) -> tuple[int, int]:
+    """Return the multiplier and shift of a product's sums."""
+    m, shift = multiplier(ratio)
+    dropped = MULTIPLIER_BITS - NARROW_BITS if entering.dtype == "int16" else 0
+    return shifted_down(m >> dropped, shift - dropped)
 
 
 def _sums(plan: Plan, y: Array, x: Array, weight: NDArray[np.int8]) -> None:
@@ -126,30 +128,14 @@ def _sums(plan: Plan, y: Array, x: Array, weight: NDArray[np.int8]) -> None:
 
 
 def _conv(plan: Plan, op: Given, x: Array) -> Array:
-    """[streams, batch, channels, *space]: the taps of every place as rows, a product a group."""
-    kernel, strides, dilations = (op.attributes[key] for key in ("kernel", "strides", "dilations"))
-    axes, groups, weight = len(kernel), op.attributes["group"], op.arrays["weight"]
-    entering, pads = op.kinds[0], op.attributes["pads"]
-    if any(pads):
-        x = padded(plan, x, [0, 0, *pads[:axes], 0, 0, *pads[axes:]], entering.zero_point)
-    reach = tuple((k - 1) * d + 1 for k, d in zip(kernel, dilations, strict=True))
-    windows = sliding_window_view(x, reach, axis=tuple(range(3, 3 + axes)))
-    every = [slice(None, None, step) for step in (*strides, *dilations)]
-    windows = windows[(slice(None),) * 3 + tuple(every)]
-    streams, batch, channels = x.shape[:3]
-    places = windows.shape[3 : 3 + axes]
-    # [groups, streams, batch, *places, channels of a group, *kernel]
-    split = windows.reshape(streams, batch, groups, channels // groups, *windows.shape[3:])
-    order = (2, 0, 1, *range(4, 4 + axes), 3, *range(4 + axes, 4 + 2 * axes))
-    rows = plan.solid(split.transpose(order)).reshape(groups, streams * batch * math.prod(places), -1)
-    rows = _sixteen(plan, rows, entering)
-    each = len(weight) // groups
-    y = plan.buffer((groups, rows.shape[1], each), op.stored.dtype)
-    for group in range(groups):
-        part = slice(group * each, (group + 1) * each)
-        _product(plan, op, y[group], rows[group], weight[part].reshape(each, -1), part)
-    back = y.reshape(groups, streams, batch, math.prod(places), each).transpose(1, 2, 0, 4, 3)
-    return plan.solid(back).reshape(streams, batch, len(weight), *places)
+    weight = op.arrays["weight"]
+    rows, places = rows_of(plan, op, x, op.kinds[0].zero_point)
+    rows, outputs = _sixteen(plan, rows, op.kinds[0]), len(weight) // len(rows)
+    y = plan.buffer((*rows.shape[:2], outputs), op.stored.dtype)
+    for group, (here, entering) in enumerate(zip(y, rows, strict=True)):
+        part = slice(group * outputs, (group + 1) * outputs)
+        _product(plan, op, here, entering, weight[part].reshape(outputs, -1), part)
+    return channels_of(plan, y, places)
 
 
 def _matmul(plan: Plan, op: Given, a: Array, b: Array) -> Array:
@@ -167,10 +153,7 @@ def _matmul(plan: Plan, op: Given, a: Array, b: Array) -> Array:
         integers.MATMUL[a.itemsize, b.itemsize], count, m, depth, n, address(a), *strides[0], address(b), *strides[1],
         address(sums), first.zero_point, second.zero_point,
     )  # fmt: skip
-    factor, shift = multiplier(scale(first) * scale(second) / scale(op.stored))
-    if first.dtype == "int16":
-        factor, shift = factor >> (MULTIPLIER_BITS - NARROW_BITS), shift - (MULTIPLIER_BITS - NARROW_BITS)
-    factor, shift = shifted_down(factor, shift)
+    factor, shift = _of_sums(first, scale(first) * scale(second) / scale(op.stored))
     plan.row(
         integers.SETTLE[y.itemsize], sums.size, address(sums), address(y), factor, shift, op.stored.zero_point,
         *limits(op.stored),
