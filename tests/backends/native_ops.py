@@ -14,7 +14,7 @@ from edgeseq.backends.native.engine import WIDTH
 from edgeseq.backends.native.plan import Plan
 from edgeseq.backends.native.program import Tensor
 from edgeseq.backends.native.rules import REAL
-from edgeseq.backends.native.rules.rule import Given
+from edgeseq.backends.native.rules.rule import Given, Rule
 from export.operations import FLOAT
 from export.program import Op
 
@@ -44,6 +44,12 @@ SEEDS = st.integers(0, 2**32 - 1)
 
 
 def computed(kind: str, inputs: list[Array], attributes: dict[str, Any], arrays: dict[str, Array]) -> Array:
+    """Compute one operation on real values, whole numbers or conditions."""
+    told = tuple(Tensor(shape=list(x.shape[1:]), dtype=x.dtype.name) for x in inputs)
+    return applied(REAL[kind], Given(kind, attributes, arrays, told, Tensor(shape=[])), inputs)
+
+
+def applied(rule: Rule, given: Given, inputs: list[Array]) -> Array:
     """Lay one operation out and run its rows. The inputs keep their strides."""
     plan = Plan()
     held = []
@@ -52,8 +58,7 @@ def computed(kind: str, inputs: list[Array], attributes: dict[str, Any], arrays:
         stored = plan.buffer([x.shape[axis] for axis in order], x.dtype).transpose(np.argsort(order))
         stored[...] = x
         held.append(stored)
-    told = tuple(Tensor(shape=list(x.shape[1:]), dtype=x.dtype.name) for x in inputs)
-    y = REAL[kind](plan, Given(kind, attributes, arrays, told, Tensor(shape=[])), *held)
+    y = rule(plan, given, *held)
     table = plan.table()
     for row in table:
         ctypes.CFUNCTYPE(None, ctypes.c_void_p)(int(row[0]))(row.ctypes.data)
