@@ -138,10 +138,14 @@ def _real(path: Path, told: Description, arrays: Mapping[str, NDArray[Any]]) -> 
 
 
 def write(path: Path, description: Description, arrays: Mapping[str, NDArray[Any]]) -> None:
-    """Write a native program."""
+    """Write a native program, its description compressed: of weights little would be gained."""
     text = np.frombuffer(msgspec.json.encode(description), np.uint8)
-    with path.open("wb") as file:
-        np.savez(file, allow_pickle=False, **{DESCRIPTION: text}, **arrays)
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, array in {DESCRIPTION: text, **arrays}.items():
+            member = zipfile.ZipInfo(f"{name}.npy")  # of one date: the same program is the same file
+            member.compress_type = zipfile.ZIP_DEFLATED if name == DESCRIPTION else zipfile.ZIP_STORED
+            with archive.open(member, "w") as file:
+                np.lib.format.write_array(file, array, allow_pickle=False)
 
 
 def bytes_a_stream(program: Program) -> int:
