@@ -3,8 +3,9 @@
 float16: each tensor as float16, with a Cast to float32 behind it.
 w8: each weight as int8 with one scale an output, with a Cast and a Mul behind it. That is DequantizeLinear written out:
     of DequantizeLinear onnxruntime makes MatMulNBits, which rounds the inputs to 8 bits as well, or runs it again at
-    every step; Cast and Mul of constants it computes once, when the file is loaded. Scales have 16 significant bits,
-    so the product with an int8 is exact in float32: rounding what was rounded before changes nothing.
+    every step; Cast and Mul of constants it computes once, when the file is loaded.
+
+Rounding what was rounded before changes nothing: m / 127 * 127 is m in float32, so the scale is found again.
 
 Which numbers share a scale follows from what reads the tensor: those that are summed into one output.
 
@@ -38,7 +39,6 @@ LEAST = 64
 SHARING = 8
 """Numbers that share a scale, at least: with fewer, the scales would take what the integers save."""
 LEVELS = 127
-SCALE_BITS = 16
 Axes = tuple[int, ...]
 Weights = NDArray[np.float32]
 Stored = tuple[NDArray[Any], Weights | None]
@@ -142,8 +142,7 @@ def in_bytes(array: Weights, axes: Axes | None) -> tuple[tuple[NDArray[np.int8],
         return None, ""
     if not np.isfinite(array).all():
         return None, "it holds NaN or infinity"
-    fraction, exponent = np.frexp(np.abs(array).max(axis=axes, keepdims=True) / np.float32(LEVELS))
-    scale = np.ldexp(np.rint(np.ldexp(fraction, SCALE_BITS)), exponent - SCALE_BITS)
+    scale = np.abs(array).max(axis=axes, keepdims=True) / np.float32(LEVELS)
     # What is all zero, or as good as, has any scale.
     scale[scale < np.finfo(np.float32).tiny] = 1
     return (np.clip(np.rint(array / scale), -LEVELS, LEVELS).astype(np.int8), scale), ""
