@@ -5,7 +5,7 @@ w8: each weight as int8 with one scale an output, with a Cast and a Mul behind i
     of DequantizeLinear onnxruntime makes MatMulNBits, which rounds the inputs to 8 bits as well, or runs it again at
     every step; Cast and Mul of constants it computes once, when the file is loaded.
 
-Rounding what was rounded before changes nothing: m / 127 * 127 is m in float32, so the scale is found again.
+Rounding what was rounded before changes nothing: for every scale s that float32 has, 127 * s / 127 is s again.
 
 Which numbers share a scale follows from what reads the tensor: those that are summed into one output.
 

@@ -36,6 +36,15 @@ def family(tmp_path_factory: pytest.TempPathFactory) -> bundles.Bundle:
     return export.export(given, output, variants=("float32", *STORAGE), max_steps=models.LENGTH)
 
 
+def test_auto_runs_the_one_that_is_asked_for(tmp_path: Path) -> None:
+    torch.manual_seed(2)
+    given = models.Recurrent("GRU", 16).eval(), models.frames()
+    bundle = export.export(given, tmp_path / "b", variants=("float32", *STORAGE), default="w8")
+    assert bundle.manifest.defaults == dict.fromkeys(("native", "ort", "litert"), "w8")
+    model = edgeseq.load(bundle)
+    assert (model.backend, model.variant) == ("native", "w8")
+
+
 def weights(path: Path) -> dict[str, Array]:
     """Return what an ONNX file's casts and scales make of what is stored."""
     model = onnx.load(path)
