@@ -1,12 +1,14 @@
 """The reference model's data, scores and training, on small made-up files of C-MAPSS's form."""
 
 import gzip
+import itertools
 import math
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from edgeseq import bundle as bundles
 from edgeseq.features.standardize import Standardize
 from edgeseq.types import Channel, StreamSpec
 from zoo.turbofan.data import (
@@ -25,6 +27,7 @@ from zoo.turbofan.data import (
     read_rul,
 )
 from zoo.turbofan.evaluate import last_half, last_recent, nasa_score, report, rmse, score, truncated_mse
+from zoo.turbofan.ship import VARIANTS
 
 SIX = np.array(
     [[0, 0, 100], [10, 0.25, 100], [20, 0.7, 100], [25, 0.62, 60], [35, 0.84, 100], [42, 0.84, 100]], np.float64
@@ -226,3 +229,10 @@ def test_truncated_mse_averages_cycles_within_engines_then_engines() -> None:
     assert truncated_mse([early, far]) == 0
     far[49] += 11
     assert truncated_mse([far]) == pytest.approx(11**2 / 151)
+
+
+def test_the_bundle_has_every_variant_for_every_backend() -> None:
+    bundle = bundles.read(Path(__file__).parents[2] / "zoo" / "turbofan" / "bundle")
+    proven = {(entry.variant, entry.backend) for entry in bundle.manifest.parity if entry.passed}
+    assert proven == set(itertools.product(VARIANTS, ("ort", "litert", "native")))
+    assert bundle.manifest.defaults == dict.fromkeys(("native", "ort", "litert"), "int8")
