@@ -75,6 +75,14 @@ def kernel(*, fastmath: tuple[str, ...] = ()) -> Callable[[Callable[..., Any]], 
     )
 
 
+def method() -> Callable[[Callable[..., Any]], Kernel]:
+    """Make a function one that CPython calls: f(self, arguments, count) -> object, all of them addresses."""
+    word = types.int64
+    return lambda function: Kernel(
+        function, lambda kept: numba.cfunc(word(word, word, word), cache=kept, error_model="numpy")
+    )
+
+
 def entry(*signatures: Any) -> Callable[[Callable[..., Any]], Function]:
     """Make a function one that Python calls, without the GIL, for these signatures alone."""
     return lambda function: Function(function, lambda kept: numba.njit([*signatures], cache=kept, nogil=True))

@@ -18,6 +18,9 @@ from edgeseq.errors import ModelError
 
 DTYPES = ("float32", "float64", "int8", "int16", "int32", "int64", "bool")
 
+LONG_BYTES = 1 << 19
+"""A step that goes through more takes several microseconds, ten times what the interpreter's lock takes to hand on."""
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -75,6 +78,7 @@ class _Layer:
         board[engine.ENTERING], board[engine.ENTER] = address(entering), told.frames * features
         board[engine.LEAVING], board[engine.LEAVE] = address(leaving), leaving.shape[1]
         board[engine.FEATURES], board[engine.FRAMES], board[engine.BLOCK] = features, told.frames, self.streams
+        board[engine.LONG] = plan.bytes > LONG_BYTES
         return Layout(self.program, board, states, plan)
 
     def _tensor(self, name: str) -> Tensor:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from edgeseq import jit
 from edgeseq.backends._file_step import FileStep
-from edgeseq.backends.native import engine
+from edgeseq.backends.native import call, engine
 from edgeseq.backends.native.check import check
 from edgeseq.backends.native.layout import Layout, laid_out
 from edgeseq.backends.native.program import Program, read
@@ -36,13 +36,11 @@ class NativeStep(FileStep):
         self._layout = laid_out(program, 1, like)
         self._board = self._layout.board
         self._address = self._board.ctypes.data
-        self._step, self._step_into = engine.step.compiled, engine.step_into.compiled
         self._run = engine.run.compiled
         super().__init__(graph, file)
-        row = np.empty(self.outputs, np.float32)
-        self._board[engine.RESULT] = row.ctypes.data
-        # A copy is the quickest way to a new array.
-        self._result = row.copy
+        self._result = np.empty(self.outputs, np.float32)
+        self._board[engine.RESULT] = self._result.ctypes.data
+        self._quick = call.bound(self._board) or _never
         self._board[engine.DELAY] = graph.delay
         self._board[engine.END] = engine.end(graph.max_steps, graph.frames_per_step)
         self._token_table = engine.tokens(self._board, graph.tokens)
@@ -81,15 +79,9 @@ class NativeStep(FileStep):
 
     def step(self, x: Frames, out: Frames | None = None) -> Frames:
         """Take the frames of one step; give float32[outputs], written to `out` where given."""
-        try:
-            if out is None:
-                if not self._step(self._address, x):
-                    return self._result()
-            elif not self._step_into(self._address, x, out):
-                return out
-        except TypeError:
-            pass  # of another type, or with gaps: what takes any array is slower
-        return super().step(x, out)
+        y: Frames | None = self._quick(x, out)
+        # What takes any array, and says what is wrong with one, is slower.
+        return super().step(x, out) if y is None else y
 
     def run(self, x: Frames) -> Frames:
         """Take float32[T, features], any T; give float32[steps, outputs]. Equals single steps bit for bit."""
@@ -110,6 +102,10 @@ class NativeStep(FileStep):
         y = np.empty(self.outputs, np.float32)
         engine.compute.compiled(self._address, np.ascontiguousarray(x, np.float32).reshape(-1), y)
         return y
+
+
+def _never(_: Frames, __: Frames | None) -> None:
+    """Stand in for the quick way where there is none."""
 
 
 def open_step(path: Path, graph: Graph, file: ModelFile, streams: int = 1) -> NativeStep | NativeStreams:
