@@ -21,13 +21,15 @@ WIDTH = 24
 """Numbers in a row."""
 TABLE, ROWS, ENTERING, ENTER, LEAVING, LEAVE, STEPS, DELAY, END, WAITING = range(10)
 TOKENS, TOKEN_COUNT, FEATURES, FRAMES, BLOCK, STATES, STATE_COUNT, RESULT, LONG, PYTHON = range(10, 20)
+FIRST, SECOND, TURN, AHEAD, LINKS, LINK_COUNT = range(20, 26)
 """Where on the board: the table and its rows; where frames enter and how many numbers; where outputs leave and how
 many; steps taken; outputs that do not exist; the last step there is room for; frames that wait; (column, how many) of
 each token and their number; numbers of a frame; frames of a step; streams that the rows compute side by side; and of
 every state (where it stands, where those of all streams are kept, bytes of a stream) and their number; where a step
 puts outputs that have no place of their own; whether a step takes long; Python's own things
-(call.py)."""
-BOARD = 24
+(call.py); where the rows that read no state end, and those that read nothing else; which of both go first; what
+computes the first of them ahead (ahead.py), and how it comes here."""
+BOARD = 32
 NO_END = 2**62
 DONE, SHAPE, FULL, UNFINISHED, NOT_FINITE, NO_TOKEN = range(6)
 """What a step may come to."""
@@ -76,14 +78,28 @@ def moved(to: int, source: int, numbers: int) -> None:
 def _computed(board: Any, source: int) -> None:
     """Compute a step on frames that were looked at."""
     moved(board[ENTERING], source, 4 * board[ENTER])
-    _run_rows(board)
+    _run_all(board)
 
 
 @inline
-def _run_rows(board: Any) -> None:
-    """Run the rows on the frames that have entered."""
+def _run_all(board: Any) -> None:
+    """Run the rows on the frames that have entered.
+
+    The first two parts go first in turns, for the weights that were read last are those that a cache still holds.
+    """
+    board[TURN] = 1 - board[TURN]
+    if board[TURN]:
+        _run_rows(board, 0, board[SECOND])
+    else:
+        _run_rows(board, board[FIRST], board[SECOND])
+        _run_rows(board, 0, board[FIRST])
+    _run_rows(board, board[SECOND], board[ROWS])
+
+
+@inline
+def _run_rows(board: Any, first: int, last: int) -> None:
     table = board[TABLE]
-    for r in range(board[ROWS]):
+    for r in range(first, last):
         row = i64(table + r * (8 * WIDTH))
         call(row[0], row)
 
@@ -127,9 +143,22 @@ def run(address: Any, x: Any, y: Any) -> Any:
     # All frames are looked at before the first of them is computed with.
     code = _looked_at(board, source, x.size)
     if code == DONE:
-        for t in range(y.shape[0]):
+        t = 0
+        if board[AHEAD]:
+            ahead, links = i64(board[AHEAD]), i64(board[LINKS])
+            while t + ahead[BLOCK] <= y.shape[0]:
+                moved(ahead[ENTERING], source + 4 * t * board[ENTER], 4 * board[ENTER] * ahead[BLOCK])
+                _run_rows(ahead, 0, ahead[ROWS])
+                for s in range(ahead[BLOCK]):
+                    for k in range(0, 4 * board[LINK_COUNT], 4):
+                        moved(links[k], links[k + 1] + s * links[k + 3], links[k + 2])
+                    _run_rows(board, board[FIRST], board[ROWS])
+                    _left(board, to + 4 * t * board[LEAVE])
+                    t += 1
+        while t < y.shape[0]:
             _computed(board, source + 4 * t * board[ENTER])
             _left(board, to + 4 * t * board[LEAVE])
+            t += 1
     return code
 
 
@@ -181,7 +210,7 @@ def streams(  # noqa: C901, PLR0912 - compiled as one
             for b in range(here):
                 source = flat + 4 * (t * most + chosen[first + b]) * board[ENTER]
                 moved(board[ENTERING] + 4 * b * board[ENTER], source, 4 * board[ENTER])
-            _run_rows(board)
+            _run_all(board)
             for b in range(here):
                 if steps[chosen[first + b]] + t >= board[DELAY]:
                     to = out + 4 * (t * most + chosen[first + b]) * board[LEAVE]

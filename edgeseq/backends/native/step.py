@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import llvmlite
 import numba
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from edgeseq import jit
 from edgeseq.backends._file_step import FileStep
 from edgeseq.backends.native import call, engine
+from edgeseq.backends.native.ahead import STEPS, Ahead, ahead
 from edgeseq.backends.native.check import check
 from edgeseq.backends.native.layout import Layout, laid_out
 from edgeseq.backends.native.program import Program, read
@@ -40,6 +41,7 @@ class NativeStep(FileStep):
         super().__init__(graph, file)
         self._result = np.empty(self.outputs, np.float32)
         self._board[engine.RESULT] = self._result.ctypes.data
+        self._ahead: Ahead | Literal[False] | None = None
         self._quick = call.bound(self._board) or _never
         self._board[engine.DELAY] = graph.delay
         self._board[engine.END] = engine.end(graph.max_steps, graph.frames_per_step)
@@ -93,10 +95,21 @@ class NativeStep(FileStep):
         frames = np.concatenate([self._waiting, x]) if len(self._waiting) else x
         used = np.ascontiguousarray(frames[: len(frames) - rest], np.float32)
         y = np.empty((count, self.outputs), np.float32)
+        if count >= STEPS:
+            self._look_ahead()
         if self._run(self._address, used, y) != engine.DONE:
             return super().run(x)  # which tells what is wrong
         self._waiting = np.array(frames[len(frames) - rest :], np.float32)
         return y
+
+    def _look_ahead(self) -> None:
+        """Have what reads no state computed for many steps at once, from now on."""
+        if self._ahead is None:
+            self._ahead = ahead(self._layout) or False
+        if self._ahead:
+            board, links = self._ahead.board, self._ahead.links
+            self._board[engine.AHEAD], self._board[engine.LINKS] = board.ctypes.data, links.ctypes.data
+            self._board[engine.LINK_COUNT] = len(links)
 
     def _compute(self, x: Frames) -> Frames:
         y = np.empty(self.outputs, np.float32)
