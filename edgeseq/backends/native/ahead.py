@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
-from edgeseq.backends.native import engine
 from edgeseq.backends.native.layout import Layer, Layout
 from edgeseq.backends.native.plan import Array, Plan, address
 from edgeseq.backends.native.sections import sections
@@ -34,8 +34,8 @@ def ahead(layout: Layout) -> Ahead | None:
     """Return what computes a layout's first part ahead; None where that holds no weights, or is too large."""
     program = layout.program
     parts = sections(program.description)
-    tensors = program.description.tensors
-    size = sum(np.dtype(tensors[op.output].dtype).itemsize * int(np.prod(tensors[op.output].shape)) for op in parts.of_inputs)
+    made = [program.description.tensors[op.output] for op in parts.of_inputs]
+    size = sum(np.dtype(tensor.dtype).itemsize * math.prod(tensor.shape) for tensor in made)
     if not any(op.arrays and op.inputs for op in parts.of_inputs) or STEPS * size > MAX_BYTES:
         return None
     layer = Layer(program, STEPS, layout)

@@ -42,27 +42,19 @@ def step(self: Any, arguments: Any, count: Any) -> Any:
     """
     board = i64(i64(self)[_DATA])
     python = i64(board[engine.PYTHON])
+    if count != 2:  # noqa: PLR2004 - x and y
+        invoke(python[OWN], (python[NONE],))
+        return python[NONE]
     given = i64(arguments)
     x, y, missing = given[0], given[1], given[1] == python[NONE]
     code = engine.SHAPE
-    if _is_plain(python, x) and (missing or _is_plain(python, y)):
-        shape, axes = i64(i64(x)[_SHAPE]), i32(x)[_AXES]
-        fits = (
-            shape[0] == board[engine.FRAMES] and shape[1] == board[engine.FEATURES]
-            if axes == 2  # noqa: PLR2004 - frames by features
-            else axes == 1 and board[engine.FRAMES] == 1 and shape[0] == board[engine.FEATURES]
-        )
-        to = board[engine.RESULT]
-        if not missing:
-            fits = fits and i32(y)[_AXES] == 1 and i64(i64(y)[_SHAPE])[0] == board[engine.LEAVE]
-            fits = fits and i32(y)[_FLAGS] & _WRITEABLE != 0
-            to = i64(y)[_DATA]
-        if fits:
-            # Others may have the interpreter meanwhile where a step takes longer than handing it over.
-            thread = invoke(python[LET_GO], ()) if board[engine.LONG] else 0
-            code = engine.stepped(board, i64(x)[_DATA], to)
-            if thread:
-                invoke(python[TAKE], (thread,))
+    if _enters(board, python, x) and (missing or _takes(board, python, y)):
+        to = board[engine.RESULT] if missing else i64(y)[_DATA]
+        # Others may have the interpreter meanwhile where a step takes longer than handing it over.
+        thread = invoke(python[LET_GO], ()) if board[engine.LONG] else 0
+        code = engine.stepped(board, i64(x)[_DATA], to)
+        if thread:
+            invoke(python[TAKE], (thread,))
     if code == engine.DONE and missing:
         # It takes over a reference to the numbers' type, and gives one to the array, or 0 with MemoryError set.
         invoke(python[OWN], (python[FLOAT32],))
@@ -74,6 +66,25 @@ def step(self: Any, arguments: Any, count: Any) -> Any:
         y = python[NONE]
     invoke(python[OWN], (y,))
     return y
+
+
+@engine.inline
+def _enters(board: Any, python: Any, x: Any) -> bool:
+    """Say whether an object is the frames of a step: [features], or [frames, features]."""
+    if not _is_plain(python, x):
+        return False
+    shape, axes = i64(i64(x)[_SHAPE]), i32(x)[_AXES]
+    if board[engine.FRAMES] == 1:
+        return axes == 1 and shape[0] == board[engine.FEATURES]
+    return axes == 2 and shape[0] == board[engine.FRAMES] and shape[1] == board[engine.FEATURES]  # noqa: PLR2004
+
+
+@engine.inline
+def _takes(board: Any, python: Any, y: Any) -> bool:
+    """Say whether an object can take the outputs of a step."""
+    if not _is_plain(python, y) or i32(y)[_FLAGS] & _WRITEABLE == 0:
+        return False
+    return i32(y)[_AXES] == 1 and i64(i64(y)[_SHAPE])[0] == board[engine.LEAVE]
 
 
 @engine.inline

@@ -49,6 +49,11 @@ def tokens(board: NDArray[np.int64], counts: Mapping[int, int]) -> NDArray[np.in
     return table
 
 
+def plain(x: NDArray[Any]) -> NDArray[np.float32]:
+    """Return numbers as compiled code takes them, a copy where they are otherwise: float32, in rows, writeable."""
+    return np.require(x, np.float32, "CAWE")
+
+
 @inline
 def _looked_at(board: Any, source: int, numbers: int) -> int:
     """Say whether frames, one after the other, are what frames may be."""

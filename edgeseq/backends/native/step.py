@@ -93,7 +93,7 @@ class NativeStep(FileStep):
         if rest or x.dtype != np.float32:
             check_content(x, self._tokens)
         frames = np.concatenate([self._waiting, x]) if len(self._waiting) else x
-        used = np.ascontiguousarray(frames[: len(frames) - rest], np.float32)
+        used = engine.plain(frames[: len(frames) - rest])
         y = np.empty((count, self.outputs), np.float32)
         if count >= STEPS:
             self._look_ahead()
@@ -113,7 +113,7 @@ class NativeStep(FileStep):
 
     def _compute(self, x: Frames) -> Frames:
         y = np.empty(self.outputs, np.float32)
-        engine.compute.compiled(self._address, np.ascontiguousarray(x, np.float32).reshape(-1), y)
+        engine.compute.compiled(self._address, engine.plain(x).reshape(-1), y)
         return y
 
 
