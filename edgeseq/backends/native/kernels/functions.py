@@ -1,6 +1,6 @@
 """Curves over float32, as arithmetic alone, so that loops over them become vector instructions.
 
-Their greatest errors are found by tests/backends/test_native_kernels.py.
+Their greatest errors are found by tests/backends/test_native_ops.py.
 """
 
 from __future__ import annotations
