@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 
 class NativeStep(FileStep):
-    """A step model on compiled kernels: one thread, nothing allocated, neither Python nor its lock in a step."""
+    """A step model on compiled kernels: one thread, nothing allocated, no Python in a step."""
 
     backend = "native"
 
