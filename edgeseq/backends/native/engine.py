@@ -51,7 +51,7 @@ def tokens(board: NDArray[np.int64], counts: Mapping[int, int]) -> NDArray[np.in
 
 def plain(x: NDArray[Any]) -> NDArray[np.float32]:
     """Return numbers as compiled code takes them, a copy where they are otherwise: float32, in rows, writeable."""
-    return np.require(x, np.float32, "CAWE")
+    return np.require(x, np.float32, ["C", "A", "W", "E"])
 
 
 @inline
