@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 ROW = types.CPointer(types.int64)  # type: ignore[attr-defined]
 """What a kernel takes: a row of addresses, sizes and strides."""
 _ROOT = Path(__file__).parent
-_SOURCES = ("jit.py", "backends/native")
+_SOURCES = ("jit.py", "backends/native", "bench/peak_numba.py")
 _lock = threading.RLock()
 _all: list[Function] = []
 
@@ -75,9 +75,12 @@ def kernel(*, fastmath: tuple[str, ...] = ()) -> Callable[[Callable[..., Any]], 
     )
 
 
-def entry(*signatures: Any) -> Callable[[Callable[..., Any]], Function]:
-    """Make a function one that Python calls, without the GIL, for these signatures alone."""
-    return lambda function: Function(function, lambda kept: numba.njit([*signatures], cache=kept, nogil=True))
+def entry(*signatures: Any, fastmath: tuple[str, ...] = ()) -> Callable[[Callable[..., Any]], Function]:
+    """Make a function one that Python calls, without the GIL, for these signatures alone. fastmath: as of `kernel`."""
+    allowed = set(fastmath)
+    return lambda function: Function(
+        function, lambda kept: numba.njit([*signatures], cache=kept, nogil=True, fastmath=allowed)
+    )
 
 
 def functions() -> list[Function]:

@@ -1,0 +1,30 @@
+"""The process of one case: `python -m edgeseq.bench` measures the case on stdin and answers on stdout."""
+
+from __future__ import annotations
+
+import sys
+
+import msgspec
+
+from edgeseq.bench import scheduling
+from edgeseq.bench.case import Case, Failed
+from edgeseq.errors import EdgeseqError
+
+
+def main() -> int:
+    """Measure and answer."""
+    case = msgspec.json.decode(sys.stdin.buffer.read(), type=Case)
+    try:
+        # Before libraries load: their threads take over both from the thread that starts them.
+        scheduling.apply(case.cpus, case.fifo_priority)
+        from edgeseq.bench import child  # noqa: PLC0415
+
+        answer = child.rehearse(case) if case.rehearsal else child.run(case)
+    except EdgeseqError as error:
+        answer = Failed(str(error))
+    sys.stdout.buffer.write(msgspec.json.encode(answer))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
