@@ -204,7 +204,6 @@ def _rss_mb() -> float:
 
 def _main() -> int:
     """Measure the case that stands on stdin and answer on stdout."""
-    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     try:
         answer = run_case(msgspec.json.decode(sys.stdin.buffer.read(), type=Case))
     except EdgeseqError as error:
