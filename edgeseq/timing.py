@@ -48,7 +48,9 @@ class Timing:
 
 def edges_ns() -> NDArray[np.int64]:
     """Return the largest duration of each bucket, ascending: int64[buckets], nanoseconds."""
-    return np.array([_upper_ns(bucket) for bucket in range((LIMIT_BITS - SUBDIVISIONS.bit_length() + 2) * SUBDIVISIONS)])
+    return np.array(
+        [_upper_ns(bucket) for bucket in range((LIMIT_BITS - SUBDIVISIONS.bit_length() + 2) * SUBDIVISIONS)]
+    )
 
 
 def _bucket(duration_ns: int) -> int:

@@ -19,11 +19,14 @@ def main() -> int:
         scheduling.apply(case.cpus, case.fifo_priority)
         from edgeseq.bench import child  # noqa: PLC0415
 
-        answer = child.rehearse(case) if case.rehearsal else child.run(case)
+        _answer(child.rehearse(case) if case.rehearsal else child.run(case))
     except EdgeseqError as error:
-        answer = Failed(str(error))
-    sys.stdout.buffer.write(msgspec.json.encode(answer))
+        _answer(Failed(str(error)))
     return 0
+
+
+def _answer(answer: msgspec.Struct) -> None:
+    sys.stdout.buffer.write(msgspec.json.encode(answer))
 
 
 if __name__ == "__main__":

@@ -58,6 +58,10 @@ class Measured(msgspec.Struct, frozen=True):
     microseconds: Microseconds
 
 
+class Rehearsed(msgspec.Struct, frozen=True):
+    """Nothing was measured."""
+
+
 class Failed(msgspec.Struct, frozen=True):
     """What the process says where it could not measure."""
 

@@ -49,7 +49,7 @@ def held_against(bandwidth_gb_s: float, gmac_s: float, work: Work, p50_us: float
     if work.bytes_per_step is not None:
         bounds["bandwidth"] = work.bytes_per_step / bandwidth_gb_s / 1000
     if work.float_macs:
-        bounds["multiply-adds"] = work.float_macs / gmac_s / 1000
+        bounds["fma"] = work.float_macs / gmac_s / 1000
     if not bounds:
         return Ceiling(bandwidth_gb_s, gmac_s)
     by = max(bounds, key=bounds.__getitem__)

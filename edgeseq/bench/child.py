@@ -13,9 +13,9 @@ import numpy as np
 
 from edgeseq import backends, bundle
 from edgeseq.bench import board, ceiling, durations, work
-from edgeseq.bench.case import Case, Measured
+from edgeseq.bench.case import Case, Measured, Rehearsed
 from edgeseq.bench.pace import Pace, clock
-from edgeseq.bench.timed import Timed, overhead_ns, timed
+from edgeseq.bench.timed import MAX_STEPS, Timed, overhead_ns, timed
 from edgeseq.machine import cpu, first_line
 from edgeseq.types import Frames, StepModel
 
@@ -23,16 +23,15 @@ WARM_STEPS = 200
 """Steps before the counted ones, while caches and branch predictors settle."""
 RUN_FRAMES = 1000
 RUN_REPEATS = 9
-MAX_STEPS = 100_000_000
-"""Each is kept until the end, in 16 bytes."""
 
 
-def rehearse(case: Case) -> None:
+def rehearse(case: Case) -> Rehearsed:
     """Load the model and step once, so that whatever has to be compiled for it has been."""
     opened = bundle.read(Path(case.bundle))
     model = backends.load(opened, backend=case.backend, variant=case.variant)
     rows = _frames(opened.graph(), 1)
     timed(model, _by_step(rows, model), _room(opened.graph()), steps=1)
+    return Rehearsed()
 
 
 def run(case: Case) -> Measured:
@@ -89,7 +88,7 @@ def run(case: Case) -> Measured:
 
 
 def _steps(case: Case, model: StepModel, frames: Frames, out: Frames) -> tuple[Timed, Pace | None]:
-    """Time the steps that count, with Python's collector out of the way, as in the service."""
+    """Time the steps that count; Python's collector has nothing left to look through meanwhile."""
     gc.collect()
     gc.freeze()
     pace = None if case.rate_hz is None else Pace(case.rate_hz)

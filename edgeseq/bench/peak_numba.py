@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgeseq import jit
 from edgeseq.bench.quickest import quickest_ns
@@ -17,7 +18,7 @@ FMA_PER_NUMBER = 32
 
 
 @jit.entry("void(uint64[::1], int64, uint64[::1])")
-def read_all(numbers, rounds, out):  # type: ignore[no-untyped-def]
+def read_all(numbers: NDArray[np.uint64], rounds: int, out: NDArray[np.uint64]) -> None:
     """Read `numbers` as many times as `rounds` says; what comes of it is used, or nothing would be read."""
     for turn in range(rounds):
         found = np.uint64(0)
@@ -27,7 +28,7 @@ def read_all(numbers, rounds, out):  # type: ignore[no-untyped-def]
 
 
 @jit.entry("void(float32[::1], int64, float32[::1])", fastmath=("contract",))
-def multiply_add(numbers, rounds, by):  # type: ignore[no-untyped-def]
+def multiply_add(numbers: NDArray[np.float32], rounds: int, by: NDArray[np.float32]) -> None:
     """Put each number through four chains of 8 multiply-adds: enough of them side by side to fill the pipelines."""
     b, c, d, e = by[0], by[1], by[2], by[3]
     for _ in range(rounds):

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from edgeseq.bench.pace import Pace, clock
 from edgeseq.types import Frames, StepModel
 
+MAX_STEPS = 100_000_000
+"""Each is kept until the end, in 16 bytes."""
 READINGS = 10_001
 
 
