@@ -111,8 +111,8 @@ def _notes(results: Sequence[Result]) -> Iterator[str]:
     share = scheduling.share_for_others()
     if share is not None and any(result["fifo_priority"] is not None for result in results):
         yield (
-            f"The kernel keeps {share:.0%} of each core from SCHED_FIFO (kernel.sched_rt_runtime_us): back to back, that "
-            "interrupts steps."
+            f"The kernel keeps {share:.0%} of each core from SCHED_FIFO (kernel.sched_rt_runtime_us): back to back, "
+            "that interrupts steps."
         )
     overhead = max(result["timer_overhead_ns"] for result in results)
     yield f"Reading the clock takes {overhead:.0f} ns; every step's time holds that much, nothing is subtracted."
