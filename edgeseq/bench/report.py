@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from edgeseq.bench import scheduling
+from edgeseq.comparison.words import factor, us
 from edgeseq.text import amount, number, size, table
 
 LATENCY = {
@@ -57,8 +58,11 @@ def _bundle(results: Sequence[Result]) -> Iterator[str]:
         yield _latency(mine, paced=rate is not None)
     at_full_speed = [result for result in results if result["rate_hz"] is None]
     yield "  what each takes, and the least that a step can take on this core"
-    yield table(("variant", "backend", *TAKES), [[*_name(result), *_takes(result)] for result in at_full_speed], left=2)
-    yield table(["as benchmark_model says it"], [[_familiar(result)] for result in at_full_speed])
+    takes = [[*_name(result), *_takes(result)] for result in at_full_speed]
+    yield table(("variant", "backend", *TAKES), takes, left=2)
+    heading = "as TFLite's benchmark_model says it"
+    rows = [[*_name(result), _familiar(result)] for result in at_full_speed]
+    yield table(("variant", "backend", heading), rows, left=3)
 
 
 def _latency(results: Sequence[Result], *, paced: bool) -> str:
@@ -67,7 +71,7 @@ def _latency(results: Sequence[Result], *, paced: bool) -> str:
     rows = [
         [
             *_name(result),
-            *(number(result[key]) for key in LATENCY.values()),
+            *(us(result[key]) for key in LATENCY.values()),
             *([number(result["deadline_misses"], 0)] if paced else []),
         ]
         for result in results
@@ -81,23 +85,23 @@ def _takes(result: Result) -> list[str]:
     distance = ceiling.get("distance")
     return [
         number(result["load_ms"], 0),
-        number(result["first_step_us"], 0),
+        us(result["first_step_us"]),
         number(result["rss_mb"], 0),
         _known(result["weight_bytes"], size),
         size(result["state_bytes"]),
         _known(result["bytes_per_step"], size),
         _known(result["macs_per_step"], amount),
-        number(ceiling.get("bound_us"), 2),
+        us(ceiling.get("bound_us")),
         ceiling.get("bound_by") or "–",
-        "–" if distance is None else f"{distance:.3g}×",
+        "–" if distance is None else factor(distance),
     ]
 
 
 def _familiar(result: Result) -> str:
     """Return the line that TFLite's benchmark_model ends with."""
+    init_us = 1000 * result["load_ms"]
     return (
-        f"{result['variant']:<7}  {result['backend']:<7}  Inference timings in us: "
-        f"Init: {1000 * result['load_ms']:.0f}, First inference: {result['first_step_us']:.0f}, "
+        f"Inference timings in us: Init: {init_us:.0f}, First inference: {result['first_step_us']:.0f}, "
         f"Warmup (avg): {result['warm_up_us']:.6g}, Inference (avg): {result['mean_us']:.6g}"
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -105,14 +106,9 @@ def _check(args: argparse.Namespace) -> None:
         raise ConfigError(f"--duration is in seconds and must lie between {MIN_DURATION_S:g} and {MAX_DURATION_S:,}.")
     if not all(MIN_RATE_HZ <= rate <= MAX_RATE_HZ for rate in args.rate or ()):
         raise ConfigError(f"--rate is in steps a second and must lie between {MIN_RATE_HZ:g} and {MAX_RATE_HZ:g}.")
-    if args.threads is not None and not 1 <= args.threads <= (most := _cores()):
-        raise ConfigError(f"--threads must lie between 1 and {most}, the cores of this machine.")
-
-
-def _cores() -> int:
-    import os
-
-    return os.cpu_count() or 1
+    cores = os.cpu_count() or 1
+    if args.threads is not None and not 1 <= args.threads <= cores:
+        raise ConfigError(f"--threads must lie between 1 and {cores}, the cores of this machine.")
 
 
 def _cases(path: Path, args: argparse.Namespace) -> Iterator[Case]:
