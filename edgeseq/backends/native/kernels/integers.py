@@ -53,15 +53,15 @@ def _rescaled(row: Any, y: Any, planes: int) -> None:
 
 @numba.njit(inline="always")
 def _rescaled_narrow(row: Any, y: Any) -> None:
-    low, high, zero = row[11], row[12], row[10]
+    n, low, high, zero = row[2], row[11], row[12], row[10]
     m, shift, bias, half = i32(row[6]), i64(row[7]), i32(row[5]), i64(row[13])
     for r in range(row[1]):
         sums = i32(row[3] + r * row[4])
-        for k in range(row[2]):
+        for k in range(n):
             # Both factors fit 32 bits, which multiply into 64 in one instruction.
             total = _plus(sums[k], bias[k])
             down = (np.int64(total) * np.int64(m[k]) + half[k]) >> shift[k]
-            y[r * row[2] + k] = _limited(down + zero, low, high)
+            y[r * n + k] = _limited(down + zero, low, high)
 
 
 # A row of the four below: 1 rows, 2 outputs, 3 sums int32, 4 their row stride in bytes, 5 bias, 6 m, 7 shift,
@@ -219,8 +219,7 @@ def rectified(row: Any) -> None:
     entering, m, shift, leaving, low, high = word(row, 4), word(row, 5), row[6], row[7], row[8], row[9]
     half = np.int64(1) << (shift - 1)
     for k in range(row[1]):
-        value = _minus(np.int32(x[k]), entering)
-        value = max(value, np.int32(0))
+        value = _minus(max(np.int32(x[k]), entering), entering)
         y[k] = _limited(((np.int64(value) * np.int64(m) + half) >> shift) + leaving, low, high)
 
 
