@@ -74,9 +74,14 @@ class _Opened:
 
 def open_step(path: Path, graph: Graph, file: ModelFile, threads: int = settings.THREADS) -> LitertStep:
     """Open a step model's TFLite file and hold its inputs and outputs against bundle.toml. Raises ModelError."""
+    return open_with(settings.interpreter_options(threads), path, graph, file)
+
+
+def open_with(options: Mapping[str, Any], path: Path, graph: Graph, file: ModelFile) -> LitertStep:
+    """Do so with an Interpreter of these options."""
     make = libraries.litert()
     try:
-        interpreter = make(model_path=str(path), **settings.interpreter_options(threads))
+        interpreter = make(model_path=str(path), **options)
         interpreter.allocate_tensors()
         if SIGNATURE not in interpreter.get_signature_list():
             raise ModelError(f"{path}: has no signature '{SIGNATURE}'. Export it again.")

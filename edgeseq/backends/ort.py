@@ -61,7 +61,7 @@ def library() -> str:
 
 def open_step(path: Path, graph: Graph, file: ModelFile, threads: int = settings.THREADS) -> OrtStep:
     """Open a step model's ONNX file and hold its inputs and outputs against bundle.toml. Raises ModelError."""
-    session = open_session(path, threads)
+    session = open_session(path, settings.session_options(threads))
     _check(path, session, graph, file)
     return OrtStep(session, graph, file)
 
@@ -71,7 +71,7 @@ def open_whole(path: Path, graph: Graph, file: ModelFile) -> Callable[[Frames], 
 
     What is returned takes rows [T, features] and gives the graph's outputs by name.
     """
-    session = open_session(path)
+    session = open_session(path, settings.session_options(whole=True))
     names = [tensor.name for tensor in graph.outputs]
     found = [value.name for value in (*session.get_inputs(), *session.get_outputs())]
     if file.states or found != [*(tensor.name for tensor in graph.inputs), *names]:
@@ -87,9 +87,8 @@ def open_whole(path: Path, graph: Graph, file: ModelFile) -> Callable[[Frames], 
     return run
 
 
-def open_session(path: Path, threads: int = settings.THREADS, *, wide_sums: bool = False) -> ort.InferenceSession:
-    """Open an ONNX file, set as settings.py says. Raises ModelError with ONNX Runtime's first sentence."""
-    options = settings.session_options(threads, wide_sums=wide_sums)
+def open_session(path: Path, options: ort.SessionOptions) -> ort.InferenceSession:
+    """Open an ONNX file. Raises ModelError with ONNX Runtime's first sentence."""
     try:
         return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as cause:
