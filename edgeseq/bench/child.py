@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import math
 import os
 import sys
@@ -16,6 +15,7 @@ from edgeseq.bench import board, ceiling, durations, work
 from edgeseq.bench.case import Case, Measured, Rehearsed
 from edgeseq.bench.pace import Pace, clock
 from edgeseq.bench.timed import MAX_STEPS, Timed, overhead_ns, timed
+from edgeseq.collector import frozen
 from edgeseq.machine import cpu, first_line
 from edgeseq.types import Frames, StepModel
 
@@ -88,12 +88,11 @@ def run(case: Case) -> Measured:
 
 
 def _steps(case: Case, model: StepModel, frames: Frames, out: Frames) -> tuple[Timed, Pace | None]:
-    """Time the steps that count; Python's collector has nothing left to look through meanwhile."""
-    gc.collect()
-    gc.freeze()
-    pace = None if case.rate_hz is None else Pace(case.rate_hz)
+    """Time the steps that count."""
     limit = MAX_STEPS if case.steps is None else case.steps
-    return timed(model, frames, out, steps=limit, duration_s=case.duration_s, pace=pace), pace
+    with frozen():  # as where it runs as a service
+        pace = None if case.rate_hz is None else Pace(case.rate_hz)
+        return timed(model, frames, out, steps=limit, duration_s=case.duration_s, pace=pace), pace
 
 
 def _frames(graph: bundle.Graph, steps: int) -> Frames:
