@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -118,7 +119,7 @@ def _notes(results: Sequence[Result]) -> Iterator[str]:
             f"The kernel keeps {share:.0%} of each core from SCHED_FIFO (kernel.sched_rt_runtime_us): back to back, "
             "that interrupts steps."
         )
-    overhead = max(result["timer_overhead_ns"] for result in results)
+    overhead = statistics.median(result["timer_overhead_ns"] for result in results)
     yield f"Reading the clock takes {overhead:.0f} ns; every step's time holds that much, nothing is subtracted."
 
 
