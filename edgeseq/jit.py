@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 ROW = types.CPointer(types.int64)  # type: ignore[attr-defined]
 """What a kernel takes: a row of addresses, sizes and strides."""
 _ROOT = Path(__file__).parent
-_SOURCES = ("jit.py", "backends/native", "bench/peak_numba.py")
+_SOURCES = ("jit.py", "backends/native")
 _lock = threading.RLock()
 _all: list[Function] = []
 

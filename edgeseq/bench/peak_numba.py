@@ -1,4 +1,7 @@
-"""What one core can at most, in compiled loops that do nothing else: reading, and multiplying with adding."""
+"""What one core can at most, in compiled loops that do nothing else: reading, and multiplying with adding.
+
+They call nothing in other files, so that the date of this one, which Numba looks at, is enough to compile them anew.
+"""
 
 from __future__ import annotations
 

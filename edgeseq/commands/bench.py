@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import sys
 from collections.abc import Iterator
@@ -173,7 +174,8 @@ def _measured(cases: list[Case]) -> list[Measured]:
     shown, measured = sys.stderr.isatty(), []
     for done, case in enumerate(cases, start=1):
         if shown:
-            at = "" if case.rate_hz is None else f" at {case.rate_hz:g} Hz"
+            lasts = case.duration_s or (case.steps or 0) / (case.rate_hz or math.inf)
+            at = ("" if case.rate_hz is None else f" at {case.rate_hz:g} Hz") + (f", {lasts:,.0f} s" if lasts else "")
             what = f"{done} of {len(cases)}: {case.bundle}, {case.variant} on {case.backend}{at} ..."
             print(f"\r\033[K{what}", end="", file=sys.stderr, flush=True)
         measured.append(bench.measure(case))

@@ -1,11 +1,14 @@
 """The cadence of steps, on a clock that a test turns; and the loop that times them."""
 
+import sys
+import time
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
+from edgeseq.bench import pace
 from edgeseq.bench.pace import Pace
 from edgeseq.bench.timed import overhead_ns, timed
 
@@ -88,6 +91,12 @@ class Model:
     def step(self, frame: Any, out: Any) -> None:
         self.given.append(float(frame[0]))
         out[:] = frame
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the clocks' names are Linux's")
+def test_deadlines_and_durations_are_on_the_monotonic_clock() -> None:
+    assert pace.clock is time.perf_counter_ns
+    assert time.get_clock_info("perf_counter").implementation == "clock_gettime(CLOCK_MONOTONIC)"
 
 
 def test_frames_go_round_and_each_step_is_timed() -> None:
