@@ -34,6 +34,20 @@ i8 = _pointer(types.int8, ir.IntType(8))
 
 
 @intrinsic
+def word(typingctx: Any, row: Any, place: Any) -> Any:
+    """Return an entry of a row that fits int32 as that.
+
+    It is read as such, its lower half: were it cut off, a compiler would widen whatever is computed with it again.
+    """
+
+    def generate(_: Any, builder: Any, __: Any, args: Any) -> Any:
+        halves = builder.bitcast(args[0], ir.IntType(32).as_pointer())
+        return builder.load(builder.gep(halves, [builder.shl(args[1], ir.Constant(ir.IntType(64), 1))]))
+
+    return types.int32(types.CPointer(types.int64), types.int64), generate  # type: ignore[attr-defined]
+
+
+@intrinsic
 def call(typingctx: Any, address: Any, row: Any) -> Any:
     """Call the kernel that stands at an address with a row."""
 
