@@ -15,26 +15,28 @@ from export.quantize.step import stored_states
 from export.variants import Maker, Variant, file_of
 from export.writers import native as writer
 
-STORED = "its engine runs no weights that are only stored smaller"
-
 
 def write(maker: Maker, variant: Variant, folder: Path, graph: Graph, notes: list[str]) -> list[ModelFile]:
     """Write a variant's file and return how bundle.toml describes it; note why where there is none."""
-    path, reason = folder / f"step.{variant.name}.npz", STORED
-    if variant.name not in STORAGE:
-        try:
-            # What computes in float32 has no Program of its own.
-            program = maker.lowered() if variant.program is None else variant.program
-            writer.write(path, program)
-            file = file_of(program, variant.name, "npz", writer.weight_bytes(program), states(program))
-            backends.open_file(path, "native", graph, file)  # it says which operation it lacks
-        except EdgeseqError as cause:
-            path.unlink(missing_ok=True)
-            reason = str(cause).removesuffix(FLOAT_ALONE).removeprefix(f"{path}: ")
-        else:
-            return [file]
-    notes.append(f"native was left out of {variant.name}: {reason}")
-    return []
+    path = folder / f"step.{variant.name}.npz"
+    try:
+        program, storage = _program(maker, variant), variant.name if variant.name in STORAGE else ""
+        writer.write(path, program, storage)
+        file = file_of(program, variant.name, "npz", writer.weight_bytes(program, storage), states(program))
+        backends.open_file(path, "native", graph, file)  # it says which operation it lacks
+    except EdgeseqError as cause:
+        path.unlink(missing_ok=True)
+        reason = str(cause).removesuffix(FLOAT_ALONE).removeprefix(f"{path}: ")
+        notes.append(f"native was left out of {variant.name}: {reason}")
+        return []
+    return [file]
+
+
+def _program(maker: Maker, variant: Variant) -> Program:
+    """Return what a variant's file says; what computes in float32 has no Program of its own."""
+    if variant.name in STORAGE:
+        return maker.rounded(variant.name)
+    return maker.lowered() if variant.program is None else variant.program
 
 
 def states(program: Program) -> list[StateTensors]:

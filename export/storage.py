@@ -5,6 +5,8 @@ w8: each weight as int8 with one scale an output, with a Cast and a Mul behind i
     of DequantizeLinear onnxruntime makes MatMulNBits, which rounds the inputs to 8 bits as well, or runs it again at
     every step; Cast and Mul of constants it computes once, when the file is loaded.
 
+Rounding what was rounded before changes nothing: for every scale s that float32 has, 127 * s / 127 is s again.
+
 Which numbers share a scale follows from what reads the tensor: those that are summed into one output.
 
 1. A product of matrices sums over the axis next to the outputs' (of one matrix or of a stack of them).
@@ -19,7 +21,9 @@ Tensors that no such op reads, vectors (biases, norms) and small tensors stay fl
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import onnx
@@ -37,38 +41,85 @@ SHARING = 8
 LEVELS = 127
 Axes = tuple[int, ...]
 Weights = NDArray[np.float32]
+Stored = tuple[NDArray[Any], Weights | None]
+"""The numbers that stand in a file, and what they are to be multiplied with, as NumPy stretches it."""
 
 
 def stored(model: onnx.ModelProto, variant: str) -> tuple[onnx.ModelProto, list[str]]:
     """Return a float model with its weights stored as a variant of `STORAGE` has them, and what is to be told of it."""
     stream = StreamGraph(ir.from_proto(model), ())
-    common.LiftConstantsToInitializersPass(lift_all_constants=False, size_limit=LEAST)(stream.model)
-    common.LiftSubgraphInitializersToMainGraphPass()(stream.model)
-    weights = {value: array for value in stream.graph.initializers.values() if (array := _weights(value)) is not None}
-    notes, small = [], 0
-    for value, array in weights.items():
-        replaced, told = _WAYS[variant](stream, value, array)
-        if replaced is not None:
+    notes, small, total = list[str](), 0, 0
+    for value, array, found, told in _weights(stream, variant):
+        total += array.size
+        if found is not None:
             small += array.size
-            value.replace_all_uses_with(replaced)
+            value.replace_all_uses_with(_read(stream, value, *found))
             del stream.graph.initializers[str(value.name)]
         elif told:
             notes.append(f"{variant}: '{value.name}' stays float32: {told}")
     common.TopologicalSortPass()(stream.model)
-    total = sum(array.size for array in weights.values())
     kind = "float16" if variant == "float16" else "int8, one scale an output"
     notes.insert(0, f"{variant}: {small:,} of {total:,} weights are stored as {kind}; the step computes in float32")
     return writer.checked(ir.to_proto(stream.model)), notes
 
 
-def _weights(value: ir.Value) -> Weights | None:
-    """Return an initializer's numbers where it is a matrix, or more, of float32."""
-    if value.const_value is None or value.is_graph_input() or value.is_graph_output():
+def rounded(stream: StreamGraph, variant: str) -> StreamGraph:
+    """Return a step whose weights are, in float32, the very numbers that the variant's ONNX file computes with."""
+    model = ir.from_proto(writer.float_step(stream))
+    values = {str(value.name): value for value in (*model.graph.inputs, *model.graph.outputs)}
+    states = [replace(s, input=values[str(s.input.name)], output=values[str(s.output.name)]) for s in stream.states]
+    copy = replace(stream, model=model, states=states)
+    for value, _, found, _ in _weights(copy, variant):
+        if found is not None:
+            value.const_value = ir.tensor(real(found), name=value.name)
+    return copy
+
+
+def real(found: Stored) -> Weights:
+    """Return the numbers that stored ones stand for."""
+    content, scale = found
+    numbers = content.astype(np.float32)
+    return numbers if scale is None else numbers * scale
+
+
+def lossless(array: NDArray[Any], variant: str) -> Stored | None:
+    """Return how a rounded array stands in a variant's file; None where numbers would change, and for what is small.
+
+    Which numbers share a scale is seen by trying: those apart from one axis, or those along one.
+    """
+    if not _large(array):
         return None
-    if value.const_value.dtype != ir.DataType.FLOAT or value.const_value.size < LEAST:
-        return None
-    array = value.const_value.numpy()
-    return array if sum(size > 1 for size in array.shape) > 1 else None
+    axes = range(array.ndim)
+    ways = [*(tuple(other for other in axes if other != axis) for axis in axes), *((axis,) for axis in axes)]
+    for way in dict.fromkeys(ways) if variant == "w8" else [None]:
+        found, _ = _smaller(array, way, variant)
+        if found is not None and np.array_equal(real(found), array, equal_nan=True):
+            return found
+    return None
+
+
+def _weights(stream: StreamGraph, variant: str) -> Iterator[tuple[ir.Value, Weights, Stored | None, str]]:
+    """Give every weight, its numbers, and how it is stored, or None and why it is not."""
+    common.LiftConstantsToInitializersPass(lift_all_constants=False, size_limit=LEAST)(stream.model)
+    common.LiftSubgraphInitializersToMainGraphPass()(stream.model)
+    for value in list(stream.graph.initializers.values()):
+        if value.const_value is None or value.is_graph_input() or value.is_graph_output():
+            continue
+        array = value.const_value.numpy()
+        if _large(array):
+            yield value, array, *_smaller(array, _shared(value, array.ndim), variant)
+
+
+def _large(array: NDArray[Any]) -> bool:
+    """Say whether an array is a matrix, or more, of float32, and worth the trouble."""
+    return array.dtype == np.float32 and array.size >= LEAST and sum(size > 1 for size in array.shape) > 1
+
+
+def _smaller(array: Weights, axes: Axes | None, variant: str) -> tuple[Stored | None, str]:
+    if variant == "w8":
+        return in_bytes(array, axes)
+    half, told = halved(array)
+    return None if half is None else (half, None), told
 
 
 def halved(array: Weights) -> tuple[NDArray[np.float16] | None, str]:
@@ -97,26 +148,13 @@ def in_bytes(array: Weights, axes: Axes | None) -> tuple[tuple[NDArray[np.int8],
     return (np.clip(np.rint(array / scale), -LEVELS, LEVELS).astype(np.int8), scale), ""
 
 
-def _half(stream: StreamGraph, value: ir.Value, array: Weights) -> tuple[ir.Value | None, str]:
-    half, told = halved(array)
-    if half is None:
-        return None, told
-    return _node(stream, "Cast", [stream.constant(f"{value.name}.float16", half)], value, to=ir.DataType.FLOAT), ""
-
-
-def _bytes(stream: StreamGraph, value: ir.Value, array: Weights) -> tuple[ir.Value | None, str]:
-    found, told = in_bytes(array, _shared(value, array.ndim))
-    if found is None:
-        return None, told
-    integers, scale = found
-    real = _node(stream, "Cast", [stream.constant(f"{value.name}.int8", integers)], value, to=ir.DataType.FLOAT)
-    return _node(stream, "Mul", [real, stream.constant(f"{value.name}.scale", scale)], value), ""
-
-
-_WAYS: Mapping[str, Callable[[StreamGraph, ir.Value, Weights], tuple[ir.Value | None, str]]] = {
-    "float16": _half,
-    "w8": _bytes,
-}
+def _read(stream: StreamGraph, value: ir.Value, content: NDArray[Any], scale: Weights | None) -> ir.Value:
+    """Add the nodes that make a weight of what is stored of it."""
+    entering = stream.constant(f"{value.name}.{content.dtype}", content)
+    numbers = _node(stream, "Cast", [entering], value, to=ir.DataType.FLOAT)
+    if scale is None:
+        return numbers
+    return _node(stream, "Mul", [numbers, stream.constant(f"{value.name}.scale", scale)], value)
 
 
 def _node(stream: StreamGraph, op_type: str, inputs: list[ir.Value], like: ir.Value, **attributes: int) -> ir.Value:

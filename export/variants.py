@@ -105,6 +105,10 @@ class Maker:
             self._program = lower(self._stream)
         return self._program
 
+    def rounded(self, name: str) -> Program:
+        """Return the float Program of a variant of STORAGE, with the weights of its file. Raises as `lowered`."""
+        return lower(storage.rounded(self._stream, name), scaling=False)
+
     @property
     def outputs(self) -> list[str]:
         """The outputs' names in the graph."""

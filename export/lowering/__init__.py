@@ -20,14 +20,17 @@ RULES: dict[str, Rule] = {
 }  # fmt: skip
 
 
-def lower(stream: StreamGraph) -> Program:
-    """Return the step as a float Program. Raises NoIntegerForm naming the node that has none."""
+def lower(stream: StreamGraph, *, scaling: bool = True) -> Program:
+    """Return the step as a float Program. Raises NoIntegerForm naming the node that has none.
+
+    scaling: whether constant factors may be multiplied into weights; those that are stored smaller would not stay so.
+    """
     if not stream.held:
-        return _lowered(Builder(stream))
+        return _lowered(Builder(stream, scaling=scaling))
     # What grows is known once both were written as if they were all there is.
-    first = [_lowered(Builder(stream, example)) for example in (0, 1)]
+    first = [_lowered(Builder(stream, example, scaling=scaling)) for example in (0, 1)]
     growing = lengths.growing(*first)
-    return lengths.merged(*(_lowered(Builder(stream, example, growing)) for example in (0, 1)))
+    return lengths.merged(*(_lowered(Builder(stream, example, growing, scaling=scaling)) for example in (0, 1)))
 
 
 def _lowered(builder: Builder) -> Program:

@@ -25,10 +25,14 @@ class Builder:
     """`names` says as which tensor of the Program a value of the graph was written.
 
     example: which of the two that there are of what is held. growing: the tensors whose shape differs between them.
+    scaling: whether constant factors may be multiplied into weights.
     """
 
-    def __init__(self, stream: StreamGraph, example: int = 0, growing: Collection[str] = ()) -> None:
+    def __init__(
+        self, stream: StreamGraph, example: int = 0, growing: Collection[str] = (), *, scaling: bool = True
+    ) -> None:
         self.stream = stream
+        self.scaling = scaling
         self.growing = growing
         self.names: dict[ir.Value, str] = {}
         self._views: dict[str, str] = {}

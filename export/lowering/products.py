@@ -2,7 +2,8 @@
 
 1. A product with a constant matrix on the right is Linear, on rows.
 2. A convolution whose kernel covers all that there is gives one place: it is Linear, too.
-3. Constants added to it, or multiplied with it, fold into its weight and bias, where nothing else reads it.
+3. Constants added to it, or multiplied with it, fold into its weight and bias, where nothing else reads it; a factor
+   only where weights may be scaled.
 4. A product of two values, or with a constant that is no such matrix, stays MatMul.
 5. A relu directly behind a product with constant weights is that product's lower limit.
 """
@@ -68,8 +69,13 @@ def _gemm(builder: Builder, node: ir.Node) -> None:
         if given.size not in {1, len(weight)}:
             raise node_error(str(node.name), "Gemm", "its bias differs from row to row; export float32 alone.")
         bias = bias + np.float32(beta) * given.reshape(-1).astype(np.float32)
-    scaled = weight if alpha == 1 else np.float32(alpha) * weight
-    builder.set(node, linear(builder, str(node.name), builder.read(node, 0), scaled, bias))
+    name, source = str(node.name), builder.read(node, 0)
+    if alpha != 1 and builder.scaling:
+        weight = np.float32(alpha) * weight
+    elif alpha != 1:
+        factor = builder.constant(f"{name}.alpha", np.full((1, 1), alpha, np.float32))
+        source = builder.elementwise("Mul", f"{name}.scaled", source, factor)
+    builder.set(node, linear(builder, name, source, weight, bias))
 
 
 def _conv(builder: Builder, node: ir.Node) -> None:
@@ -127,6 +133,8 @@ def folded(builder: Builder, node: ir.Node) -> bool:
 
 def folding(builder: Builder, node: ir.Node, data: str, kind: str, constant: Array, *, place: int = 0) -> bool:
     """Fold a constant into the product that gives `data`, the input of that place; say whether that was possible."""
+    if kind in {"Mul", "Div"} and not builder.scaling:
+        return False
     root = builder.root(data)
     at = next((at for at, op in enumerate(builder.program.ops) if op.output == root), None)
     if at is None or builder.program.ops[at].kind not in {"Linear", "Conv"} or not _alone(builder, node.inputs[place]):

@@ -18,8 +18,9 @@ from lowered import noise, stream_of
 
 from edgeseq import backends
 from edgeseq.backends.native.program import DESCRIPTION
-from edgeseq.bundle import Graph, ModelFile
+from edgeseq.bundle import STORAGE, Graph, ModelFile
 from edgeseq.errors import ModelError
+from export import storage
 from export.lowering import lower
 from export.native import states
 from export.quantize.calibrate import calibrate
@@ -28,12 +29,13 @@ from export.variants import describe, file_of
 from export.writers import native as writer
 
 FAMILIES = ("lstm", "conv2d", "attention", "gpt", "fused")
+VARIANTS = ("float32", "int8", "w8a16", *STORAGE)
 SEEDS = 60
 
 
 @pytest.fixture(scope="session")
 def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Programs of some families, float32, int8 and w8a16, each with how bundle.toml describes it."""
+    """Programs of some families in all variants, each with how bundle.toml describes it."""
     folder = tmp_path_factory.mktemp("programs")
     for family in FAMILIES:
         source, options = litert_cases.source(family, folder)
@@ -42,10 +44,14 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         program = lower(stream)
         frames = noise(stream, 60)
         seen = calibrate(program, [frames.reshape(-1, frames.shape[-1])])
-        for variant in ("float32", "int8", "w8a16"):
-            made = program if variant == "float32" else quantize(program, seen, variant)
-            writer.write(folder / f"{family}.{variant}.npz", made)
-            file = file_of(made, variant, "npz", writer.weight_bytes(made), states(made))
+        for variant in VARIANTS:
+            small = variant if variant in STORAGE else ""
+            if small:
+                made = lower(storage.rounded(stream, variant), scaling=False)
+            else:
+                made = program if variant == "float32" else quantize(program, seen, variant)
+            writer.write(folder / f"{family}.{variant}.npz", made, small)
+            file = file_of(made, variant, "npz", writer.weight_bytes(made, small), states(made))
             described = msgspec.json.encode((describe(stream), file))
             (folder / f"{family}.{variant}.json").write_bytes(described)
     return folder
@@ -61,7 +67,7 @@ def test_programs_damaged_at_random_work_or_are_one_sentence(programs: Path) -> 
     done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=600)
     assert done.returncode == 0, "\n".join([*done.stdout.splitlines()[-1:], done.stderr])
     went_through = int(done.stdout.split()[-3])
-    assert 0 < went_through < len(FAMILIES) * 3 * SEEDS / 2
+    assert 0 < went_through < len(FAMILIES) * len(VARIANTS) * SEEDS / 2
 
 
 Change = Callable[[dict[str, Any], dict[str, Any]], None]
@@ -98,14 +104,39 @@ def state(document: dict[str, Any], end: str) -> dict[str, Any]:
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_said(change: Change, says: str, programs: Path, tmp_path: Path) -> None:
-    with np.load(programs / "lstm.int8.npz") as file:
+    refused(change, says, programs, "lstm.int8", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda _, a: a.pop(scaled(a)), r"its array '\d+\.weight\.scale' is missing"),
+        (lambda d, a: a.pop(next(iter(d["scales"]))), r"its array '\d+\.\w+' is missing"),
+        (lambda d, _: d["scales"].update(moon="sun"), "its array 'moon' is missing"),
+        (lambda _, a: a.update({scaled(a): a[scaled(a)][:-1]}), r"is int8\(.*, with scales float32\("),
+        (lambda _, a: a.update({scaled(a): a[scaled(a)].reshape(-1)}), r"with scales float32\(\d+,\)"),
+        (lambda _, a: a.update({scaled(a): a[scaled(a)][None]}), r"with scales float32\(1, "),
+        (lambda _, a: a.update({scaled(a): a[scaled(a)].astype(np.float64)}), "with scales float64"),
+        (lambda d, a: d["scales"].update({scaled(a): scaled(a)}), "weight.scale' is float32"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_with_scales_is_said(change: Change, says: str, programs: Path, tmp_path: Path) -> None:
+    refused(change, says, programs, "lstm.w8", tmp_path)
+
+
+def scaled(arrays: dict[str, Any]) -> str:
+    return next(name for name in arrays if name.endswith(".weight.scale"))
+
+
+def refused(change: Change, says: str, programs: Path, program: str, folder: Path) -> None:
+    with np.load(programs / f"{program}.npz") as file:
         arrays = {name: file[name] for name in file.files}
     document = json.loads(arrays[DESCRIPTION].tobytes())
     change(document, arrays)
     arrays[DESCRIPTION] = np.frombuffer(json.dumps(document).encode(), np.uint8)
-    np.savez(tmp_path / "step.npz", **arrays)
+    np.savez(folder / "step.npz", **arrays)
     with pytest.raises(ModelError, match=rf"step\.npz: .*{says}") as told:
-        backends.open_file(tmp_path / "step.npz", "native", *described(programs, "lstm.int8"))
+        backends.open_file(folder / "step.npz", "native", *described(programs, program))
     assert "\n" not in str(told.value)
 
 

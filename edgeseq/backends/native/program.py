@@ -1,6 +1,7 @@
 """The file of a native program: the step's operations as JSON, their arrays beside them, in one NumPy archive.
 
-Kinds of operations and what they mean are those of export's Program, whose shapes leave out the streams.
+Kinds of operations and what they mean are those of export's Program, whose shapes leave out the streams. Weights may be
+stored smaller, as float16 or as int8 with scales: they are made float32 once, when the file is read.
 """
 
 from __future__ import annotations
@@ -64,7 +65,10 @@ class State(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class Description(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The archive's JSON."""
+    """The archive's JSON.
+
+    scales: of arrays that are real = stored * scale, the scale, as NumPy stretches it; both by the archive's members.
+    """
 
     version: int
     frames: int
@@ -73,11 +77,12 @@ class Description(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     states: list[State]
     tensors: dict[str, Tensor]
     ops: list[Op]
+    scales: dict[str, str] = {}
 
 
 @dataclass(frozen=True)
 class Program:
-    """A description and the arrays that it names."""
+    """A description and the arrays that it names, none of them stored smaller any more."""
 
     path: Path
     description: Description
@@ -111,14 +116,36 @@ def read(path: Path) -> Program:
         )
     if len(description.ops) > MAX_OPS:
         raise ModelError(f"{path}: has {len(description.ops):,} operations; at most {MAX_OPS:,} are run.")
-    return Program(path, description, arrays)
+    return Program(path, description, _real(path, description, arrays))
+
+
+def _real(path: Path, told: Description, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """Return a file's arrays as the engine takes them: float16, and int8 with a scale, as float32."""
+    real = {name: array.astype(np.float32) if array.dtype == np.float16 else array for name, array in arrays.items()}
+    for name, other in told.scales.items():
+        array, scale = arrays.get(name), arrays.get(other)
+        if array is None or scale is None:
+            raise ModelError(f"{path}: its array '{name if array is None else other}' is missing. Export it again.")
+        # A scale that stretches the array would make much of little.
+        goes = scale.ndim == array.ndim and all(
+            few in {1, many} for few, many in zip(scale.shape, array.shape, strict=True)
+        )
+        if array.dtype != np.int8 or scale.dtype != np.float32 or not goes:
+            form, by = f"{array.dtype}{array.shape}", f"{scale.dtype}{scale.shape}"
+            raise ModelError(f"{path}: its array '{name}' is {form}, with scales {by} in '{other}'. Export it again.")
+        real[name] = array.astype(np.float32) * scale
+    return real
 
 
 def write(path: Path, description: Description, arrays: Mapping[str, NDArray[Any]]) -> None:
-    """Write a native program."""
+    """Write a native program, its description compressed: of weights little would be gained."""
     text = np.frombuffer(msgspec.json.encode(description), np.uint8)
-    with path.open("wb") as file:
-        np.savez(file, allow_pickle=False, **{DESCRIPTION: text}, **arrays)
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, array in {DESCRIPTION: text, **arrays}.items():
+            member = zipfile.ZipInfo(f"{name}.npy")  # of one date: the same program is the same file
+            member.compress_type = zipfile.ZIP_DEFLATED if name == DESCRIPTION else zipfile.ZIP_STORED
+            with archive.open(member, "w") as file:
+                np.lib.format.write_array(file, array, allow_pickle=False)
 
 
 def bytes_a_stream(program: Program) -> int:
