@@ -19,7 +19,7 @@ MODULES: dict[str, set[str]] = {
     "products": {"fmla.4s"},
     "integer_products": {"smlal.4s"},
     "matrices": {"fmla.4s"},
-    "fused": {"fmul.4s", "fadd.4s"},
+    "fused": {"fmla.4s"},
     "real": FUSED_CURVE,
     "rows": {"fmla.4s"},
     "integers": RESCALED,
