@@ -71,8 +71,6 @@ def _run(arguments: list[str]) -> int:
 
         print(f"edgeseq {__version__}")  # noqa: T201 - the command's output
         return DONE
-    # onnxruntime's wheels send telemetry unless this is set before they are imported.
-    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     command = _find(arguments[0])
     parser = argparse.ArgumentParser(
         prog=f"edgeseq {arguments[0]}",

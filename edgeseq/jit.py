@@ -27,7 +27,9 @@ log = logging.getLogger(__name__)
 ROW = types.CPointer(types.int64)  # type: ignore[attr-defined]
 """What a kernel takes: a row of addresses, sizes and strides."""
 _ROOT = Path(__file__).parent
-_SOURCES = ("jit.py", "backends/native")
+_SOURCES = ("jit.py", "backends/native", "features")
+REASSOCIATED = ("reassoc", "contract", "nsz")
+"""For `fastmath`: sums may be taken in any order, so that they become vector instructions."""
 _lock = threading.RLock()
 _all: list[Function] = []
 
@@ -75,9 +77,21 @@ def kernel(*, fastmath: tuple[str, ...] = ()) -> Callable[[Callable[..., Any]], 
     )
 
 
-def entry(*signatures: Any) -> Callable[[Callable[..., Any]], Function]:
-    """Make a function one that Python calls, without the GIL, for these signatures alone."""
-    return lambda function: Function(function, lambda kept: numba.njit([*signatures], cache=kept, nogil=True))
+def method() -> Callable[[Callable[..., Any]], Kernel]:
+    """Make a function one that CPython calls: f(self, arguments, count) -> object, all of them addresses."""
+    word = types.int64
+    return lambda function: Kernel(
+        function, lambda kept: numba.cfunc(word(word, word, word), cache=kept, error_model="numpy")
+    )
+
+
+def entry(*signatures: Any, fastmath: tuple[str, ...] = ()) -> Callable[[Callable[..., Any]], Function]:
+    """Make a function one that Python calls, without the GIL, for these signatures alone. fastmath: as of `kernel`."""
+    allowed = set(fastmath)
+    return lambda function: Function(
+        function,
+        lambda kept: numba.njit([*signatures], cache=kept, nogil=True, error_model="numpy", fastmath=allowed),
+    )
 
 
 def functions() -> list[Function]:

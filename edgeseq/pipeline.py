@@ -11,6 +11,7 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from edgeseq.collector import frozen
 from edgeseq.lane import Lane
 from edgeseq.timing import Timing
 from edgeseq.types import About, Chunk, Decider, Feature, Output, Sink, Source, StepModel
@@ -117,6 +118,7 @@ class Pipeline:
                     sink.open(self.about)
                     stack.callback(sink.close)
                 stack.callback(self.source.close)
+                stack.enter_context(frozen())
                 for chunk in self.source:
                     if self._stop.is_set():
                         break

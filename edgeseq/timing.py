@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 SUBDIVISIONS = 64
 """Buckets per power of two: a percentile is read off at most 1/64 too high."""
@@ -43,6 +44,13 @@ class Timing:
     def mean_us(self) -> float | None:
         """The mean in microseconds, exact; None before the first duration."""
         return self.total_ns / self.count / 1000 if self.count else None
+
+
+def edges_ns() -> NDArray[np.int64]:
+    """Return the largest duration of each bucket, ascending: int64[buckets], nanoseconds."""
+    return np.array(
+        [_upper_ns(bucket) for bucket in range((LIMIT_BITS - SUBDIVISIONS.bit_length() + 2) * SUBDIVISIONS)]
+    )
 
 
 def _bucket(duration_ns: int) -> int:

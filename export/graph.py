@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping
 from collections.abc import Sequence as Items
 from dataclasses import dataclass, field, replace
@@ -13,11 +12,11 @@ import onnx
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from edgeseq.backends import settings
 from export.errors import ExportError, node_error
 
-# onnxruntime's wheels send telemetry unless this is set before they are imported.
-os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-import onnxruntime as ort
+settings.turn_off_telemetry()
+import onnxruntime as ort  # noqa: E402 - it looks for the switch when it loads
 
 Array = NDArray[np.generic]
 

@@ -31,7 +31,7 @@ def result(**changes: Any) -> dict[str, Any]:
         "api": "step",
         "interval": None,
         "deadline_misses": None,
-        "duration_s": 1.0,
+        "duration_s": None,
         "cpu_affinity": [2],
         "fifo_priority": 50,
         "weight_bytes": 9,

@@ -12,7 +12,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from benchmarks import command, gru_op, measure, memory, models, modules, ours, report, tails
+from benchmarks import command, gru_op, measure, memory, models, modules, ours, report, settings, tails
 from benchmarks.measure import Contender, DisagreementError
 from benchmarks.peers import litert, ort, pytorch, stepfile, tract
 from benchmarks.ratios import Ratio, ratio
@@ -131,6 +131,32 @@ def test_who_computes_something_else_is_not_measured() -> None:
         measure.agree([right, short])
     with pytest.raises(DisagreementError):
         measure.agree([right, contender("nan", lambda x: np.array([x, np.nan]))])
+
+
+@pytest.mark.parametrize(("other", "best"), [(2000, "as set"), (990, "as set"), (500, "other")])
+def test_other_settings_are_best_where_they_are_faster_by_a_margin(clock: Clock, other: int, best: str) -> None:
+    takes = {settings.OURS: 1000, "other": other, "slow": 4000}
+    made = settings.Trial("toys")
+    for model in ("one", "another"):
+        made.found[model] = measure.interleave([clock.contender(name, takes=ns) for name, ns in takes.items()], 30)
+    assert made.over_all == pytest.approx({"as set": 1, "other": other / 1000, "slow": 4})
+    assert made.best == best
+    assert f"Best by the mean: {best}." in made.lines()
+
+
+def test_no_setting_changes_what_is_computed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("ai_edge_litert", reason="needs the extra 'tflite': pip install 'edgeseq[tflite]'")
+    monkeypatch.setitem(models.NETWORKS, "small", (5, lambda: modules.Bare(torch.nn.GRU, 5, 6)))
+    bundle = models.bundle("small", tmp_path)
+    steps = {
+        **settings.sessions(bundle, "float32"),
+        **{
+            f"{name}, LiteRT": step
+            for name, step in settings.interpreters(bundle, "float32", settings.kernels()).items()
+        },
+    }
+    frames = [(row,) for row in ROWS]
+    measure.agree([Contender(name, step.step, frames, step.reset) for name, step in steps.items()])
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """The documentation says what is there: its TOML parses, its code runs, every key and every plug-in is in it."""
 
+import argparse
 import inspect
 import json
 import re
@@ -12,6 +13,7 @@ import pytest
 
 from edgeseq import plugins
 from edgeseq.cli import COMMANDS
+from edgeseq.commands import bench
 from edgeseq.types import Channel, Feature, StreamSpec
 
 ROOT = Path(__file__).parents[1]
@@ -29,6 +31,14 @@ def test_the_operator_finds_every_key(kind: str) -> None:
         assert f"`{name}`" in OPERATOR, f"docs/operator.md does not name the {kind[:-1]} {name}"
         for key in inspect.signature(plugins.find(kind, name)).parameters:
             assert f"`{key}`" in OPERATOR, f"docs/operator.md does not explain the key {key} of {name}"
+
+
+def test_the_benchmarking_page_has_every_option() -> None:
+    parser = argparse.ArgumentParser()
+    bench.arguments(parser)
+    page = (ROOT / "docs" / "benchmarking.md").read_text("utf-8")
+    for option in (option for action in parser._actions for option in action.option_strings if option[1] == "-"):
+        assert option == "--help" or re.search(rf"`{option}\b", page), f"docs/benchmarking.md does not explain {option}"
 
 
 def test_the_readme_lists_what_there_is() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,11 +10,11 @@ from numpy.typing import NDArray
 
 from benchmarks.measure import Contender, fastest
 from benchmarks.peers.stepfile import StepFile
+from edgeseq.backends import settings
 from edgeseq.types import Frames
 
-# onnxruntime's wheels send telemetry unless this is set before they are imported.
-os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-import onnxruntime as ort
+settings.turn_off_telemetry()
+import onnxruntime as ort  # noqa: E402 - it looks for the switch when it loads
 
 RUN, BINDING, WHOLE = "onnxruntime, session.run", "onnxruntime, IOBinding", "onnxruntime, one call"
 ARENA = {True: "memory arena", False: "no memory arena"}

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from edgeseq import bundle as bundles
 from edgeseq import libraries
+from edgeseq.backends import settings
 from edgeseq.errors import ConfigError, ModelError
 from edgeseq.tables import suggest
 from edgeseq.types import Frames, StepModel
@@ -19,26 +20,32 @@ from edgeseq.types import Frames, StepModel
 Whole = Callable[[Frames], dict[str, NDArray[Any]]]
 FORMATS = {"ort": "onnx", "litert": "tflite", "native": "npz"}
 """Backend -> the format of the files that it reads."""
-MANY_STREAMS = "native"
-"""The backend that steps several streams in one call."""
+NATIVE = "native"
+"""The backend that steps several streams in one call, and every call on one thread."""
 
 
 def load(
-    bundle: bundles.Bundle | Path | str, backend: str = "auto", variant: str = "auto", streams: int = 1
+    bundle: bundles.Bundle | Path | str,
+    backend: str = "auto",
+    variant: str = "auto",
+    streams: int = 1,
+    *,
+    threads: int = settings.THREADS,
 ) -> StepModel:
     """Load a bundle's step model, freshly reset.
 
     backend "auto" takes the first of those that bundle.toml names which has the variant, variant "auto" the one that
     bundle.toml names for the backend; neither ever falls back to another because the one chosen does not run here.
-    streams: how many independent streams one step takes; more than one on the backend `native` alone. Raises
-    BundleError, ModelError, or ConfigError where the backend's library is missing.
+    streams: how many independent streams one step takes; more than one on the backend `native` alone. threads: how many
+    work on one step; more than one on all others. Raises BundleError, ModelError, or ConfigError where the backend's
+    library is missing.
     """
     opened = bundle if isinstance(bundle, bundles.Bundle) else bundles.read(Path(bundle))
     if opened.encoder_decoder:
         raise ModelError(f"{opened.path}: holds an encoder and a decoder, no single step; open it with edgeseq.load.")
     backend, variant = chosen(opened, backend, variant)
     file = opened.file(variant, FORMATS[backend])
-    return open_file(opened.path / file.path, backend, opened.graph(), file, streams)
+    return open_file(opened.path / file.path, backend, opened.graph(), file, streams, threads=threads)
 
 
 def chosen(opened: bundles.Bundle, backend: str, variant: str) -> tuple[str, str]:
@@ -68,17 +75,33 @@ def _without_default(opened: bundles.Bundle, backend: str) -> str:
     return f"{opened.path}: {only}. Choose one of them, or export it again."
 
 
-def open_file(path: Path, backend: str, graph: bundles.Graph, file: bundles.ModelFile, streams: int = 1) -> StepModel:
+def open_file(
+    path: Path,
+    backend: str,
+    graph: bundles.Graph,
+    file: bundles.ModelFile,
+    streams: int = 1,
+    *,
+    threads: int = settings.THREADS,
+) -> StepModel:
     """Open one model file of a bundle, described by its graph and file tables, on a backend."""
     if streams < 1:
         raise ModelError(f"a model steps one stream or more, not {streams}.")
-    if streams != 1 and backend != MANY_STREAMS:
+    if threads < 1:
+        raise ModelError(f"a step runs on one thread or more, not {threads}.")
+    if streams != 1 and backend != NATIVE:
         raise ModelError(
-            f"the backend '{backend}' steps one stream in a call, not {streams}: load the model on '{MANY_STREAMS}', "
-            "or load one and fork it for each stream."
+            f"the backend '{backend}' steps one stream in a call, not {streams}: load the model on '{NATIVE}', or load "
+            "one and fork it for each stream."
         )
-    many = {} if streams == 1 else {"streams": streams}
-    model: StepModel = _module(backend).open_step(path, graph, file, **many)
+    if threads != 1 and backend == NATIVE:
+        raise ModelError(
+            f"the backend '{NATIVE}' steps on one thread, not {threads}: its steps are over before another core has "
+            "woken up. Leave threads at 1, and give every core a process of its own if there is work for several; or "
+            "choose the backend 'ort' or 'litert'."
+        )
+    own = {"streams": streams} if backend == NATIVE else {"threads": threads}
+    model: StepModel = _module(backend).open_step(path, graph, file, **own)
     return model
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from edgeseq import libraries
+from edgeseq.backends import settings
 from edgeseq.backends._file_step import FileStep, described
 from edgeseq.errors import ModelError
 from edgeseq.types import Frames
@@ -24,7 +25,7 @@ Details = Mapping[str, Mapping[str, Any]]
 
 
 class LitertStep(FileStep):
-    """A step model on LiteRT, with one thread.
+    """A step model on LiteRT.
 
     Forks share one interpreter: a step writes its own state into it and copies its results out, so that nothing of a
     stream stays in buffers which the next call overwrites.
@@ -71,13 +72,16 @@ class _Opened:
         self.outputs = {name: int(detail["index"]) for name, detail in outputs.items()}
 
 
-def open_step(path: Path, graph: Graph, file: ModelFile) -> LitertStep:
+def open_step(path: Path, graph: Graph, file: ModelFile, threads: int = settings.THREADS) -> LitertStep:
     """Open a step model's TFLite file and hold its inputs and outputs against bundle.toml. Raises ModelError."""
+    return open_with(settings.interpreter_options(threads), path, graph, file)
+
+
+def open_with(options: Mapping[str, Any], path: Path, graph: Graph, file: ModelFile) -> LitertStep:
+    """Do so with an Interpreter of these options."""
     make = libraries.litert()
     try:
-        # Float products and 8-bit ones go to XNNPACK, which is what the interpreter does by itself: a GRU of 256 takes
-        # 7 µs in place of 22 in float32, 9 in place of 29 in int8. What it does not know, all of 16 bits, stays.
-        interpreter = make(model_path=str(path), num_threads=1)
+        interpreter = make(model_path=str(path), **options)
         interpreter.allocate_tensors()
         if SIGNATURE not in interpreter.get_signature_list():
             raise ModelError(f"{path}: has no signature '{SIGNATURE}'. Export it again.")

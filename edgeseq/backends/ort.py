@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeseq.backends import settings
 from edgeseq.backends._file_step import FileStep, described, entries
 from edgeseq.errors import ModelError
 from edgeseq.types import Frames
@@ -18,13 +18,12 @@ if TYPE_CHECKING:
 
     from edgeseq.bundle import Graph, ModelFile
 
-# onnxruntime's wheels send telemetry unless this is set before they are imported.
-os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-import onnxruntime as ort
+settings.turn_off_telemetry()
+import onnxruntime as ort  # noqa: E402 - it looks for the switch when it loads
 
 
 class OrtStep(FileStep):
-    """A step model on ONNX Runtime: one thread, no spinning, states handed from call to call without a copy."""
+    """A step model on ONNX Runtime; states are handed from call to call without a copy."""
 
     backend = "ort"
 
@@ -60,9 +59,9 @@ def library() -> str:
     return f"onnxruntime {ort.__version__}"
 
 
-def open_step(path: Path, graph: Graph, file: ModelFile) -> OrtStep:
+def open_step(path: Path, graph: Graph, file: ModelFile, threads: int = settings.THREADS) -> OrtStep:
     """Open a step model's ONNX file and hold its inputs and outputs against bundle.toml. Raises ModelError."""
-    session = open_session(path)
+    session = open_session(path, settings.session_options(threads))
     _check(path, session, graph, file)
     return OrtStep(session, graph, file)
 
@@ -72,7 +71,7 @@ def open_whole(path: Path, graph: Graph, file: ModelFile) -> Callable[[Frames], 
 
     What is returned takes rows [T, features] and gives the graph's outputs by name.
     """
-    session = open_session(path)
+    session = open_session(path, settings.session_options(whole=True))
     names = [tensor.name for tensor in graph.outputs]
     found = [value.name for value in (*session.get_inputs(), *session.get_outputs())]
     if file.states or found != [*(tensor.name for tensor in graph.inputs), *names]:
@@ -88,19 +87,8 @@ def open_whole(path: Path, graph: Graph, file: ModelFile) -> Callable[[Frames], 
     return run
 
 
-def open_session(path: Path, *, wide_sums: bool = False) -> ort.InferenceSession:
-    """Open an ONNX file: one thread, no spinning. Raises ModelError with ONNX Runtime's first sentence.
-
-    wide_sums: let int8 weights become uint8, whose products with uint8 no processor sums in 16 bits. It fails where
-    weights have a scale for each output and no zero points; what edgeseq writes does not need it.
-    """
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.inter_op_num_threads = 1
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    if wide_sums:
-        options.add_session_config_entry("session.x64quantprecision", "1")
-    options.log_severity_level = 4
+def open_session(path: Path, options: ort.SessionOptions) -> ort.InferenceSession:
+    """Open an ONNX file. Raises ModelError with ONNX Runtime's first sentence."""
     try:
         return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as cause:

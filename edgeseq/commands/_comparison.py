@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,12 @@ from edgeseq.errors import ConfigError
 MAX_DOCUMENTS = 16
 
 
-def arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments."""
+def arguments(parser: argparse.ArgumentParser, measuring: Sequence[str]) -> None:
+    """Add the arguments. measuring: the names of those that say what to measure, and how: none goes with --compare."""
     add = parser.add_argument
     add("--html", type=Path, metavar="FILE", help="also write a page with the histograms")
     add("--compare", nargs="+", type=Path, metavar="JSON", help="documents of --json to set side by side")
+    parser.set_defaults(measuring=measuring)
 
 
 def asked(args: argparse.Namespace) -> bool:
@@ -28,6 +30,10 @@ def asked(args: argparse.Namespace) -> bool:
         raise ConfigError(
             "--compare reads documents and measures nothing; leave BUNDLE out, or measure with --json first."
         )
+    if args.compare:
+        for name in args.measuring:
+            if getattr(args, name) is not None:
+                raise ConfigError(f"--{name} says what to measure; --compare reads documents and measures nothing.")
     if not args.compare and not args.bundle:
         raise ConfigError("name a BUNDLE to measure, or documents to --compare.")
     if args.html:

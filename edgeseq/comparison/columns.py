@@ -34,6 +34,9 @@ MEASURES: dict[str, Callable[[Result], str]] = {
     "× least": lambda result: factor(result.ceiling.distance) if result.ceiling and result.ceiling.distance else "–",
 }
 
+BESIDES = ("missed", "× least")
+"""What a comparison shows besides p50 and p99: whether it was in time, and how far from what the core could do."""
+
 
 def single(rows: Sequence[Row]) -> Columns:
     """Return everything that one run measured; a column in which nothing is known is left out."""
@@ -47,11 +50,13 @@ def single(rows: Sequence[Row]) -> Columns:
 
 
 def compared(rows: Sequence[Row], runs: Sequence[Run]) -> Columns:
-    """Return each run's p50 and p99, and how they stand to the first run's."""
+    """Return each run's p50 and p99, how they stand to the first run's, and what else is known in any of them."""
+    results = [result for row in rows for result in row.results if result is not None]
+    shown = ["p50", "p99", *(name for name in BESIDES if any(MEASURES[name](result) != "–" for result in results))]
     headings = ["variant", "backend"]
     for index, run in enumerate(runs):
-        headings += [f"{run.name} p50", "p99", *(("p50 is", "p99 is") if index else ())]
-    return Columns(headings, [_line(row) for row in rows])
+        headings += [f"{run.name} p50", *shown[1:], *(("p50 is", "p99 is") if index else ())]
+    return Columns(headings, [_line(row, shown) for row in rows])
 
 
 def ratios(result: Result | None, first: Result | None) -> tuple[float | None, float | None]:
@@ -61,10 +66,10 @@ def ratios(result: Result | None, first: Result | None) -> tuple[float | None, f
     return ratio(result.p50_us, first.p50_us), ratio(result.p99_us, first.p99_us)
 
 
-def _line(row: Row) -> list[str]:
+def _line(row: Row, shown: Sequence[str]) -> list[str]:
     line = [row.variant, row.backend]
     for index, result in enumerate(row.results):
-        line += [MISSING, MISSING] if result is None else [us(result.p50_us), us(result.p99_us)]
+        line += [MISSING if result is None else MEASURES[name](result) for name in shown]
         if index:
             line += [against(times) for times in ratios(result, row.results[0])]
     return line

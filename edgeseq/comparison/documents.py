@@ -65,6 +65,7 @@ class Result(Struct, frozen=True):
     name: Text = ""
     rate_hz: Annotated[float, Meta(gt=0, le=1e9)] | None = None
     steps: Count | None = None
+    duration_s: Amount | None = None
     threads: Count | None = None
     p50_us: Amount | None = None
     p90_us: Amount | None = None

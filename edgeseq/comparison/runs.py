@@ -136,7 +136,7 @@ def _circumstances(results: Sequence[Result]) -> dict[str, str]:
     """Return how the results of one run were measured: each value that occurs, or from the least to the largest."""
     boards = [board for result in results for board in (result.board_before, result.board_after) if board]
     return {
-        "steps": _each(f"{result.steps:,}" for result in results if result.steps is not None),
+        "steps": _each(_steps(result) for result in results if result.steps is not None),
         "threads": _each(str(result.threads) for result in results if result.threads is not None),
         "pinned to core": _each(_cores(result.cpu_affinity) for result in results),
         "real-time priority": _each(str(result.fifo_priority or "none") for result in results),
@@ -145,6 +145,11 @@ def _circumstances(results: Sequence[Result]) -> dict[str, str]:
         "temperature, °C": _range([board.temperature_c for board in boards]),
         "throttled": _throttled(boards),
     }
+
+
+def _steps(result: Result) -> str:
+    """Return how many, or in which time as many as there could be."""
+    return f"{result.steps:,}" if result.duration_s is None else f"in {result.duration_s:g} s"
 
 
 def _cores(affinity: list[int] | None) -> str:

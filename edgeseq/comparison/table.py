@@ -66,4 +66,11 @@ def _numbers(result: Result | None, first: Result | None) -> dict[str, float | N
     if result is None:
         return None
     p50_ratio, p99_ratio = columns.ratios(result, first)
-    return {"p50_us": result.p50_us, "p99_us": result.p99_us, "p50_ratio": p50_ratio, "p99_ratio": p99_ratio}
+    return {
+        "p50_us": result.p50_us,
+        "p99_us": result.p99_us,
+        "p50_ratio": p50_ratio,
+        "p99_ratio": p99_ratio,
+        "deadline_misses": result.deadline_misses,
+        "distance": result.ceiling.distance if result.ceiling else None,
+    }

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgeseq.backends import settings
 from edgeseq.errors import ConfigError, ModelError
 from edgeseq.stages import _file, _onnx_scales
 from edgeseq.stages._model import Arrays, Constant, ModelStage, StatePair
@@ -67,8 +68,9 @@ class _Session:
     def __init__(self, file: Path) -> None:
         from edgeseq.backends import ort as backend  # noqa: PLC0415 - ONNX Runtime loads where a model needs it
 
+        options = settings.session_options(wide_sums=_overflows())
         try:
-            self._session: ort.InferenceSession = backend.open_session(file, wide_sums=_overflows())
+            self._session: ort.InferenceSession = backend.open_session(file, options)
         except ModelError as cause:
             raise ConfigError(str(cause), "file") from cause
         self._file = file

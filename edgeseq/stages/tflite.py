@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from edgeseq import libraries
+from edgeseq.backends import settings
 from edgeseq.errors import ConfigError
 from edgeseq.stages import _file, _tflite_file
 from edgeseq.stages._model import Arrays, Constant, ModelStage, StatePair
@@ -67,7 +68,7 @@ class _Interpreter:
         self._file = file
         make = libraries.litert()
         try:
-            self._interpreter = make(model_path=str(file), num_threads=1)
+            self._interpreter = make(model_path=str(file), **settings.interpreter_options())
             signatures = self._interpreter.get_signature_list()
             entering = {detail["name"]: detail for detail in self._interpreter.get_input_details()}
             leaving = {detail["name"]: detail for detail in self._interpreter.get_output_details()}

@@ -35,17 +35,28 @@ def test_what_differs_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]
         ("pinned to core", "2", "2, none"),
     ):
         assert re.search(" +".join(words_of), out), out
-    assert re.search(r"int8 +ort +10.0 +20.0 +29.5 +15.0 +2.95× slower +1.33× faster", out)
-    assert re.search(r"w8a16 +ort +missing +missing +10.0 +20.0 +– +–", out)
+    assert re.search(r"int8 +ort +10.0 +20.0 +4.00× +29.5 +15.0 +4.00× +2.95× slower +1.33× faster", out)
+    assert re.search(r"w8a16 +ort +missing +missing +missing +10.0 +20.0 +4.00× +– +–", out)
     assert "Only in here: float32 on ort." in out
     assert "Only in there: w8a16 on ort." in out
     assert "fan, one step every 10 ms" in out
 
 
+def test_missed_deadlines_and_what_ended_the_steps_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    here = written(tmp_path / "here.json", result(rate_hz=100.0, deadline_misses=7, ceiling=None))
+    there = written(tmp_path / "there.json", result(rate_hz=100.0, deadline_misses=1234, duration_s=60.0, ceiling=None))
+    assert main(["bench", "--compare", str(here), str(there)]) == 0
+    out = capsys.readouterr().out
+    assert re.search(r"steps +100,000 +in 60 s\n", out)
+    assert re.search(r"here p50 +p99 +missed +there p50 +p99 +missed +p50 is", out)
+    assert re.search(r"10.0 +20.0 +7 +10.0 +20.0 +1,234 +the same", out)
+    assert "× least" not in out
+
+
 def test_the_comparison_as_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     paths = [
         written(tmp_path / "a.json", result()),
-        written(tmp_path / "b.json", result(p50_us=20.0, p99_us=None)),
+        written(tmp_path / "b.json", result(p50_us=20.0, p99_us=None, deadline_misses=3, ceiling=None)),
         written(tmp_path / "c.json"),
     ]
     assert main(["bench", "--compare", *map(str, paths), "--json"]) == 0
@@ -55,8 +66,8 @@ def test_the_comparison_as_json(tmp_path: Path, capsys: pytest.CaptureFixture[st
     (row,) = document["results"]
     assert (row["name"], row["backend"], row["variant"], row["rate_hz"]) == ("fan", "ort", "int8", None)
     assert row["runs"] == [
-        {"p50_us": 10.0, "p99_us": 20.0, "p50_ratio": 1.0, "p99_ratio": 1.0},
-        {"p50_us": 20.0, "p99_us": None, "p50_ratio": 2.0, "p99_ratio": None},
+        {"p50_us": 10.0, "p99_us": 20.0, "p50_ratio": 1.0, "p99_ratio": 1.0, "deadline_misses": None, "distance": 4.0},
+        {"p50_us": 20.0, "p99_us": None, "p50_ratio": 2.0, "p99_ratio": None, "deadline_misses": 3, "distance": None},
         None,
     ]
     assert {"what": "processor", "values": ["A", "A", "A"], "differs": False} in document["conditions"]

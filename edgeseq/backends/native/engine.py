@@ -20,17 +20,21 @@ from edgeseq.jit import entry
 WIDTH = 24
 """Numbers in a row."""
 TABLE, ROWS, ENTERING, ENTER, LEAVING, LEAVE, STEPS, DELAY, END, WAITING = range(10)
-TOKENS, TOKEN_COUNT, FEATURES, FRAMES, BLOCK, STATES, STATE_COUNT, RESULT = range(10, 18)
+TOKENS, TOKEN_COUNT, FEATURES, FRAMES, BLOCK, STATES, STATE_COUNT, RESULT, LONG, PYTHON = range(10, 20)
+FIRST, SECOND, TURN, AHEAD, LINKS, LINK_COUNT = range(20, 26)
 """Where on the board: the table and its rows; where frames enter and how many numbers; where outputs leave and how
 many; steps taken; outputs that do not exist; the last step there is room for; frames that wait; (column, how many) of
 each token and their number; numbers of a frame; frames of a step; streams that the rows compute side by side; and of
 every state (where it stands, where those of all streams are kept, bytes of a stream) and their number; where a step
-puts outputs that have no place of their own."""
-BOARD = 20
+puts outputs that have no place of their own; whether a step takes long; Python's own things
+(call.py); where the rows that read no state end, and those that read nothing else; which of both go first; what
+computes the first of them ahead (ahead.py), and how it comes here."""
+BOARD = 32
 NO_END = 2**62
 DONE, SHAPE, FULL, UNFINISHED, NOT_FINITE, NO_TOKEN = range(6)
 """What a step may come to."""
 _F = types.float32
+inline = numba.njit(inline="always")
 
 
 def end(frames: int | None, frames_per_step: int) -> int:
@@ -45,7 +49,12 @@ def tokens(board: NDArray[np.int64], counts: Mapping[int, int]) -> NDArray[np.in
     return table
 
 
-@numba.njit(inline="always")
+def plain(x: NDArray[Any]) -> NDArray[np.float32]:
+    """Return numbers as compiled code takes them, a copy where they are otherwise: float32, in rows, writeable."""
+    return np.require(x, np.float32, ["C", "A", "W", "E"])
+
+
+@inline
 def _looked_at(board: Any, source: int, numbers: int) -> int:
     """Say whether frames, one after the other, are what frames may be."""
     bits, largest = i32(source), np.int32(0)
@@ -62,31 +71,45 @@ def _looked_at(board: Any, source: int, numbers: int) -> int:
     return DONE
 
 
-@numba.njit(inline="always")
-def _moved(to: int, source: int, numbers: int) -> None:
+@inline
+def moved(to: int, source: int, numbers: int) -> None:
     """Copy bytes."""
     a, b = i8(to), i8(source)
     for i in range(numbers):
         a[i] = b[i]
 
 
-@numba.njit(inline="always")
+@inline
 def _computed(board: Any, source: int) -> None:
     """Compute a step on frames that were looked at."""
-    _moved(board[ENTERING], source, 4 * board[ENTER])
-    _run_rows(board)
+    moved(board[ENTERING], source, 4 * board[ENTER])
+    _run_all(board)
 
 
-@numba.njit(inline="always")
-def _run_rows(board: Any) -> None:
-    """Run the rows on the frames that have entered."""
+@inline
+def _run_all(board: Any) -> None:
+    """Run the rows on the frames that have entered.
+
+    The first two parts go first in turns, for the weights that were read last are those that a cache still holds.
+    """
+    board[TURN] = 1 - board[TURN]
+    if board[TURN]:
+        _run_rows(board, 0, board[SECOND])
+    else:
+        _run_rows(board, board[FIRST], board[SECOND])
+        _run_rows(board, 0, board[FIRST])
+    _run_rows(board, board[SECOND], board[ROWS])
+
+
+@inline
+def _run_rows(board: Any, first: int, last: int) -> None:
     table = board[TABLE]
-    for r in range(board[ROWS]):
+    for r in range(first, last):
         row = i64(table + r * (8 * WIDTH))
         call(row[0], row)
 
 
-@numba.njit(inline="always")
+@inline
 def _left(board: Any, to: int) -> None:
     """Count a step that was computed and give its outputs; what does not exist yet is NaN."""
     board[STEPS] += 1
@@ -99,33 +122,18 @@ def _left(board: Any, to: int) -> None:
             y[i] = leaving[i]
 
 
-@numba.njit(inline="always")
-def _step(board: Any, x: Any, to: int) -> int:
-    if x.size != board[ENTER] or x.shape[-1] != board[FEATURES]:
-        return SHAPE
+@inline
+def stepped(board: Any, source: int, to: int) -> int:
+    """Make a step on as many numbers as enter, whose outputs go to an address; say what it came to."""
     if board[WAITING]:
         return UNFINISHED
     if board[STEPS] >= board[END]:
         return FULL
-    code = _looked_at(board, x.ctypes.data, x.size)
+    code = _looked_at(board, source, board[ENTER])
     if code == DONE:
-        _computed(board, x.ctypes.data)
+        _computed(board, source)
         _left(board, to)
     return code
-
-
-@entry(types.int64(types.int64, _F[::1]), types.int64(types.int64, _F[:, ::1]))
-def step(address: Any, x: Any) -> Any:
-    """Make a step on x float32[features], or [frames, features]; its outputs stand at RESULT."""
-    board = i64(address)
-    return _step(board, x, board[RESULT])
-
-
-@entry(types.int64(types.int64, _F[::1], _F[::1]), types.int64(types.int64, _F[:, ::1], _F[::1]))
-def step_into(address: Any, x: Any, y: Any) -> Any:
-    """Make a step whose outputs go to y float32[outputs]."""
-    board = i64(address)
-    return SHAPE if y.size != board[LEAVE] else _step(board, x, y.ctypes.data)
 
 
 @entry(types.int64(types.int64, _F[:, ::1], _F[:, ::1]))
@@ -140,9 +148,22 @@ def run(address: Any, x: Any, y: Any) -> Any:
     # All frames are looked at before the first of them is computed with.
     code = _looked_at(board, source, x.size)
     if code == DONE:
-        for t in range(y.shape[0]):
+        t = 0
+        if board[AHEAD]:
+            ahead, links = i64(board[AHEAD]), i64(board[LINKS])
+            while t + ahead[BLOCK] <= y.shape[0]:
+                moved(ahead[ENTERING], source + 4 * t * board[ENTER], 4 * board[ENTER] * ahead[BLOCK])
+                _run_rows(ahead, 0, ahead[ROWS])
+                for s in range(ahead[BLOCK]):
+                    for k in range(0, 4 * board[LINK_COUNT], 4):
+                        moved(links[k], links[k + 1] + s * links[k + 3], links[k + 2])
+                    _run_rows(board, board[FIRST], board[ROWS])
+                    _left(board, to + 4 * t * board[LEAVE])
+                    t += 1
+        while t < y.shape[0]:
             _computed(board, source + 4 * t * board[ENTER])
             _left(board, to + 4 * t * board[LEAVE])
+            t += 1
     return code
 
 
@@ -153,7 +174,7 @@ def compute(address: Any, x: Any, y: Any) -> Any:
     if x.size != board[ENTER] or y.size != board[LEAVE]:
         return SHAPE
     _computed(board, x.ctypes.data)
-    _moved(y.ctypes.data, board[LEAVING], 4 * y.size)
+    moved(y.ctypes.data, board[LEAVING], 4 * y.size)
     return DONE
 
 
@@ -189,20 +210,20 @@ def streams(  # noqa: C901, PLR0912 - compiled as one
         for b in range(here):
             for k in range(board[STATE_COUNT]):
                 size = kept[3 * k + 2]
-                _moved(kept[3 * k] + b * size, kept[3 * k + 1] + chosen[first + b] * size, size)
+                moved(kept[3 * k] + b * size, kept[3 * k + 1] + chosen[first + b] * size, size)
         for t in range(count):
             for b in range(here):
                 source = flat + 4 * (t * most + chosen[first + b]) * board[ENTER]
-                _moved(board[ENTERING] + 4 * b * board[ENTER], source, 4 * board[ENTER])
-            _run_rows(board)
+                moved(board[ENTERING] + 4 * b * board[ENTER], source, 4 * board[ENTER])
+            _run_all(board)
             for b in range(here):
                 if steps[chosen[first + b]] + t >= board[DELAY]:
                     to = out + 4 * (t * most + chosen[first + b]) * board[LEAVE]
-                    _moved(to, board[LEAVING] + 4 * b * board[LEAVE], 4 * board[LEAVE])
+                    moved(to, board[LEAVING] + 4 * b * board[LEAVE], 4 * board[LEAVE])
         for b in range(here):
             steps[chosen[first + b]] += count
             for k in range(board[STATE_COUNT]):
                 size = kept[3 * k + 2]
-                _moved(kept[3 * k + 1] + chosen[first + b] * size, kept[3 * k] + b * size, size)
+                moved(kept[3 * k + 1] + chosen[first + b] * size, kept[3 * k] + b * size, size)
         first += here
     return DONE

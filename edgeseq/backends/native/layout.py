@@ -1,4 +1,8 @@
-"""A program laid out: inputs, operations, outputs, and the states that are handed on when a step is done."""
+"""A program laid out: inputs, operations, outputs, and the states that are handed on when a step is done.
+
+Operations come in three parts: those that read no state, those that read nothing but states, and the rest. The engine
+takes the first two in turns (engine.py), and computes the first part of many steps at once (ahead.py).
+"""
 
 from __future__ import annotations
 
@@ -8,24 +12,31 @@ from dataclasses import dataclass
 import numpy as np
 
 from edgeseq.backends.native import engine
-from edgeseq.backends.native.fusing import fused
 from edgeseq.backends.native.plan import Array, Plan, address
 from edgeseq.backends.native.program import Input, Op, Program, Tensor
 from edgeseq.backends.native.rules import rule
 from edgeseq.backends.native.rules.elementwise import cast
 from edgeseq.backends.native.rules.rule import Given
+from edgeseq.backends.native.sections import Sections, sections
 from edgeseq.errors import ModelError
 
 DTYPES = ("float32", "float64", "int8", "int16", "int32", "int64", "bool")
 
+LONG_BYTES = 1 << 19
+"""A step that goes through more takes several microseconds, ten times what the interpreter's lock takes to hand on."""
+
 
 @dataclass(frozen=True)
 class Layout:
-    """What the engine runs. board: its numbers; states: by name, [streams, *shape], where they stand."""
+    """What the engine runs. board: its numbers; states: by name, [streams, *shape], where they stand.
+
+    known: by name, what the first part gives the others, [streams or 1, *shape]; a stream's has no gaps.
+    """
 
     program: Program
     board: Array
     states: Mapping[str, Array]
+    known: Mapping[str, Array]
     plan: Plan
 
 
@@ -35,7 +46,7 @@ def laid_out(program: Program, streams: int, like: Layout | None = None) -> Layo
     like: another layout of the program, whose constants this one shares.
     """
     try:
-        return _Layer(program, streams, like).layout()
+        return Layer(program, streams, like).layout()
     except ModelError:
         raise
     except Exception as cause:  # a file from outside may be wrong in any way
@@ -51,7 +62,9 @@ def _constant(plan: Plan, op: Given) -> Array:
     return plan.stored(op.arrays["value"])[None]
 
 
-class _Layer:
+class Layer:
+    """Lays out one program, part by part."""
+
     def __init__(self, program: Program, streams: int, like: Layout | None) -> None:
         self.program, self.streams = program, streams
         self.told = program.description
@@ -59,23 +72,52 @@ class _Layer:
         self.values: dict[str, Array] = {}
 
     def layout(self) -> Layout:
+        """Lay out the whole."""
         told, plan = self.told, self.plan
-        features = max((entry.last for entry in told.inputs), default=0)
-        entering = plan.buffer((self.streams, told.frames, features), np.float32)
+        parts = sections(told)
+        entering = self.entered()
+        known = self.first(parts)
+        first = len(plan.rows)
         states = {state.name: self._new(state.input) for state in told.states}
-        for entry in told.inputs:
-            self.values[entry.name] = self._entered(entry, entering)
-        for op in fused(told):
+        for op in parts.of_states:
+            self._op(op)
+        second = len(plan.rows)
+        for op in parts.rest:
             self._op(op)
         leaving = self._leaving(list(states.values()))
         self._hand_on(states)
-        table = plan.table()
-        board = plan.buffer((engine.BOARD,), np.int64)
-        board[engine.TABLE], board[engine.ROWS] = address(table), len(table)
-        board[engine.ENTERING], board[engine.ENTER] = address(entering), told.frames * features
+        board = self.board(entering)
+        board[engine.FIRST], board[engine.SECOND] = first, second
         board[engine.LEAVING], board[engine.LEAVE] = address(leaving), leaving.shape[1]
-        board[engine.FEATURES], board[engine.FRAMES], board[engine.BLOCK] = features, told.frames, self.streams
-        return Layout(self.program, board, states, plan)
+        board[engine.LONG] = plan.bytes > LONG_BYTES
+        return Layout(self.program, board, states, known, plan)
+
+    def entered(self) -> Array:
+        """Make the place where frames enter, float32[streams, frames, features], and the inputs of it."""
+        features = max((entry.last for entry in self.told.inputs), default=0)
+        entering = self.plan.buffer((self.streams, self.told.frames, features), np.float32)
+        for entry in self.told.inputs:
+            self.values[entry.name] = self._entered(entry, entering)
+        return entering
+
+    def first(self, parts: Sections) -> dict[str, Array]:
+        """Lay out what reads no state; return what the rest reads of it, and of the inputs."""
+        for op in parts.of_inputs:
+            self._op(op)
+        for name in parts.known:
+            value = self.values[name]
+            self.values[name] = value if value[0].flags.c_contiguous else self.plan.solid(value)
+        return {name: self.values[name] for name in parts.known}
+
+    def board(self, entering: Array) -> Array:
+        """Return the engine's numbers, as far as every layout has them. To be called when all rows are there."""
+        table = self.plan.table()
+        board = self.plan.buffer((engine.BOARD,), np.int64)
+        board[engine.TABLE], board[engine.ROWS] = address(table), len(table)
+        board[engine.ENTERING], board[engine.ENTER] = address(entering), entering[0].size
+        board[engine.FRAMES], board[engine.FEATURES] = entering.shape[1:]
+        board[engine.BLOCK] = self.streams
+        return board
 
     def _tensor(self, name: str) -> Tensor:
         tensor = self.told.tensors.get(name)

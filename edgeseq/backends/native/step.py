@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import llvmlite
 import numba
@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from edgeseq import jit
 from edgeseq.backends._file_step import FileStep
-from edgeseq.backends.native import engine
+from edgeseq.backends.native import call, engine
+from edgeseq.backends.native.ahead import STEPS, Ahead, ahead
 from edgeseq.backends.native.check import check
 from edgeseq.backends.native.layout import Layout, laid_out
 from edgeseq.backends.native.program import Program, read
@@ -28,7 +29,7 @@ log = logging.getLogger(__name__)
 
 
 class NativeStep(FileStep):
-    """A step model on compiled kernels: one thread, nothing allocated, neither Python nor its lock in a step."""
+    """A step model on compiled kernels: one thread, nothing allocated, no Python in a step."""
 
     backend = "native"
 
@@ -36,13 +37,12 @@ class NativeStep(FileStep):
         self._layout = laid_out(program, 1, like)
         self._board = self._layout.board
         self._address = self._board.ctypes.data
-        self._step, self._step_into = engine.step.compiled, engine.step_into.compiled
         self._run = engine.run.compiled
         super().__init__(graph, file)
-        row = np.empty(self.outputs, np.float32)
-        self._board[engine.RESULT] = row.ctypes.data
-        # A copy is the quickest way to a new array.
-        self._result = row.copy
+        self._result = np.empty(self.outputs, np.float32)
+        self._board[engine.RESULT] = self._result.ctypes.data
+        self._ahead: Ahead | Literal[False] | None = None
+        self._quick = call.bound(self._board) or _never
         self._board[engine.DELAY] = graph.delay
         self._board[engine.END] = engine.end(graph.max_steps, graph.frames_per_step)
         self._token_table = engine.tokens(self._board, graph.tokens)
@@ -81,15 +81,9 @@ class NativeStep(FileStep):
 
     def step(self, x: Frames, out: Frames | None = None) -> Frames:
         """Take the frames of one step; give float32[outputs], written to `out` where given."""
-        try:
-            if out is None:
-                if not self._step(self._address, x):
-                    return self._result()
-            elif not self._step_into(self._address, x, out):
-                return out
-        except TypeError:
-            pass  # of another type, or with gaps: what takes any array is slower
-        return super().step(x, out)
+        y: Frames | None = self._quick(x, out)
+        # What takes any array, and says what is wrong with one, is slower.
+        return super().step(x, out) if y is None else y
 
     def run(self, x: Frames) -> Frames:
         """Take float32[T, features], any T; give float32[steps, outputs]. Equals single steps bit for bit."""
@@ -99,17 +93,32 @@ class NativeStep(FileStep):
         if rest or x.dtype != np.float32:
             check_content(x, self._tokens)
         frames = np.concatenate([self._waiting, x]) if len(self._waiting) else x
-        used = np.ascontiguousarray(frames[: len(frames) - rest], np.float32)
+        used = engine.plain(frames[: len(frames) - rest])
         y = np.empty((count, self.outputs), np.float32)
+        if count >= STEPS:
+            self._look_ahead()
         if self._run(self._address, used, y) != engine.DONE:
             return super().run(x)  # which tells what is wrong
         self._waiting = np.array(frames[len(frames) - rest :], np.float32)
         return y
 
+    def _look_ahead(self) -> None:
+        """Have what reads no state computed for many steps at once, from now on."""
+        if self._ahead is None:
+            self._ahead = ahead(self._layout) or False
+        if self._ahead:
+            board, links = self._ahead.board, self._ahead.links
+            self._board[engine.AHEAD], self._board[engine.LINKS] = board.ctypes.data, links.ctypes.data
+            self._board[engine.LINK_COUNT] = len(links)
+
     def _compute(self, x: Frames) -> Frames:
         y = np.empty(self.outputs, np.float32)
-        engine.compute.compiled(self._address, np.ascontiguousarray(x, np.float32).reshape(-1), y)
+        engine.compute.compiled(self._address, engine.plain(x).reshape(-1), y)
         return y
+
+
+def _never(_: Frames, __: Frames | None) -> None:
+    """Stand in for the quick way where there is none."""
 
 
 def open_step(path: Path, graph: Graph, file: ModelFile, streams: int = 1) -> NativeStep | NativeStreams:

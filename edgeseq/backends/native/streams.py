@@ -171,7 +171,7 @@ class NativeStreams:
     def _compute(self, x: Frames, chosen: NDArray[np.int64]) -> Frames:
         """Make steps [T, streams, frames * features] of the chosen streams. Raises ModelError for wrong frames."""
         y = np.empty((len(x), self.streams, self.outputs), np.float32)
-        solid = np.ascontiguousarray(x, np.float32)
+        solid = engine.plain(x)
         code = engine.streams.compiled(self._board.ctypes.data, chosen, self._steps, solid, y)
         if code == engine.FULL:
             raise ModelError(f"the model is made for {self._graph.max_steps} frames from a reset; reset it.")

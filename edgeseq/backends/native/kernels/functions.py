@@ -28,6 +28,20 @@ def double_of_bits(typingctx: Any, bits: Any) -> Any:
     return types.float64(types.int64), lambda _, builder, __, args: builder.bitcast(args[0], ir.DoubleType())
 
 
+@intrinsic
+def fma(typingctx: Any, a: Any, b: Any, c: Any) -> Any:
+    """Return a * b + c of float32, in one rounding where the processor has that."""
+
+    def generate(_: Any, builder: Any, __: Any, args: Any) -> Any:
+        kind = ir.FloatType()
+        made = ir.FunctionType(kind, [kind] * 3)
+        name = "llvm.fmuladd.f32"
+        function = builder.module.globals.get(name) or ir.Function(builder.module, made, name)
+        return builder.call(function, args)
+
+    return types.float32(types.float32, types.float32, types.float32), generate
+
+
 @numba.njit(inline="always")
 def relu(x: Any) -> Any:
     """Not below zero; NaN stays NaN."""
@@ -41,10 +55,9 @@ def tanh(x: Any) -> Any:
     x = min(x, _F(9))
     x = max(x, _F(-9))
     u = x * x
-    p = _F(-1.2780492e-08) + u * _F(1.8255382e-11)
-    p = _F(2.9207636e-03) + u * (_F(9.2674372e-06) + u * p)
-    p = _F(0.99999994) + u * (_F(0.12919231) + u * p)
-    q = _F(1) + u * (_F(0.46252513) + u * (_F(2.3763176e-02) + u * _F(2.2810044e-04)))
+    p = fma(u, fma(u, _F(1.8255382e-11), _F(-1.2780492e-08)), _F(9.2674372e-06))
+    p = fma(u, fma(u, fma(u, p, _F(2.9207636e-03)), _F(0.12919231)), _F(0.99999994))
+    q = fma(u, fma(u, fma(u, _F(2.2810044e-04), _F(2.3763176e-02)), _F(0.46252513)), _F(1))
     y = x * p / q
     y = _F(1) if y > _F(1) or x >= _F(9) else y
     return _F(-1) if y < _F(-1) or x <= _F(-9) else y
@@ -56,11 +69,11 @@ def erf(x: Any) -> Any:
     x = min(x, _F(3.92))
     x = max(x, _F(-3.92))
     u = x * x
-    p = _F(1.4185038e-04) + u * (_F(-1.9578360e-06) + u * _F(1.9924265e-08))
-    p = _F(5.0573315e-02) + u * (_F(3.7016049e-03) + u * p)
-    p = _F(1.1283791) + u * (_F(0.19992439) + u * p)
-    q = _F(0.11499836) + u * (_F(1.4353195e-02) + u * _F(9.5603800e-04))
-    q = _F(1) + u * (_F(0.51051003) + u * q)
+    p = fma(u, fma(u, _F(1.9924265e-08), _F(-1.9578360e-06)), _F(1.4185038e-04))
+    p = fma(u, fma(u, p, _F(3.7016049e-03)), _F(5.0573315e-02))
+    p = fma(u, fma(u, p, _F(0.19992439)), _F(1.1283791))
+    q = fma(u, fma(u, _F(9.5603800e-04), _F(1.4353195e-02)), _F(0.11499836))
+    q = fma(u, fma(u, q, _F(0.51051003)), _F(1))
     y = x * p / q
     y = _F(1) if y > _F(1) or x >= _F(3.92) else y
     return _F(-1) if y < _F(-1) or x <= _F(-3.92) else y
@@ -73,11 +86,11 @@ def _parts(x: Any) -> Any:
     Cody and Waite, "Software Manual for the Elementary Functions", 1980, chapter 6.
     """
     n = np.rint(x * _F(1.44269504))
-    r = x - n * _F(0.693359375)
-    r = r - n * _F(-2.12194440e-4)
-    p = _F(8.3333333e-3) + r * (_F(1.3888889e-3) + r * _F(1.9841270e-4))
-    p = _F(0.5) + r * (_F(0.16666667) + r * (_F(4.1666667e-2) + r * p))
-    return r, _F(1) + r * p, np.int32(n)
+    r = fma(n, _F(-0.693359375), x)
+    r = fma(n, _F(2.12194440e-4), r)
+    p = fma(r, fma(r, _F(1.9841270e-4), _F(1.3888889e-3)), _F(8.3333333e-3))
+    p = fma(r, fma(r, fma(r, p, _F(4.1666667e-2)), _F(0.16666667)), _F(0.5))
+    return r, fma(r, p, _F(1)), np.int32(n)
 
 
 @numba.njit(inline="always")
@@ -93,7 +106,7 @@ def exp(x: Any) -> Any:
     r, p, n = _parts(x)
     # 2^n in two factors, for n reaches from -150 to 128, beyond what an exponent holds.
     half = n >> np.int32(1)
-    return (_F(1) + r * p) * _power_of_two(half) * _power_of_two(n - half)
+    return fma(r, p, _F(1)) * _power_of_two(half) * _power_of_two(n - half)
 
 
 @numba.njit(inline="always")
@@ -106,7 +119,7 @@ def sigmoid(x: Any) -> Any:
     x = max(x, _F(-89))
     r, p, n = _parts(-x)
     # Beyond its ends 2^n is zero or infinity, and the curve one or zero.
-    return _F(1) / (_F(1) + (_F(1) + r * p) * _power_of_two(n))
+    return _F(1) / fma(fma(r, p, _F(1)), _power_of_two(n), _F(1))
 
 
 @numba.njit(inline="always")

@@ -1,4 +1,4 @@
-"""What the gates of recurrent layers are made of, several elementwise operations in one pass, rounded as one by one.
+"""What the gates of recurrent layers are made of, several elementwise operations in one pass.
 
 A row: 1 rows, 2 columns; 3 y and 4 its row stride; then each operand and its row stride. Columns lie side by side,
 strides are in numbers, all are float32.
@@ -10,7 +10,7 @@ from typing import Any
 
 import numba
 
-from edgeseq.backends.native.kernels.functions import sigmoid, tanh
+from edgeseq.backends.native.kernels.functions import fma, sigmoid, tanh
 from edgeseq.backends.native.kernels.memory import f32
 from edgeseq.jit import kernel
 
@@ -44,7 +44,7 @@ def gated_tanh(row: Any) -> None:
     for r in range(row[1]):
         y, a, b, c = _row(row, 3, r), _row(row, 5, r), _row(row, 7, r), _row(row, 9, r)
         for k in range(row[2]):
-            y[k] = tanh(a[k] + b[k] * c[k])
+            y[k] = tanh(fma(b[k], c[k], a[k]))
 
 
 @kernel()
@@ -53,7 +53,7 @@ def mixed(row: Any) -> None:
     for r in range(row[1]):
         y, a, b, c = _row(row, 3, r), _row(row, 5, r), _row(row, 7, r), _row(row, 9, r)
         for k in range(row[2]):
-            y[k] = a[k] + b[k] * (c[k] - a[k])
+            y[k] = fma(b[k], c[k] - a[k], a[k])
 
 
 @kernel()
@@ -62,7 +62,7 @@ def carried(row: Any) -> None:
     for r in range(row[1]):
         y, a, b, c, d = _row(row, 3, r), _row(row, 5, r), _row(row, 7, r), _row(row, 9, r), _row(row, 11, r)
         for k in range(row[2]):
-            y[k] = a[k] * b[k] + c[k] * d[k]
+            y[k] = fma(a[k], b[k], c[k] * d[k])
 
 
 @kernel()

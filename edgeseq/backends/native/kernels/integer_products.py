@@ -26,12 +26,14 @@ def reference(x: NDArray[Any], weight: NDArray[Any]) -> NDArray[Any]:
     return np.asarray(x.astype(np.int64) @ weight.T.astype(np.int64))
 
 
-# A row: 1 rows, 2 x, 3 its row stride, 4 panels, 5 their number, 6 pairs of inputs, 7 y, 8 its row stride, 9 outputs;
-# strides in bytes.
+# A row: 1 rows, 2 x, 3 its row stride, 4 panels, 5 their number, 6 pairs of inputs, 7 y, 8 its row stride, 9 outputs,
+# 10 whether to begin with the last panel, as in products.py; strides in bytes.
 @kernel()
 def integer_linear8(row: Any) -> None:
     """Panels of eight vectors."""
-    for p in range(row[5]):
+    row[10] = 1 - row[10]
+    for k in range(row[5]):
+        p = row[5] - 1 - k if row[10] else k
         w, y, left = row[4] + p * row[6] * 8 * _WEIGHTS, row[7] + p * 8 * _SUMS, row[9] - p * 8 * LANES
         r = 0
         while r + BLOCK <= row[1]:
@@ -46,16 +48,20 @@ def integer_linear8(row: Any) -> None:
 
 @kernel()
 def integer_linear4(row: Any) -> None:
-    """A panel of four vectors."""
-    r = 0
-    while r + BLOCK <= row[1]:
-        x, y, w = row[2] + r * row[3], row[7] + r * row[8], row[4]
-        _half4(x, row[3], w, 4 * _WEIGHTS, row[6], y, row[8], row[9])
-        _half4(x, row[3], w + 2 * _WEIGHTS, 4 * _WEIGHTS, row[6], y + 2 * _SUMS, row[8], row[9] - 2 * LANES)
-        r += BLOCK
-    while r < row[1]:
-        _one4(row[2] + r * row[3], row[3], row[4], 4 * _WEIGHTS, row[6], row[7] + r * row[8], row[8], row[9])
-        r += 1
+    """Panels of four vectors."""
+    row[10] = 1 - row[10]
+    for k in range(row[5]):
+        p = row[5] - 1 - k if row[10] else k
+        w, y, left = row[4] + p * row[6] * 4 * _WEIGHTS, row[7] + p * 4 * _SUMS, row[9] - p * 4 * LANES
+        r = 0
+        while r + BLOCK <= row[1]:
+            x, to = row[2] + r * row[3], y + r * row[8]
+            _half4(x, row[3], w, 4 * _WEIGHTS, row[6], to, row[8], left)
+            _half4(x, row[3], w + 2 * _WEIGHTS, 4 * _WEIGHTS, row[6], to + 2 * _SUMS, row[8], left - 2 * LANES)
+            r += BLOCK
+        while r < row[1]:
+            _one4(row[2] + r * row[3], row[3], w, 4 * _WEIGHTS, row[6], y + r * row[8], row[8], left)
+            r += 1
 
 
 @kernel()

@@ -10,10 +10,26 @@ from typing import Any
 
 import numba
 import numpy as np
+from numba.core import types
+from numba.extending import intrinsic
 
 from edgeseq.backends.native.kernels.functions import float_of_bits
-from edgeseq.backends.native.kernels.memory import f32, i8, i16, i32, i64
+from edgeseq.backends.native.kernels.memory import f32, i8, i16, i32, i64, word
 from edgeseq.jit import Kernel, kernel
+
+
+def _narrow(instruction: str) -> Any:
+    """Return what gives int32 of two int32. Numba's own gives int64, of which Arm's vectors know no product."""
+
+    @intrinsic
+    def narrow(typingctx: Any, a: Any, b: Any) -> Any:
+        kind = types.int32(types.int32, types.int32)
+        return kind, lambda _, builder, __, args: getattr(builder, instruction)(*args)
+
+    return narrow
+
+
+_plus, _minus, _times = (_narrow(instruction) for instruction in ("add", "sub", "mul"))
 
 
 @numba.njit(inline="always")
@@ -37,15 +53,15 @@ def _rescaled(row: Any, y: Any, planes: int) -> None:
 
 @numba.njit(inline="always")
 def _rescaled_narrow(row: Any, y: Any) -> None:
-    low, high, zero = row[11], row[12], row[10]
+    n, low, high, zero = row[2], row[11], row[12], row[10]
     m, shift, bias, half = i32(row[6]), i64(row[7]), i32(row[5]), i64(row[13])
     for r in range(row[1]):
         sums = i32(row[3] + r * row[4])
-        for k in range(row[2]):
+        for k in range(n):
             # Both factors fit 32 bits, which multiply into 64 in one instruction.
-            total = np.int32(sums[k] + bias[k])
+            total = _plus(sums[k], bias[k])
             down = (np.int64(total) * np.int64(m[k]) + half[k]) >> shift[k]
-            y[r * row[2] + k] = _limited(down + zero, low, high)
+            y[r * n + k] = _limited(down + zero, low, high)
 
 
 # A row of the four below: 1 rows, 2 outputs, 3 sums int32, 4 their row stride in bytes, 5 bias, 6 m, 7 shift,
@@ -84,10 +100,10 @@ RESCALE: dict[tuple[bool, int], Kernel] = {
 # Neither has gaps.
 @numba.njit(inline="always")
 def _requantized(row: Any, x: Any, y: Any) -> None:
-    entering, m, shift, leaving, low, high = row[4], np.int32(row[5]), row[6], row[7], row[8], row[9]
+    entering, m, shift, leaving, low, high = word(row, 4), word(row, 5), row[6], row[7], row[8], row[9]
     half = np.int64(1) << (shift - 1)
     for k in range(row[1]):
-        value = np.int32(np.int32(x[k]) - np.int32(entering))
+        value = _minus(np.int32(x[k]), entering)
         down = (np.int64(value) * np.int64(m) + half) >> shift
         y[k] = _limited(down + leaving, low, high)
 
@@ -143,33 +159,33 @@ def _two(row: Any, f: Any) -> None:
 
 @numba.njit(inline="always")
 def _weighted(row: Any, y: Any, a: Any, b: Any) -> None:
-    a_m, b_m, shift = np.int32(row[15]), np.int32(row[16]), row[17]
-    a_zero, b_zero, zero, low, high = np.int32(row[18]), np.int32(row[19]), row[20], row[21], row[22]
+    a_m, b_m, shift = word(row, 15), word(row, 16), row[17]
+    a_zero, b_zero, zero, low, high = word(row, 18), word(row, 19), row[20], row[21], row[22]
     half = np.int64(1) << (shift - 1)
     if row[10] == 1 and row[14] == 1:
         for k in range(row[3]):
-            first, second = np.int32(np.int32(a[k]) - a_zero), np.int32(np.int32(b[k]) - b_zero)
+            first, second = _minus(np.int32(a[k]), a_zero), _minus(np.int32(b[k]), b_zero)
             total = np.int64(first) * np.int64(a_m) + np.int64(second) * np.int64(b_m)
             y[k] = _limited(((total + half) >> shift) + zero, low, high)
     else:
         for k in range(row[3]):
-            first, second = np.int32(a[k * row[10]] - a_zero), np.int32(b[k * row[14]] - b_zero)
+            first, second = _minus(np.int32(a[k * row[10]]), a_zero), _minus(np.int32(b[k * row[14]]), b_zero)
             total = np.int64(first) * np.int64(a_m) + np.int64(second) * np.int64(b_m)
             y[k] = _limited(((total + half) >> shift) + zero, low, high)
 
 
 @numba.njit(inline="always")
 def _multiplied(row: Any, y: Any, a: Any, b: Any) -> None:
-    m, shift, zero, low, high = np.int32(row[15]), row[17], row[20], row[21], row[22]
+    m, shift, zero, low, high = word(row, 15), row[17], row[20], row[21], row[22]
     half = np.int64(1) << (shift - 1)
     if row[10] == 1 and row[14] == 1:
         for k in range(row[3]):
             # 2^15 times 2^15 fits 32 bits.
-            product = np.int32(np.int32(a[k]) * np.int32(b[k]))
+            product = _times(np.int32(a[k]), np.int32(b[k]))
             y[k] = _limited(((np.int64(product) * np.int64(m) + half) >> shift) + zero, low, high)
     else:
         for k in range(row[3]):
-            product = np.int32(np.int32(a[k * row[10]]) * np.int32(b[k * row[14]]))
+            product = _times(np.int32(a[k * row[10]]), np.int32(b[k * row[14]]))
             y[k] = _limited(((np.int64(product) * np.int64(m) + half) >> shift) + zero, low, high)
 
 
@@ -200,22 +216,21 @@ def curve(row: Any) -> None:
 def rectified(row: Any) -> None:
     """As requantize_16_16, of what is not below x's zero point."""
     x, y = i16(row[2]), i16(row[3])
-    entering, m, shift, leaving, low, high = np.int32(row[4]), np.int32(row[5]), row[6], row[7], row[8], row[9]
+    entering, m, shift, leaving, low, high = word(row, 4), word(row, 5), row[6], row[7], row[8], row[9]
     half = np.int64(1) << (shift - 1)
     for k in range(row[1]):
-        value = np.int32(np.int32(x[k]) - entering)
-        value = max(value, np.int32(0))
+        value = _minus(max(np.int32(x[k]), entering), entering)
         y[k] = _limited(((np.int64(value) * np.int64(m) + half) >> shift) + leaving, low, high)
 
 
 # A row: 1 numbers, 2 x, 3 y, 4 the bits of the scale, 5 zero point, 6 least, 7 greatest value less the zero point.
 @numba.njit(inline="always")
 def _quantized(row: Any, y: Any) -> None:
-    x, scale, zero = f32(row[2]), float_of_bits(np.int32(row[4])), np.int32(row[5])
+    x, scale, zero = f32(row[2]), float_of_bits(word(row, 4)), word(row, 5)
     low, high = np.float32(row[6]), np.float32(row[7])
     for k in range(row[1]):
         # Saturated while it is still a float: 1e30 has no whole number.
-        y[k] = np.int32(_limited(np.rint(x[k] / scale), low, high)) + zero
+        y[k] = _plus(np.int32(_limited(np.rint(x[k] / scale), low, high)), zero)
 
 
 @kernel()
@@ -236,18 +251,18 @@ QUANTIZE: dict[int, Kernel] = {1: quantize8, 2: quantize16}
 # A row: 1 rows, 2 columns, 3 x, 4 y, 5 zero point, 6 the bits of the scale, 7 factors, 8 offsets, float32 a column.
 @numba.njit(inline="always")
 def _real(row: Any, x: Any) -> None:
-    y, zero, scale = f32(row[4]), np.int32(row[5]), float_of_bits(np.int32(row[6]))
+    y, zero, scale = f32(row[4]), word(row, 5), float_of_bits(word(row, 6))
     factor, offset, n = f32(row[7]), f32(row[8]), row[2]
     for r in range(row[1]):
         for k in range(n):
-            y[r * n + k] = np.float32(np.int32(x[r * n + k]) - zero) * scale * factor[k] + offset[k]
+            y[r * n + k] = np.float32(_minus(np.int32(x[r * n + k]), zero)) * scale * factor[k] + offset[k]
 
 
 @numba.njit(inline="always")
 def _real_plain(row: Any, x: Any) -> None:
-    y, zero, scale = f32(row[4]), np.int32(row[5]), float_of_bits(np.int32(row[6]))
+    y, zero, scale = f32(row[4]), word(row, 5), float_of_bits(word(row, 6))
     for k in range(row[1] * row[2]):
-        y[k] = np.float32(np.int32(x[k]) - zero) * scale
+        y[k] = np.float32(_minus(np.int32(x[k]), zero)) * scale
 
 
 @kernel()
@@ -284,7 +299,7 @@ REAL: dict[tuple[bool, int], Kernel] = {
 @numba.njit(inline="always")
 def _matmul(row: Any, a_at: Any, b_at: Any, a_size: int, b_size: int) -> None:
     n, depth = row[4], row[3]
-    a_zero, b_zero = np.int32(row[14]), np.int32(row[15])
+    a_zero, b_zero = word(row, 14), word(row, 15)
     for g in range(row[1]):
         for m in range(row[2]):
             y = i64(row[13] + 8 * (g * row[2] + m) * n)
@@ -293,13 +308,13 @@ def _matmul(row: Any, a_at: Any, b_at: Any, a_size: int, b_size: int) -> None:
                 y[j] = 0
             for k in range(depth):
                 b = b_at(row[9] + b_size * (g * row[10] + k * row[11]))
-                value = np.int32(np.int32(a[k * row[8]]) - a_zero)
+                value = _minus(np.int32(a[k * row[8]]), a_zero)
                 if row[12] == 1:
                     for j in range(n):
-                        y[j] += np.int64(value) * np.int64(np.int32(np.int32(b[j]) - b_zero))
+                        y[j] += np.int64(value) * np.int64(_minus(np.int32(b[j]), b_zero))
                 else:
                     for j in range(n):
-                        y[j] += np.int64(value) * np.int64(np.int32(np.int32(b[j * row[12]]) - b_zero))
+                        y[j] += np.int64(value) * np.int64(_minus(np.int32(b[j * row[12]]), b_zero))
 
 
 @kernel()

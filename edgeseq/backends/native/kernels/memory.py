@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from llvmlite import ir
-from numba.core import types
+from numba.core import cgutils, types
 from numba.extending import intrinsic
 
 
@@ -34,6 +34,20 @@ i8 = _pointer(types.int8, ir.IntType(8))
 
 
 @intrinsic
+def word(typingctx: Any, row: Any, place: Any) -> Any:
+    """Return an entry of a row that fits int32 as that.
+
+    It is read as such, its lower half: were it cut off, a compiler would widen whatever is computed with it again.
+    """
+
+    def generate(_: Any, builder: Any, __: Any, args: Any) -> Any:
+        halves = builder.bitcast(args[0], ir.IntType(32).as_pointer())
+        return builder.load(builder.gep(halves, [builder.shl(args[1], ir.Constant(ir.IntType(64), 1))]))
+
+    return types.int32(types.CPointer(types.int64), types.int64), generate  # type: ignore[attr-defined]
+
+
+@intrinsic
 def call(typingctx: Any, address: Any, row: Any) -> Any:
     """Call the kernel that stands at an address with a row."""
 
@@ -44,3 +58,15 @@ def call(typingctx: Any, address: Any, row: Any) -> Any:
         return ir.Constant(ir.IntType(64), 0)
 
     return types.int64(types.int64, types.CPointer(types.int64)), generate  # type: ignore[attr-defined]
+
+
+@intrinsic
+def invoke(typingctx: Any, address: Any, arguments: Any) -> Any:
+    """Call the C function that stands at an address with numbers of 64 bits, and return the one it gives."""
+
+    def generate(_: Any, builder: Any, __: Any, args: Any) -> Any:
+        word, given = ir.IntType(64), cgutils.unpack_tuple(builder, args[1])
+        kind = ir.FunctionType(word, [word] * len(given))
+        return builder.call(builder.inttoptr(args[0], kind.as_pointer()), given)
+
+    return types.int64(types.int64, arguments), generate

@@ -17,6 +17,8 @@ from edgeseq.jit import Kernel, kernel
 CLASSES = (8, 4, 2, 1)
 """Vectors of outputs in a panel. Times the parts of a sum it is eight sums under way at once, for a multiply-add takes
 some four cycles, and two start in each."""
+NEAR = 1 << 15
+"""Bytes of a first-level cache."""
 _NONE, _ZERO = np.float32(-np.inf), np.float32(0)
 
 _one8, _half8 = panel_f32(1, 8, 1), panel_f32(BLOCK, 4, 1)
@@ -33,45 +35,48 @@ def reference(x: NDArray[Any], weight: NDArray[Any], bias: NDArray[Any], *, relu
 
 
 # A row: 1 rows, 2 x, 3 its row stride, 4 panels, 5 bias, 6 panels' number, 7 inputs, 8 y, 9 its row stride,
-# 10 outputs, 11 relu; strides in bytes. A panel is `inputs` rows of weights, a vector after the other.
+# 10 outputs, 11 relu, 12 whether to begin with the last panel; strides in bytes. A panel is `inputs` rows of weights, a
+# vector after the other. Every call goes the other way than the one before: it begins with what caches still hold.
 @kernel()
 def linear8(row: Any) -> None:
     """Panels of eight vectors."""
     floor = _ZERO if row[11] else _NONE
-    for p in range(row[6]):
+    row[12] = 1 - row[12]
+    for k in range(row[6]):
+        p = row[6] - 1 - k if row[12] else k
         w, bias, y = row[4] + p * row[7] * 8 * _VECTOR, row[5] + p * 8 * _VECTOR, row[8] + p * 8 * _VECTOR
         left = row[10] - p * 8 * LANES
-        r = 0
-        while r + BLOCK <= row[1]:
-            x, to = row[2] + r * row[3], y + r * row[9]
-            _half8(x, row[3], w, 8 * _VECTOR, row[7], bias, to, row[9], left, floor)
-            _half8(
-                x, row[3], w + 4 * _VECTOR, 8 * _VECTOR, row[7], bias + 4 * _VECTOR, to + 4 * _VECTOR, row[9],
-                left - 4 * LANES, floor,
-            )  # fmt: skip
-            r += BLOCK
-        while r < row[1]:
+        together = row[1] // BLOCK * BLOCK
+        for half in range(2 if together else 0):
+            at, first = half * 4 * _VECTOR, left - half * 4 * LANES
+            for r in range(0, together, BLOCK):
+                _half8(
+                    row[2] + r * row[3], row[3], w + at, 8 * _VECTOR, row[7], bias + at, y + at + r * row[9], row[9],
+                    first, floor,
+                )  # fmt: skip
+        for r in range(together, row[1]):
             _one8(row[2] + r * row[3], row[3], w, 8 * _VECTOR, row[7], bias, y + r * row[9], row[9], left, floor)
-            r += 1
 
 
 @kernel()
 def linear4(row: Any) -> None:
-    """A panel of four vectors."""
+    """Panels of four vectors."""
     floor = _ZERO if row[11] else _NONE
-    r = 0
-    while r + BLOCK <= row[1]:
-        x, y = row[2] + r * row[3], row[8] + r * row[9]
-        _half4(x, row[3], row[4], 4 * _VECTOR, row[7], row[5], y, row[9], row[10], floor)
-        _half4(
-            x, row[3], row[4] + 2 * _VECTOR, 4 * _VECTOR, row[7], row[5] + 2 * _VECTOR, y + 2 * _VECTOR, row[9],
-            row[10] - 2 * LANES, floor,
-        )  # fmt: skip
-        r += BLOCK
-    while r < row[1]:
-        y = row[8] + r * row[9]
-        _one4(row[2] + r * row[3], row[3], row[4], 4 * _VECTOR, row[7], row[5], y, row[9], row[10], floor)
-        r += 1
+    row[12] = 1 - row[12]
+    for k in range(row[6]):
+        p = row[6] - 1 - k if row[12] else k
+        w, bias, y = row[4] + p * row[7] * 4 * _VECTOR, row[5] + p * 4 * _VECTOR, row[8] + p * 4 * _VECTOR
+        left = row[10] - p * 4 * LANES
+        together = row[1] // BLOCK * BLOCK
+        for half in range(2 if together else 0):
+            at, first = half * 2 * _VECTOR, left - half * 2 * LANES
+            for r in range(0, together, BLOCK):
+                _half4(
+                    row[2] + r * row[3], row[3], w + at, 4 * _VECTOR, row[7], bias + at, y + at + r * row[9], row[9],
+                    first, floor,
+                )  # fmt: skip
+        for r in range(together, row[1]):
+            _one4(row[2] + r * row[3], row[3], w, 4 * _VECTOR, row[7], bias, y + r * row[9], row[9], left, floor)
 
 
 @kernel()
@@ -111,10 +116,15 @@ def linear1(row: Any) -> None:
 LINEAR: dict[int, Kernel] = {8: linear8, 4: linear4, 2: linear2, 1: linear1}
 
 
-def panels(outputs: int) -> list[tuple[int, int, int]]:
-    """Return which panels hold so many outputs: (class, number of panels, first output) of each kernel call."""
+def panels(outputs: int, each: int) -> list[tuple[int, int, int]]:
+    """Return which panels hold so many outputs: (class, number of panels, first output) of each kernel call.
+
+    each: bytes of an output's weights.
+    """
     vectors, found, first = -(-outputs // LANES), [], 0
-    for size in CLASSES:
+    # A panel that stays in the first cache need not come again when the next call begins with it.
+    narrow = 4 * LANES * each <= NEAR <= 8 * LANES * each
+    for size in CLASSES[1:] if narrow else CLASSES:
         count = vectors // size
         if count:
             found.append((size, count, first))

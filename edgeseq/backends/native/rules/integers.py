@@ -118,7 +118,7 @@ def _of_sums(entering: Tensor, ratio: float) -> tuple[int, int]:
 
 
 def _sums(plan: Plan, y: Array, x: Array, weight: NDArray[np.int8]) -> None:
-    for size, count, first in panels(len(weight)):
+    for size, count, first in panels(len(weight), weight.shape[1]):
         packed = plan.stored(integer_products.packed(weight, size, count, first))
         width = min(count * size * LANES, len(weight) - first)
         plan.row(

@@ -28,7 +28,7 @@ def linear(plan: Plan, y: Array, x: Array, weight: Array, bias: Array, *, relu: 
     """Write y [rows, outputs] = x [rows, inputs] @ weight.T + bias; the last axes have no gaps."""
     if x.ndim != 2 or x.shape[1:] != weight.shape[1:] or bias.shape != weight.shape[:1] or x.dtype != np.float32:  # noqa: PLR2004
         raise ValueError(f"{x.dtype}{x.shape} does not go with weights {weight.shape} and a bias {bias.shape}")
-    for size, count, first in kernels.panels(len(weight)):
+    for size, count, first in kernels.panels(len(weight), 4 * weight.shape[1]):
         panels, offsets = kernels.packed(weight, bias, size, count, first)
         panels, offsets = plan.stored(panels), plan.stored(offsets)
         width = min(count * size * LANES, len(weight) - first)
