@@ -9,7 +9,7 @@ import msgspec
 from edgeseq import backends
 from edgeseq.bundle import STORAGE, Graph, ModelFile, StateTensors
 from edgeseq.errors import EdgeseqError
-from export.errors import FLOAT_ALONE
+from export.errors import FLOAT_ALONE, ExportError
 from export.program import Program
 from export.quantize.step import stored_states
 from export.variants import Maker, Variant, file_of
@@ -20,21 +20,29 @@ STORED = "its engine runs no weights that are only stored smaller"
 
 def write(maker: Maker, variant: Variant, folder: Path, graph: Graph, notes: list[str]) -> list[ModelFile]:
     """Write a variant's file and return how bundle.toml describes it; note why where there is none."""
-    path, reason = folder / f"step.{variant.name}.npz", STORED
-    if variant.name not in STORAGE:
-        try:
-            # What computes in float32 has no Program of its own.
-            program = maker.lowered() if variant.program is None else variant.program
-            writer.write(path, program)
-            file = file_of(program, variant.name, "npz", writer.weight_bytes(program), states(program))
-            backends.open_file(path, "native", graph, file)  # it says which operation it lacks
-        except EdgeseqError as cause:
-            path.unlink(missing_ok=True)
-            reason = str(cause).removesuffix(FLOAT_ALONE).removeprefix(f"{path}: ")
-        else:
-            return [file]
-    notes.append(f"native was left out of {variant.name}: {reason}")
-    return []
+    try:
+        return [written(maker, variant, folder, graph)]
+    except ExportError as cause:
+        notes.append(f"native was left out of {variant.name}: {cause}")
+        return []
+
+
+def written(maker: Maker, variant: Variant, folder: Path, graph: Graph) -> ModelFile:
+    """Write a variant's file of one of a bundle's graphs. Raises ExportError naming the operation that is missing."""
+    path = folder / f"{graph.name}.{variant.name}.npz"
+    if variant.name in STORAGE:
+        raise ExportError(STORED)
+    try:
+        # What computes in float32 has no Program of its own.
+        program = maker.lowered() if variant.program is None else variant.program
+        writer.write(path, program)
+        file = file_of(program, variant.name, "npz", writer.weight_bytes(program), states(program), graph.name)
+        opening = backends.open_whole if graph.whole else backends.open_file
+        opening(path, "native", graph, file)  # it says which operation it lacks
+    except EdgeseqError as cause:
+        path.unlink(missing_ok=True)
+        raise ExportError(str(cause).removesuffix(FLOAT_ALONE).removeprefix(f"{path}: ")) from cause
+    return file
 
 
 def states(program: Program) -> list[StateTensors]:

@@ -41,8 +41,7 @@ class LitertStep(FileStep):
         self._leave = [opened.outputs[state.output] for state in file.states]
         self.reset()
 
-    def fork(self) -> Self:
-        """Return another step model on the same interpreter, freshly reset."""
+    def _another(self) -> Self:
         return type(self)(self._opened, self._graph, self._file)
 
     def _compute(self, x: Frames) -> Frames:

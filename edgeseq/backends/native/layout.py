@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 
@@ -16,26 +17,34 @@ from edgeseq.backends.native.rules.elementwise import cast
 from edgeseq.backends.native.rules.rule import Given
 from edgeseq.errors import ModelError
 
+Shapes = Mapping[str, tuple[int, ...]]
+NOTHING: Shapes = MappingProxyType({})
 DTYPES = ("float32", "float64", "int8", "int16", "int32", "int64", "bool")
 
 
 @dataclass(frozen=True)
 class Layout:
-    """What the engine runs. board: its numbers; states: by name, [streams, *shape], where they stand."""
+    """What the engine runs. board: its numbers; by name, [streams, *shape], where states and what is held stand.
+
+    outputs: by their tensors, as they are; those of a program that runs once leave nowhere else.
+    """
 
     program: Program
     board: Array
     states: Mapping[str, Array]
+    held: Mapping[str, Array]
+    outputs: Sequence[Array]
     plan: Plan
 
 
-def laid_out(program: Program, streams: int, like: Layout | None = None) -> Layout:
+def laid_out(program: Program, streams: int, like: Layout | None = None, held: Shapes = NOTHING) -> Layout:
     """Lay a program out for so many streams. Raises ModelError naming the operation that cannot be.
 
-    like: another layout of the program, whose constants this one shares.
+    like: another layout of the program, whose constants this one shares. held: the shapes of what is held, where they
+    are not those that the file gives.
     """
     try:
-        return _Layer(program, streams, like).layout()
+        return _Layer(program, streams, like, held).layout()
     except ModelError:
         raise
     except Exception as cause:  # a file from outside may be wrong in any way
@@ -52,8 +61,8 @@ def _constant(plan: Plan, op: Given) -> Array:
 
 
 class _Layer:
-    def __init__(self, program: Program, streams: int, like: Layout | None) -> None:
-        self.program, self.streams = program, streams
+    def __init__(self, program: Program, streams: int, like: Layout | None, held: Shapes) -> None:
+        self.program, self.streams, self.held = program, streams, held
         self.told = program.description
         self.plan = Plan(like.plan.constants if like is not None else ())
         self.values: dict[str, Array] = {}
@@ -63,11 +72,13 @@ class _Layer:
         features = max((entry.last for entry in told.inputs), default=0)
         entering = plan.buffer((self.streams, told.frames, features), np.float32)
         states = {state.name: self._new(state.input) for state in told.states}
+        held = {name: self._new(name) for name in told.held}
         for entry in told.inputs:
             self.values[entry.name] = self._entered(entry, entering)
         for op in fused(told):
             self._op(op)
-        leaving = self._leaving(list(states.values()))
+        outputs = [self.values[name] for name in told.outputs]
+        leaving = self._leaving(outputs, [*states.values(), *held.values()])
         self._hand_on(states)
         table = plan.table()
         board = plan.buffer((engine.BOARD,), np.int64)
@@ -75,7 +86,7 @@ class _Layer:
         board[engine.ENTERING], board[engine.ENTER] = address(entering), told.frames * features
         board[engine.LEAVING], board[engine.LEAVE] = address(leaving), leaving.shape[1]
         board[engine.FEATURES], board[engine.FRAMES], board[engine.BLOCK] = features, told.frames, self.streams
-        return Layout(self.program, board, states, plan)
+        return Layout(self.program, board, states, held, outputs, plan)
 
     def _tensor(self, name: str) -> Tensor:
         tensor = self.told.tensors.get(name)
@@ -85,7 +96,8 @@ class _Layer:
 
     def _new(self, name: str) -> Array:
         tensor = self._tensor(name)
-        self.values[name] = self.plan.buffer((self.streams, *tensor.shape), tensor.dtype)
+        shape = self.held.get(name, tuple(tensor.shape))
+        self.values[name] = self.plan.buffer((self.streams, *shape), tensor.dtype)
         return self.values[name]
 
     def _entered(self, entry: Input, entering: Array) -> Array:
@@ -111,7 +123,9 @@ class _Layer:
             made = applied(self.plan, given, *(self.values[name] for name in op.inputs))
         except Exception as cause:  # as above
             raise ModelError(f"{where}: cannot be laid out: {_said(cause)}. Export it again.") from cause
-        if made.shape[1:] != tuple(stored.shape) or made.dtype != stored.dtype or len(made) not in (1, self.streams):
+        # What is held in other shapes than the file gives changes those of what is made of it.
+        alike = made.ndim == 1 + len(stored.shape) if self.held else made.shape[1:] == tuple(stored.shape)
+        if not alike or made.dtype != stored.dtype or len(made) not in (1, self.streams):
             raise ModelError(
                 f"{where}: gives {made.dtype}{made.shape[1:]}, the file says {stored.dtype}{tuple(stored.shape)}."
             )
@@ -122,13 +136,19 @@ class _Layer:
             raise ModelError(f"{where}: its array '{name}' is missing. Export it again.")
         return self.program.arrays[name]
 
-    def _leaving(self, states: list[Array]) -> Array:
-        """Return the outputs side by side, float32[streams, outputs], where a step leaves them."""
-        parts = [self.values[name] for name in self.told.outputs]
+    def _leaving(self, parts: list[Array], kept: list[Array]) -> Array:
+        """Return the outputs side by side, float32[streams, outputs], where a step leaves them.
+
+        kept: states and what is held, which may be others by the time that outputs are read.
+        """
+        if self.told.held and not self.told.inputs:
+            return self.plan.buffer((self.streams, 0), np.float32)
+        shapes = [tuple(self._tensor(name).shape) for name in self.told.outputs]
+        if shapes != [part.shape[1:] for part in parts]:
+            raise ValueError("what it gives changes its shape with what it holds")
         first = parts[0]
         solid = len(first) == self.streams and first.flags.c_contiguous and first.dtype == np.float32
-        # What is a state would have changed by the time that outputs are read.
-        if len(parts) == 1 and solid and not any(np.may_share_memory(first, state) for state in states):
+        if len(parts) == 1 and solid and not any(np.may_share_memory(first, array) for array in kept):
             return first.reshape(self.streams, -1)
         width = sum(part[0].size for part in parts)
         leaving, start = self.plan.buffer((self.streams, width), np.float32), 0

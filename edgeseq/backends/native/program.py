@@ -64,13 +64,18 @@ class State(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class Description(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The archive's JSON."""
+    """The archive's JSON.
+
+    held: the tensors that enter and stay the same from step to step; a program with no other inputs runs once. Where
+    they grow with a source, the shapes of `tensors` are those for one of an example's length.
+    """
 
     version: int
     frames: int
     inputs: list[Input]
     outputs: list[str]
     states: list[State]
+    held: list[str] = []
     tensors: dict[str, Tensor]
     ops: list[Op]
 
