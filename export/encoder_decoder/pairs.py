@@ -29,6 +29,7 @@ from export.errors import FLOAT_ALONE, ExportError, NoIntegerForm
 from export.graph import StreamGraph
 from export.progress import Progress, counted
 from export.proof import MissedError
+from export.quantize.step import exact
 from export.variants import KNOWN, Maker, Variant
 
 GOALS = (0.75, 0.6, 0.45, 0.3)
@@ -153,11 +154,12 @@ def _one(  # noqa: PLR0917 - one call, above
         for half in (encoder, decoder):
             onnx.save(half.model, str(folder / half.file.path))
         last = goal == GOALS[-1] or all(part.kept == "float32" for part in (*encoder.parts, *decoder.parts))
-        proven = [_measured((encoder.file, decoder.file), folder, graphs, known, progress)]
+        halves = encoder, decoder
+        proven = [_measured(halves, (encoder.file, decoder.file), folder, graphs, known, progress)]
         for title, write in BESIDE.items():
             try:
-                files = _written(write, makers, (encoder, decoder), folder, graphs)
-                found = _measured(files, folder, graphs, known, progress)
+                files = _written(write, makers, halves, folder, graphs)
+                found = _measured(halves, files, folder, graphs, known, progress)
             except (ExportError, ModelError) as cause:
                 notes.append(f"{title} was left out of {name}: {cause}")
                 continue
@@ -189,13 +191,20 @@ def _written(
     return first, second
 
 
-def _measured(
-    files: tuple[ModelFile, ModelFile], folder: Path, graphs: Graphs, known: Items[proof.Case], progress: Progress
+def _measured(  # noqa: PLR0917 - two calls, above
+    halves: tuple[Variant, Variant],
+    files: tuple[ModelFile, ModelFile],
+    folder: Path,
+    graphs: Graphs,
+    known: Items[proof.Case],
+    progress: Progress,
 ) -> Proven:
     """Hold both halves' files against the original, opened from them and their description just as a device does."""
     backend = backends.reader(files[0])
     tick = counted(progress, f"proving {files[0].variant} on {backend}", sum(len(case.target) for case in known))
-    return Proven(files, *proof.measure(runtime.opened(folder, backend, graphs, files), known, tick))
+    entry, drift = proof.measure(runtime.opened(folder, backend, graphs, files), known, tick)
+    same = backend == "native" and all(half.program is not None and exact(half.program) for half in halves)
+    return Proven(files, msgspec.structs.replace(entry, exact=same), drift)
 
 
 def _keep(folder: Path, variant: str, kept: Items[str]) -> None:
