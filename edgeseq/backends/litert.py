@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgeseq import libraries
-from edgeseq.backends._file_step import FileStep, described
+from edgeseq.backends._file_step import FileStep, described, entries
 from edgeseq.errors import ModelError
 from edgeseq.types import Frames
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 SIGNATURE = "step"
 PACKAGES = {"ai_edge_litert": "ai-edge-litert", "tflite_runtime": "tflite-runtime"}
+Held = Mapping[str, NDArray[Any]]
 Details = Mapping[str, Mapping[str, Any]]
 
 
@@ -35,11 +37,16 @@ class LitertStep(FileStep):
     def __init__(self, opened: _Opened, graph: Graph, file: ModelFile) -> None:
         super().__init__(graph, file)
         self._opened = opened
+        self._holds = bool(graph.held)
         self._frames = [(opened.inputs[entry.name], entry) for entry in self._entries]
         self._enter = [opened.inputs[state.input] for state in file.states]
         self._fetch = [opened.outputs[tensor.name] for tensor in graph.outputs]
         self._leave = [opened.outputs[state.output] for state in file.states]
         self.reset()
+
+    def _take(self, held: Held) -> None:
+        with self._opened.lock:
+            self._opened.hold(held)
 
     def _another(self) -> Self:
         return type(self)(self._opened, self._graph, self._file)
@@ -48,6 +55,8 @@ class LitertStep(FileStep):
         interpreter = self._opened.interpreter
         put, get = interpreter.set_tensor, interpreter.get_tensor
         with self._opened.lock:
+            if self._holds:
+                self._opened.hold(self._held)
             for index, entry in self._frames:
                 put(index, entry.enter(x))
             for index, value in zip(self._enter, self._state, strict=True):
@@ -60,18 +69,79 @@ class LitertStep(FileStep):
         return np.concatenate([y.reshape(-1) for y in given])
 
 
+class LitertWhole:
+    """An encoder that runs over its whole source: takes rows [T, features] and gives the graph's outputs by name."""
+
+    def __init__(self, opened: _Opened, graph: Graph) -> None:
+        self._opened, self._graph = opened, graph
+
+    def __call__(self, rows: Frames) -> dict[str, NDArray[Any]]:
+        """Run over a source. Raises ModelError where it is too long or too short for the model."""
+        opened = self._opened
+        source = {entry.name: entry.enter(rows) for entry in entries(self._graph, len(rows))}
+        with opened.lock:
+            try:
+                opened.hold(source)
+                opened.interpreter.invoke()
+            except (ModelError, RuntimeError, ValueError) as cause:
+                raise ModelError(
+                    f"{opened.path}: does not run on a source of {len(rows)} frames: {_said(cause)}."
+                ) from cause
+            names = (tensor.name for tensor in self._graph.outputs)
+            return {name: opened.interpreter.get_tensor(opened.outputs[name]) for name in names}
+
+
 class _Opened:
     """An interpreter, and the indices of its inputs and outputs by the names that the signature gives them."""
 
-    def __init__(self, interpreter: Any, inputs: Details, outputs: Details) -> None:
-        self.interpreter = interpreter
+    def __init__(self, path: Path, interpreter: Any, inputs: Details, outputs: Details) -> None:
+        self.path, self.interpreter = path, interpreter
         self.lock = threading.Lock()
+        self._held: Held = {}
+        self._shapes = {name: tuple(map(int, detail["shape"])) for name, detail in inputs.items()}
         self.inputs = {name: int(detail["index"]) for name, detail in inputs.items()}
         self.outputs = {name: int(detail["index"]) for name, detail in outputs.items()}
+
+    def hold(self, held: Held) -> None:
+        """Put what is held into the inputs, which keep it from step to step; those of another length are laid out anew.
+
+        Raises ModelError where the file has no form for that length.
+        """
+        if held is self._held:
+            return
+        self._held = {}
+        changed = {name: value.shape for name, value in held.items() if value.shape != self._shapes[name]}
+        if changed:
+            try:
+                for name, shape in changed.items():
+                    self.interpreter.resize_tensor_input(self.inputs[name], shape, strict=True)
+                self._shapes.update(changed)
+                self.interpreter.allocate_tensors()
+            except (ValueError, RuntimeError) as cause:
+                raise ModelError(f"{self.path}: cannot be laid out for {changed}: {_said(cause)}.") from cause
+        for name, value in held.items():
+            self.interpreter.set_tensor(self.inputs[name], value)
+        self._held = held
 
 
 def open_step(path: Path, graph: Graph, file: ModelFile) -> LitertStep:
     """Open a step model's TFLite file and hold its inputs and outputs against bundle.toml. Raises ModelError."""
+    inputs, outputs, interpreter = _open(path)
+    _check(path, inputs, outputs, graph, file)
+    return LitertStep(_Opened(path, interpreter, inputs, outputs), graph, file)
+
+
+def open_whole(path: Path, graph: Graph, file: ModelFile) -> LitertWhole:
+    """Open an encoder that runs over its whole source and hold it against bundle.toml. Raises ModelError."""
+    inputs, outputs, interpreter = _open(path)
+    found = [*inputs, *outputs]
+    if file.states or set(found) != {tensor.name for tensor in (*graph.inputs, *graph.outputs)}:
+        raise ModelError(f"{path}: it takes and gives {found}, bundle.toml says otherwise. Export it again.")
+    return LitertWhole(_Opened(path, interpreter, inputs, outputs), graph)
+
+
+def _open(path: Path) -> tuple[Details, Details, Any]:
+    """Open a file: its inputs and outputs by the signature's names, and its interpreter. Raises ModelError."""
     make = libraries.litert()
     try:
         # Float products and 8-bit ones go to XNNPACK, which is what the interpreter does by itself: a GRU of 256 takes
@@ -81,19 +151,22 @@ def open_step(path: Path, graph: Graph, file: ModelFile) -> LitertStep:
         if SIGNATURE not in interpreter.get_signature_list():
             raise ModelError(f"{path}: has no signature '{SIGNATURE}'. Export it again.")
         runner = interpreter.get_signature_runner(SIGNATURE)
-        inputs, outputs = runner.get_input_details(), runner.get_output_details()
+        return runner.get_input_details(), runner.get_output_details(), interpreter
     except (ValueError, RuntimeError) as cause:
-        reason = " ".join(str(cause).split()).rstrip(".")
-        raise ModelError(f"{path}: {make.__module__.partition('.')[0]} cannot load it: {reason}.") from cause
-    _check(path, inputs, outputs, graph, file)
-    return LitertStep(_Opened(interpreter, inputs, outputs), graph, file)
+        raise ModelError(f"{path}: {make.__module__.partition('.')[0]} cannot load it: {_said(cause)}.") from cause
+
+
+def _said(cause: Exception) -> str:
+    """Return an error's own words on one line."""
+    return " ".join(str(cause).split()).rstrip(".")
 
 
 def _check(path: Path, inputs: Details, outputs: Details, graph: Graph, file: ModelFile) -> None:
     """Compare the file's inputs and outputs, and how its states are stored, with what bundle.toml says of them."""
     for what, said, found in zip(("input", "output"), described(graph, file), (inputs, outputs), strict=True):
         there = {
-            name: (tuple(map(int, detail["shape"])), np.dtype(detail["dtype"]).name) for name, detail in found.items()
+            name: (tuple(map(int, detail["shape_signature"])), np.dtype(detail["dtype"]).name)
+            for name, detail in found.items()
         }
         if there != said:
             raise ModelError(f"{path}: its {what}s are {there}, bundle.toml says {said}. Export it again.")

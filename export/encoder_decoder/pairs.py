@@ -3,7 +3,7 @@
 1. A quantized variant needs a decoder in integers. An encoder without an integer form (it goes through the source to
    its end and back, say) computes in float32 there, which is told.
 2. Both are made for a share of the tolerance; where they miss it together, for a lesser one.
-3. Native files stand beside the ONNX files where its engine has both graphs' operations; else a note says why not.
+3. TFLite and native files stand beside the ONNX files where there are forms for both graphs; else a note says why not.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from edgeseq import backends
 from edgeseq import encoder_decoder as runtime
 from edgeseq.bundle import Graph, ModelFile, ParityTable
 from edgeseq.errors import ModelError
-from export import macs, native, parity
+from export import macs, native, parity, tflite
 from export.encoder_decoder import parity as proof
 from export.encoder_decoder.calibration import Calibration
 from export.encoder_decoder.split import Parts
@@ -38,7 +38,7 @@ Graphs = tuple[Graph, Graph]
 
 
 Write = Callable[[Maker, Variant, Path, Graph], ModelFile]
-BESIDE: dict[str, Write] = {"native": native.written}
+BESIDE: dict[str, Write] = {"TFLite": tflite.written, "native": native.written}
 """What is written beside ONNX files (3): how notes call it, and what writes a half of it."""
 
 

@@ -14,12 +14,14 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from export.program import Op, Shape, Type
+from export.program import Growing, Op, Shape, Type, grows
 from export.writers.tflite.stored import weight
 from export.writers.tflite.versions import PLAIN_RANK
 from export.writers.tflite.writer import WIDEST, Form, Writer
 
 Groups = list[tuple[int, ...]]
+BEYOND = int(np.iinfo(np.int32).max)
+"""Where what is cut to its end ends."""
 MOST_CUT = 5
 """Axes up to which SLICE, STRIDED_SLICE and PAD go in both runtimes."""
 
@@ -75,13 +77,14 @@ def _slice(writer: Writer, op: Op) -> int:
     _check(writer, op, parts, MOST_CUT)
     x, target = writer.read(op.inputs[0], grouped(shape, parts)), grouped(result, parts)
     first = [starts[part[0]] if len(part) == 1 else 0 for part in parts]
-    if set(steps) == {1}:
+    if set(steps) <= {1} and not grows(target):
         given = [x, writer.numbers(*first), writer.numbers(*target)]
         return writer.emit("SLICE", given, "SliceOptions", shape=target)
     strides = [steps[part[0]] if len(part) == 1 else 1 for part in parts]
-    last = [ends[part[0]] if len(part) == 1 else size for part, size in zip(parts, target, strict=True)]
-    given = [x, *(writer.numbers(*values) for values in (first, last, strides))]
-    return writer.emit("STRIDED_SLICE", given, "StridedSliceOptions", shape=target)
+    last = [ends[part[0]] if len(part) == 1 else BEYOND for part in parts]
+    to_the_end = sum(1 << place for place, end in enumerate(last) if end >= BEYOND)
+    given = [x, *(writer.numbers(*values) for values in (first, [min(end, BEYOND) for end in last], strides))]
+    return writer.emit("STRIDED_SLICE", given, "StridedSliceOptions", shape=target, endMask=to_the_end)
 
 
 def _concat(writer: Writer, op: Op) -> int:
@@ -99,7 +102,10 @@ def _gather(writer: Writer, op: Op) -> int:
     target, place = list(grouped(shape, parts)), parts.index((axis,))
     count = writer.program.size(op.inputs[1])
     if op.inputs[1] in writer.constants:
-        content = writer.constants[op.inputs[1]].reshape(-1) % shape[axis]
+        content = writer.constants[op.inputs[1]].reshape(-1)
+        if isinstance(shape[axis], Growing) and content.min(initial=0) < 0:
+            raise writer.refusal(op, "TFLite takes no entry counted from an end that it does not know.")
+        content %= shape[axis]
         places = writer.array(op, "places", content.astype(np.int32))
     else:
         places = _counted(writer, writer.read(op.inputs[1], (1, 1, 1, count)), shape[axis], count)
@@ -126,6 +132,8 @@ def _expand(writer: Writer, op: Op) -> int:
     parts = groups(result, (axis for axis in range(len(result)) if result[axis] != shape[axis]))
     _check(writer, op, parts, WIDEST)
     target = grouped(result, parts)
+    if grows(target):
+        raise writer.refusal(op, "TFLite stretches nothing to a length that it does not know.")
     given = [writer.read(op.inputs[0], grouped(shape, parts)), writer.numbers(*target)]
     return writer.emit("BROADCAST_TO", given, "BroadcastToOptions", shape=target)
 

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from export.errors import ExportError, node_error
-from export.program import Array, Op, Program, Shape, Type
-from export.writers.tflite.file import File
+from export.program import Array, Op, Program, Shape, Type, grows
+from export.writers.tflite.file import File, signature
 from export.writers.tflite.versions import PLAIN_RANK
 
 Kind = str | Type
@@ -26,6 +26,13 @@ Form = Callable[["Writer", Op], int]
 DTYPES = {"float32", "int64", "int32", "bool"}
 WIDEST = 6
 """Axes up to which TRANSPOSE and BROADCAST_TO go in both runtimes."""
+
+
+def broadcast(*shapes: Shape) -> Shape:
+    """Return the shape that shapes are stretched to, as NumPy does; what grows goes on growing."""
+    rank = max(map(len, shapes))
+    columns = zip(*((1,) * (rank - len(shape)) + shape for shape in shapes), strict=True)
+    return tuple(next((size for size in sizes if size != 1), 1) for sizes in columns)
 
 
 class Writer:
@@ -49,6 +56,7 @@ class Writer:
         """Return the file; outputs: the names under which the Program's leave."""
         program = self.program
         inputs = {entry.name: self._enter(entry.name, entry.name) for entry in program.inputs}
+        inputs |= {name: self._enter(name, name) for name in program.held}
         inputs |= {f"{state.name}.in": self._enter(f"{state.name}.in", state.input) for state in program.states}
         for op in program.ops:
             if op.kind != "Constant":
@@ -65,6 +73,7 @@ class Writer:
             if name not in self.program.types and self.program.dtype(name) not in DTYPES:
                 raise self.refusal(op, f"TFLite has it not for {self.program.dtype(name)}.")
         written = len(self.file.tensors)
+        self._writing = op
         self.at[op.output] = form(self, op)
         if self.at[op.output] >= written:
             self.file.rename(self.at[op.output], op.output)
@@ -90,7 +99,10 @@ class Writer:
         return self._reshape(self.now(name), index)
 
     def _reshape(self, source: int, target: int) -> int:
-        sizes = np.array(self.file.tensors[target].shape, np.int32)
+        shape = self.shape(target)
+        sizes = signature(shape)
+        if grows(shape) > 1:
+            raise self.refusal(self._writing, f"TFLite infers one length of a view, not those of {sizes.tolist()}.")
         given = [source, self.numbers(*sizes.tolist())]
         return self.file.op("RESHAPE", given, target, "ReshapeOptions", newShape=sizes)
 
@@ -169,7 +181,7 @@ class Writer:
         if len(orders) == 1 and len({self.shape(index) for index in wide}) == 1 and (order := orders.pop()) is not None:
             before = [self._turned[index][0] if index in wide else index for index in inputs]
             return self.turned(self.each(name, before, options, kind=kind, **given), order)
-        shape = np.broadcast_shapes(*map(self.shape, inputs))
+        shape = broadcast(*map(self.shape, inputs))
         return self.emit(name, list(inputs), options, shape=shape, kind=kind, **given)
 
     def operands(self, op: Op) -> list[int]:
@@ -198,6 +210,8 @@ class Writer:
             )
         if len(whole) > WIDEST:
             raise self.refusal(op, f"it broadcasts over {len(whole)} axes.")
+        if grows(whole):
+            raise self.refusal(op, "it broadcasts more than four axes along the source.")
         sizes = self.numbers(*whole)
         return self.view(
             self.emit("BROADCAST_TO", [self.read(name, shape), sizes], "BroadcastToOptions", shape=whole), row
