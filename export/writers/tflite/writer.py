@@ -5,6 +5,7 @@
    2.14 aborts the process where comparisons, 16-bit or 64-bit products of five axes are broadcast.
 3. A convolution's result is held with its channels last, and turned where an op needs the order of the graph: between
    convolutions with elementwise ops in between, nothing is turned.
+4. A length that grows with the source is left open in shapes, and inferred in a view, where it is the only one.
 """
 
 from __future__ import annotations
@@ -99,10 +100,7 @@ class Writer:
         return self._reshape(self.now(name), index)
 
     def _reshape(self, source: int, target: int) -> int:
-        shape = self.shape(target)
-        sizes = signature(shape)
-        if grows(shape) > 1:
-            raise self.refusal(self._writing, f"TFLite infers one length of a view, not those of {sizes.tolist()}.")
+        sizes = signature(self.shape(target))
         given = [source, self.numbers(*sizes.tolist())]
         return self.file.op("RESHAPE", given, target, "ReshapeOptions", newShape=sizes)
 
@@ -138,11 +136,28 @@ class Writer:
         if self.shape(index) == shape:
             return index
         key = index, shape
-        if key not in self._views:
+        if key not in self._views and grows(shape) > 1:
+            self._views[key] = self._with_axes(index, shape)
+            self._roots[self._views[key]] = index
+        elif key not in self._views:
             target = self.file.tensor(f"{index}.{'x'.join(map(str, shape))}", shape, self.file.tensors[index].dtype)
             self._views[key] = self._reshape(index, target)
             self._roots[target] = index
         return self._views[key]
+
+    def _with_axes(self, index: int, shape: Shape) -> int:
+        """Return a tensor with other axes of one entry: no RESHAPE infers several lengths (4)."""
+        ones = [axis for axis, size in enumerate(self.shape(index)) if size == 1]
+        bare = tuple(size for size in shape if size != 1)
+        if bare != tuple(size for size in self.shape(index) if size != 1):
+            raise self.refusal(self._writing, "its views have several lengths that grow with the source.")
+        if ones:
+            index = self.emit("SQUEEZE", [index], "SqueezeOptions", shape=bare, squeezeDims=ones)
+        for axis, size in enumerate(shape):
+            if size == 1:
+                wider = (*self.shape(index)[:axis], 1, *self.shape(index)[axis:])
+                index = self.emit("EXPAND_DIMS", [index, self.numbers(axis)], "ExpandDimsOptions", shape=wider)
+        return index
 
     def turned(self, index: int, perm: tuple[int, ...]) -> int:
         """Return a tensor with its axes in another order (3)."""
