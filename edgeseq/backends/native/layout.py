@@ -26,7 +26,8 @@ DTYPES = ("float32", "float64", "int8", "int16", "int32", "int64", "bool")
 class Layout:
     """What the engine runs. board: its numbers; by name, [streams, *shape], where states and what is held stand.
 
-    outputs: by their tensors, as they are; those of a program that runs once leave nowhere else.
+    outputs: by their tensors, as they are; those of a program that runs once leave nowhere else. ops: joined where they
+    can be.
     """
 
     program: Program
@@ -34,6 +35,7 @@ class Layout:
     states: Mapping[str, Array]
     held: Mapping[str, Array]
     outputs: Sequence[Array]
+    ops: Sequence[Op]
     plan: Plan
 
 
@@ -65,6 +67,7 @@ class _Layer:
         self.program, self.streams, self.held = program, streams, held
         self.told = program.description
         self.plan = Plan(like.plan.constants if like is not None else ())
+        self.ops = fused(self.told) if like is None else like.ops
         self.values: dict[str, Array] = {}
 
     def layout(self) -> Layout:
@@ -75,7 +78,7 @@ class _Layer:
         held = {name: self._new(name) for name in told.held}
         for entry in told.inputs:
             self.values[entry.name] = self._entered(entry, entering)
-        for op in fused(told):
+        for op in self.ops:
             self._op(op)
         outputs = [self.values[name] for name in told.outputs]
         leaving = self._leaving(outputs, [*states.values(), *held.values()])
@@ -86,7 +89,7 @@ class _Layer:
         board[engine.ENTERING], board[engine.ENTER] = address(entering), told.frames * features
         board[engine.LEAVING], board[engine.LEAVE] = address(leaving), leaving.shape[1]
         board[engine.FEATURES], board[engine.FRAMES], board[engine.BLOCK] = features, told.frames, self.streams
-        return Layout(self.program, board, states, held, outputs, plan)
+        return Layout(self.program, board, states, held, outputs, self.ops, plan)
 
     def _tensor(self, name: str) -> Tensor:
         tensor = self.told.tensors.get(name)

@@ -37,7 +37,7 @@ class Plan:
         self.constants: list[Array] = []
         self._shared = shared
         self._owners: set[int] = set()
-        self._bytes = 0
+        self.bytes = 0
 
     def keep(self, array: Array) -> Array:
         """Keep an array for as long as the rows are."""
@@ -48,8 +48,8 @@ class Plan:
         """Return a new array of zeros [*shape] that begins with a cache line."""
         wanted = np.dtype(dtype)
         size = math.prod(shape) * wanted.itemsize
-        self._bytes += size
-        if self._bytes > MAX_BYTES:
+        self.bytes += size
+        if self.bytes > MAX_BYTES:
             raise ValueError(f"takes more than {MAX_BYTES >> 30} GiB of memory")
         whole = self.keep(np.zeros(size + 2 * LINE, np.uint8))
         start = -address(whole) % LINE
