@@ -37,7 +37,6 @@ class LitertStep(FileStep):
     def __init__(self, opened: _Opened, graph: Graph, file: ModelFile) -> None:
         super().__init__(graph, file)
         self._opened = opened
-        self._holds = bool(graph.held)
         self._frames = [(opened.inputs[entry.name], entry) for entry in self._entries]
         self._enter = [opened.inputs[state.input] for state in file.states]
         self._fetch = [opened.outputs[tensor.name] for tensor in graph.outputs]
@@ -45,8 +44,12 @@ class LitertStep(FileStep):
         self.reset()
 
     def _take(self, held: Held) -> None:
-        with self._opened.lock:
-            self._opened.hold(held)
+        try:
+            with self._opened.lock:
+                self._opened.hold(held)
+        except (RuntimeError, ValueError) as cause:
+            shapes = ", ".join(f"'{name}' {list(value.shape)}" for name, value in held.items())
+            raise ModelError(f"{self._opened.path}: does not run with {shapes} held: {_said(cause)}.") from cause
 
     def _another(self) -> Self:
         return type(self)(self._opened, self._graph, self._file)
@@ -55,7 +58,7 @@ class LitertStep(FileStep):
         interpreter = self._opened.interpreter
         put, get = interpreter.set_tensor, interpreter.get_tensor
         with self._opened.lock:
-            if self._holds:
+            if self._held:
                 self._opened.hold(self._held)
             for index, entry in self._frames:
                 put(index, entry.enter(x))
@@ -83,7 +86,7 @@ class LitertWhole:
             try:
                 opened.hold(source)
                 opened.interpreter.invoke()
-            except (ModelError, RuntimeError, ValueError) as cause:
+            except (RuntimeError, ValueError) as cause:
                 raise ModelError(
                     f"{opened.path}: does not run on a source of {len(rows)} frames: {_said(cause)}."
                 ) from cause
@@ -98,27 +101,25 @@ class _Opened:
         self.path, self.interpreter = path, interpreter
         self.lock = threading.Lock()
         self._held: Held = {}
-        self._shapes = {name: tuple(map(int, detail["shape"])) for name, detail in inputs.items()}
+        self._shapes: dict[str, tuple[int, ...]] = {}
         self.inputs = {name: int(detail["index"]) for name, detail in inputs.items()}
         self.outputs = {name: int(detail["index"]) for name, detail in outputs.items()}
 
     def hold(self, held: Held) -> None:
         """Put what is held into the inputs, which keep it from step to step; those of another length are laid out anew.
 
-        Raises ModelError where the file has no form for that length.
+        Raises RuntimeError or ValueError where the file's operations have no form for that length.
         """
         if held is self._held:
             return
         self._held = {}
-        changed = {name: value.shape for name, value in held.items() if value.shape != self._shapes[name]}
-        if changed:
-            try:
-                for name, shape in changed.items():
-                    self.interpreter.resize_tensor_input(self.inputs[name], shape, strict=True)
-                self._shapes.update(changed)
-                self.interpreter.allocate_tensors()
-            except (ValueError, RuntimeError) as cause:
-                raise ModelError(f"{self.path}: cannot be laid out for {changed}: {_said(cause)}.") from cause
+        shapes = {name: value.shape for name, value in held.items()}
+        if shapes != self._shapes:
+            self._shapes = {}  # until that went well
+            for name, shape in shapes.items():
+                self.interpreter.resize_tensor_input(self.inputs[name], shape, strict=True)
+            self.interpreter.allocate_tensors()
+            self._shapes = shapes
         for name, value in held.items():
             self.interpreter.set_tensor(self.inputs[name], value)
         self._held = held

@@ -161,7 +161,7 @@ def _one(  # noqa: PLR0917 - one call, above
                 files = _written(write, makers, halves, folder, graphs)
                 found = _measured(halves, files, folder, graphs, known, progress)
             except (ExportError, ModelError) as cause:
-                notes.append(f"{title} was left out of {name}: {cause}")
+                notes.append(f"{title} was left out of {name}: {str(cause).replace(f'{folder}/', '')}")
                 continue
             if last and not found.entry.passed:
                 notes.append(f"{title} was left out of {name}: {parity.by_how_much(found.entry)}")

@@ -21,6 +21,7 @@ from edgeseq.backends.native.lengths import Lengths
 from edgeseq.backends.native.program import Program, read
 from edgeseq.backends.native.streams import NativeStreams
 from edgeseq.backends.native.whole import NativeWhole
+from edgeseq.errors import ModelError
 from edgeseq.stepping import check_content
 from edgeseq.types import Frames
 
@@ -125,6 +126,8 @@ class NativeStep(FileStep):
 def open_step(path: Path, graph: Graph, file: ModelFile, streams: int = 1) -> NativeStep | NativeStreams:
     """Open a native program for one stream or many and hold it against bundle.toml. Raises ModelError."""
     program = _checked(path, graph, file)
+    if streams != 1 and program.description.held:
+        raise ModelError(f"{path}: holds what an encoder gives, which is one stream's; load it for one.")
     return NativeStep(program, graph, file) if streams == 1 else NativeStreams(program, graph, file, streams)
 
 

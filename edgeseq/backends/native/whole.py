@@ -32,7 +32,8 @@ class NativeWhole:
         try:
             layout = self._lengths.holding({entry.name: entry.enter(rows) for entry in entries(self._graph, len(rows))})
         except ModelError as cause:
-            raise ModelError(f"{self._path}: does not run on a source of {len(rows)} frames: {cause}") from cause
+            reason = str(cause).removeprefix(f"{self._path}: ")
+            raise ModelError(f"{self._path}: does not run on a source of {len(rows)} frames: {reason}") from cause
         engine.compute.compiled(layout.board.ctypes.data, NO_NUMBERS, NO_NUMBERS)
         names = [tensor.name for tensor in self._graph.outputs]
         return {name: np.array(y[0], order="C") for name, y in zip(names, layout.outputs, strict=True)}
