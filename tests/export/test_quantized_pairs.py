@@ -268,7 +268,7 @@ def test_a_bundle_holds_all_variants_within_their_bounds(bundle: bundles.Bundle)
     assert sorted((verdict.variant, verdict.backend) for verdict in found) == sorted(proven)
     assert all(verdict.passed for verdict in found)
     assert all(pair.reference.keys() == {"int8", "w8a16"} for pair in goldens.read_pairs(bundle))
-    assert list(manifest.defaults)[0] == ("ort" if len(backends) == 1 else "native")
+    assert next(iter(manifest.defaults)) == ("ort" if len(backends) == 1 else "native")
     for backend in backends:
         model = edgeseq.load(bundle, backend=backend)
         assert (model.backend, model.variant) == (backend, "int8")

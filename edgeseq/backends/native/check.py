@@ -64,7 +64,7 @@ def _check_whole(program: Program, graph: Graph) -> None:
     told = program.description
     source = {t.name: ([FREE if a == t.time_axis else n for a, n in enumerate(t.shape)], t.dtype) for t in graph.inputs}
     _same(program, "inputs", *_held(program, source))
-    _same(program, "inputs of frames, and states", (told.inputs, told.states), ([], []))
+    _same(program, "inputs of frames, and states,", (told.inputs, told.states), ([], []))
     found = [_stored(program, name)[0] for name in told.outputs]
     # For the length of an output that grows with the source, bundle.toml has 1; types are looked at where it is held.
     said = [filled(t.shape, shape or [], 1) for t, shape in zip_longest(graph.outputs, found) if t is not None]
