@@ -35,7 +35,7 @@ class Goldens:
 class PairGolden:
     """One of an encoder-decoder's: a source, a given target, float64[len(target), outputs], greedy tokens from there.
 
-    reference: quantized variant -> the reference's outputs for that target, in real units.
+    reference, spacing: quantized variant -> as in Goldens, for that target.
     greedy: None where the bundle does not generate; ends where two tokens were as good as equal, if not before.
     """
 
@@ -44,6 +44,7 @@ class PairGolden:
     outputs: NDArray[np.float64]
     greedy: NDArray[np.int64] | None
     reference: dict[str, NDArray[np.float64]]
+    spacing: dict[str, NDArray[np.float64]]
 
 
 def read(bundle: Bundle) -> Goldens:
@@ -90,7 +91,8 @@ def read_pairs(bundle: Bundle) -> list[PairGolden]:
     references = [
         {variant: array[start:end] for variant, array in whole.items()} for start, end in itertools.pairwise(ends)
     ]
-    columns = (parts["source"], parts["target"], outputs, tokens, references)
+    spacing = [_spacing(bundle, arrays)] * len(outputs)
+    columns = (parts["source"], parts["target"], outputs, tokens, references, spacing)
     return [PairGolden(*each) for each in zip(*columns, strict=True)]
 
 

@@ -168,7 +168,12 @@ def _judge_pair(model: EncoderDecoder, pairs: list[PairGolden], entry: ParityTab
     found = worst(outputs - np.concatenate([pair.outputs for pair in pairs]), entry.metric, tolerances)
     known = [pair.reference[entry.variant] for pair in pairs if entry.variant in pair.reference]
     reference = np.concatenate(known) if known else None
-    return _verdict(entry, len(outputs), found, _beside(entry, outputs, reference, tolerances), same=same)
+    beside = (
+        _exactly(entry, outputs, reference, pairs[0].spacing.get(entry.variant))
+        if entry.exact
+        else _beside(entry, outputs, reference, tolerances)
+    )
+    return _verdict(entry, len(outputs), found, beside, same=same)
 
 
 def _entry(bundle: Bundle, graph: Graph, backend: str, variant: str) -> ParityTable:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeseq import backends
 from edgeseq import bundle as bundles
 from edgeseq.bundle import Manifest
 from edgeseq.tables import suggest
@@ -33,7 +32,7 @@ from export.frontends import EncoderDecoder, Sequence, load
 from export.frontends.example import Example
 from export.progress import Progress, silent
 from export.proof import Evaluate
-from export.variants import KNOWN, Maker, describe
+from export.variants import KNOWN, Maker, defaults, describe
 from export.writers import bundle as writer
 
 if TYPE_CHECKING:
@@ -123,7 +122,7 @@ def export(
             calibration=described.calibration,
             graphs=[graph],
             files=proven.files,
-            defaults=_defaults(proven.files, default),
+            defaults=defaults(proven.files, default),
             accuracy=proven.accuracy,
             parity=proven.entries,
             origin=origin.of(sequence, told),
@@ -134,21 +133,6 @@ def export(
         progress("verifying the bundle")
         writer.verified(folder)
     return bundles.read(output)
-
-
-def _defaults(files: Items[bundles.ModelFile], asked: str | None) -> dict[str, str]:
-    """Return the variant that `auto` takes on each backend: the one asked for, int8 where there is one, or the first.
-
-    The bundle's own default backend comes first: the native engine where it runs the variant that ONNX Runtime would.
-    """
-    there: dict[str, list[str]] = {}
-    for file in files:
-        there.setdefault(backends.reader(file), []).append(file.variant)
-    found = {
-        backend: next((name for name in (asked, "int8") if name in names), names[0]) for backend, names in there.items()
-    }
-    first = "native" if found.get("native") == found["ort"] else "ort"
-    return {first: found[first], **found}
 
 
 def _check_variants(variants: Items[str], default: str | None) -> None:

@@ -9,7 +9,7 @@ import msgspec
 from edgeseq import backends
 from edgeseq.bundle import STORAGE, Graph, ModelFile, StateTensors
 from edgeseq.errors import EdgeseqError
-from export.errors import FLOAT_ALONE
+from export.errors import FLOAT_ALONE, ExportError
 from export.program import Program
 from export.quantize.step import stored_states
 from export.variants import Maker, Variant, file_of
@@ -18,18 +18,27 @@ from export.writers import native as writer
 
 def write(maker: Maker, variant: Variant, folder: Path, graph: Graph, notes: list[str]) -> list[ModelFile]:
     """Write a variant's file and return how bundle.toml describes it; note why where there is none."""
-    path = folder / f"step.{variant.name}.npz"
+    try:
+        return [written(maker, variant, folder, graph)]
+    except ExportError as cause:
+        notes.append(f"native was left out of {variant.name}: {cause}")
+        return []
+
+
+def written(maker: Maker, variant: Variant, folder: Path, graph: Graph) -> ModelFile:
+    """Write a variant's file of one of a bundle's graphs. Raises ExportError naming the operation that is missing."""
+    path = folder / f"{graph.name}.{variant.name}.npz"
     try:
         program, storage = _program(maker, variant), variant.name if variant.name in STORAGE else ""
         writer.write(path, program, storage)
-        file = file_of(program, variant.name, "npz", writer.weight_bytes(program, storage), states(program))
-        backends.open_file(path, "native", graph, file)  # it says which operation it lacks
+        size = writer.weight_bytes(program, storage)
+        file = file_of(program, variant.name, "npz", size, states(program), graph.name)
+        opening = backends.open_whole if graph.whole else backends.open_file
+        opening(path, "native", graph, file)  # it says which operation it lacks
     except EdgeseqError as cause:
         path.unlink(missing_ok=True)
-        reason = str(cause).removesuffix(FLOAT_ALONE).removeprefix(f"{path}: ")
-        notes.append(f"native was left out of {variant.name}: {reason}")
-        return []
-    return [file]
+        raise ExportError(str(cause).removesuffix(FLOAT_ALONE).removeprefix(f"{path}: ")) from cause
+    return file
 
 
 def _program(maker: Maker, variant: Variant) -> Program:

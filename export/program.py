@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,45 @@ Shape = tuple[int, ...]
 
 
 class Growing(int):
-    """A length that grows with the source; the number is that of an example."""
+    """A length that grows with the source: the number is that of an example, `other` that of another one.
+
+    Products and quotients with it grow as well, and it equals nothing that does not grow alike.
+    """
+
+    other: int
+
+    def __new__(cls, size: int, other: int) -> Self:
+        """Make one of both lengths."""
+        made = super().__new__(cls, size)
+        made.other = other
+        return made
+
+    def __eq__(self, other: object) -> bool:
+        """Compare both lengths."""
+        return isinstance(other, int) and int(self) == int(other) and self.other == _other(other)
+
+    def __hash__(self) -> int:
+        """Hash as the number."""
+        return super().__hash__()
+
+    def __mul__(self, factor: int) -> Growing:
+        """Multiply both lengths."""
+        return Growing(int(self) * int(factor), self.other * _other(factor))
+
+    __rmul__ = __mul__
+
+    def __floordiv__(self, divisor: int) -> Growing:
+        """Divide both lengths."""
+        return Growing(int(self) // int(divisor), self.other // _other(divisor))
+
+
+def _other(size: Any) -> Any:
+    return size.other if isinstance(size, Growing) else size
+
+
+def grows(shape: Shape) -> int:
+    """Return how many of a shape's lengths grow."""
+    return sum(isinstance(size, Growing) for size in shape)
 
 
 @dataclass(frozen=True)
@@ -121,8 +159,8 @@ class Program:
         return self.dtypes.get(name, "float32") if kind is None else kind.dtype
 
     def size(self, name: str) -> int:
-        """Return how many numbers a tensor has."""
-        return math.prod(self.shapes[name])
+        """Return how many numbers a tensor has, for the example's source where it grows."""
+        return int(math.prod(self.shapes[name]))
 
     def new_name(self, base: str) -> str:
         """Return `base`, or `base` with a number where the name is taken."""

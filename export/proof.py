@@ -97,7 +97,7 @@ def _one(  # noqa: PLR0917 - one call, above
         onnx.save(variant.model, str(folder / variant.file.path))
         files = [
             variant.file,
-            *tflite.write(maker, variant, folder, told),
+            *tflite.write(maker, variant, folder, graph, told),
             *native.write(maker, variant, folder, graph, told),
         ]
         results = [_measured(variant, file, folder, graph, known, golden, progress) for file in files]

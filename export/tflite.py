@@ -4,15 +4,24 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edgeseq.bundle import STORAGE, ModelFile
+from edgeseq.bundle import STORAGE, Graph, ModelFile
 from export.errors import FLOAT_ALONE, ExportError
 from export.quantize.step import stored_states
 from export.variants import Maker, Variant, file_of
 from export.writers import tflite as writer
 
 
-def write(maker: Maker, variant: Variant, folder: Path, notes: list[str]) -> list[ModelFile]:
+def write(maker: Maker, variant: Variant, folder: Path, graph: Graph, notes: list[str]) -> list[ModelFile]:
     """Write a variant's file and return how bundle.toml describes it; note why where there is none."""
+    try:
+        return [written(maker, variant, folder, graph)]
+    except ExportError as cause:
+        notes.append(f"TFLite was left out of {variant.name}: {cause}")
+        return []
+
+
+def written(maker: Maker, variant: Variant, folder: Path, graph: Graph) -> ModelFile:
+    """Write a variant's file of one of a bundle's graphs. Raises ExportError naming the node without a TFLite form."""
     try:
         writer.schema()
         # What computes in float32 has no Program of its own; some variants store its weights smaller.
@@ -20,9 +29,8 @@ def write(maker: Maker, variant: Variant, folder: Path, notes: list[str]) -> lis
         storage = variant.name if variant.name in STORAGE else ""
         content = writer.write(program, maker.outputs, storage)
     except ExportError as cause:
-        notes.append(f"TFLite was left out of {variant.name}: {str(cause).removesuffix(FLOAT_ALONE)}")
-        return []
+        raise ExportError(str(cause).removesuffix(FLOAT_ALONE)) from cause
     size = writer.weight_bytes(program, storage)
-    file = file_of(program, variant.name, "tflite", size, stored_states(program))
+    file = file_of(program, variant.name, "tflite", size, stored_states(program), graph.name)
     (folder / file.path).write_bytes(content)
-    return [file]
+    return file

@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from edgeseq import backends
 from edgeseq.bundle import STORAGE, Graph, ModelFile, StateTable, StateTensors, Tensor
 from export import macs, storage
 from export.errors import ExportError
@@ -128,16 +129,36 @@ class Maker:
         return [_stored(program, state) for state in program.states]
 
 
-def file_of(
-    program: Program, variant: str, file_format: Literal["tflite", "npz"], weights: int, states: list[StateTensors]
+def file_of(  # noqa: PLR0917 - what a file is described by
+    program: Program,
+    variant: str,
+    file_format: Literal["tflite", "npz"],
+    weights: int,
+    states: list[StateTensors],
+    graph: str = "step",
 ) -> ModelFile:
     """Describe a file whose products are the Program's, so that its runtime's multiply-accumulates are too."""
     counted = program.precisions()
     floating = counted.pop("float32", 0)
     return ModelFile(
-        path=f"step.{variant}.{file_format}", graph="step", variant=variant, format=file_format, weight_bytes=weights,
+        path=f"{graph}.{variant}.{file_format}", graph=graph, variant=variant, format=file_format, weight_bytes=weights,
         integer_macs=sum(counted.values()), float_macs=floating, states=states,
     )  # fmt: skip
+
+
+def defaults(files: Sequence[ModelFile], asked: str | None) -> dict[str, str]:
+    """Return the variant that `auto` takes on each backend: the one asked for, int8 where there is one, or the first.
+
+    The bundle's own default backend comes first: the native engine where it runs the variant that ONNX Runtime would.
+    """
+    there: dict[str, list[str]] = {}
+    for file in files:
+        there.setdefault(backends.reader(file), []).append(file.variant)
+    found = {
+        backend: next((name for name in (asked, "int8") if name in names), names[0]) for backend, names in there.items()
+    }
+    first = "native" if found.get("native") == found["ort"] else "ort"
+    return {first: found[first], **found}
 
 
 def _stored(program: Program, state: ProgramState) -> StateTensors:

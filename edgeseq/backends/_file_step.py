@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -12,9 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeseq.bundle import END_STATE, Graph, ModelFile, StateTensors
+from edgeseq.errors import ModelError
 from edgeseq.stepping import Stepping
 from edgeseq.types import Frames, State
 
+FREE = -1
+"""The size of what is as long as the source."""
 Described = dict[str, tuple[tuple[int, ...], str]]
 """Name -> shape and type."""
 
@@ -41,19 +44,40 @@ class FileStep(Stepping):
         self._held: dict[str, NDArray[Any]] = {}
 
     def hold(self, memory: Mapping[str, NDArray[Any]]) -> None:
-        """Take what an encoder gave, by the names of the graph's held values, and start anew with it."""
-        self._memory = memory
-        self._held = {entry.name: memory[entry.name] for entry in self._graph.held if entry.enters}
+        """Take what an encoder gave, by the names of the graph's held values, and start anew with it.
+
+        Raises ModelError for what is not of the shape or the type that the decoder holds.
+        """
+        for entry in self._graph.held:
+            given = memory[entry.name]
+            if filled(entry.shape, given.shape) != list(given.shape) or given.dtype.name != entry.dtype:
+                raise ModelError(
+                    f"the decoder holds '{entry.name}' as {entry.dtype}{entry.shape}; given was "
+                    f"{given.dtype}{list(given.shape)}."
+                )
+        held = {entry.name: memory[entry.name] for entry in self._graph.held if entry.enters}
+        self._take(held)
+        self._memory, self._held = memory, held
         begins = {state.name: state for state in self._graph.states}
-        for place, entry in enumerate(self._file.states):
-            table = begins[entry.name]
+        for place, state in enumerate(self._file.states):
+            table = begins[state.name]
             if table.held is not None:
-                self._at_reset[place] = _stored(memory[table.held].reshape(table.shape), entry)
+                self._at_reset[place] = _stored(memory[table.held].reshape(table.shape), state)
         self.reset()
 
-    @abstractmethod
     def fork(self) -> Self:
-        """Return another step model on the same file, freshly reset."""
+        """Return another step model on the same file, freshly reset; it holds what this one holds."""
+        other = self._another()
+        if self._memory:
+            other.hold(self._memory)
+        return other
+
+    def _take(self, held: Mapping[str, NDArray[Any]]) -> None:
+        """Make ready for what is held by the inputs' names. Raises ModelError where it cannot be."""
+
+    @abstractmethod
+    def _another(self) -> Self:
+        """Return another step model on the same file that holds nothing."""
 
     def flush(self) -> Frames:
         """Give the outputs that the sequence, ending here, still owes: float32[outputs owed, outputs].
@@ -106,6 +130,13 @@ def entries(graph: Graph, frames: int) -> list[Entry]:
         found.append(Entry(tensor.name, dtype, columns, (frames, *rest), tuple(order)))
         start += width
     return found
+
+
+def filled(said: Sequence[int], found: Sequence[int], free: int = FREE) -> list[int]:
+    """Return a shape with the sizes that are free as they were found, and the others as they are said to be."""
+    if len(said) != len(found):
+        return list(said)
+    return [there if size == free else size for size, there in zip(said, found, strict=True)]
 
 
 def described(graph: Graph, file: ModelFile) -> tuple[Described, Described]:

@@ -35,12 +35,8 @@ class OrtStep(FileStep):
         self._enter = [state.input for state in file.states]
         self.reset()
 
-    def fork(self) -> Self:
-        """Return another step model on the same session, freshly reset; it holds what this one holds."""
-        other = type(self)(self._session, self._graph, self._file)
-        if self._memory:
-            other.hold(self._memory)
-        return other
+    def _another(self) -> Self:
+        return type(self)(self._session, self._graph, self._file)
 
     def _compute(self, x: Frames) -> Frames:
         feeds = dict(zip(self._enter, self._state, strict=True))

@@ -21,10 +21,10 @@ from export.errors import ExportError
 from export.frontends import EncoderDecoder
 from export.graph import Input, StreamGraph
 from export.progress import Progress, counted
+from export.variants import defaults
 from export.writers import bundle as writer
 
 RANDOM = "the integers were calibrated on seeded random sources and targets, which fit standardized features only"
-ALONE = "there are no TFLite and no native files: an encoder-decoder's graphs are written for ONNX Runtime alone"
 
 
 def export(  # noqa: PLR0917 - one call, from the exporter
@@ -67,7 +67,8 @@ def export(  # noqa: PLR0917 - one call, from the exporter
         for pair in made:
             arrays |= goldens.reference(pair, folder, graphs, golden)
         writer.goldens(folder, arrays)
-        names = [pair.decoder.name for pair in made]
+        proven = [found for pair in made for found in pair.proven]
+        files = [file for found in proven for file in found.files]
         manifest = Manifest(
             schema=bundles.SCHEMA,
             name=described.name or output.name,
@@ -80,9 +81,9 @@ def export(  # noqa: PLR0917 - one call, from the exporter
             calibration=described.calibration,
             generate=described.generate,
             graphs=list(graphs),
-            files=[file for pair in made for file in pair.files],
-            defaults={"ort": default if default in names else names[0]},
-            parity=[pair.entry for pair in made],
+            files=files,
+            defaults=defaults(files, default or made[0].decoder.name),
+            parity=[found.entry for found in proven],
             origin=origin.of(model, [*model.notes, *notes]),
         )
         pictures = diagram.pictures(
@@ -93,7 +94,7 @@ def export(  # noqa: PLR0917 - one call, from the exporter
             },
         )
         halves = [half for pair in made for half in (pair.encoder, pair.decoder)]
-        text = report.markdown(manifest, [pair.drift for pair in made], halves, [*model.notes, *notes], pictures)
+        text = report.markdown(manifest, [found.drift for found in proven], halves, [*model.notes, *notes], pictures)
         writer.finish(folder, manifest, text)
         progress("verifying the bundle")
         writer.verified(folder)
@@ -145,7 +146,7 @@ def _notes(encoder: StreamGraph | str, decoder: StreamGraph, length: int) -> lis
         if isinstance(encoder, str)
         else ["the encoder steps through the source as it comes", *encoder.notes]
     )
-    return [*told, *decoder.notes, f"multiply-accumulates are those for a source of {length} frames", ALONE]
+    return [*told, *decoder.notes, f"multiply-accumulates are those for a source of {length} frames"]
 
 
 def _whole(parts: Parts, source: Input) -> StreamGraph:

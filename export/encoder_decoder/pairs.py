@@ -3,10 +3,12 @@
 1. A quantized variant needs a decoder in integers. An encoder without an integer form (it goes through the source to
    its end and back, say) computes in float32 there, which is told.
 2. Both are made for a share of the tolerance; where they miss it together, for a lesser one.
+3. TFLite and native files stand beside the ONNX files where there are forms for both graphs; else a note says why not.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Sequence as Items
 from dataclasses import dataclass, replace
 from functools import partial
@@ -15,16 +17,19 @@ from pathlib import Path
 import msgspec
 import onnx
 
+from edgeseq import backends
 from edgeseq import encoder_decoder as runtime
 from edgeseq.bundle import Graph, ModelFile, ParityTable
-from export import macs, parity
+from edgeseq.errors import ModelError
+from export import macs, native, parity, tflite
 from export.encoder_decoder import parity as proof
 from export.encoder_decoder.calibration import Calibration
 from export.encoder_decoder.split import Parts
-from export.errors import FLOAT_ALONE, NoIntegerForm
+from export.errors import FLOAT_ALONE, ExportError, NoIntegerForm
 from export.graph import StreamGraph
 from export.progress import Progress, counted
 from export.proof import MissedError
+from export.quantize.step import exact
 from export.variants import KNOWN, Maker, Variant
 
 GOALS = (0.75, 0.6, 0.45, 0.3)
@@ -32,20 +37,28 @@ GOALS = (0.75, 0.6, 0.45, 0.3)
 Graphs = tuple[Graph, Graph]
 
 
+Write = Callable[[Maker, Variant, Path, Graph], ModelFile]
+BESIDE: dict[str, Write] = {"TFLite": tflite.written, "native": native.written}
+"""What is written beside ONNX files (3): how notes call it, and what writes a half of it."""
+
+
+@dataclass(frozen=True)
+class Proven:
+    """Both halves' files of a format, and how they did together."""
+
+    files: tuple[ModelFile, ModelFile]
+    entry: ParityTable
+    drift: parity.Drift
+
+
 @dataclass(frozen=True)
 class Pair:
-    """One variant: its two halves, how it did, and what is to be told of it."""
+    """One variant: its two halves, its files, ONNX's first, and what is to be told of it."""
 
     encoder: Variant
     decoder: Variant
-    entry: ParityTable
-    drift: parity.Drift
+    proven: Items[Proven]
     notes: Items[str]
-
-    @property
-    def files(self) -> tuple[ModelFile, ModelFile]:
-        """The files of both."""
-        return self.encoder.file, self.decoder.file
 
 
 class Makers:
@@ -61,6 +74,11 @@ class Makers:
         self._decoder = Maker(
             decoder, calibration.targets(), progress, graph="decoder", count=partial(count, given=shapes)
         )
+
+    @property
+    def both(self) -> tuple[Maker, Maker]:
+        """The encoder's and the decoder's."""
+        return self._encoder, self._decoder
 
     def make(self, name: str, goal: float) -> tuple[Variant, Variant, list[str]]:
         """Return both graphs' variant and what is to be told. Raises NoIntegerForm where the decoder has none (1)."""
@@ -126,21 +144,71 @@ def prove(  # noqa: PLR0917 - one call, in the exporter
 def _one(  # noqa: PLR0917 - one call, above
     makers: Makers, name: str, folder: Path, graphs: Graphs, known: Items[proof.Case], progress: Progress
 ) -> Pair:
-    """Make a variant, again and again until it keeps its tolerance (2)."""
+    """Make a variant, again and again until it keeps its tolerance (2).
+
+    Files beside the ONNX files that still miss it, or that do not run on every source, are left out (3).
+    """
     for goal in GOALS:
         progress(f"making {name}")
         encoder, decoder, notes = makers.make(name, goal)
-        files = encoder.file, decoder.file
-        for half, file in zip((encoder, decoder), files, strict=True):
-            onnx.save(half.model, str(folder / file.path))
-        tick = counted(progress, f"proving {name}", sum(len(case.target) for case in known))
-        # Opened from its files and their description, just as a device opens it.
-        entry, drift = proof.measure(runtime.opened(folder, "ort", graphs, files), known, tick)
+        for half in (encoder, decoder):
+            onnx.save(half.model, str(folder / half.file.path))
         last = goal == GOALS[-1] or all(part.kept == "float32" for part in (*encoder.parts, *decoder.parts))
-        if entry.passed and (last or not parity.narrow(entry)):
-            return Pair(encoder, decoder, entry, drift, notes)
+        halves = encoder, decoder
+        proven = [_measured(halves, (encoder.file, decoder.file), folder, graphs, known, progress)]
+        for title, write in BESIDE.items():
+            try:
+                files = _written(write, makers, halves, folder, graphs)
+                found = _measured(halves, files, folder, graphs, known, progress)
+            except (ExportError, ModelError) as cause:
+                notes.append(f"{title} was left out of {name}: {str(cause).replace(f'{folder}/', '')}")
+                continue
+            if last and not found.entry.passed:
+                notes.append(f"{title} was left out of {name}: {parity.by_how_much(found.entry)}")
+                continue
+            proven.append(found)
+        _keep(folder, name, [file.path for found in proven for file in found.files])
+        entries = [found.entry for found in proven]
+        if all(entry.passed for entry in entries) and (last or not any(map(parity.narrow, entries))):
+            return Pair(encoder, decoder, proven, notes)
         if last:
             break
-    for file in files:
-        (folder / file.path).unlink()
-    raise MissedError(parity.missed(entry))
+    _keep(folder, name, [])
+    raise MissedError(parity.missed(entries[0]))
+
+
+def _written(
+    write: Write, makers: Makers, halves: tuple[Variant, Variant], folder: Path, graphs: Graphs
+) -> tuple[ModelFile, ModelFile]:
+    """Write both halves' files of a format. Raises ExportError naming the half that has none, and why."""
+    files = []
+    for maker, half, graph in zip(makers.both, halves, graphs, strict=True):
+        try:
+            files.append(write(maker, half, folder, graph))
+        except ExportError as cause:
+            raise ExportError(f"{graph.name}: {cause}") from cause
+    first, second = files
+    return first, second
+
+
+def _measured(  # noqa: PLR0917 - two calls, above
+    halves: tuple[Variant, Variant],
+    files: tuple[ModelFile, ModelFile],
+    folder: Path,
+    graphs: Graphs,
+    known: Items[proof.Case],
+    progress: Progress,
+) -> Proven:
+    """Hold both halves' files against the original, opened from them and their description just as a device does."""
+    backend = backends.reader(files[0])
+    tick = counted(progress, f"proving {files[0].variant} on {backend}", sum(len(case.target) for case in known))
+    entry, drift = proof.measure(runtime.opened(folder, backend, graphs, files), known, tick)
+    same = backend == "native" and all(half.program is not None and exact(half.program) for half in halves)
+    return Proven(files, msgspec.structs.replace(entry, exact=same), drift)
+
+
+def _keep(folder: Path, variant: str, kept: Items[str]) -> None:
+    """Remove a variant's model files but those that are kept."""
+    for file in folder.glob(f"*.{variant}.*"):
+        if file.name not in kept:
+            file.unlink()

@@ -49,7 +49,7 @@ def merged(short: Program, long: Program) -> Program:
 
 
 def _shape(short: Shape, long: Shape) -> Shape:
-    return tuple(size if size == other else Growing(size) for size, other in zip(short, long, strict=True))
+    return tuple(size if size == other else Growing(size, other) for size, other in zip(short, long, strict=True))
 
 
 def _op(a: Op, b: Op, shapes: Mapping[str, Shape], long: Mapping[str, Shape]) -> Op:

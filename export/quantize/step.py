@@ -29,8 +29,7 @@ class ReferenceStep(FileStep):
         self.stored: list[Array] = []
         self.reset()
 
-    def fork(self) -> Self:
-        """Return another step model on the same Program, freshly reset."""
+    def _another(self) -> Self:
         return type(self)(self.program, self._graph, self.variant)
 
     def _compute(self, x: Frames) -> Frames:

@@ -29,6 +29,7 @@ def write(path: Path, program: Program, storage: str = "") -> None:
             for i in program.inputs
         ],
         outputs=list(program.outputs),
+        held=list(program.held),
         states=[native.State(name=s.name, input=s.input, output=s.output) for s in program.states],
         tensors={name: _tensor(program, name) for name in program.shapes},
         ops=[_op(op, names) for op in program.ops],

@@ -26,10 +26,12 @@ import numpy as np
 from edgeseq import backends
 from edgeseq.backends.native.plan import LINE, Plan, address
 from edgeseq.backends.native.program import DESCRIPTION
-from edgeseq.bundle import Graph, ModelFile
+from edgeseq.bundle import Graph, HeldTable, ModelFile
 from edgeseq.errors import ModelError
 
 FRAMES = 24
+LENGTHS = FRAMES, 1, 9
+"""Of sources, where there are such."""
 MEMORY = 6 << 30
 TYPES = ["i1", "i2", "i4", "i8", "f2", "f4", "f8", ">f4", "c8", "U3", "?"]
 libc, turns = ctypes.CDLL(None, use_errno=True), itertools.count()
@@ -129,19 +131,36 @@ def guarded(plan: Plan, shape: Sequence[int], dtype: Any) -> np.ndarray[Any, Any
     return whole[start : start + size].view(wanted).reshape(shape)
 
 
+def memory(rng: np.random.Generator, entry: HeldTable, length: int) -> np.ndarray[Any, Any]:
+    """Return what a decoder may hold of a source."""
+    shape = [length if size == -1 else size for size in entry.shape]
+    return rng.normal(size=shape).astype(entry.dtype)
+
+
 def tried(path: Path, graph: Graph, file: ModelFile) -> bool:
     """Open and run a program for one stream and for some; say whether it went through."""
     rng = np.random.default_rng(0)
-    rows = rng.normal(size=(FRAMES, sum(graph.widths))).astype(np.float32)
+    rows = rng.normal(size=(min(FRAMES, graph.max_steps or FRAMES), sum(graph.widths))).astype(np.float32)
     for place, count in graph.tokens.items():
-        rows[:, place] = rng.integers(0, count, FRAMES)
+        rows[:, place] = rng.integers(0, count, len(rows))
     try:
-        model = backends.open_file(path, "native", graph, file)
+        if graph.whole:
+            encoder = backends.open_whole(path, "native", graph, file)
+            for length in LENGTHS:
+                encoder(rows[:length])
+            return True
+        model: Any = backends.open_file(path, "native", graph, file)
+        for length in LENGTHS if graph.held else ():
+            model.hold({entry.name: memory(rng, entry, length) for entry in graph.held})
+            model.run(rows)
+            model.fork().run(rows[:3])
+            model.reset()
         model.run(rows)
         model.flush()
         model.set_state(model.get_state())
-        many = backends.open_file(path, "native", graph, file, 5)
-        many.run(np.repeat(rows[:, None], 5, axis=1))
+        if not graph.held:
+            many = backends.open_file(path, "native", graph, file, 5)
+            many.run(np.repeat(rows[:, None], 5, axis=1))
     except ModelError as cause:
         said = str(cause)
     else:

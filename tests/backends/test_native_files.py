@@ -14,6 +14,7 @@ import litert_cases
 import msgspec
 import numpy as np
 import pytest
+import test_quantized_pairs
 from lowered import noise, stream_of
 
 from edgeseq import backends
@@ -30,6 +31,8 @@ from export.writers import native as writer
 
 FAMILIES = ("lstm", "conv2d", "attention", "gpt", "fused")
 VARIANTS = ("float32", "int8", "w8a16", *STORAGE)
+PAIRS = ("rnn with dot attention", "t5")
+"""Encoder-decoders: one whose encoder steps, one whose encoder runs over the whole source."""
 SEEDS = 60
 
 
@@ -54,6 +57,16 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
             file = file_of(made, variant, "npz", writer.weight_bytes(made, small), states(made))
             described = msgspec.json.encode((describe(stream), file))
             (folder / f"{family}.{variant}.json").write_bytes(described)
+    for family in PAIRS:
+        made = test_quantized_pairs.family(family)
+        for variant in ("float32", "int8"):
+            halves = made.floats if variant == "float32" else made.programs(variant)
+            for graph, half in zip(made.graphs, halves, strict=True):
+                assert half is not None
+                name = f"{family}.{graph.name}.{variant}"
+                writer.write(folder / f"{name}.npz", half)
+                file = file_of(half, variant, "npz", writer.weight_bytes(half), states(half), graph.name)
+                (folder / f"{name}.json").write_bytes(msgspec.json.encode((graph, file)))
     return folder
 
 
@@ -67,7 +80,7 @@ def test_programs_damaged_at_random_work_or_are_one_sentence(programs: Path) -> 
     done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=600)
     assert done.returncode == 0, "\n".join([*done.stdout.splitlines()[-1:], done.stderr])
     went_through = int(done.stdout.split()[-3])
-    assert 0 < went_through < len(FAMILIES) * len(VARIANTS) * SEEDS / 2
+    assert 0 < went_through < (len(FAMILIES) * len(VARIANTS) + len(PAIRS) * 4) * SEEDS / 2
 
 
 Change = Callable[[dict[str, Any], dict[str, Any]], None]
@@ -137,6 +150,45 @@ def refused(change: Change, says: str, programs: Path, program: str, folder: Pat
     np.savez(folder / "step.npz", **arrays)
     with pytest.raises(ModelError, match=rf"step\.npz: .*{says}") as told:
         backends.open_file(folder / "step.npz", "native", *described(programs, program))
+    assert "\n" not in str(told.value)
+
+
+FRAMES = {"name": "source", "first": 0, "last": 1, "time_axis": 1}
+
+
+def held(document: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = document["tensors"][document["held"][0]]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "says"),
+    [
+        ("decoder", lambda d: d.update(held=[]), r"its held tensors are \{\}, bundle\.toml says"),
+        ("decoder", lambda d: held(d).update(dtype="float64"), "its held tensors are .*bundle.toml says"),
+        ("decoder", lambda d: held(d)["shape"].append(1), "its held tensors are .*bundle.toml says"),
+        ("decoder", lambda d: held(d).update(shape=[1, 1, 1, 1]), "its held tensors are .*bundle.toml says"),
+        ("decoder", lambda d: held(d)["shape"].__setitem__(2, 9), r"\(MatMul\): (cannot be laid out|gives)"),
+        ("encoder", lambda d: d["held"].append(d["held"][0] + "s"), "says nothing of the tensor"),
+        ("encoder", lambda d: held(d).update(dtype="float32"), "its inputs are .*bundle.toml says"),
+        ("encoder", lambda d: d["outputs"].pop(), "its outputs are .*bundle.toml says"),
+        ("encoder", lambda d: d.update(outputs=d["outputs"][::-1]), "its outputs are .*bundle.toml says"),
+        ("encoder", lambda d: d["inputs"].append(FRAMES), "its inputs of frames, and states, are"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_with_a_half_of_a_pair_is_said(
+    name: str, change: Callable[[dict[str, Any]], Any], says: str, programs: Path, tmp_path: Path
+) -> None:
+    with np.load(programs / f"t5.{name}.float32.npz") as file:
+        arrays = {key: file[key] for key in file.files}
+    document = json.loads(arrays[DESCRIPTION].tobytes())
+    change(document)
+    arrays[DESCRIPTION] = np.frombuffer(json.dumps(document).encode(), np.uint8)
+    np.savez(tmp_path / "half.npz", **arrays)
+    graph, described_file = described(programs, f"t5.{name}.float32")
+    opening = backends.open_whole if graph.whole else backends.open_file
+    with pytest.raises(ModelError, match=rf"half\.npz: .*{says}") as told:
+        opening(tmp_path / "half.npz", "native", graph, described_file)
     assert "\n" not in str(told.value)
 
 

@@ -260,14 +260,27 @@ def bundle(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 def test_a_bundle_holds_all_variants_within_their_bounds(bundle: bundles.Bundle) -> None:
     manifest = bundle.manifest
-    assert [entry.variant for entry in manifest.parity] == list(VARIANTS)
+    backends = ("ort",) if bundle.path.name == "backwards" else ("ort", "litert", "native")
+    proven = [(entry.variant, entry.backend) for entry in manifest.parity]
+    assert proven == [(variant, backend) for variant in VARIANTS for backend in backends]
     assert all(entry.passed and entry.steps >= 10_000 for entry in manifest.parity)
-    assert [verdict.passed for verdict in verify.verify(bundle)] == [True] * 3
+    found = verify.verify(bundle)
+    assert sorted((verdict.variant, verdict.backend) for verdict in found) == sorted(proven)
+    assert all(verdict.passed for verdict in found)
     assert all(pair.reference.keys() == {"int8", "w8a16"} for pair in goldens.read_pairs(bundle))
-    assert "no TFLite and no native files" in manifest.origin.note
-    model = edgeseq.load(bundle)
-    assert model.variant == "int8"
-    assert len(model.generate(np.arange(6)).tokens) <= layers.LENGTH
+    assert next(iter(manifest.defaults)) == ("ort" if len(backends) == 1 else "native")
+    for backend in backends:
+        model = edgeseq.load(bundle, backend=backend)
+        assert (model.backend, model.variant) == (backend, "int8")
+        assert len(model.generate(np.arange(6)).tokens) <= layers.LENGTH
+
+
+def test_native_integers_are_the_references_where_all_is_whole(bundle: bundles.Bundle) -> None:
+    exactly = {(entry.variant, entry.backend) for entry in bundle.manifest.parity if entry.exact}
+    assert exactly == ({("int8", "native")} if bundle.path.name == "gru" else set())
+    found = {(v.variant, v.backend): v.reference_rms_err for v in verify.verify(bundle)}
+    assert all(found[choice] == 0 for choice in exactly)
+    assert all(found[variant, "ort"] != 0 for variant in ("int8", "w8a16"))
 
 
 def test_what_computes_in_float32_is_told(bundle: bundles.Bundle) -> None:
@@ -295,7 +308,9 @@ def test_a_patched_scale_is_found_and_named(
         file.rename(tmp_path / "b" / file.name)
     resum(tmp_path / "b")
     assert cli.main(["verify", str(tmp_path / "b"), "--json"]) == 1
-    verdicts = {entry["variant"]: entry for entry in json.loads(capsys.readouterr().out)["variants"]}
+    told = json.loads(capsys.readouterr().out)["variants"]
+    assert all(entry["passed"] for entry in told if entry["backend"] != "ort")
+    verdicts = {entry["variant"]: entry for entry in told if entry["backend"] == "ort"}
     assert {name: verdict["passed"] for name, verdict in verdicts.items()} == {
         "float32": True, "int8": False, "w8a16": True,
     }  # fmt: skip

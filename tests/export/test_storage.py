@@ -121,10 +121,15 @@ def test_encoder_decoders_have_them_too(attention: str, tmp_path: Path) -> None:
         whole = sizes[f"{graph}.float32.onnx"]
         assert sizes[f"{graph}.float16.onnx"] < 0.6 * whole
         assert sizes[f"{graph}.w8.onnx"] < 0.4 * whole
-    assert [(entry.variant, entry.passed) for entry in bundle.manifest.parity] == [(name, True) for name in ALL]
+        assert sizes[f"{graph}.w8.tflite"] < 0.5 * sizes[f"{graph}.float32.tflite"]
+    choices = [*((name, on) for name in ALL for on in ("ort", "litert")), ("float32", "native")]
+    assert {(entry.variant, entry.backend) for entry in bundle.manifest.parity} == set(choices)
+    assert all(entry.passed for entry in bundle.manifest.parity)
     spoil(bundle.path, ".scale", 1.5)
-    verdicts = {verdict.variant: verdict.passed for verdict in verify.verify(bundles.read(bundle.path))}
-    assert verdicts == {"float32": True, "float16": True, "w8": False}
+    verdicts = {
+        (verdict.variant, verdict.backend): verdict.passed for verdict in verify.verify(bundles.read(bundle.path))
+    }
+    assert verdicts == {choice: choice != ("w8", "ort") for choice in choices}
     edgeseq.load(bundle.path, variant="float16")
     with pytest.raises(ModelError, match=r"w8 on ort .* does not compute here"):
         edgeseq.load(bundle.path, variant="w8")

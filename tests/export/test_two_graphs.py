@@ -89,7 +89,10 @@ def test_inspect_as_json_holds_both(whole: Bundle, capsys: pytest.CaptureFixture
     assert cli.main(["inspect", str(whole.path), "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
     assert [graph["name"] for graph in document["manifest"]["graphs"]] == ["encoder", "decoder"]
-    assert set(document["bytes"]) == {"encoder.float32.onnx", "decoder.float32.onnx"}
+    formats = "onnx", "tflite", "npz"
+    assert set(document["bytes"]) == {
+        f"{half}.float32.{ending}" for half in ("encoder", "decoder") for ending in formats
+    }
 
 
 def test_bench_says_what_it_measures(whole: Bundle, capsys: pytest.CaptureFixture[str]) -> None:

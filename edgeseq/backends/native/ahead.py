@@ -8,9 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edgeseq.backends.native.layout import Layer, Layout
+from edgeseq.backends.native.layout import NOTHING, Layer, Layout
 from edgeseq.backends.native.plan import Array, Plan, address
-from edgeseq.backends.native.sections import sections
 
 STEPS = 32
 """At once."""
@@ -33,14 +32,14 @@ class Ahead:
 def ahead(layout: Layout) -> Ahead | None:
     """Return what computes a layout's first part ahead; None where that holds no weights, or is too large."""
     program = layout.program
-    parts = sections(program.description)
+    parts = layout.parts
     made = [program.description.tensors[op.output] for op in parts.of_inputs]
     size = sum(np.dtype(tensor.dtype).itemsize * math.prod(tensor.shape) for tensor in made)
     if not any(op.arrays and op.inputs for op in parts.of_inputs) or STEPS * size > MAX_BYTES:
         return None
-    layer = Layer(program, STEPS, layout)
+    layer = Layer(program, STEPS, layout, NOTHING)
     entering = layer.entered()
-    known = layer.first(parts)
+    known = layer.first()
     return Ahead(layer.board(entering), _links(layout, known), layer.plan)
 
 

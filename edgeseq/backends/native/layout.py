@@ -6,8 +6,9 @@ takes the first two in turns (engine.py), and computes the first part of many st
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 
@@ -20,6 +21,8 @@ from edgeseq.backends.native.rules.rule import Given
 from edgeseq.backends.native.sections import Sections, sections
 from edgeseq.errors import ModelError
 
+Shapes = Mapping[str, tuple[int, ...]]
+NOTHING: Shapes = MappingProxyType({})
 DTYPES = ("float32", "float64", "int8", "int16", "int32", "int64", "bool")
 
 LONG_BYTES = 1 << 19
@@ -28,25 +31,30 @@ LONG_BYTES = 1 << 19
 
 @dataclass(frozen=True)
 class Layout:
-    """What the engine runs. board: its numbers; states: by name, [streams, *shape], where they stand.
+    """What the engine runs. board: its numbers; by name, [streams, *shape], where states and what is held stand.
 
-    known: by name, what the first part gives the others, [streams or 1, *shape]; a stream's has no gaps.
+    known: by name, what the first part gives the others, [streams or 1, *shape]; a stream's has no gaps. outputs: by
+    their tensors, as they are; those of a program that runs once leave nowhere else.
     """
 
     program: Program
     board: Array
     states: Mapping[str, Array]
     known: Mapping[str, Array]
+    held: Mapping[str, Array]
+    outputs: Sequence[Array]
+    parts: Sections
     plan: Plan
 
 
-def laid_out(program: Program, streams: int, like: Layout | None = None) -> Layout:
+def laid_out(program: Program, streams: int, like: Layout | None = None, held: Shapes = NOTHING) -> Layout:
     """Lay a program out for so many streams. Raises ModelError naming the operation that cannot be.
 
-    like: another layout of the program, whose constants this one shares.
+    like: another layout of the program, whose constants this one shares. held: the shapes of what is held, where they
+    are not those that the file gives.
     """
     try:
-        return Layer(program, streams, like).layout()
+        return Layer(program, streams, like, held).layout()
     except ModelError:
         raise
     except Exception as cause:  # a file from outside may be wrong in any way
@@ -65,32 +73,34 @@ def _constant(plan: Plan, op: Given) -> Array:
 class Layer:
     """Lays out one program, part by part."""
 
-    def __init__(self, program: Program, streams: int, like: Layout | None) -> None:
-        self.program, self.streams = program, streams
+    def __init__(self, program: Program, streams: int, like: Layout | None, held: Shapes) -> None:
+        self.program, self.streams, self.held = program, streams, held
         self.told = program.description
         self.plan = Plan(like.plan.constants if like is not None else ())
+        self.parts = sections(self.told) if like is None else like.parts
         self.values: dict[str, Array] = {}
 
     def layout(self) -> Layout:
         """Lay out the whole."""
         told, plan = self.told, self.plan
-        parts = sections(told)
         entering = self.entered()
-        known = self.first(parts)
+        known = self.first()
         first = len(plan.rows)
         states = {state.name: self._new(state.input) for state in told.states}
-        for op in parts.of_states:
+        held = {name: self._new(name) for name in told.held}
+        for op in self.parts.of_states:
             self._op(op)
         second = len(plan.rows)
-        for op in parts.rest:
+        for op in self.parts.rest:
             self._op(op)
-        leaving = self._leaving(list(states.values()))
+        outputs = [self.values[name] for name in told.outputs]
+        leaving = self._leaving(outputs, [*states.values(), *held.values()])
         self._hand_on(states)
         board = self.board(entering)
         board[engine.FIRST], board[engine.SECOND] = first, second
         board[engine.LEAVING], board[engine.LEAVE] = address(leaving), leaving.shape[1]
         board[engine.LONG] = plan.bytes > LONG_BYTES
-        return Layout(self.program, board, states, known, plan)
+        return Layout(self.program, board, states, known, held, outputs, self.parts, plan)
 
     def entered(self) -> Array:
         """Make the place where frames enter, float32[streams, frames, features], and the inputs of it."""
@@ -100,14 +110,14 @@ class Layer:
             self.values[entry.name] = self._entered(entry, entering)
         return entering
 
-    def first(self, parts: Sections) -> dict[str, Array]:
+    def first(self) -> dict[str, Array]:
         """Lay out what reads no state; return what the rest reads of it, and of the inputs."""
-        for op in parts.of_inputs:
+        for op in self.parts.of_inputs:
             self._op(op)
-        for name in parts.known:
+        for name in self.parts.known:
             value = self.values[name]
             self.values[name] = value if value[0].flags.c_contiguous else self.plan.solid(value)
-        return {name: self.values[name] for name in parts.known}
+        return {name: self.values[name] for name in self.parts.known}
 
     def board(self, entering: Array) -> Array:
         """Return the engine's numbers, as far as every layout has them. To be called when all rows are there."""
@@ -127,7 +137,8 @@ class Layer:
 
     def _new(self, name: str) -> Array:
         tensor = self._tensor(name)
-        self.values[name] = self.plan.buffer((self.streams, *tensor.shape), tensor.dtype)
+        shape = self.held.get(name, tuple(tensor.shape))
+        self.values[name] = self.plan.buffer((self.streams, *shape), tensor.dtype)
         return self.values[name]
 
     def _entered(self, entry: Input, entering: Array) -> Array:
@@ -153,7 +164,9 @@ class Layer:
             made = applied(self.plan, given, *(self.values[name] for name in op.inputs))
         except Exception as cause:  # as above
             raise ModelError(f"{where}: cannot be laid out: {_said(cause)}. Export it again.") from cause
-        if made.shape[1:] != tuple(stored.shape) or made.dtype != stored.dtype or len(made) not in (1, self.streams):
+        # What is held in other shapes than the file gives changes those of what is made of it.
+        alike = made.ndim == 1 + len(stored.shape) if self.held else made.shape[1:] == tuple(stored.shape)
+        if not alike or made.dtype != stored.dtype or len(made) not in (1, self.streams):
             raise ModelError(
                 f"{where}: gives {made.dtype}{made.shape[1:]}, the file says {stored.dtype}{tuple(stored.shape)}."
             )
@@ -164,13 +177,19 @@ class Layer:
             raise ModelError(f"{where}: its array '{name}' is missing. Export it again.")
         return self.program.arrays[name]
 
-    def _leaving(self, states: list[Array]) -> Array:
-        """Return the outputs side by side, float32[streams, outputs], where a step leaves them."""
-        parts = [self.values[name] for name in self.told.outputs]
+    def _leaving(self, parts: list[Array], kept: list[Array]) -> Array:
+        """Return the outputs side by side, float32[streams, outputs], where a step leaves them.
+
+        kept: states and what is held, which may be others by the time that outputs are read.
+        """
+        if self.told.held and not self.told.inputs:
+            return self.plan.buffer((self.streams, 0), np.float32)
+        shapes = [tuple(self._tensor(name).shape) for name in self.told.outputs]
+        if shapes != [part.shape[1:] for part in parts]:
+            raise ValueError("what it gives changes its shape with what it holds")
         first = parts[0]
         solid = len(first) == self.streams and first.flags.c_contiguous and first.dtype == np.float32
-        # What is a state would have changed by the time that outputs are read.
-        if len(parts) == 1 and solid and not any(np.may_share_memory(first, state) for state in states):
+        if len(parts) == 1 and solid and not any(np.may_share_memory(first, array) for array in kept):
             return first.reshape(self.streams, -1)
         width = sum(part[0].size for part in parts)
         leaving, start = self.plan.buffer((self.streams, width), np.float32), 0

@@ -67,6 +67,8 @@ class State(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 class Description(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The archive's JSON.
 
+    held: the tensors that enter and stay the same from step to step; a program with no other inputs runs once. Where
+    they grow with a source, the shapes of `tensors` are those for one of an example's length.
     scales: of arrays that are real = stored * scale, the scale, as NumPy stretches it; both by the archive's members.
     """
 
@@ -75,6 +77,7 @@ class Description(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     inputs: list[Input]
     outputs: list[str]
     states: list[State]
+    held: list[str] = []
     tensors: dict[str, Tensor]
     ops: list[Op]
     scales: dict[str, str] = {}

@@ -1,4 +1,4 @@
-"""A program's operations in three parts, by what they lean on: the inputs, the states, or both."""
+"""A program's operations in three parts, by what they lean on: inputs, states, or both. What is held is a state."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Sections:
 def sections(told: Description) -> Sections:
     """Divide a program's operations; each part keeps their order."""
     stateless = {entry.name for entry in told.inputs}
-    stateful = {state.input for state in told.states}
+    stateful = {*(state.input for state in told.states), *told.held}
     constant: set[str] = set()
     first, second, rest = [], [], []
     for op in fused(told):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -16,9 +17,12 @@ from edgeseq.backends._file_step import FileStep
 from edgeseq.backends.native import call, engine
 from edgeseq.backends.native.ahead import STEPS, Ahead, ahead
 from edgeseq.backends.native.check import check
-from edgeseq.backends.native.layout import Layout, laid_out
+from edgeseq.backends.native.layout import Layout
+from edgeseq.backends.native.lengths import Lengths
 from edgeseq.backends.native.program import Program, read
 from edgeseq.backends.native.streams import NativeStreams
+from edgeseq.backends.native.whole import NativeWhole
+from edgeseq.errors import ModelError
 from edgeseq.stepping import check_content
 from edgeseq.types import Frames
 
@@ -34,23 +38,30 @@ class NativeStep(FileStep):
     backend = "native"
 
     def __init__(self, program: Program, graph: Graph, file: ModelFile, like: Layout | None = None) -> None:
-        self._layout = laid_out(program, 1, like)
+        self._lengths = Lengths(program, like)
+        self._layout = self._lengths.first
         self._board = self._layout.board
-        self._address = self._board.ctypes.data
         self._run = engine.run.compiled
         super().__init__(graph, file)
         self._result = np.empty(self.outputs, np.float32)
-        self._board[engine.RESULT] = self._result.ctypes.data
-        self._ahead: Ahead | Literal[False] | None = None
-        self._quick = call.bound(self._board) or _never
-        self._board[engine.DELAY] = graph.delay
-        self._board[engine.END] = engine.end(graph.max_steps, graph.frames_per_step)
-        self._token_table = engine.tokens(self._board, graph.tokens)
+        self._use(self._layout)
         self.reset()
 
-    def fork(self) -> Self:
-        """Return another step model on the same program, freshly reset."""
-        return type(self)(self._layout.program, self._graph, self._file, self._layout)
+    def _take(self, held: Mapping[str, NDArray[Any]]) -> None:
+        self._use(self._lengths.holding(held))
+
+    def _use(self, layout: Layout) -> None:
+        self._layout, self._board = layout, layout.board
+        self._address = self._board.ctypes.data
+        self._quick = call.bound(self._board) or _never
+        self._ahead: Ahead | Literal[False] | None = None
+        self._board[engine.RESULT] = self._result.ctypes.data
+        self._board[engine.DELAY] = self._graph.delay
+        self._board[engine.END] = engine.end(self._graph.max_steps, self.frames_per_step)
+        self._token_table = engine.tokens(self._board, self._graph.tokens)
+
+    def _another(self) -> Self:
+        return type(self)(self._layout.program, self._graph, self._file, self._lengths.first)
 
     # What Stepping holds as numbers and arrays of its own stands where the compiled code finds it.
     @property
@@ -123,6 +134,18 @@ def _never(_: Frames, __: Frames | None) -> None:
 
 def open_step(path: Path, graph: Graph, file: ModelFile, streams: int = 1) -> NativeStep | NativeStreams:
     """Open a native program for one stream or many and hold it against bundle.toml. Raises ModelError."""
+    program = _checked(path, graph, file)
+    if streams != 1 and program.description.held:
+        raise ModelError(f"{path}: holds what an encoder gives, which is one stream's; load it for one.")
+    return NativeStep(program, graph, file) if streams == 1 else NativeStreams(program, graph, file, streams)
+
+
+def open_whole(path: Path, graph: Graph, file: ModelFile) -> NativeWhole:
+    """Open an encoder that runs over its whole source and hold it against bundle.toml. Raises ModelError."""
+    return NativeWhole(_checked(path, graph, file), graph)
+
+
+def _checked(path: Path, graph: Graph, file: ModelFile) -> Program:
     program = read(path)
     check(program, graph, file)
     if jit.cold():
@@ -130,7 +153,7 @@ def open_step(path: Path, graph: Graph, file: ModelFile, streams: int = 1) -> Na
             "the native engine's kernels are being compiled for this machine, once, which takes some seconds; `edgeseq "
             "warmup` does it ahead of time."
         )
-    return NativeStep(program, graph, file) if streams == 1 else NativeStreams(program, graph, file, streams)
+    return program
 
 
 def library() -> str:

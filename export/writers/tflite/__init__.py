@@ -1,7 +1,8 @@
 """Writes a Program as a TFLite file with one signature, `step`, that ai-edge-litert and tflite-runtime 2.14 both run.
 
 Stock ops alone. Integer ops are within one step of the reference's integers, float ops within the rounding of float32.
-Each of products.py, moving.py, integers.py and real.py says which forms that takes; file.py packs the flatbuffer.
+Each of products.py, moving.py, integers.py, real.py and sizes.py says which forms that takes; file.py packs the
+flatbuffer.
 """
 
 from __future__ import annotations
@@ -9,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from export.program import Program
-from export.writers.tflite import integers, moving, products, real, stored
+from export.writers.tflite import integers, moving, products, real, sizes, stored
 from export.writers.tflite.file import schema
 from export.writers.tflite.writer import Writer
 
 __all__ = ["schema", "weight_bytes", "write"]
-FORMS = {**real.FORMS, **moving.FORMS, **products.FORMS, **integers.FORMS}
+FORMS = {**real.FORMS, **moving.FORMS, **products.FORMS, **integers.FORMS, **sizes.FORMS}
 
 
 def write(program: Program, outputs: Sequence[str], storage: str = "") -> bytes:

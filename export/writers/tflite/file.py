@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export.errors import ExportError
-from export.program import Type
+from export.program import Growing, Shape, Type, grows
 from export.writers.tflite.versions import version
 
 MISSING = "TFLite files need ai-edge-litert, which is not installed: pip install 'edgeseq[tflite]'."
@@ -25,6 +25,8 @@ RUNTIME_KEY, RUNTIME_BYTES = "min_runtime_version", 16
 FIRST_RUNTIME = "1.5.0"
 LAST_OLD_CODE = 127
 """The greatest op code that fits the field of the schema's first version, which old runtimes read."""
+FREE = -1
+"""A length that is known once the inputs have theirs."""
 Scales = NDArray[Any] | Sequence[float]
 
 
@@ -48,6 +50,11 @@ class Tensor:
     def stored(self) -> str:
         """The NumPy name of what it holds."""
         return self.dtype if isinstance(self.dtype, str) else self.dtype.dtype
+
+
+def signature(shape: Shape) -> NDArray[np.int32]:
+    """Return a shape with what grows left open."""
+    return np.array([FREE if isinstance(size, Growing) else size for size in shape], np.int32)
 
 
 class File:
@@ -147,6 +154,7 @@ class File:
                 "Tensor",
                 name=name,
                 shape=np.array(shape, np.int32),
+                shapeSignature=signature(shape) if grows(tuple(shape)) else None,
                 type=kind,
                 buffer=buffer,
                 quantization=quantization,

@@ -11,6 +11,7 @@ Measured on ai-edge-litert 2.3 and tflite-runtime 2.14, both within one step of 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -73,7 +74,7 @@ def _dequantize(writer: Writer, op: Op) -> int:
         return _to_real(writer, writer.operands(op)[0])
     shape = writer.program.shapes[op.output]
     width = shape[-1] if shape else 1
-    x = _to_real(writer, writer.read(op.inputs[0], (1, 1, writer.program.size(op.output) // width, width)))
+    x = _to_real(writer, writer.read(op.inputs[0], (1, 1, math.prod(shape) // width, width)))
     for name, key, options in (("MUL", "factor", "MulOptions"), ("ADD", "offset", "AddOptions")):
         if key in op.arrays:
             array = writer.array(op, key, op.arrays[key].astype(np.float32).reshape(1, 1, 1, -1))

@@ -5,6 +5,7 @@
    tflite-runtime 2.14 go up to five.
 3. tflite-runtime has no PAD for conditions: they are padded as whole numbers.
 4. A place from data that is negative counts from the end, as in ONNX; GATHER refuses it.
+5. Axes that grow with the source stay apart, for no view would tell them apart again; else places lie in a row.
 """
 
 from __future__ import annotations
@@ -14,12 +15,14 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from export.program import Op, Shape, Type
+from export.program import Growing, Op, Shape, Type, grows
 from export.writers.tflite.stored import weight
 from export.writers.tflite.versions import PLAIN_RANK
 from export.writers.tflite.writer import WIDEST, Form, Writer
 
 Groups = list[tuple[int, ...]]
+BEYOND = int(np.iinfo(np.int32).max)
+"""Where what is cut to its end ends."""
 MOST_CUT = 5
 """Axes up to which SLICE, STRIDED_SLICE and PAD go in both runtimes."""
 
@@ -55,7 +58,9 @@ def _transpose(writer: Writer, op: Op) -> int:
     # Axes of one entry go where they like; those that stay next to each other go as one.
     parts: Groups = []
     for axis in (axis for axis in perm if shape[axis] > 1):
-        if parts and all(shape[between] == 1 for between in range(parts[-1][-1] + 1, axis)) and axis > parts[-1][-1]:
+        beside = parts and all(shape[between] == 1 for between in range(parts[-1][-1] + 1, axis))
+        apart = parts and grows((shape[axis], *(shape[other] for other in parts[-1]))) > 1  # 5
+        if beside and not apart and axis > parts[-1][-1]:
             parts[-1] = (*parts[-1], axis)
         else:
             parts.append((axis,))
@@ -75,13 +80,14 @@ def _slice(writer: Writer, op: Op) -> int:
     _check(writer, op, parts, MOST_CUT)
     x, target = writer.read(op.inputs[0], grouped(shape, parts)), grouped(result, parts)
     first = [starts[part[0]] if len(part) == 1 else 0 for part in parts]
-    if set(steps) == {1}:
+    if set(steps) <= {1} and not grows(target):
         given = [x, writer.numbers(*first), writer.numbers(*target)]
         return writer.emit("SLICE", given, "SliceOptions", shape=target)
     strides = [steps[part[0]] if len(part) == 1 else 1 for part in parts]
-    last = [ends[part[0]] if len(part) == 1 else size for part, size in zip(parts, target, strict=True)]
-    given = [x, *(writer.numbers(*values) for values in (first, last, strides))]
-    return writer.emit("STRIDED_SLICE", given, "StridedSliceOptions", shape=target)
+    last = [ends[part[0]] if len(part) == 1 else BEYOND for part in parts]
+    to_the_end = sum(1 << place for place, end in enumerate(last) if end >= BEYOND)
+    given = [x, *(writer.numbers(*values) for values in (first, [min(end, BEYOND) for end in last], strides))]
+    return writer.emit("STRIDED_SLICE", given, "StridedSliceOptions", shape=target, endMask=to_the_end)
 
 
 def _concat(writer: Writer, op: Op) -> int:
@@ -97,28 +103,35 @@ def _gather(writer: Writer, op: Op) -> int:
     shape, axis = writer.program.shapes[op.inputs[0]], op.attributes["axis"]
     parts = groups(shape, [axis])
     target, place = list(grouped(shape, parts)), parts.index((axis,))
-    count = writer.program.size(op.inputs[1])
+    count = writer.program.shapes[op.inputs[1]]
+    count = count if grows(count) > 1 else (math.prod(count),)  # 5
     if op.inputs[1] in writer.constants:
-        content = writer.constants[op.inputs[1]].reshape(-1) % shape[axis]
+        content = writer.constants[op.inputs[1]].reshape(-1)
+        if isinstance(shape[axis], Growing) and content.min(initial=0) < 0:
+            raise writer.refusal(op, "TFLite takes no entry counted from an end that it does not know.")
+        content %= shape[axis]
         places = writer.array(op, "places", content.astype(np.int32))
     else:
-        places = _counted(writer, writer.read(op.inputs[1], (1, 1, 1, count)), shape[axis], count)
+        places = _counted(writer, op.inputs[1], shape[axis], count)
     table = writer.constants.get(op.inputs[0])
     if table is not None and op.inputs[0] not in writer.program.types:
         x = weight(writer, f"{op.inputs[0]}.table", table.reshape(target), place)
     else:
         x = writer.read(op.inputs[0], tuple(target))
-    target[place] = count
+    target[place : place + 1] = count
     return writer.emit("GATHER", [x, places], "GatherOptions", shape=tuple(target), axis=place)
 
 
-def _counted(writer: Writer, places: int, size: int, count: int) -> int:
+def _counted(writer: Writer, name: str, size: int, shape: Shape) -> int:
     """4: return places counted from the front."""
+    places = writer.read(name, (1,) * (PLAIN_RANK - len(shape)) + shape)
     dtype = writer.file.tensors[places].stored
     behind = writer.each("LESS", [places, writer.scalar(0, dtype)], kind="bool")
     moved = writer.each("ADD", [places, writer.scalar(size, dtype)], "AddOptions")
-    chosen = writer.emit("SELECT_V2", [behind, moved, places], "SelectV2Options", shape=(1, 1, 1, count), kind=dtype)
-    return writer.view(chosen, (count,))
+    chosen = writer.emit(
+        "SELECT_V2", [behind, moved, places], "SelectV2Options", shape=writer.shape(places), kind=dtype
+    )
+    return writer.view(chosen, shape)
 
 
 def _expand(writer: Writer, op: Op) -> int:
@@ -126,6 +139,8 @@ def _expand(writer: Writer, op: Op) -> int:
     parts = groups(result, (axis for axis in range(len(result)) if result[axis] != shape[axis]))
     _check(writer, op, parts, WIDEST)
     target = grouped(result, parts)
+    if grows(target):
+        raise writer.refusal(op, "TFLite stretches nothing to a length that it does not know.")
     given = [writer.read(op.inputs[0], grouped(shape, parts)), writer.numbers(*target)]
     return writer.emit("BROADCAST_TO", given, "BroadcastToOptions", shape=target)
 
@@ -153,7 +168,7 @@ def _where(writer: Writer, op: Op) -> int:
 
 
 FORMS: Mapping[str, Form] = {
-    "Reshape": _reshape,
+    **dict.fromkeys(("Reshape", "Squeeze", "Unsqueeze"), _reshape),
     "Transpose": _transpose,
     "Slice": _slice,
     "Concat": _concat,

@@ -16,7 +16,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from export.program import Op
+from export.program import Op, grows
 from export.writers.tflite.moving import grouped, groups
 from export.writers.tflite.writer import Form, Writer
 
@@ -205,6 +205,8 @@ def _last(writer: Writer, op: Op) -> tuple[int, tuple[int, ...] | None]:
     """Return what an op along `axis` reads, that axis being the last of four, and how to turn the result back (5)."""
     shape, axis = writer.program.shapes[op.inputs[0]], op.attributes["axis"]
     before, after = math.prod(shape[:axis]), math.prod(shape[axis + 1 :])
+    if after == 1 and grows(shape) > 1:
+        return writer.read(op.inputs[0]), None
     x = writer.read(op.inputs[0], (1, before, shape[axis], after))
     if after == 1:
         return writer.view(x, (1, 1, before, shape[axis])), None

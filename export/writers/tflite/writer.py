@@ -5,6 +5,7 @@
    2.14 aborts the process where comparisons, 16-bit or 64-bit products of five axes are broadcast.
 3. A convolution's result is held with its channels last, and turned where an op needs the order of the graph: between
    convolutions with elementwise ops in between, nothing is turned.
+4. A length that grows with the source is left open in shapes, and inferred in a view, where it is the only one.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ from typing import Any
 import numpy as np
 
 from export.errors import ExportError, node_error
-from export.program import Array, Op, Program, Shape, Type
-from export.writers.tflite.file import File
+from export.program import Array, Op, Program, Shape, Type, grows
+from export.writers.tflite.file import File, signature
 from export.writers.tflite.versions import PLAIN_RANK
 
 Kind = str | Type
@@ -26,6 +27,13 @@ Form = Callable[["Writer", Op], int]
 DTYPES = {"float32", "int64", "int32", "bool"}
 WIDEST = 6
 """Axes up to which TRANSPOSE and BROADCAST_TO go in both runtimes."""
+
+
+def broadcast(*shapes: Shape) -> Shape:
+    """Return the shape that shapes are stretched to, as NumPy does; what grows goes on growing."""
+    rank = max(map(len, shapes))
+    columns = zip(*((1,) * (rank - len(shape)) + shape for shape in shapes), strict=True)
+    return tuple(next((size for size in sizes if size != 1), 1) for sizes in columns)
 
 
 class Writer:
@@ -49,6 +57,7 @@ class Writer:
         """Return the file; outputs: the names under which the Program's leave."""
         program = self.program
         inputs = {entry.name: self._enter(entry.name, entry.name) for entry in program.inputs}
+        inputs |= {name: self._enter(name, name) for name in program.held}
         inputs |= {f"{state.name}.in": self._enter(f"{state.name}.in", state.input) for state in program.states}
         for op in program.ops:
             if op.kind != "Constant":
@@ -65,6 +74,7 @@ class Writer:
             if name not in self.program.types and self.program.dtype(name) not in DTYPES:
                 raise self.refusal(op, f"TFLite has it not for {self.program.dtype(name)}.")
         written = len(self.file.tensors)
+        self._writing = op
         self.at[op.output] = form(self, op)
         if self.at[op.output] >= written:
             self.file.rename(self.at[op.output], op.output)
@@ -90,7 +100,7 @@ class Writer:
         return self._reshape(self.now(name), index)
 
     def _reshape(self, source: int, target: int) -> int:
-        sizes = np.array(self.file.tensors[target].shape, np.int32)
+        sizes = signature(self.shape(target))
         given = [source, self.numbers(*sizes.tolist())]
         return self.file.op("RESHAPE", given, target, "ReshapeOptions", newShape=sizes)
 
@@ -126,11 +136,28 @@ class Writer:
         if self.shape(index) == shape:
             return index
         key = index, shape
-        if key not in self._views:
+        if key not in self._views and grows(shape) > 1:
+            self._views[key] = self._with_axes(index, shape)
+            self._roots[self._views[key]] = index
+        elif key not in self._views:
             target = self.file.tensor(f"{index}.{'x'.join(map(str, shape))}", shape, self.file.tensors[index].dtype)
             self._views[key] = self._reshape(index, target)
             self._roots[target] = index
         return self._views[key]
+
+    def _with_axes(self, index: int, shape: Shape) -> int:
+        """Return a tensor with other axes of one entry: no RESHAPE infers several lengths (4)."""
+        ones = [axis for axis, size in enumerate(self.shape(index)) if size == 1]
+        bare = tuple(size for size in shape if size != 1)
+        if bare != tuple(size for size in self.shape(index) if size != 1):
+            raise self.refusal(self._writing, "its views have several lengths that grow with the source.")
+        if ones:
+            index = self.emit("SQUEEZE", [index], "SqueezeOptions", shape=bare, squeezeDims=ones)
+        for axis, size in enumerate(shape):
+            if size == 1:
+                wider = (*self.shape(index)[:axis], 1, *self.shape(index)[axis:])
+                index = self.emit("EXPAND_DIMS", [index, self.numbers(axis)], "ExpandDimsOptions", shape=wider)
+        return index
 
     def turned(self, index: int, perm: tuple[int, ...]) -> int:
         """Return a tensor with its axes in another order (3)."""
@@ -169,7 +196,7 @@ class Writer:
         if len(orders) == 1 and len({self.shape(index) for index in wide}) == 1 and (order := orders.pop()) is not None:
             before = [self._turned[index][0] if index in wide else index for index in inputs]
             return self.turned(self.each(name, before, options, kind=kind, **given), order)
-        shape = np.broadcast_shapes(*map(self.shape, inputs))
+        shape = broadcast(*map(self.shape, inputs))
         return self.emit(name, list(inputs), options, shape=shape, kind=kind, **given)
 
     def operands(self, op: Op) -> list[int]:
@@ -198,6 +225,8 @@ class Writer:
             )
         if len(whole) > WIDEST:
             raise self.refusal(op, f"it broadcasts over {len(whole)} axes.")
+        if grows(whole):
+            raise self.refusal(op, "it broadcasts more than four axes along the source.")
         sizes = self.numbers(*whole)
         return self.view(
             self.emit("BROADCAST_TO", [self.read(name, shape), sizes], "BroadcastToOptions", shape=whole), row

@@ -15,6 +15,7 @@ from edgeseq.backends.native.rules import (
     moving,
     products,
     rows,
+    sizes,
 )
 from edgeseq.backends.native.rules.rule import Rule
 
@@ -25,6 +26,7 @@ REAL: dict[str, Rule] = {
     **moving.RULES,
     **elementwise.RULES,
     **rows.RULES,
+    **sizes.RULES,
     **fused.RULES,
 }
 

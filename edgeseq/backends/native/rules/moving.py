@@ -77,6 +77,8 @@ def padded(plan: Plan, x: Array, pads: list[int], value: float) -> Array:
 def _gather(plan: Plan, op: Given, data: Array, indices: Array) -> Array:
     axis = op.attributes["axis"] + 1
     if plan.constant(indices):
+        if np.any((indices < -data.shape[axis]) | (indices >= data.shape[axis])):
+            raise ValueError(f"takes entries {indices.min()} to {indices.max()} of {data.shape[axis]}")
         found = _evenly(data, indices[0], axis)
         if found is not None:
             return found
