@@ -17,19 +17,21 @@ import models
 import numpy as np
 import onnx
 import op_cases
+import seq2seq_models
 import torch
-from families import FAMILIES
+from families import FAMILIES, PAIRS
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 import export
-from edgeseq.bundle import STORAGE
+from edgeseq.bundle import STORAGE, GenerateTable
 from export import tflite
 from export.program import Op, Program, ProgramState
 from export.quantize.reference import Interpreter, plan
 from export.variants import Maker, Variant
 from export.writers import tflite as writer
 
+GENERATES = export.About(generate=GenerateTable(start=1, stop=5, max_length=20))
 FRAMES = 12
 """Frames of a free run whose integers each op is fed, besides as many rows of integers from the whole range."""
 Arrays = dict[str, np.ndarray]
@@ -124,14 +126,27 @@ def exported(family: str, folder: Path) -> dict[str, Program]:
 def write(folder: Path) -> Path:
     """Write `<family>/`, the bundle, and `<family>.ops/`: one .tflite and one .npz an op and variant.
 
-    `every.ops` has the ops that families do not come by, `stored` a model whose weights are stored smaller.
+    `every.ops` has the ops that families do not come by, `stored` a model whose weights are stored smaller; PAIRS are
+    encoder-decoders.
     """
     for family in FAMILIES:
         _written(folder / f"{family}.ops", ops(exported(family, folder)))
     _written(folder / "every.ops", op_cases.cases())
     given, options = source("stored", folder)
     export.export(given, folder / "stored", variants=["float32", *STORAGE], **options)
+    for name in PAIRS:
+        export.export((pair(name), seq2seq_models.tokens()), folder / name, about=GENERATES)
     return folder
+
+
+def pair(name: str) -> nn.Module:
+    """Give an encoder-decoder, far from even odds, as trained models are."""
+    torch.manual_seed(5)
+    whole = name == "pair_whole"
+    module = seq2seq_models.T5(width=8, layers=1) if whole else seq2seq_models.Recurrent(attention="additive")
+    with torch.no_grad():
+        module.head.weight.mul_(4.0)
+    return module.eval()
 
 
 def _written(folder: Path, found: Iterable[tuple[str, bytes, Arrays]]) -> None:
