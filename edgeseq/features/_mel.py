@@ -102,7 +102,7 @@ def librosa_bank(rate_hz: float, points: int, bands: int, low_hz: float, high_hz
     mels = np.linspace(mel(low_hz), mel(high_hz), bands + 2)
     straight, curved = mels * step, corner * np.exp(log_step * (mels - corner / step))
     edges = np.where(mels < corner / step, straight, curved)
-    triangles = _triangles(np.linspace(0, rate_hz / 2, points // 2 + 1), edges)
+    triangles = _triangles(np.arange(points // 2 + 1) * (rate_hz / points), edges)
     return triangles * (2 / (edges[2:] - edges[:-2]))[:, None]
 
 

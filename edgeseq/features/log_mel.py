@@ -31,9 +31,9 @@ class LogMel:
     center, top_db: librosa's that need the whole recording; any but false and none is refused.
     channels: names; default: all. `x.mel0` is the lowest band of channel x.
 
-    A window that holds a NaN or infinity gives a frame of NaN; one of zeros, and a band without a bin, the floor's
-    logarithm. Clipped samples are taken as they are. An offset is in the lowest bands, but of Kaldi, which subtracts
-    it. What is shorter than a window gives no frame.
+    A window that holds a NaN gives a frame of NaN; an infinity leaves nothing finite of it either. A window of zeros,
+    and a band without a bin, give the floor's logarithm. Clipped samples are taken as they are. An offset is in the
+    lowest bands, but of Kaldi, which subtracts it. What is shorter than a window gives no frame.
     """
 
     def __init__(

@@ -40,9 +40,9 @@ class Mfcc:
     energy: ln of the sum of the window's squares, its mean subtracted, takes the first coefficient's place; of Kaldi
     alone; default: true.
 
-    A window that holds a NaN or infinity gives a frame of NaN; one of zeros, the cepstrum of the floor. Clipped samples
-    are taken as they are; an offset is in the bands of the lowest bins, but of Kaldi, which subtracts it. What is
-    shorter than a window gives no frame. `x.mfcc0` is the first coefficient of channel x.
+    A window that holds a NaN gives a frame of NaN; an infinity leaves nothing finite of it either. A window of zeros
+    gives the cepstrum of the floor. Clipped samples are taken as they are; an offset is in the lowest bands, but of
+    Kaldi, which subtracts it. What is shorter than a window gives no frame. `x.mfcc0` is channel x's first coefficient.
     """
 
     def __init__(

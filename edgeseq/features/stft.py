@@ -21,8 +21,9 @@ class Stft:
     center: librosa's padding of both ends; any but false is refused.
     channels: names; default: all. `x.bin3` is 3 * rate / points Hz of channel x.
 
-    A window that holds a NaN or infinity gives a frame of NaN; one of zeros, zeros. Clipped samples are taken as they
-    are, an offset is in the lowest bins. What is shorter than a window gives no frame.
+    A window that holds a NaN gives a frame of NaN; an infinity leaves nothing finite of it either. A window of zeros
+    gives zeros. Clipped samples are taken as they are, an offset is in the lowest bins. What is shorter than a window
+    gives no frame.
     """
 
     def __init__(
