@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numba
 import numpy as np
 from numba.core import types
 from numpy.typing import NDArray
@@ -72,36 +73,81 @@ def response(sections: Sections, z: NDArray[np.complex128]) -> NDArray[np.comple
     return np.asarray((sections[:, :3] @ powers) / (sections[:, 3:] @ powers))
 
 
+def reference(x: NDArray[Any], sections: Sections) -> NDArray[np.float64]:
+    """Return x [samples] behind all sections in float64, from rest at its first value.
+
+    Source: Oppenheim and Schafer, section 6.3: the difference equation of each section.
+    """
+    y = np.asarray(x, np.float64)
+    for b0, b1, b2, _, a1, a2 in sections:
+        u1 = u2 = y[0]
+        v1 = v2 = y[0] * (b0 + b1 + b2) / (1 + a1 + a2)
+        out = []
+        for u in y:
+            v = b0 * u + b1 * u1 + b2 * u2 - a1 * v1 - a2 * v2
+            u1, u2, v1, v2 = u, u1, v, v1
+            out.append(v)
+        y = np.array(out)
+    return y
+
+
+@numba.njit(error_model="numpy")
+def two(t: Any, first: Any, second: Any, past: Any) -> None:
+    """Put t[samples] through two sections; past[6] has the last two values before, between and behind them.
+
+    Two at a time and in this form, the direct one, a value waits least for the one before: they overlap.
+    """
+    a0, a1, a2, a4, a5 = first[0], first[1], first[2], first[4], first[5]
+    b0, b1, b2, b4, b5 = second[0], second[1], second[2], second[4], second[5]
+    u1, u2, v1, v2, w1, w2 = past[0], past[1], past[2], past[3], past[4], past[5]
+    for i in range(len(t)):
+        u = t[i]
+        v = (a0 * u + a1 * u1 + a2 * u2 - a5 * v2) - a4 * v1
+        w = (b0 * v + b1 * v1 + b2 * v2 - b5 * w2) - b4 * w1
+        u1, u2, v1, v2, w1, w2 = u, u1, v, v1, w, w1
+        t[i] = w
+    past[0], past[1], past[2], past[3], past[4], past[5] = u1, u2, v1, v2, w1, w2
+
+
+@numba.njit(error_model="numpy")
+def settle(value: float, sections: Any, past: Any) -> None:
+    """Write past[pairs, 6] as it is once the value has come for ever."""
+    for k in range(len(sections)):
+        s = sections[k]
+        after = value * (s[0] + s[1] + s[2]) / (1 + s[4] + s[5])
+        side = 2 * (k % 2)
+        past[k // 2, side : side + 2] = value
+        past[k // 2, side + 2 : side + 4] = after
+        value = after
+
+
 @entry(types.void(_F[:, :], _D[:, ::1], _D[:, :, ::1], types.boolean[::1], _F[:, ::1]))
-def filtered(x: Any, sections: Any, state: Any, running: Any, y: Any) -> None:
-    """Write y[sample, channel], x[sample, channel] behind all sections, and the state[channel, section, 2].
+def filtered(x: Any, sections: Any, past: Any, running: Any, y: Any) -> None:
+    """Write y[sample, channel], x[sample, channel] behind all sections, and past[channel, pair, 6].
 
     A channel that is not running starts as if its first value had been there forever. A value that is no number stays
-    what it is and ends the run.
+    none and ends the run.
     """
+    n = x.shape[0]
+    row = np.empty(n)
     for c in range(x.shape[1]):
-        s = state[c]
-        for i in range(x.shape[0]):
-            v = np.float64(x[i, c])
-            if not np.isfinite(v):
-                y[i, c] = np.nan
+        start = 0
+        while start < n:
+            end = start
+            while end < n and np.isfinite(x[end, c]):
+                row[end] = x[end, c]
+                end += 1
+            if end > start:
+                if not running[c]:
+                    settle(row[start], sections, past[c])
+                    running[c] = True
+                for pair in range(len(sections) // 2):
+                    two(row[start:end], sections[2 * pair], sections[2 * pair + 1], past[c, pair])
+                y[start:end, c] = row[start:end]
+            if end < n:
+                y[end, c] = np.nan
                 running[c] = False
-                continue
-            if not running[c]:
-                running[c] = True
-                settled = v
-                for k in range(len(sections)):
-                    b0, b1, b2, _, a1, a2 = sections[k]
-                    after = settled * (b0 + b1 + b2) / (1 + a1 + a2)
-                    s[k, 1] = b2 * settled - a2 * after
-                    s[k, 0] = b1 * settled - a1 * after + s[k, 1]
-                    settled = after
-            for k in range(len(sections)):
-                out = sections[k, 0] * v + s[k, 0]
-                s[k, 0] = sections[k, 1] * v - sections[k, 4] * out + s[k, 1]
-                s[k, 1] = sections[k, 2] * v - sections[k, 5] * out
-                v = out
-            y[i, c] = v
+            start = end + 1
 
 
 class Filter:
@@ -112,15 +158,16 @@ class Filter:
     """
 
     def __init__(self, sections: Sections, channels: int) -> None:
-        self._sections = sections
-        self._state = np.zeros((channels, len(sections), 2))
+        odd = len(sections) % 2
+        self._sections = np.concatenate([sections, [[1.0, 0, 0, 1, 0, 0]] * odd]) if odd else sections
+        self._past = np.zeros((channels, len(self._sections) // 2, 6))
         self._running = np.zeros(channels, np.bool_)
         self._kernel = filtered.compiled
 
     def push(self, values: Frames) -> Frames:
         """Take float32[n, channels]; return as much, filtered."""
         y: Frames = np.empty(values.shape, np.float32)
-        self._kernel(values, self._sections, self._state, self._running, y)
+        self._kernel(values, self._sections, self._past, self._running, y)
         return y
 
     def reset(self) -> None:
