@@ -101,7 +101,7 @@ def librosa_bank(rate_hz: float, points: int, bands: int, low_hz: float, high_hz
 
     mels = np.linspace(mel(low_hz), mel(high_hz), bands + 2)
     straight, curved = mels * step, corner * np.exp(log_step * (mels - corner / step))
-    edges = np.where(mels < corner / step, straight, curved)
+    edges = np.where(mels < corner / step, straight, curved).astype(np.float64)
     triangles = _triangles(np.arange(points // 2 + 1) * (rate_hz / points), edges)
     return triangles * (2 / (edges[2:] - edges[:-2]))[:, None]
 
@@ -120,7 +120,7 @@ def _htk(hz: float | NDArray[Any]) -> NDArray[np.float64]:
     return np.asarray(1127 * np.log1p(np.asarray(hz) / 700))
 
 
-def _triangles(at: NDArray[np.float64], edges: NDArray[np.float64]) -> NDArray[np.float64]:
+def _triangles(at: NDArray[Any], edges: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return float64[bands, bins]: band k rises from edges[k] to 1 at edges[k + 1] and falls to edges[k + 2]."""
     low, middle, high = edges[:-2, None], edges[1:-1, None], edges[2:, None]
     return np.maximum(0.0, np.minimum((at - low) / (middle - low), (high - at) / (high - middle)))

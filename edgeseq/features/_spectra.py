@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 
 from edgeseq.errors import ConfigError
 from edgeseq.features._fft import forward, power
+from edgeseq.features._per_window import Number
 from edgeseq.features._windows import MAX_SAMPLES, samples
 from edgeseq.jit import REASSOCIATED, entry
-from edgeseq.types import Channel, Frames, StreamSpec, TimesNs
+from edgeseq.types import Frames, StreamSpec, TimesNs
 
 Logarithm = Literal["none", "db", "log", "log_offset"]
 """Of a value x: as it is; 10 log10(max(x, floor)), 20 log10 of magnitudes; ln(max(x, floor)); ln(x + floor)."""
@@ -271,11 +272,10 @@ def whole(name: str, seconds: float, spec: StreamSpec, least: int = 1) -> int:
     return count
 
 
-def unit(channel: Channel, recipe: Recipe) -> str:
-    """Return the unit of what a recipe makes of a channel's spectrum."""
-    if recipe.logarithm != "none":
-        return "dB" if recipe.logarithm == "db" else ""
-    return channel.unit if recipe.magnitude or not channel.unit else f"({channel.unit})²"
+def numbers(what: str, recipe: Recipe) -> list[Number]:
+    """Return what a recipe gives of a window: `what` and its place, in the unit of the spectrum or its logarithm."""
+    units = {"none": "{}" if recipe.magnitude else "{}²", "db": "dB"}
+    return [Number(f"{what}{place}", units.get(recipe.logarithm, "")) for place in range(recipe.width)]
 
 
 def not_causal(*, center: bool, top_db: float | None = None) -> None:

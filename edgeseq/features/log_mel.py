@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from edgeseq.features._mel import Bands, Dialect, Spectrum
-from edgeseq.features._spectra import Logarithm, Spectra, not_causal, unit
+from edgeseq.features._spectra import Logarithm, Spectra, not_causal, numbers
 from edgeseq.features._windows import picked
-from edgeseq.types import Channel, Frames, StreamSpec, TimesNs
+from edgeseq.types import Frames, StreamSpec, TimesNs
 
 
 class LogMel:
@@ -80,14 +80,9 @@ class LogMel:
         places = picked(spec, self._channels)
         recipe = self._bands.recipe(spec)
         self._spectra = Spectra(recipe, places)
-        return StreamSpec(
-            tuple(
-                Channel(f"{channel.name}.mel{band}", unit(channel, recipe))
-                for channel in (spec.channels[place] for place in places)
-                for band in range(recipe.width)
-            ),
-            spec.rate_hz / recipe.hop,
-        )
+        channels = (spec.channels[place] for place in places)
+        out = tuple(number.of(channel) for channel in channels for number in numbers("mel", recipe))
+        return StreamSpec(out, spec.rate_hz / recipe.hop)
 
     def push(self, t_ns: TimesNs, values: Frames) -> tuple[TimesNs, Frames]:
         """Return float32[windows, channels * bands] and the times of the windows' last samples."""

@@ -6,9 +6,9 @@ from typing import Any
 
 from edgeseq.features._fft import Taper, taper
 from edgeseq.features._mel import Spectrum
-from edgeseq.features._spectra import Recipe, Spectra, not_causal, unit, whole
+from edgeseq.features._spectra import Recipe, Spectra, not_causal, numbers, whole
 from edgeseq.features._windows import picked
-from edgeseq.types import Channel, Frames, StreamSpec, TimesNs
+from edgeseq.types import Frames, StreamSpec, TimesNs
 
 
 class Stft:
@@ -53,14 +53,9 @@ class Stft:
         points = self._points or size
         recipe = Recipe(hop, taper(self._shape, size), points, lead=(points - size) // 2, magnitude=self._magnitude)
         self._spectra = Spectra(recipe, places)
-        return StreamSpec(
-            tuple(
-                Channel(f"{channel.name}.bin{number}", unit(channel, recipe))
-                for channel in (spec.channels[place] for place in places)
-                for number in range(recipe.width)
-            ),
-            spec.rate_hz / hop,
-        )
+        channels = (spec.channels[place] for place in places)
+        out = tuple(number.of(channel) for channel in channels for number in numbers("bin", recipe))
+        return StreamSpec(out, spec.rate_hz / recipe.hop)
 
     def push(self, t_ns: TimesNs, values: Frames) -> tuple[TimesNs, Frames]:
         """Return float32[windows, channels * bins] and the times of the windows' last samples."""

@@ -58,26 +58,29 @@ def test_librosa_without_points_takes_those_of_the_window() -> None:
     near(pushed(LogMel(**without), sweep()), expected)
 
 
-NOISE = 0.1
-"""Keeps every band within 70 dB of the loudest one: see `test_kaldi_far_below_a_tone`."""
+def as_near_as_float32(found: NDArray[Any], theirs: NDArray[Any]) -> None:
+    """Hold log energies to 1e-4 where they lie within 50 dB of the window's loudest.
+
+    Kaldi transforms in float32: 100 dB below a tone some thousandths are rounding, its and not ours, as below.
+    """
+    loud = theirs > theirs.max(axis=1, keepdims=True) - np.log(1e5)
+    assert loud.mean() > 0.05
+    np.testing.assert_allclose(found[loud], theirs[loud], rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize("scale", [1.0, 32768.0])
-def test_kaldi(scale: float) -> None:
-    x = sweep(noise=NOISE)
-    frames = pushed(LogMel(**KALDI, gain=scale), x)
-    np.testing.assert_allclose(frames, kaldi(x * np.float32(scale)), rtol=0, atol=1e-4)
+@pytest.mark.parametrize("noise", [1e-3, 0.1])
+def test_kaldi(scale: float, noise: float) -> None:
+    x = sweep(noise=noise)
+    theirs = kaldi(x * np.float32(scale))
+    as_near_as_float32(pushed(LogMel(**KALDI, gain=scale), x), theirs)
 
 
 def test_kaldi_far_below_a_tone() -> None:
     x = sweep(noise=1e-3) * np.float32(32768)
-    found, theirs = pushed(LogMel(**KALDI), x), kaldi(x)
     exact = _spectra.reference(x, LogMel(**KALDI)._bands.recipe(SPEC))
-    near(found, exact, 1e-6)
-    # Kaldi transforms in float32: of a band 100 dB below the loudest, some thousandths are rounding.
-    loud = theirs > theirs.max(axis=1, keepdims=True) - np.log(1e5)
-    assert np.abs(found - theirs)[loud].max() < 1e-4
-    assert np.abs(theirs - exact).max() > 1e-3
+    near(pushed(LogMel(**KALDI), x), exact, 1e-6)
+    assert np.abs(kaldi(x) - exact).max() > 1e-3
 
 
 @pytest.mark.parametrize("rate_hz", [8000, 16_000])
@@ -87,7 +90,7 @@ def test_kaldi_bands(rate_hz: int, low: float, high: float, bands: int) -> None:
     feature = LogMel(**{**KALDI, "bands": bands}, low_hz=low, high_hz=high or None)
     spec = StreamSpec(SPEC.channels, float(rate_hz))
     expected = kaldi(x, rate_hz, low_freq=low, high_freq=high, num_bins=bands)
-    np.testing.assert_allclose(pushed(feature, x, spec), expected, rtol=0, atol=1e-4)
+    as_near_as_float32(pushed(feature, x, spec), expected)
 
 
 @pytest.mark.parametrize("window", [0.025, 0.0249375])
@@ -150,7 +153,7 @@ def test_the_kernel_is_the_reference(size: int, hop: int, more: int, bands: int,
 
 
 def test_names_units_rate_and_times() -> None:
-    units = {"db": "dB", "log": "", "log_offset": "", "none": "(Pa)²"}
+    units = {"db": "dB", "log": "", "log_offset": "", "none": "Pa²"}
     for logarithm, unit in units.items():
         spec = LogMel(**LIBROSA, logarithm=logarithm).open(SPEC)
         assert (spec.channels[3], len(spec.channels), spec.rate_hz) == (Channel("x.mel3", unit), 40, 100.0)

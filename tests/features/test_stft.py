@@ -45,7 +45,7 @@ def test_a_hop_longer_than_the_window_leaves_samples_out(hop: int) -> None:
 def test_names_units_rate_and_times() -> None:
     feature = Stft(**FRAMING, points=512, spectrum="power")
     spec = feature.open(SPEC)
-    assert (spec.channels[3], len(spec.channels), spec.rate_hz) == (Channel("x.bin3", "(Pa)²"), 257, 100.0)
+    assert (spec.channels[3], len(spec.channels), spec.rate_hz) == (Channel("x.bin3", "Pa²"), 257, 100.0)
     t_ns, frames = feature.push(np.arange(1000, dtype=np.int64), np.zeros((1000, 1), np.float32))
     # The window of 400 lies in the middle of 512 points.
     assert t_ns.tolist() == [455, 615, 775, 935]
