@@ -33,10 +33,10 @@ from typing import Any
 
 import msgspec
 
-from edgeseq import backends, loading, plugins, tables
+from edgeseq import backends, feature_tables, loading, plugins, tables
 from edgeseq import bundle as bundles
 from edgeseq.bundle import Bundle
-from edgeseq.errors import BundleError, ConfigError
+from edgeseq.errors import BundleError
 from edgeseq.pipeline import MAX_STREAMS, Pipeline
 from edgeseq.types import About, Decider, Feature, Sink, Source, StepModel, StreamSpec
 from edgeseq.wiring import OutputTable, Wired, wire
@@ -98,7 +98,7 @@ class Config:
 
     def features(self) -> list[Feature]:
         """Make one stream's feature chain, opened; stages take samples as they come."""
-        return [] if isinstance(self.trained, Wired) else _open_features(self.trained)[0]
+        return [] if isinstance(self.trained, Wired) else feature_tables.of_bundle(self.trained).open()[0]
 
     def decider(self) -> Decider:
         """Make one stream's decider. Raises ConfigError where there is none to make."""
@@ -161,7 +161,7 @@ def _with_bundle(document: tables.Document, table: _Table, model: _ModelTable, s
     """Check a configuration whose model is a bundle."""
     bundle = _bundle(document, model)
     manifest, wanted = bundle.manifest, bundle.manifest.stream.spec()
-    frame = _open_features(bundle)[1]
+    frame = feature_tables.of_bundle(bundle).open()[1][-1]
     _check_frame(bundle, frame)
     offered = {
         "channels": [{"name": channel.name, "unit": channel.unit} for channel in wanted.channels],
@@ -263,20 +263,6 @@ def _bundle(document: tables.Document, model: _ModelTable) -> Bundle:
         near = tables.suggest(model.backend, known)
         raise document.fail(f"there is no backend '{model.backend}'. {near}", "model", "backend")
     return bundle
-
-
-def _open_features(bundle: Bundle) -> tuple[list[Feature], StreamSpec]:
-    """Make a feature chain and open it, link by link; return it and the spec that comes out."""
-    spec = bundle.manifest.stream.spec()
-    chain: list[Feature] = []
-    for index, table in enumerate(bundle.manifest.features):
-        feature: Feature = plugins.create(bundle.document, "features", dict(table), "features", index)
-        try:
-            spec = feature.open(spec)
-        except ConfigError as cause:
-            raise bundle.document.fail(str(cause), "features", index) from cause
-        chain.append(feature)
-    return chain, spec
 
 
 def _check_frame(bundle: Bundle, frame: StreamSpec) -> None:
