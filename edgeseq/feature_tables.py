@@ -77,6 +77,26 @@ def of_bundle(bundle: Bundle) -> FeatureTables:
     return FeatureTables(bundle.document, bundle.manifest.stream.spec(), bundle.manifest.features)
 
 
+def columns(document: tables.Document, have: StreamSpec, wanted: StreamSpec, where: str) -> list[int]:
+    """Return where in a source's channels each one that is wanted stands. where: who wants them.
+
+    Raises the document's error, at [source], for a channel that is missing, another unit and another rate.
+    """
+    places = []
+    for channel in wanted.channels:
+        if channel.name not in have.names:
+            near = tables.suggest(channel.name, have.names)
+            raise document.fail(f"{where} needs a channel '{channel.name}', the source has none. {near}", "source")
+        index = have.names.index(channel.name)
+        unit = have.channels[index].unit
+        if unit and channel.unit and unit != channel.unit:
+            raise document.fail(f"the channel '{channel.name}' is in {unit}, {where} takes {channel.unit}.", "source")
+        places.append(index)
+    if not math.isclose(have.rate_hz, wanted.rate_hz, rel_tol=1e-6):
+        raise document.fail(f"samples come at {have.rate_hz:g} Hz, {where} takes {wanted.rate_hz:g} Hz.", "source")
+    return places
+
+
 def _plain(value: Any) -> Any:
     """Return a value with its whole numbers as floats: in TOML both stand for the same parameter."""
     if isinstance(value, int) and not isinstance(value, bool):
