@@ -1,0 +1,156 @@
+"""Makes endless streams of sound to learn from: words of several people over noise, one scene after another."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from zoo.keyword.data import CLIP, HOP, RATE, SILENCE, UNKNOWN, WORDS, Clip, Floats, Listener
+
+IGNORED = -1
+"""The label of frames that teach nothing: a word is being spoken, or has just been told."""
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """How scenes differ from the recordings.
+
+    words: at most so many in a scene. unknown: share of words that are none of the ten; made_up: share of these that are
+    put together from other words, or played backwards. word_db, noise_db: least and most gain. quiet: share of scenes
+    without noise. speed: up to exp(+-speed) times as fast, and as high. told: seconds after a word's end in which its
+    class is to be said. bands, frames: of SpecAugment, the widest stripe that is blanked out, one of each a scene.
+    Source of the last: Park et al., "SpecAugment", Interspeech 2019.
+    """
+
+    words: int = 3
+    unknown: float = 0.25
+    made_up: float = 0.4
+    word_db: tuple[float, float] = (-15.0, 9.0)
+    noise_db: tuple[float, float] = (-40.0, 3.0)
+    quiet: float = 0.1
+    speed: float = 0.15
+    told: float = 0.3
+    bands: int = 8
+    frames: int = 12
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Some seconds of a stream. samples: float32[n]. labels: int64[n / HOP], of the frame that ends there or IGNORED."""
+
+    samples: Floats
+    labels: np.ndarray[tuple[int], np.dtype[np.int64]]
+
+
+class Stage:
+    """Puts scenes together from clips of one part of the data."""
+
+    def __init__(self, clips: Sequence[Clip], how: Augmentation, random: np.random.Generator) -> None:
+        self._how, self._random = how, random
+        self._noises = [clip for clip in clips if clip.label == SILENCE]
+        self._by_label = [[clip for clip in clips if clip.label == label] for label in range(len(WORDS) + 2)]
+
+    def scene(self, size: int) -> Scene:
+        """Return a scene of `size` samples, a multiple of HOP."""
+        how, random = self._how, self._random
+        samples = self.noise(size)
+        labels = np.full(size // HOP, SILENCE, np.int64)
+        spoken = [self._word() for _ in range(random.integers(0, how.words + 1))]
+        # What time the words leave is parted at random into the pauses before, between and behind them.
+        tail = int(0.1 * RATE)
+        free = size - sum(len(word) + tail for word, *_ in spoken)
+        if free < 0:
+            spoken, free = [], 0
+        pauses = np.diff(np.sort(random.integers(0, free + 1, len(spoken))), prepend=0)
+        at = 0
+        for pause, (word, begin, end, label) in zip(pauses, spoken, strict=True):
+            at += int(pause)
+            samples[at : at + len(word)] += faded(word) * gain(random.uniform(*how.word_db))
+            first, said = (at + begin) // HOP, (at + end) // HOP + 1
+            until = min((at + end + int(how.told * RATE)) // HOP + 1, (at + len(word) + tail) // HOP)
+            labels[first:until] = IGNORED
+            labels[said:until] = label
+            labels[until : until + 5] = IGNORED
+            at += len(word) + tail
+        return Scene(np.clip(samples, -1, 1).astype(np.float32), labels)
+
+    def noise(self, size: int) -> Floats:
+        """Return noise, or next to nothing, for a scene: a clip played forwards and backwards, which has no seams."""
+        how, random = self._how, self._random
+        if random.random() < how.quiet:
+            return (random.normal(size=size) * gain(random.uniform(-110, -70))).astype(np.float32)
+        clip = self._noises[random.integers(len(self._noises))].samples
+        both = np.concatenate([clip, clip[::-1]])
+        start = random.integers(len(both))
+        looped = np.take(both, np.arange(start, start + size), mode="wrap")
+        return faded(looped) * np.float32(gain(random.uniform(*how.noise_db)))
+
+    def _word(self) -> tuple[Floats, int, int, int]:
+        """Return a word at another speed: its samples, where it begins and ends in them, and its label."""
+        how, random = self._how, self._random
+        label = UNKNOWN if random.random() < how.unknown else int(random.integers(2, len(self._by_label)))
+        if label == UNKNOWN and random.random() < how.made_up:
+            samples, begin, end = self._nonsense()
+        else:
+            clip = self._pick(label)
+            samples, begin, end = clip.samples, clip.begin, clip.end
+        speed = float(np.exp(random.uniform(-how.speed, how.speed)))
+        length = int(len(samples) / speed)
+        stretched = np.interp(np.arange(length) * speed, np.arange(len(samples)), samples).astype(np.float32)
+        return stretched, int(begin / speed), int(end / speed), label
+
+    def _nonsense(self) -> tuple[Floats, int, int]:
+        """Return one of the ten words backwards, or the first half of one with the second of another."""
+        one, other = (self._pick(int(label)) for label in self._random.choice(len(WORDS), 2, replace=False) + 2)
+        if self._random.random() < 0.5:  # noqa: PLR2004 - evenly
+            return one.samples[::-1], CLIP - one.end, CLIP - one.begin
+        left, right = one.samples[: (one.begin + one.end) // 2], other.samples[(other.begin + other.end) // 2 :]
+        return np.concatenate([left, right]), one.begin, len(left) + other.end - (other.begin + other.end) // 2
+
+    def _pick(self, label: int) -> Clip:
+        clips = self._by_label[label]
+        return clips[self._random.integers(len(clips))]
+
+
+class Lanes:
+    """Streams side by side that go on from batch to batch, as a device hears one for years."""
+
+    def __init__(self, clips: Sequence[Clip], count: int, size: int, how: Augmentation, seed: int) -> None:
+        self._how, self._size = how, size
+        self._random = np.random.default_rng(seed)
+        self._stage = Stage(clips, how, self._random)
+        self._listeners = [Listener() for _ in range(count)]
+        # A frame ends HOP samples after the one before; the window is longer than that, so the first one comes late.
+        for listener in self._listeners:
+            listener(self._stage.scene(size).samples)
+
+    def batch(self) -> tuple[Floats, np.ndarray[tuple[int, int], np.dtype[np.int64]]]:
+        """Return the next scene of each lane: float32[lanes, size / HOP, BANDS], and int64[lanes, size / HOP]."""
+        scenes = [self._stage.scene(self._size) for _ in self._listeners]
+        frames = [listener(scene.samples) for listener, scene in zip(self._listeners, scenes, strict=True)]
+        return np.stack(frames), np.stack([scene.labels for scene in scenes])
+
+    def blank(self, frames: Floats) -> Floats:
+        """Set a stripe of bands and one of time to 0 in each lane of standardized frames, in place."""
+        random, how = self._random, self._how
+        for lane in frames:
+            band, at = random.integers(lane.shape[1]), random.integers(lane.shape[0])
+            lane[:, band : band + random.integers(how.bands + 1)] = 0
+            lane[at : at + random.integers(how.frames + 1)] = 0
+        return frames
+
+
+def faded(samples: Floats) -> Floats:
+    """Return samples with 10 ms of fade at both ends, so that what is joined does not click."""
+    ramp = np.linspace(0, 1, RATE // 100, dtype=np.float32)
+    samples = samples.copy()
+    samples[: len(ramp)] *= ramp
+    samples[-len(ramp) :] *= ramp[::-1]
+    return samples
+
+
+def gain(decibel: float) -> float:
+    """Return a factor."""
+    return float(10 ** (decibel / 20))

@@ -1,0 +1,71 @@
+"""The network: dilated causal convolutions over log-mel frames."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+import torch
+from torch import Tensor, nn
+
+from zoo.keyword.data import BANDS, CLASSES
+
+TAPS: Final = 5
+DILATIONS: Final = (1, 2, 4, 8)
+CONTEXT: Final = (TAPS - 1) * (1 + sum(DILATIONS))
+"""Frames before the present one that an output depends on: 64, which is 1.28 s."""
+
+
+class Causal(nn.Module):
+    """A convolution over time, float32[batch, channels, time], that sees the past only, normalized over the batch."""
+
+    def __init__(self, inputs: int, outputs: int, dilation: int) -> None:
+        super().__init__()
+        self.past = (TAPS - 1) * dilation
+        self.convolution = nn.Conv1d(inputs, outputs, TAPS, dilation=dilation, bias=False)
+        self.norm = nn.BatchNorm1d(outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply it."""
+        padded = nn.functional.pad(x, (self.past, 0))
+        y: Tensor = torch.relu(self.norm(self.convolution(padded)))
+        return y
+
+
+class Keyword(nn.Module):
+    """How likely each class is that has just been said, at every frame.
+
+    A word lasts under a second, so a window of the past of 1.28 s holds it whole. Since nothing older reaches an
+    output, a stream without end is to this network what a short recording is.
+    """
+
+    def __init__(self, width: int = 48, dropout: float = 0.2) -> None:
+        super().__init__()
+        self.first = Causal(BANDS, width, 1)
+        self.blocks = nn.ModuleList([Causal(width, width, dilation) for dilation in DILATIONS])
+        self.dropout = nn.Dropout1d(dropout)
+        self.out = nn.Conv1d(width, len(CLASSES), 1)
+
+    @classmethod
+    def like(cls, weights: Mapping[str, Tensor]) -> Keyword:
+        """Build the network that has these weights, as `state_dict` names them; ready to run."""
+        module = cls(len(weights["first.norm.weight"]))
+        module.load_state_dict(weights)
+        return module.eval()
+
+    def scores(self, frames: Tensor) -> Tensor:
+        """Return logits [batch, classes, time] of standardized frames, float32[batch, time, BANDS]."""
+        x = self.first(frames.transpose(1, 2))
+        for block in self.blocks:
+            x = x + self.dropout(block(x))
+        y: Tensor = self.out(x)
+        return y
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """Return probabilities, float32[batch, time, classes], of standardized frames, float32[batch, time, BANDS]."""
+        return torch.softmax(self.scores(frames).transpose(1, 2), dim=-1)
+
+
+def count(module: nn.Module) -> int:
+    """Count the trained numbers."""
+    return sum(weights.numel() for weights in module.parameters())
