@@ -60,7 +60,7 @@ def test_a_demo_as_json(zoo: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert result["frames"] == FRAMES
     # Machine 7 warns and becomes critical, <u>9 warns: one alert each, three messages.
     assert (result["alerts"], result["sent"], result["delivered"]) == (2, 3, 3)
-    assert 0 < result["rmse"] < 10
+    assert 0 < result["score"]["rmse"] < 10
     assert result["step_us"]["p50"] > 0
     assert set(result["dropped"]) == {"decider.warming"}
 
@@ -191,7 +191,7 @@ def test_an_area_is_as_high_as_its_values() -> None:
 
 def _watched(scene: scenes.Scene, view: View) -> Watch:
     """Return a watch that has seen the first machine get a warning."""
-    watch = Watch(scene.tracks, lambda: None, view.told)
+    watch = Watch(scene.story, lambda: None, view.told)
     watch.open(About("bench", "tiny", "leaky-average", "1.0.0", ("rul",), "cycles"))
 
     for index in range(30):

@@ -46,6 +46,7 @@ title = "Tiny machines wear out"
 about = "Made up."
 source = "Nobody's."
 pipeline = "pipeline.toml"
+[life]
 truth = "truth.csv"
 thing = "machine"
 things = "machines"

@@ -17,7 +17,7 @@ IGNORED = -1
 class Augmentation:
     """How scenes differ from the recordings.
 
-    words: at most so many in a scene. unknown: share of words that are none of the ten; made_up: share of these that are
+    words, spoken: so many places for words are in a scene, each taken with this probability. unknown: share of words that are none of the ten; made_up: share of these that are
     put together from other words, or played backwards. word_db, noise_db: least and most gain. quiet: share of scenes
     without noise. speed: up to exp(+-speed) times as fast, and as high. told: seconds after a word's end in which its
     class is to be said. bands, frames: of SpecAugment, the widest stripe that is blanked out, one of each a scene.
@@ -25,10 +25,11 @@ class Augmentation:
     """
 
     words: int = 3
+    spoken: float = 0.7
     unknown: float = 0.25
     made_up: float = 0.4
-    word_db: tuple[float, float] = (-15.0, 9.0)
-    noise_db: tuple[float, float] = (-40.0, 3.0)
+    word_db: tuple[float, float] = (-12.0, 6.0)
+    noise_db: tuple[float, float] = (-40.0, 0.0)
     quiet: float = 0.1
     speed: float = 0.15
     told: float = 0.3
@@ -57,7 +58,7 @@ class Stage:
         how, random = self._how, self._random
         samples = self.noise(size)
         labels = np.full(size // HOP, SILENCE, np.int64)
-        spoken = [self._word() for _ in range(random.integers(0, how.words + 1))]
+        spoken = [self._word() for _ in range(random.binomial(how.words, how.spoken))]
         # What time the words leave is parted at random into the pauses before, between and behind them.
         tail = int(0.1 * RATE)
         free = size - sum(len(word) + tail for word, *_ in spoken)

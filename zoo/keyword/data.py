@@ -103,9 +103,7 @@ def word(samples: Floats) -> tuple[int, int]:
     return int(begin) * LOUDNESS_HOP, (int(end) + 1) * LOUDNESS_HOP
 
 
-def split(
-    clips: Sequence[Clip], share: float, salt: str
-) -> tuple[list[Clip], list[Clip]]:
+def split(clips: Sequence[Clip], share: float, salt: str) -> tuple[list[Clip], list[Clip]]:
     """Part clips by speaker: those of about `share` of the speakers come second; salt: another choice of speakers."""
     drawn = {who: zlib.crc32(f"{salt} {who}".encode()) / 2**32 < share for who in {clip.speaker for clip in clips}}
     return [clip for clip in clips if not drawn[clip.speaker]], [clip for clip in clips if drawn[clip.speaker]]

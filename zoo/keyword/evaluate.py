@@ -34,7 +34,7 @@ BEFORE: Final = 1.5
 AFTER: Final = 0.5
 """Seconds of silence behind it."""
 
-EVENLY: Final = Augmentation(noise_db=(-30.0, 0.0), quiet=0.2)
+EVENLY: Final = Augmentation(noise_db=(-30.0, -10.0), quiet=0.2)
 """The noise of a stream to be judged."""
 
 THRESHOLDS: Final = tuple(round(0.4 + 0.02 * step, 2) for step in range(30))

@@ -38,16 +38,16 @@ class Recipe:
     which no word is told. smoothing: of labels.
     """
 
-    updates: int = 3000
-    judge_every: int = 300
+    updates: int = 4500
+    judge_every: int = 500
     held_out: float = 0.15
     lanes: int = 32
     scene: float = 4.0
-    width: int = 64
-    dropout: float = 0.2
-    rate: float = 4e-3
+    width: int = 36
+    dropout: float = 0.1
+    rate: float = 5e-3
     warm_up: float = 0.05
-    decay: float = 0.02
+    decay: float = 0.01
     average: float = 0.995
     silence: float = 0.15
     smoothing: float = 0.05

@@ -10,19 +10,20 @@ from torch import Tensor, nn
 
 from zoo.keyword.data import BANDS, CLASSES
 
+FIRST_TAPS: Final = 3
 TAPS: Final = 5
 DILATIONS: Final = (1, 2, 4, 8)
-CONTEXT: Final = (TAPS - 1) * (1 + sum(DILATIONS))
-"""Frames before the present one that an output depends on: 64, which is 1.28 s."""
+CONTEXT: Final = FIRST_TAPS - 1 + (TAPS - 1) * sum(DILATIONS)
+"""Frames before the present one that an output depends on: 62, which is 1.24 s."""
 
 
 class Causal(nn.Module):
     """A convolution over time, float32[batch, channels, time], that sees the past only, normalized over the batch."""
 
-    def __init__(self, inputs: int, outputs: int, dilation: int) -> None:
+    def __init__(self, inputs: int, outputs: int, taps: int, dilation: int = 1) -> None:
         super().__init__()
-        self.past = (TAPS - 1) * dilation
-        self.convolution = nn.Conv1d(inputs, outputs, TAPS, dilation=dilation, bias=False)
+        self.past = (taps - 1) * dilation
+        self.convolution = nn.Conv1d(inputs, outputs, taps, dilation=dilation, bias=False)
         self.norm = nn.BatchNorm1d(outputs)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -35,14 +36,14 @@ class Causal(nn.Module):
 class Keyword(nn.Module):
     """How likely each class is that has just been said, at every frame.
 
-    A word lasts under a second, so a window of the past of 1.28 s holds it whole. Since nothing older reaches an
+    A word lasts under a second, so a window of the past of 1.24 s holds it whole. Since nothing older reaches an
     output, a stream without end is to this network what a short recording is.
     """
 
-    def __init__(self, width: int = 48, dropout: float = 0.2) -> None:
+    def __init__(self, width: int = 36, dropout: float = 0.1) -> None:
         super().__init__()
-        self.first = Causal(BANDS, width, 1)
-        self.blocks = nn.ModuleList([Causal(width, width, dilation) for dilation in DILATIONS])
+        self.first = Causal(BANDS, width, FIRST_TAPS)
+        self.blocks = nn.ModuleList([Causal(width, width, TAPS, dilation) for dilation in DILATIONS])
         self.dropout = nn.Dropout1d(dropout)
         self.out = nn.Conv1d(width, len(CLASSES), 1)
 
