@@ -104,7 +104,8 @@ class Config:
         if self.decider_table is None:
             raise self.document.fail("there is no decider: neither here nor in the bundle.")
         document, keys = (self.bundle.document if self.decider_from_bundle else self.document), ("decider",)
-        made: Decider = plugins.create(document, "deciders", dict(self.decider_table), *keys)
+        table = _with_offered(document, "deciders", dict(self.decider_table), {"names": list(self.about.names)}, *keys)
+        made: Decider = plugins.create(document, "deciders", table, *keys)
         return made
 
     def pipeline(self, *, sinks: Sequence[Sink] | None = None, also: Sequence[Sink] = ()) -> Pipeline:

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections import Counter, deque
+from collections import Counter
 from typing import Any
 
 import numpy as np
 
 from edgeseq.errors import ConfigError
-from edgeseq.types import Event, Frames, Output
+from edgeseq.types import Event, Output
 
 
 class Classes:
     """Raises an alert when a class's probability, averaged over the last outputs, reaches a threshold.
 
-    names: of the model's outputs, in order. background: those of them that raise nothing (silence, unknown).
+    names: of the model's outputs, in order; default in a configuration: the bundle's. background: those of them that raise nothing (silence, unknown).
     smooth: outputs that are averaged. threshold: the average at which a class is told, at least. release: its alert is
     cleared when its average has fallen below; default: half the threshold. hold: outputs that an alert stands at least,
     in which no other is raised; a word's last sounds often resemble another's.
@@ -50,7 +50,8 @@ class Classes:
         self.ignored: Counter[str] = Counter()
         self._names, self._threshold, self._release, self._hold = names, threshold, release, hold
         self._told = np.asarray([place for place, name in enumerate(names) if name not in background])
-        self._last: deque[Frames] = deque(maxlen=smooth)
+        self._last = np.zeros((smooth, len(names)))
+        self._seen = 0
         self._class: int | None = None
         self._alert = ""
         self._stood = 0
@@ -67,7 +68,7 @@ class Classes:
 
     def gap(self) -> None:
         """Start the average anew; a standing alert stands."""
-        self._last.clear()
+        self._seen = 0
 
     def update(self, output: Output) -> list[Event]:
         """Judge one output. Returns no event, one, or two where a class takes over from another."""
@@ -77,11 +78,13 @@ class Classes:
         if not np.isfinite(output.values).all():
             self.ignored["not_finite"] += 1
             return []
-        self._last.append(output.values.copy())
+        smooth = len(self._last)
+        self._last[self._seen % smooth] = output.values
+        self._seen += 1
         self._stood += 1
-        if len(self._last) < (self._last.maxlen or 1) or (self._class is not None and self._stood <= self._hold):
+        if self._seen < smooth or (self._class is not None and self._stood <= self._hold):
             return []
-        average = np.mean(self._last, axis=0, dtype=np.float64)
+        average = self._last.mean(axis=0)
         likeliest = int(self._told[np.argmax(average[self._told])])
         reached = average[likeliest] >= self._threshold
         events = []

@@ -1,4 +1,4 @@
-"""A story of words: how likely the model finds each of them while somebody speaks, which it tells, and what was said."""
+"""A story of words: how likely the model finds each while somebody speaks, which it tells, and what was said."""
 
 from __future__ import annotations
 

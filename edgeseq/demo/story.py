@@ -53,9 +53,10 @@ class Score:
 class Story(Protocol):
     """One kind of demo, with the data of one.
 
-    tracks: the curves by name, with what is known of them beforehand. frames: of all streams together. thing, things: what a track is. step: what one output
-    is called. high: where the curves' scale ends. predicted, true: what the two curves are, for the report's key.
-    heading, columns: over the live view's curves, and over the two numbers beside each.
+    tracks: the curves by name, with what is known of them beforehand. frames: of all streams together. thing, things:
+    what a track is. step: what one output is called. high: where the curves' scale ends. predicted, true: what the two
+    curves are, for the report's key. heading, columns: over the live view's curves, and over the two numbers beside
+    each.
     """
 
     tracks: dict[str, Track]

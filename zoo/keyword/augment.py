@@ -17,9 +17,9 @@ IGNORED = -1
 class Augmentation:
     """How scenes differ from the recordings.
 
-    words, spoken: so many places for words are in a scene, each taken with this probability. unknown: share of words that are none of the ten; made_up: share of these that are
-    put together from other words, or played backwards. word_db, noise_db: least and most gain. quiet: share of scenes
-    without noise. speed: up to exp(+-speed) times as fast, and as high. told: seconds after a word's end in which its
+    words, spoken: so many places for words are in a scene, each taken with this probability. unknown: share of words
+    that are none of the ten; made_up: share of these that are put together from others, or played backwards. word_db,
+    noise_db: least and most gain. quiet: share of scenes without noise. speed: up to exp(+-speed) times as fast, and as high. told: seconds after a word's end in which its
     class is to be said. bands, frames: of SpecAugment, the widest stripe that is blanked out, one of each a scene.
     Source of the last: Park et al., "SpecAugment", Interspeech 2019.
     """
@@ -39,7 +39,7 @@ class Augmentation:
 
 @dataclass(frozen=True)
 class Scene:
-    """Some seconds of a stream. samples: float32[n]. labels: int64[n / HOP], of the frame that ends there or IGNORED."""
+    """Some seconds of a stream. samples: float32[n]. labels: int64[n / HOP], each of a frame, or IGNORED."""
 
     samples: Floats
     labels: np.ndarray[tuple[int], np.dtype[np.int64]]

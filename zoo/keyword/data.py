@@ -54,7 +54,7 @@ class DataError(ValueError):
 class Clip:
     """One recording. label: place in CLASSES. samples: float32[CLIP], full scale 1.
 
-    begin, end: samples between which nearly all of the word's energy lies; the whole clip where it is silence.
+    begin, end: samples between which nearly all of the word lies; the whole clip where it is silence.
     """
 
     label: int
@@ -88,18 +88,21 @@ def read_clips(folder: Path) -> list[Clip]:
 
 def speaker(label: int, name: str) -> str:
     """Return who speaks, as the file's name says; of silence, which nobody speaks, the file's own name."""
-    parts = name.split(".")[0].split("_")
+    parts = name.partition(".")[0].split("_")
     return f"{parts[0]} noise" if label == SILENCE else parts[1] if label == UNKNOWN else parts[0]
 
 
 def word(samples: Floats) -> tuple[int, int]:
-    """Return samples between which 96 % of the energy above a clip's own background lies."""
-    energy = np.square(samples[: len(samples) // LOUDNESS_HOP * LOUDNESS_HOP]).reshape(-1, LOUDNESS_HOP).mean(axis=1)
-    above = np.maximum(energy - 2 * np.quantile(energy, 0.2), 0)
-    share = np.cumsum(above, dtype=np.float64)
+    """Return samples between which 98 % of what is louder than a clip's own background lies.
+
+    Loudness is the amplitude: by energy, the vowel would be the whole word.
+    """
+    pieces = samples[: len(samples) // LOUDNESS_HOP * LOUDNESS_HOP].reshape(-1, LOUDNESS_HOP)
+    loudness = np.sqrt(np.square(pieces).mean(axis=1))
+    share = np.cumsum(np.maximum(loudness - 3 * np.quantile(loudness, 0.2), 0), dtype=np.float64)
     if share[-1] <= 0:
         return 0, len(samples)
-    begin, end = np.searchsorted(share, share[-1] * np.array([0.02, 0.98]))
+    begin, end = np.searchsorted(share, share[-1] * np.array([0.01, 0.99]))
     return int(begin) * LOUDNESS_HOP, (int(end) + 1) * LOUDNESS_HOP
 
 

@@ -60,8 +60,11 @@ class Told:
 
 @dataclass(frozen=True)
 class Heard:
-    """What a decider made of a stream. found: share of the words that were told. wrong: told while another word, of the
-    ten or not, was spoken, and nothing: told elsewhere, both an hour. late: seconds from a word's end, the median."""
+    """What a decider made of a stream.
+
+    found: share of the ten words that were told. wrong: told while another word, of the ten or not, was spoken, and
+    nothing: told elsewhere, both an hour. late: seconds from a word's end until it was told, the median.
+    """
 
     found: float
     wrong_per_hour: float
@@ -96,7 +99,7 @@ def in_a_row(hear: Hear, clips: Sequence[Clip], seed: int = 0) -> float:
 
 
 def recognized(probabilities: Floats, start: int) -> int:
-    """Return the label of a clip that begins at a sample: its likeliest word, silence where none is likelier than not."""
+    """Return the label of a clip that begins at a sample: its likeliest word, or silence where none is likely."""
     average = smoothed(probabilities)[(start + int(0.3 * RATE)) // HOP : (start + CLIP + int(0.3 * RATE)) // HOP]
     peaks = average.max(axis=0)
     peaks[SILENCE] = 0.5
@@ -110,9 +113,9 @@ def smoothed(probabilities: Floats) -> Floats:
 
 
 def stream(clips: Sequence[Clip], seed: int) -> tuple[Floats, list[Spoken]]:
-    """Return sound in which every clip is heard once, in any order, as recorded, with noise and quiet between and below.
+    """Return sound in which every clip is heard once, in any order, as recorded, over noise and over quiet.
 
-    Noise is of these clips, too, from as loud as recorded to 30 dB less, another every half minute.
+    Noise is of these clips, too, 10 to 30 dB less loud than recorded, another every half minute.
     """
     random = np.random.default_rng(seed)
     stage = Stage(clips, EVENLY, random)
@@ -130,7 +133,7 @@ def stream(clips: Sequence[Clip], seed: int) -> tuple[Floats, list[Spoken]]:
 
 def tell(probabilities: Floats, threshold: float) -> list[Told]:
     """Return what the decider tells."""
-    decider = Classes(**decider_table(threshold))
+    decider = Classes(names=list(CLASSES), **decider_table(threshold))
     return [
         Told((frame + 1) * HOP / RATE, CLASSES.index(event.level))
         for frame, row in enumerate(probabilities)
@@ -142,7 +145,6 @@ def tell(probabilities: Floats, threshold: float) -> list[Told]:
 def decider_table(threshold: float) -> dict[str, Any]:
     """Return the decider's parameters, which go into the bundle."""
     return {
-        "names": list(CLASSES),
         "background": [CLASSES[SILENCE], CLASSES[UNKNOWN]],
         "threshold": threshold,
         "smooth": SMOOTH,
@@ -172,7 +174,7 @@ def judge(told: Sequence[Told], spoken: Sequence[Spoken], seconds: float) -> Hea
     )
 
 
-def find_threshold(hear: Hear, clips: Sequence[Clip], seeds: Sequence[int] = (0, 1, 2)) -> float:
+def find_threshold(hear: Hear, clips: Sequence[Clip], seeds: Sequence[int] = (0, 1)) -> float:
     """Return the least threshold with at most FALSE_PER_HOUR false words an hour on streams of these clips."""
     streams = [stream(clips, seed) for seed in seeds]
     heard = [(hear(sound), spoken, len(sound) / RATE) for sound, spoken in streams]

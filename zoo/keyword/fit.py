@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.keyword.augment import IGNORED, Augmentation, Lanes, Stage
-from zoo.keyword.data import BANDS, CLASSES, RATE, SILENCE, Clip, DataError, Floats, Listener, split
+from zoo.keyword.data import CLASSES, RATE, SILENCE, Clip, DataError, Floats, Listener, split
 from zoo.keyword.evaluate import Hear, find_threshold, in_a_row
 from zoo.keyword.model import CONTEXT, Keyword
 
@@ -59,8 +59,8 @@ class Trained:
     """A trained model and all that its export needs.
 
     mean, std: float32[BANDS] of the frames it was trained on. update: how many it was trained for. accuracy_held_out:
-    of `in_a_row` on held-out clips, at that update. threshold: see `find_threshold`. calibration: sound float32[n], a training
-    stream, to find the ranges of its values.
+    of `in_a_row` on held-out clips, at that update. threshold: see `find_threshold`. calibration: sound float32[n], a
+    training stream, to find the ranges of its values.
     """
 
     module: Keyword
