@@ -15,10 +15,10 @@ from edgeseq.types import Event, Output
 class Classes:
     """Raises an alert when a class's probability, averaged over the last outputs, reaches a threshold.
 
-    names: of the model's outputs, in order; default in a configuration: the bundle's. background: those of them that raise nothing (silence, unknown).
-    smooth: outputs that are averaged. threshold: the average at which a class is told, at least. release: its alert is
-    cleared when its average has fallen below; default: half the threshold. hold: outputs that an alert stands at least,
-    in which no other is raised; a word's last sounds often resemble another's.
+    names: of the model's outputs, in order; default in a configuration: the bundle's. background: those of them that
+    raise nothing (silence, unknown). smooth: outputs that are averaged. threshold: the average at which a class is
+    told, at least. release: its alert is cleared when its average has fallen below; default: half the threshold. hold:
+    outputs that an alert stands at least, in which no other is raised; a word's last sounds often resemble another's.
 
     One alert is one occurrence: its level is the class's name, severity 1, score the average. The likeliest class is
     told where several reach the threshold; one that takes over from another clears that first. Outputs that are warming

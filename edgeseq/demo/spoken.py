@@ -45,10 +45,11 @@ class Spoken:
         self.frames = table.frames
         self._said = _truth(folder / table.truth)
         at = np.arange(1, table.frames + 1) / table.rate_hz
-        self.tracks = {word: Track(word, table.frames, np.zeros(table.frames)) for word in table.words}
+        truth = {word: np.zeros(table.frames) for word in table.words}
         for begin, end, word in self._said:
-            if word in self.tracks:
-                self.tracks[word].truth[(begin <= at) & (at <= end)] = self.high
+            if word in truth:
+                truth[word][(begin <= at) & (at <= end)] = self.high
+        self.tracks = {word: Track(word, table.frames, truth[word]) for word in table.words}
 
     def values(self, output: Output, level: str, score: int) -> list[tuple[str, float, str]]:  # noqa: ARG002 - all are
         """Return every word's track; a level stands on the one that it is of."""

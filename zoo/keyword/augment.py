@@ -19,9 +19,9 @@ class Augmentation:
 
     words, spoken: so many places for words are in a scene, each taken with this probability. unknown: share of words
     that are none of the ten; made_up: share of these that are put together from others, or played backwards. word_db,
-    noise_db: least and most gain. quiet: share of scenes without noise. speed: up to exp(+-speed) times as fast, and as high. told: seconds after a word's end in which its
-    class is to be said. bands, frames: of SpecAugment, the widest stripe that is blanked out, one of each a scene.
-    Source of the last: Park et al., "SpecAugment", Interspeech 2019.
+    noise_db: least and most gain. quiet: share of scenes without noise. speed: up to exp(+-speed) times as fast, and as
+    high. told: seconds after a word's end in which its class is to be said. bands, frames: of SpecAugment, the widest
+    stripe that is blanked out, one of each a scene (Park et al., "SpecAugment", Interspeech 2019).
     """
 
     words: int = 3

@@ -143,7 +143,7 @@ def train(
 
 def standardized(frames: Floats, mean: Floats, std: Floats) -> Floats:
     """Return frames as the network takes them, as the feature `standardize` computes them."""
-    return np.clip((frames - mean) / std, -CLIP_STD, CLIP_STD)
+    return np.asarray(np.clip((frames - mean) / std, -CLIP_STD, CLIP_STD), np.float32)
 
 
 def hearing(run: Run, mean: Floats, std: Floats) -> Hear:

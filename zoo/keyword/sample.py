@@ -1,4 +1,4 @@
-"""Writes the track that `edgeseq demo keyword` plays: words of the test's speakers over noise, and when each is said."""
+"""Writes the track that `edgeseq demo keyword` plays: words of the test's speakers, and when each is said."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Turns a trained model into its bundle: the stream, what the frames are, what the output means, when to tell a word."""
+"""Turns a trained model into its bundle: the stream, its frames, what the output means, when to tell a word."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 import export
 from edgeseq.bundle import Bundle, ChannelTable, OutputTable, StreamTable
 from edgeseq.types import StepModel
-from zoo.keyword.data import CLASSES, HOP, LOG_MEL, RATE, Floats, Listener
+from zoo.keyword.data import CLASSES, LOG_MEL, RATE, Floats, Listener
 from zoo.keyword.evaluate import FALSE_PER_HOUR, decider_table
 from zoo.keyword.fit import CLIP_STD, Run, Trained, standardized
 
