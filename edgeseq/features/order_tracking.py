@@ -103,11 +103,11 @@ class OrderTracking:
     channels: names; default: all but the tachometer.
 
     A frame's time is that of the sample at or before its last point. It is given when the pulse behind that has come,
-    and 16 samples more, or as many as 16 points take at slowest_hz. While the shaft stands or turns too slowly no frame
-    comes, and turns begin anew afterwards, as they do at the start. The rate that is told of frames is that at
-    slowest_hz. A zero channel gives zeros; an offset is left in order 0, and with "hann" in the line beside it. A NaN
-    or infinity makes NaN the frames that hold it, one in the tachometer those with the turn in which it came. What the
-    sensor has clipped counts as it came; a tachometer is best clipped.
+    and 16 samples more, or as many as 16 points take at slowest_hz; as many must lie before the first turn. While the
+    shaft stands or turns too slowly no frame comes, and turns begin anew afterwards. The rate that is told of frames is
+    that at slowest_hz. A zero channel gives zeros; an offset is left in order 0, and with "hann" in the line beside it.
+    A NaN or infinity makes NaN the frames that hold it, one in the tachometer those with the turn in which it came.
+    What the sensor has clipped counts as it came; a tachometer is best clipped. Less than its turns give no frame.
     """
 
     def __init__(
