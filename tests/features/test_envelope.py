@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import signal
-from vibration_streams import RATE_HZ, SPEC, agree, frames, in_pieces, noise, opened, push, times
+from vibration_streams import RATE_HZ, SPEC, agree, frames, in_pieces, noise, opened, push
 
 from edgeseq.errors import ConfigError
 from edgeseq.features import _bearings
