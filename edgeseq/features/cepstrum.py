@@ -22,8 +22,8 @@ ROUNDING = 1e-14
 def reference(x: NDArray[Any], weights: NDArray[np.float64], kind: str) -> NDArray[np.float64]:
     """Return the cepstrum of x [samples] * weights in float64, at lags of 0 to half as many samples.
 
-    Source: Oppenheim and Schafer, "Discrete-time signal processing", 3rd edition, 2010, chapter 13 (real); Bogert, Healy
-    and Tukey, "The quefrency alanysis of time series for echoes", 1963 (power).
+    Source: Oppenheim and Schafer, "Discrete-time signal processing", 3rd edition, 2010, chapter 13 (real); Bogert,
+    Healy and Tukey, "The quefrency alanysis of time series for echoes", 1963 (power).
     """
     magnitude = np.abs(np.fft.rfft(np.asarray(x, np.float64) * weights))
     magnitude[magnitude <= ROUNDING * magnitude.max()] = np.nan
