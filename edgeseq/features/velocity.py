@@ -127,7 +127,8 @@ class Velocity:
 
     def push(self, t_ns: TimesNs, values: Frames) -> tuple[TimesNs, Frames]:
         """Return float32[n or windows, channels], mm/s, at the times of the samples or of the windows' last."""
-        moving = np.asarray(self._filter.push(values[:, self._picked]) * self._scale, np.float32)
+        with np.errstate(over="ignore"):  # beyond float32 it is infinite, and its window too
+            moving = np.asarray(self._filter.push(values[:, self._picked]) * self._scale, np.float32)
         if self._windows is None:
             return t_ns, moving
         cut = self._windows.push(t_ns, moving)

@@ -190,6 +190,8 @@ def test_less_than_a_window_gives_no_frame() -> None:
         ({"band": [100.0]}, "band must be two frequencies"),
         ({"band": [100.0, 500.0]}, "100 to 500 Hz does not lie between 0 and 500 Hz"),
         ({"max_hz": 501.0}, "max_hz must lie between 1, the first line, and half the rate, not 501"),
+        ({"max_hz": np.nan}, "max_hz must lie between 1"),
+        ({"channels": []}, "channels names no channel"),
         ({"bearing": None}, "bearing and a speed, speed_hz or speed_channel, come together"),
         ({"speed_hz": None}, "come together"),
         ({"speed_channel": "t"}, "speed_hz must be above 0, and speed_channel not there beside it"),
