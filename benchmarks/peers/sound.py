@@ -36,7 +36,8 @@ class Kaldi:
         if computer.num_frames_ready == self._given:
             return NONE
         self._given += 1
-        return computer.get_frame(self._given - 1)  # type: ignore[no-any-return]
+        frame: Numbers = computer.get_frame(self._given - 1)
+        return frame
 
 
 class Micro:
@@ -59,9 +60,11 @@ def librosa_log_mel(samples: Numbers) -> Numbers:
     mel = librosa.feature.melspectrogram(
         y=samples, sr=RATE_HZ, n_fft=POINTS, win_length=SIZE, hop_length=HOP, n_mels=BANDS, center=False
     )
-    return librosa.power_to_db(mel, top_db=None).T  # type: ignore[no-any-return]
+    decibels: Numbers = librosa.power_to_db(mel, top_db=None)
+    return decibels.T
 
 
 def librosa_mfcc(samples: Numbers) -> Numbers:
     """Return float32[frames, coefficients] of samples."""
-    return librosa.feature.mfcc(S=librosa_log_mel(samples).T, n_mfcc=COEFFICIENTS).T  # type: ignore[no-any-return]
+    cepstra: Numbers = librosa.feature.mfcc(S=librosa_log_mel(samples).T, n_mfcc=COEFFICIENTS)
+    return cepstra.T
