@@ -28,8 +28,8 @@ def per_turn(bearing: dict[str, float]) -> tuple[float, float, float, float]:
     angle = bearing.get("contact_angle", 0.0)
     if not (balls >= 1 and 0 < ball < pitch < math.inf and 0 <= angle < 90):  # noqa: PLR2004 - degrees
         raise ConfigError(
-            "bearing: balls must be 1 or more, ball_diameter above 0 and below pitch_diameter, contact_angle 0 to below "
-            "90 degrees."
+            "bearing: balls must be 1 or more, ball_diameter above 0 and below pitch_diameter, contact_angle 0 to "
+            "below 90 degrees."
         )
     ratio = ball / pitch * math.cos(math.radians(angle))
     cage = (1 - ratio) / 2

@@ -17,7 +17,10 @@ from edgeseq.types import Channel, Frames, StreamSpec, TimesNs
 
 @dataclass(frozen=True, slots=True)
 class Number:
-    """One of the numbers: its name behind the channel's, and its unit, in which {} is the channel's: {}² of m/s is (m/s)²."""
+    """One of the numbers: its name behind the channel's, and its unit, in which {} is the channel's.
+
+    {}² of m/s is (m/s)².
+    """
 
     name: str
     unit: str = "{}"

@@ -23,8 +23,8 @@ Sections = NDArray[np.float64]
 def butterworth(order: int, low_hz: float | None, high_hz: float | None, rate_hz: float) -> Sections:
     """Return a Butterworth filter that passes what lies between low_hz and high_hz; None: to that end, everything.
 
-    order: of each slope, 6 dB an octave each; at an edge 3 dB are lost. A band's filter has that many sections, one with
-    a single edge half as many. Raises ConfigError where the edges do not lie between zero and half the rate.
+    order: of each slope, 6 dB an octave each; at an edge 3 dB are lost. A band's filter has that many sections, one
+    with a single edge half as many. Raises ConfigError where the edges do not lie between zero and half the rate.
     Source: Oppenheim and Schafer, "Discrete-time signal processing", 3rd edition, 2010, section 7.3 and appendix B.
     """
     edges = [edge for edge in (low_hz, high_hz) if edge is not None]
@@ -51,7 +51,7 @@ def butterworth(order: int, low_hz: float | None, high_hz: float | None, rate_hz
 
 
 def _sections(poles: NDArray[np.complex128], zeros: tuple[float, float], at: complex) -> Sections:
-    """Return the sections of poles that come in conjugate pairs, but for real ones; each has gain 1 at the point z = at."""
+    """Return the sections of poles in conjugate pairs, or real; each has gain 1 at the point z = at."""
     near = 1e-10
     upper = sorted(poles[poles.imag > near], key=abs)
     real = sorted(poles[np.abs(poles.imag) <= near].real)

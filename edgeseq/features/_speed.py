@@ -23,8 +23,8 @@ _LONG = 1 << 40
 def speeds(x: Any, threshold: Any, scale: Any, past: Any, since: Any, y: Any) -> None:  # noqa: PLR0917
     """Write y[sample], the speed from a tachometer's x[sample]: scale over the samples between the last two pulses.
 
-    Where the next pulse is overdue, the speed is at most what it would be if the pulse came now. past: the value before,
-    where in its interval the last pulse was, samples between the last two. since[0]: samples since the last pulse.
+    Where the next pulse is overdue, the speed is at most what it would be if the pulse came now. past: the value
+    before, where in its interval the last pulse was, samples between the last two. since[0]: samples since the last.
     """
     for i in range(len(x)):
         before, v = past[0], np.float64(x[i])
@@ -37,7 +37,7 @@ def speeds(x: Any, threshold: Any, scale: Any, past: Any, since: Any, y: Any) ->
             part = (threshold - before) / (v - before)
             past[2] = since[0] - past[1] + part if since[0] != _NO_PULSE else np.nan
             past[1], since[0] = part, 0
-        y[i] = scale / max(past[2], since[0] - past[1]) if not np.isnan(past[2]) else np.nan
+        y[i] = scale / max(past[2], since[0] + 1 - past[1]) if not np.isnan(past[2]) else np.nan
 
 
 class Speed:
@@ -52,8 +52,8 @@ class Speed:
         unit = spec.channels[self._place].unit
         if pulses is None and unit not in _HZ:
             raise ConfigError(
-                f"the channel '{channel}' has the unit '{unit}', and a speed comes in {', '.join(_HZ)}; the pulses of a "
-                "tachometer need the key pulses, how many come a turn."
+                f"the channel '{channel}' has the unit '{unit}', and a speed comes in {', '.join(_HZ)}; the pulses of "
+                "a tachometer need the key pulses, how many come a turn."
             )
         if pulses is not None and pulses < 1:
             raise ConfigError(f"pulses must be at least 1 a turn, not {pulses}.")

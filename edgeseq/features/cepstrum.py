@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal
 
 import numpy as np
@@ -22,8 +23,8 @@ ROUNDING = 1e-14
 def reference(x: NDArray[Any], weights: NDArray[np.float64], kind: str) -> NDArray[np.float64]:
     """Return the cepstrum of x [samples] * weights in float64, at lags of 0 to half as many samples.
 
-    Source: Oppenheim and Schafer, "Discrete-time signal processing", 3rd edition, 2010, chapter 13 (real); Bogert, Healy
-    and Tukey, "The quefrency alanysis of time series for echoes", 1963 (power).
+    Source: Oppenheim and Schafer, "Discrete-time signal processing", 3rd edition, 2010, chapter 13 (real); Bogert,
+    Healy and Tukey, "The quefrency alanysis of time series for echoes", 1963 (power).
     """
     magnitude = np.abs(np.fft.rfft(np.asarray(x, np.float64) * weights))
     magnitude[magnitude <= ROUNDING * magnitude.max()] = np.nan
@@ -77,7 +78,7 @@ class Cepstrum(PerWindow):
         channels: list[str] | None = None,
     ) -> None:
         super().__init__(window, hop, channels)
-        if lags is not None and (len(lags) != 2 or not 0 <= lags[0] <= lags[1]):  # noqa: PLR2004
+        if lags is not None and (len(lags) != 2 or not 0 <= lags[0] <= lags[1] < math.inf):  # noqa: PLR2004
             raise ConfigError(f"lags must go from a time up to a later one in seconds, not {lags}.")
         self._kind, self._lags, self._taper = kind, lags, taper
 

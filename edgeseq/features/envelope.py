@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal
 
+import numba
 import numpy as np
 from numba.core import types
 from numpy.typing import NDArray
@@ -40,35 +42,39 @@ def reference(x: NDArray[Any], weights: NDArray[np.float64], method: str) -> NDA
     return np.asarray(amplitude)
 
 
-@entry(types.void(_F[:, ::1], _I, _I, _D[::1], types.boolean, _F[:, :, ::1]), fastmath=REASSOCIATED)
+@numba.njit(fastmath=set(REASSOCIATED))
+def enveloped(w: Any, analytic: Any, row: Any, turned: Any, spectrum: Any) -> None:
+    """Write row[size], the envelope of w[size] without its mean, by way of the others."""
+    size = len(w)
+    for i in range(size):
+        row[i] = w[i]
+    if analytic:
+        forward(row, spectrum)
+        for b in range(len(spectrum)):  # a quarter of a turn back
+            spectrum[b] = complex(spectrum[b].imag, -spectrum[b].real)
+        spectrum[0] = 0
+        if size % 2 == 0:
+            spectrum[size // 2] = 0
+        backward(spectrum, turned)
+    else:
+        turned[:] = 0
+    mean = 0.0
+    for i in range(size):
+        row[i] = np.sqrt(row[i] * row[i] + turned[i] * turned[i])
+        mean += row[i]
+    mean /= size
+    for i in range(size):
+        row[i] -= mean
+
+
+@entry(types.void(_F[:, ::1], _I, _I, _D[::1], types.boolean, _F[:, :, ::1]))
 def spectra(x: Any, size: Any, hop: Any, weights: Any, analytic: Any, y: Any) -> None:  # noqa: PLR0917
     """Write y[window, channel, line] of x[channel, sample], whose envelope is taken window by window."""
     row, turned, spectrum = np.empty(size), np.empty(size), np.empty(size // 2 + 1, np.complex128)
     scale = 2 / weights.sum()
     for k in range(y.shape[0]):
         for c in range(y.shape[1]):
-            w = x[c, k * hop : k * hop + size]
-            if analytic:
-                for i in range(size):
-                    row[i] = w[i]
-                forward(row, spectrum)
-                for b in range(len(spectrum)):  # a quarter of a turn back
-                    spectrum[b] = complex(spectrum[b].imag, -spectrum[b].real)
-                spectrum[0] = 0
-                if size % 2 == 0:
-                    spectrum[size // 2] = 0
-                backward(spectrum, turned)
-                for i in range(size):
-                    row[i] = np.sqrt(row[i] * row[i] + turned[i] * turned[i])
-            else:
-                for i in range(size):
-                    row[i] = abs(w[i])
-            mean = 0.0
-            for i in range(size):
-                mean += row[i]
-            mean /= size
-            for i in range(size):
-                row[i] -= mean
+            enveloped(x[c, k * hop : k * hop + size], analytic, row, turned, spectrum)
             tapered(row, weights, row)
             forward(row, spectrum)
             for b in range(y.shape[2]):
@@ -92,11 +98,13 @@ def strikes(lines: Any, apart: Any, hz: Any, harmonics: Any, width: Any, y: Any)
                 if known:
                     for h in range(1, harmonics + 1):
                         place = h * hz[k, f] / apart
-                        first = np.int64(round(place * (1 - width)))
+                        first = max(np.int64(1), np.int64(round(place * (1 - width))))
+                        if first >= lines.shape[2]:
+                            break
                         last = min(np.int64(round(place * (1 + width))), lines.shape[2] - 1)
-                        most = np.float32(0)
+                        most = 0.0
                         for line in range(first, last + 1):
-                            most = max(most, lines[k, c, line])
+                            most = max(most, np.float64(lines[k, c, line]))
                         total += most
                 y[k, c, f] = np.nan if not known or np.isnan(lines[k, c, 0]) else total
 
@@ -121,10 +129,10 @@ class Envelope:
     the window; with pulses, a tachometer that rises through threshold so often a turn.
 
     A fault whose frequency lies below the first line, as when the shaft stands still, or beyond the spectrum's end, or
-    is not known (two pulses of the tachometer must have come) is NaN. A constant or zero channel gives zeros: the filter
-    starts as if the first value had always been there, so an offset does nothing. A NaN or infinity makes NaN every
-    window of its channel that holds it, and the filter starts anew. What the sensor has clipped counts as it came; its
-    harmonics may lie in the band. Less than a window gives no frame.
+    is not known (two pulses of the tachometer must have come) is NaN. A constant or zero channel gives zeros: the
+    filter starts as if the first value had always been there, so an offset does nothing. A NaN or infinity makes NaN
+    every window of its channel that holds it, and the filter starts anew. What the sensor has clipped counts as it
+    came; its harmonics may lie in the band. Less than a window gives no frame.
     """
 
     def __init__(
@@ -176,15 +184,19 @@ class Envelope:
 
     def open(self, spec: StreamSpec) -> StreamSpec:
         """Find the channels and design the filter. Raises ConfigError where band, speed or windows do not fit."""
-        names = self._channels or [name for name in spec.names if name != self._speed_channel]
+        names = self._channels
+        if names is None:
+            names = [name for name in spec.names if name != self._speed_channel]
         self._picked = picked(spec, names)
         count = len(names)
         size, hop = samples("window", self._window, spec), samples("hop", self._hop, spec)
         self._apart = spec.rate_hz / size
         end = spec.rate_hz / 2 if self._max_hz is None else self._max_hz
-        self._lines = int(end / self._apart + 1e-9) + 1
+        self._lines = int(end / self._apart + 1e-9) + 1 if math.isfinite(end) else 0
         if not 2 <= self._lines <= size // 2 + 1:  # noqa: PLR2004
-            raise ConfigError(f"max_hz must lie between {self._apart:g}, the first line, and half the rate, not {end:g}.")
+            raise ConfigError(
+                f"max_hz must lie between {self._apart:g}, the first line, and half the rate, not {end:g}."
+            )
         self._filter = Filter(butterworth(self._order, self._band[0], self._band[1], spec.rate_hz), count)
         self._weights = taper(self._taper, size)
         self._speed = None
@@ -221,12 +233,12 @@ class Envelope:
         self._spectra(cut.samples, size, hop, self._weights, self._analytic, lines)
         if self._faults is None:
             return cut.t_ns, lines.reshape(count, len(self._picked) * self._lines)
-        speeds = np.full(count, self._speed_hz, np.float64)
+        turning = np.full(count, self._speed_hz, np.float64)
         if self._speed is not None:
             for k in range(count):
-                speeds[k] = cut.samples[-1, k * hop : k * hop + size].mean(dtype=np.float64)
+                turning[k] = cut.samples[-1, k * hop : k * hop + size].mean(dtype=np.float64)
         y = np.empty((count, len(self._picked), len(_bearings.FAULTS)), np.float32)
-        self._strikes(lines, self._apart, speeds[:, None] * self._faults, self._harmonics, self._width, y)
+        self._strikes(lines, self._apart, turning[:, None] * self._faults, self._harmonics, self._width, y)
         return cut.t_ns, y.reshape(count, len(self._picked) * len(_bearings.FAULTS))
 
     def reset(self) -> None:

@@ -43,7 +43,7 @@ class ZeroCrossings(PerWindow):
 
     window, hop: seconds; hop: from one window to the next, default: the window. channels: names; default: all.
     threshold: in the channel's unit: what lies within it counts as positive, so that a silent input's last bits do not
-    count. `x.zero_crossings` is that of channel x, 0 to 1, without unit; times rate / 2 it is about the pitch of a tone.
+    count. `x.zero_crossings` is that of channel x, 0 to 1, without unit; times rate / 2 it is about a tone's pitch.
 
     A window that holds a NaN gives NaN; one of zeros, or with an offset that outweighs the signal, 0. Clipped samples
     keep their signs. What is shorter than a window gives no frame.
