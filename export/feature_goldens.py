@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,14 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeseq import bundle as bundles
-from edgeseq import feature_goldens, feature_tables, tables
+from edgeseq import feature_goldens, feature_tables, framing, tables
 from edgeseq.errors import EdgeseqError
 from edgeseq.feature_goldens import FeatureGoldens, Link
 from edgeseq.feature_tables import FeatureTables
 from edgeseq.framing import Recipe
 from edgeseq.types import Frames, TimesNs
 from export.about import About
-from export.errors import ExportError
+from export.errors import ExportError, OptionError
 from export.writers import bundle as writer
 
 Samples = str | Path | NDArray[np.float32]
@@ -60,20 +60,26 @@ class Raw:
             writer.feature_goldens(folder, self.goldens)
 
 
-def make(chain: FeatureTables, given: Samples | None) -> Raw:
-    """Replay samples on a chain.
+def make(chain: FeatureTables, given: Samples | None, source: Mapping[str, Any] | None = None) -> Raw:
+    """Replay samples on a chain. source: keys by which a file of samples is read, as of [source].
 
     given: a file that `edgeseq features` reads, or float32[n, channels] at the stream's rate; else noise stands in. As
     many of the first ones are taken as give FRAMES. Raises ExportError for samples that do not fit.
     """
     if not chain.tables:
+        if given is not None:
+            raise OptionError("samples are replayed on the feature chain; there are no [[features]].")
         return Raw()
     channels = len(chain.stream.channels)
     most = feature_goldens.MAX_NUMBERS // channels
     if given is None:
         samples = np.random.default_rng(0).normal(size=(most, channels)).astype(np.float32)
     else:
-        samples = _read(chain, Path(given), most) if isinstance(given, str | Path) else _checked(given, channels)
+        samples = (
+            _read(chain, Path(given), most, source or {})
+            if isinstance(given, str | Path)
+            else _checked(given, channels)
+        )
     t_ns = (np.arange(len(samples)) * (1e9 / chain.stream.rate_hz)).astype(np.int64)
     count = FIRST
     while True:
@@ -125,13 +131,14 @@ def _links(chain: FeatureTables, t_ns: TimesNs, samples: Frames, found: Sequence
     return links
 
 
-def _read(chain: FeatureTables, path: Path, most: int) -> Frames:
+def _read(chain: FeatureTables, path: Path, most: int, keys: Mapping[str, Any]) -> Frames:
     """Read a file's first samples, up to where something was lost."""
     if not path.is_file():
         raise ExportError(f"samples: {path}: there is no such file.")
     parts: list[Frames] = []
     try:
-        source, columns = Recipe(chain, chain.stream, chain.document, {}).open(path)
+        framing.check_source(chain.document, keys)
+        source, columns = Recipe(chain, chain.stream, chain.document, keys).open(path)
         for chunk in source:
             if chunk.gap and parts:
                 break

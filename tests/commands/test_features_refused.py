@@ -72,7 +72,7 @@ MISTAKES = [
         "(window_statistics) has two channels called",
     ),
     (("[stream]\nrate_hz = 1000", "[stream]"), "stream: the key 'rate_hz' is missing"),
-    (("[stream]", 'name = "x"\n[stream]'), "unknown key 'name'"),
+    (("[stream]", 'nmae = "x"\n[stream]'), "unknown key 'nmae'. Did you mean 'name'?"),
     (("[stream]", '[source]\npath = "x.csv"\n[stream]'), "source.path: which file is read, and how, says --input"),
     (
         ("[stream]", "[source]\ndelimeter = ';'\n[stream]"),
