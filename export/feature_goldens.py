@@ -74,12 +74,10 @@ def make(chain: FeatureTables, given: Samples | None, source: Mapping[str, Any] 
     most = feature_goldens.MAX_NUMBERS // channels
     if given is None:
         samples = np.random.default_rng(0).normal(size=(most, channels)).astype(np.float32)
+    elif isinstance(given, str | Path):
+        samples = _read(chain, Path(given), most, source or {})
     else:
-        samples = (
-            _read(chain, Path(given), most, source or {})
-            if isinstance(given, str | Path)
-            else _checked(given, channels)
-        )
+        samples = _checked(given, channels)
     t_ns = (np.arange(len(samples)) * (1e9 / chain.stream.rate_hz)).astype(np.int64)
     count = FIRST
     while True:
@@ -132,14 +130,18 @@ def _links(chain: FeatureTables, t_ns: TimesNs, samples: Frames, found: Sequence
 
 
 def _read(chain: FeatureTables, path: Path, most: int, keys: Mapping[str, Any]) -> Frames:
-    """Read a file's first samples, up to where something was lost."""
+    """Read the first samples of a file's first stream, up to where something was lost."""
     if not path.is_file():
         raise ExportError(f"samples: {path}: there is no such file.")
     parts: list[Frames] = []
     try:
         framing.check_source(chain.document, keys)
         source, columns = Recipe(chain, chain.stream, chain.document, keys).open(path)
+        first: str | None = None
         for chunk in source:
+            first = chunk.stream if first is None else first
+            if chunk.stream != first:
+                continue
             if chunk.gap and parts:
                 break
             parts.append(chunk.values[:, columns])
