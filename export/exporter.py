@@ -94,6 +94,7 @@ def export(
         )  # fmt: skip
         chain = feature_goldens.chain_of(described, described.stream_for(loaded.source.features), _file(about))
         raw = feature_goldens.make(chain, samples, described.source)
+        described = feature_goldens.carried(described, chain)
         return encoder_decoder.export(loaded, output, described, variants, default, max_steps, progress, raw)
     sequence = loaded
     _check_described(described, sequence)
@@ -112,6 +113,7 @@ def export(
     known = parity.truths(sequence, cases, choice.length, longest, progress)
     notes.extend(parity.chaos(known))
     raw = feature_goldens.make(chain, samples, described.source)
+    described = feature_goldens.carried(described, chain)
     notes.extend(raw.notes)
     # Ranges are seen on each sequence from its reset, and on the long run, where the state goes where it likes.
     maker = Maker(stream, [truth.frames for truth in known], progress)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -40,6 +42,18 @@ def chain_of(described: About, stream: bundles.StreamTable, about: Path | None) 
     return FeatureTables(document, stream.spec(), described.features)
 
 
+def carried(described: About, chain: FeatureTables) -> About:
+    """Return the description as it holds in the bundle, where the files of the chain have names of their own."""
+    links = [dict(table) for table in chain.tables]
+    for (index, key), path in chain.files().items():
+        links[index][key] = _name(index, path)
+    return msgspec.structs.replace(described, features=links)
+
+
+def _name(index: int, path: Path) -> str:
+    return f"features.{index}.{path.name}"
+
+
 def check(chain: FeatureTables, takes: int) -> None:
     """Raise ExportError where the chain does not give the frames that the model takes, or a link does not fit."""
     given = len(chain.open()[1][-1].channels)
@@ -53,9 +67,13 @@ class Raw:
 
     goldens: FeatureGoldens | None = None
     notes: Sequence[str] = ()
+    files: Mapping[str, Path] = field(default_factory=dict)
+    """What links are made from, by its name in the bundle."""
 
     def write(self, folder: Path) -> None:
-        """Write features.npz, where there is something to write."""
+        """Write features.npz, where there is something to write, and copy the files of the chain."""
+        for name, path in self.files.items():
+            shutil.copyfile(path, folder / name)
         if self.goldens is not None:
             writer.feature_goldens(folder, self.goldens)
 
@@ -70,6 +88,7 @@ def make(chain: FeatureTables, given: Samples | None, source: Mapping[str, Any] 
         if given is not None:
             raise OptionError("samples are replayed on the feature chain; there are no [[features]].")
         return Raw()
+    files = {_name(index, path): path for (index, _), path in chain.files().items()}
     channels = len(chain.stream.channels)
     most = feature_goldens.MAX_NUMBERS // channels
     if given is None:
@@ -88,9 +107,10 @@ def make(chain: FeatureTables, given: Samples | None, source: Mapping[str, Any] 
             break
         count *= 2
     if not len(found[-1][0]):
-        return Raw(notes=[f"the feature chain gives no frame of {count:,} samples: there is no {feature_goldens.FILE}"])
+        note = f"the feature chain gives no frame of {count:,} samples: there is no {feature_goldens.FILE}"
+        return Raw(notes=[note], files=files)
     links = _links(chain, t_ns[:count], samples[:count], found)
-    return Raw(FeatureGoldens(t_ns[:count], samples[:count], links), [NOISE] if given is None else [])
+    return Raw(FeatureGoldens(t_ns[:count], samples[:count], links), [NOISE] if given is None else [], files)
 
 
 def add(path: Path, samples: Samples | None = None) -> None:
@@ -102,7 +122,7 @@ def add(path: Path, samples: Samples | None = None) -> None:
     raw = make(feature_tables.of_bundle(bundle), samples)
     if raw.goldens is None:
         raise ExportError(f"{path}: {raw.notes[0] if raw.notes else 'it has no feature chain'}.")
-    raw.write(path)
+    writer.feature_goldens(path, raw.goldens)
     (path / bundles.SIGNATURE).unlink(missing_ok=True)  # it was of the sums that were
     writer.sums(path)
 

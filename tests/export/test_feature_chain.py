@@ -8,13 +8,15 @@ from typing import Any
 import models
 import numpy as np
 import pytest
+from test_exporter import resum
 
 import export
 from edgeseq import bundle as bundles
-from edgeseq import feature_goldens, feature_tables, verify
+from edgeseq import feature_goldens, feature_tables, framing, plugins, verify
 from edgeseq.bundle import ChannelTable, StreamTable
 from edgeseq.cli import main
-from edgeseq.errors import EdgeseqError
+from edgeseq.errors import ConfigError, EdgeseqError
+from edgeseq.types import Channel, Frames, StreamSpec, TimesNs
 from export import feature_goldens as made
 from export import frames
 
@@ -139,3 +141,45 @@ def test_a_bundle_without_a_chain_has_no_goldens_of_it(gru_bundle: bundles.Bundl
     assert not feature_goldens.there(gru_bundle)
     with pytest.raises(export.ExportError, match="it has no feature chain"):
         made.add(gru_bundle.path)
+
+
+class FromFile:
+    """Gives each channel times each of the factors in a file. factors: the file, a number a line."""
+
+    def __init__(self, *, factors: Path) -> None:
+        if not factors.is_file():
+            raise ConfigError(f"{factors}: there is no such file.", "factors")
+        self._factors = np.loadtxt(factors, np.float32, ndmin=1)
+
+    def open(self, spec: StreamSpec) -> StreamSpec:
+        names = [f"{name}.{place}" for name in spec.names for place in range(len(self._factors))]
+        return StreamSpec(tuple(Channel(name) for name in names), spec.rate_hz)
+
+    def push(self, t_ns: TimesNs, values: Frames) -> tuple[TimesNs, Frames]:
+        return t_ns, (values[:, :, None] * self._factors).reshape(len(values), -1)
+
+    def reset(self) -> None:
+        """Nothing is remembered."""
+
+
+def test_a_file_that_a_link_is_made_from_comes_along(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    find = plugins.find
+    monkeypatch.setattr(plugins, "find", lambda kind, name: FromFile if name == "from_file" else find(kind, name))
+    (tmp_path / "at").mkdir()
+    (tmp_path / "at/factors.txt").write_text("1\n2\n3\n4\n5\n")
+    about = '[stream]\nrate_hz = 100\nchannels = [{ name = "a" }]\n[[features]]\ntype = "from_file"\n'
+    (tmp_path / "at/about.toml").write_text(f'{about}factors = "factors.txt"\n', "utf-8")
+    bundle = exported(tmp_path / "b", tmp_path / "at/about.toml")
+    assert (bundle.path / "features.0.factors.txt").read_text() == "1\n2\n3\n4\n5\n"
+    assert verify.features(bundle).passed
+    digest = framing.read(tmp_path / "at/about.toml").chain.digest
+    assert framing.read(bundle.path).chain.digest == digest
+    (tmp_path / "at/factors.txt").write_text("1\n2\n3\n4\n6\n")
+    assert framing.read(tmp_path / "at/about.toml").chain.digest != digest
+    manifest = bundle.path / bundles.MANIFEST
+    for outside in ("../at/factors.txt", str(tmp_path / "at/factors.txt"), "gone.txt"):
+        manifest.write_text(manifest.read_text("utf-8").replace("features.0.factors.txt", outside), "utf-8")
+        resum(bundle.path)
+        with pytest.raises(EdgeseqError, match=r"features\[0\].factors: .* is no file of the bundle"):
+            framing.read(bundle.path)
+        manifest.write_text(manifest.read_text("utf-8").replace(outside, "features.0.factors.txt"), "utf-8")
