@@ -300,4 +300,10 @@ def _with_score(config: Config) -> Config:
             f"output {score} does not exist: the model has {len(names)} ({', '.join(names)}), counted from 0.",
             "decider",
         )
+    named = (config.decider_table or {}).get("names", names)
+    if len(named) != len(names):
+        raise config.document.fail(
+            f"{len(named)} names; the model has {len(names)} outputs ({', '.join(names)}). Leave 'names' out to take these.",
+            "decider",
+        )
     return dataclasses.replace(config, about=dataclasses.replace(config.about, score=score))
