@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import soundfile
 
 from zoo.keyword.data import CLASSES, CLIP, FOLDERS, RATE, SILENCE, UNKNOWN, Clip, word
 
@@ -26,8 +27,6 @@ def clips(speakers: int = 4) -> list[Clip]:
 
 def write(folder: Path, speakers: int = 2) -> None:
     """Write them as files of the data set's form."""
-    import soundfile  # noqa: PLC0415 - where there is something to write
-
     for one in clips(speakers):
         path = folder / FOLDERS[one.label]
         path.mkdir(exist_ok=True)

@@ -1,18 +1,18 @@
 """The keyword recipe's data, streams and scores, on a small made-up data set; the real one where it is at hand."""
 
+import itertools
 import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-
-pytest.importorskip("torch", reason="needs the extra 'export': pip install 'edgeseq[export]'")
-
+import soundfile
 from made_up_words import clip, clips, write
 
 from edgeseq.features.log_mel import LogMel
 from edgeseq.types import Channel, StreamSpec
+from zoo.keyword import sample
 from zoo.keyword.augment import IGNORED, Augmentation, Lanes, Stage, faded
 from zoo.keyword.data import (
     BANDS,
@@ -64,8 +64,6 @@ def test_bad_files_are_explained(tmp_path: Path, harm: Any, words: str) -> None:
 
 
 def _wav(path: Path, rate: int, channels: int) -> None:
-    import soundfile  # noqa: PLC0415
-
     soundfile.write(str(path), np.zeros((100, channels)), rate)
 
 
@@ -204,10 +202,23 @@ def test_streams_have_every_word_once_and_say_when() -> None:
     sound, spoken = stream(every, 0)
     words = [one for one in every if one.label != SILENCE]
     assert sorted(one.label for one in spoken) == sorted(one.label for one in words)
-    assert all(0.5 < two.begin - one.begin < 5 for one, two in zip(spoken, spoken[1:], strict=False))
+    assert all(0.5 < two.begin - one.begin < 5 for one, two in itertools.pairwise(spoken))
     heard = judge(tell(oracle(sound), 0.6), spoken, len(sound) / RATE)
     assert heard.found > 0.8
     assert not np.array_equal(sound[: 10 * RATE], stream(every, 1)[0][: 10 * RATE])
+
+
+def test_the_track_is_what_its_truth_says(tmp_path: Path) -> None:
+    names = sample.write(clips(2), tmp_path)
+    sound, rate = soundfile.read(str(tmp_path / "track.flac"), dtype="float32")
+    assert (rate, len(sound)) == (RATE, sample.SECONDS * RATE)
+    rows = [row.split(",") for row in (tmp_path / "truth.csv").read_text().splitlines()]
+    assert rows[0] == ["begin", "end", "word"]
+    assert len(names) == len(rows) - 1 == 2 * 10 + sample.STRANGERS
+    assert {word for *_, word in rows[1:]} == set(CLASSES) - {"silence"}
+    told = tell(oracle(sound), 0.6)
+    spoken = [Spoken(float(begin), float(end), CLASSES.index(word)) for begin, end, word in rows[1:]]
+    assert judge(told, spoken, sample.SECONDS).found > 0.8
 
 
 def test_told_words_are_held_against_the_spoken() -> None:
