@@ -303,7 +303,7 @@ def _with_score(config: Config) -> Config:
     named = (config.decider_table or {}).get("names", names)
     if len(named) != len(names):
         raise config.document.fail(
-            f"{len(named)} names; the model has {len(names)} outputs ({', '.join(names)}). Without 'names' it takes these.",
+            f"{len(named)} names, the model has {len(names)} outputs ({', '.join(names)}): leave 'names' out.",
             "decider",
         )
     return dataclasses.replace(config, about=dataclasses.replace(config.about, score=score))

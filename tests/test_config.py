@@ -102,7 +102,7 @@ def test_a_decider_is_offered_the_names_of_the_model_s_outputs(load: Load) -> No
     decider = load(("[[sinks]]", '[decider]\ntype = "classes"\nthreshold = 20\n[[sinks]]')).decider()
     (event,) = decider.update(Output(0, "", np.array([30], np.float32)))
     assert event.level == "rul"
-    with pytest.raises(ConfigError, match=r"2 names; the model has 1 outputs \(rul\)"):
+    with pytest.raises(ConfigError, match=r"2 names, the model has 1 outputs \(rul\)"):
         load(("[[sinks]]", '[decider]\ntype = "classes"\nthreshold = 20\nnames = ["a", "b"]\n[[sinks]]'))
 
 
