@@ -1,5 +1,6 @@
 """The keyword recipe's data, streams and scores, on a small made-up data set; the real one where it is at hand."""
 
+import dataclasses
 import itertools
 import os
 from pathlib import Path
@@ -154,12 +155,27 @@ def test_lanes_go_on_from_batch_to_batch() -> None:
     np.testing.assert_array_equal(np.concatenate(batches)[1:], whole)
 
 
-def test_blanked_stripes_are_zero() -> None:
-    lanes = Lanes(clips(), 2, 2 * RATE, Augmentation(bands=8, frames=12), 7)
-    frames = lanes.blank(np.ones((200, 100, BANDS), np.float32))
-    zero = frames == 0
-    assert 0.1 < zero.mean() < 0.2
+def varied(x: Floats, **how: Any) -> Floats:
+    still = Augmentation(shift=0, tilt=0, stripes=0)
+    return Lanes(clips(), 2, 2 * RATE, dataclasses.replace(still, **how), 7).vary(x)
+
+
+def test_spectra_are_blanked_in_stripes() -> None:
+    frames = varied(np.ones((200, 100, BANDS), np.float32), stripes=1, bands=8, frames=12)
+    assert 0.1 < (frames == 0).mean() < 0.2
     assert set(np.unique(frames).tolist()) == {0.0, 1.0}
+
+
+def test_spectra_are_shifted_and_tilted() -> None:
+    ramp = np.broadcast_to(np.arange(BANDS, dtype=np.float32), (50, 3, BANDS))
+    np.testing.assert_array_equal(varied(ramp.copy()), ramp)
+    moved = (varied(ramp.copy(), shift=2.0) - ramp)[:, :, 2:-2]
+    np.testing.assert_allclose(moved, np.broadcast_to(moved[:, :1, :1], moved.shape), atol=1e-4)
+    assert -2 <= moved.min() < -1
+    assert 1 < moved.max() <= 2
+    tilt = varied(ramp.copy(), tilt=0.5) - ramp
+    np.testing.assert_allclose(tilt[..., 0], -tilt[..., -1], atol=1e-4)
+    assert 0.3 < np.abs(tilt).max() <= 0.5
 
 
 def test_fading_leaves_the_middle_and_the_original_alone() -> None:

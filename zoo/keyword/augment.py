@@ -20,8 +20,10 @@ class Augmentation:
     words, spoken: so many places for words are in a scene, each taken with this probability. unknown: share of words
     that are none of the ten; made_up: share of these that are put together from others, or played backwards. word_db,
     noise_db: least and most gain. quiet: share of scenes without noise. speed: up to exp(+-speed) times as fast, and as
-    high. told: seconds after a word's end in which its class is to be said. bands, frames: of SpecAugment, the widest
-    stripe that is blanked out, one of each a scene (Park et al., "SpecAugment", Interspeech 2019).
+    high. told: seconds after a word's end in which its class is to be said. shift: most bands by which a spectrum is
+    moved. tilt: most standard deviations that are added to its top and taken from its bottom, or the other way round.
+    stripes, bands, frames: of SpecAugment, how many stripes of bands and of time are blanked out, and the widest (Park
+    et al., "SpecAugment", Interspeech 2019).
     """
 
     words: int = 3
@@ -33,6 +35,9 @@ class Augmentation:
     quiet: float = 0.1
     speed: float = 0.15
     told: float = 0.3
+    shift: float = 2.0
+    tilt: float = 0.5
+    stripes: int = 2
     bands: int = 8
     frames: int = 12
 
@@ -133,13 +138,25 @@ class Lanes:
         frames = [listener(scene.samples) for listener, scene in zip(self._listeners, scenes, strict=True)]
         return np.stack(frames), np.stack([scene.labels for scene in scenes])
 
-    def blank(self, frames: Floats) -> Floats:
-        """Set a stripe of bands and one of time to 0 in each lane of standardized frames, in place."""
+    def vary(self, frames: Floats) -> Floats:
+        """Change standardized frames [lanes, time, BANDS], each lane in its own way, in place.
+
+        1. The bands are shifted, as by a longer or shorter vocal tract.
+        2. The spectrum is tilted, as by another microphone.
+        3. Stripes of bands and of time are set to 0.
+        """
         random, how = self._random, self._how
         for lane in frames:
-            band, at = random.integers(lane.shape[1]), random.integers(lane.shape[0])
-            lane[:, band : band + random.integers(how.bands + 1)] = 0
-            lane[at : at + random.integers(how.frames + 1)] = 0
+            time, bands = lane.shape
+            place = np.clip(np.arange(bands) + random.uniform(-how.shift, how.shift), 0, bands - 1)  # 1
+            low = np.minimum(place.astype(int), bands - 2)
+            share = (place - low).astype(np.float32)
+            lane[:] = lane[:, low] * (1 - share) + lane[:, low + 1] * share
+            lane += np.linspace(-1, 1, bands, dtype=np.float32) * np.float32(random.uniform(-how.tilt, how.tilt))  # 2
+            for _ in range(how.stripes):  # 3
+                band, at = random.integers(bands), random.integers(time)
+                lane[:, band : band + random.integers(how.bands + 1)] = 0
+                lane[at : at + random.integers(how.frames + 1)] = 0
         return frames
 
 

@@ -38,16 +38,16 @@ class Recipe:
     which no word is told. smoothing: of labels.
     """
 
-    updates: int = 4500
-    judge_every: int = 500
-    held_out: float = 0.15
+    updates: int = 3600
+    judge_every: int = 400
+    held_out: float = 0.12
     lanes: int = 32
     scene: float = 4.0
     width: int = 36
-    dropout: float = 0.1
+    dropout: float = 0.15
     rate: float = 5e-3
     warm_up: float = 0.05
-    decay: float = 0.01
+    decay: float = 0.05
     average: float = 0.995
     silence: float = 0.15
     smoothing: float = 0.05
@@ -116,7 +116,7 @@ def train(
     for update in range(1, recipe.updates + 1):
         module.train()
         frames, labels = lanes.batch()
-        heard = torch.from_numpy(lanes.blank(standardized(frames, mean, std)))
+        heard = torch.from_numpy(lanes.vary(standardized(frames, mean, std)))
         updates.make(torch.cat([past, heard], dim=1), torch.from_numpy(labels))
         past = heard[:, -CONTEXT:]
         if update % recipe.judge_every == 0 or update == recipe.updates:
