@@ -95,11 +95,22 @@ def test_the_picture_of_words(zoo: Path) -> None:
     watch = Watch(scene.story, lambda: None, view.told)
     watch.open(About("bench", "said", "leaky-average", "1.0.0", ("yes",)))
     view.show(watch, "mosquitto_sub ...", lambda: "11.2 µs")
+    assert scene.story.values(Output(0, "", np.array([0.93], np.float32)), "ok", 0) == [
+        ("yes", pytest.approx(93), "ok")
+    ]
     watch.event(Event("raised", "@0", 0, "", "yes", 1, 0.93, 0, {"class": "yes"}))
     watch.output(Output(0, "", np.array([0.93], np.float32)), "yes")
     view._console.print(view.picture(24))
     assert re.search(r"yes .* 93 +1 +▲ yes", out.getvalue())
     assert 'heard "yes", 93 % sure' in out.getvalue()
+
+
+def test_logits_are_shown_as_probabilities(zoo: Path) -> None:
+    path = zoo / "said" / "demo.toml"
+    path.write_text(path.read_text().replace("yes = 0", "yes = 0, no = 2") + "logits = true\n")
+    (yes, no) = scenes.read("said").story.values(Output(0, "", np.array([3, 1, 900], np.float32)), "no", 0)
+    assert yes == ("yes", pytest.approx(0), "ok")
+    assert no == ("no", pytest.approx(100), "no")
 
 
 @pytest.mark.parametrize(

@@ -7,18 +7,20 @@ from collections import Counter
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgeseq.errors import ConfigError
-from edgeseq.types import Event, Output
+from edgeseq.types import Event, Frames, Output
 
 
 class Classes:
     """Raises an alert when a class's probability, averaged over the last outputs, reaches a threshold.
 
     names: of the model's outputs, in order; default in a configuration: the bundle's. background: those of them that
-    raise nothing (silence, unknown). smooth: outputs that are averaged. threshold: the average at which a class is
-    told, at least. release: its alert is cleared when its average has fallen below; default: half the threshold. hold:
-    outputs that an alert stands at least, in which no other is raised; a word's last sounds often resemble another's.
+    raise nothing (silence, unknown). logits: outputs are such, and their softmax is taken first. smooth: outputs that
+    are averaged. threshold: the average at which a class is told, at least. release: its alert is cleared when its
+    average has fallen below; default: half the threshold. hold: outputs that an alert stands at least, in which no
+    other is raised; a word's last sounds often resemble another's.
 
     One alert is one occurrence: its level is the class's name, severity 1, score the average. The likeliest class is
     told where several reach the threshold; one that takes over from another clears that first. Outputs that are warming
@@ -33,6 +35,7 @@ class Classes:
         threshold: float,
         background: list[str] | None = None,
         release: float | None = None,
+        logits: bool = False,
         smooth: int = 1,
         hold: int = 0,
     ) -> None:
@@ -48,6 +51,7 @@ class Classes:
         if smooth < 1 or hold < 0:
             raise ConfigError("smooth must be at least 1 output, and hold at least 0.")
         self.ignored: Counter[str] = Counter()
+        self._logits = logits
         self._names, self._threshold, self._release, self._hold = names, threshold, release, hold
         self._told = np.asarray([place for place, name in enumerate(names) if name not in background])
         self._last = np.zeros((smooth, len(names)))
@@ -79,7 +83,7 @@ class Classes:
             self.ignored["not_finite"] += 1
             return []
         smooth = len(self._last)
-        self._last[self._seen % smooth] = output.values
+        self._last[self._seen % smooth] = _softmax(output.values) if self._logits else output.values
         self._seen += 1
         self._stood += 1
         if self._seen < smooth or (self._class is not None and self._stood <= self._hold):
@@ -110,3 +114,8 @@ class Classes:
             t_ns=output.t_ns,
             evidence={"class": self.level, "threshold": self._threshold if raised else self._release},
         )
+
+
+def _softmax(logits: Frames) -> NDArray[np.float64]:
+    weights = np.exp(logits.astype(np.float64) - logits.max())
+    return np.asarray(weights / weights.sum())

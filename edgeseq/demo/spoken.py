@@ -24,7 +24,9 @@ class SpokenTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     truth: str
     """A CSV file: begin and end in seconds, word."""
     words: dict[str, int]
-    """Word -> which of the model's outputs is its probability, from 0."""
+    """Word -> which of the model's outputs is its own, from 0."""
+    logits: bool = False
+    """Outputs are logits, whose softmax is shown; else they are probabilities."""
     rate_hz: float
     """Frames a second."""
     frames: int
@@ -41,6 +43,7 @@ class Spoken:
 
     def __init__(self, table: SpokenTable, folder: Path) -> None:
         self._places = table.words
+        self._logits = table.logits
         self._rate_hz = table.rate_hz
         self.frames = table.frames
         self._said = _truth(folder / table.truth)
@@ -53,8 +56,12 @@ class Spoken:
 
     def values(self, output: Output, level: str, score: int) -> list[tuple[str, float, str]]:  # noqa: ARG002 - all are
         """Return every word's track; a level stands on the one that it is of."""
+        shares = output.values.astype(np.float64)
+        if self._logits:
+            weights = np.exp(shares - shares.max())
+            shares = weights / weights.sum()
         return [
-            (word, float(self.high * output.values[place]), level if level == word else "ok")
+            (word, self.high * float(shares[place]), level if level == word else "ok")
             for word, place in self._places.items()
         ]
 

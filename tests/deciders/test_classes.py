@@ -63,6 +63,13 @@ def test_an_alert_stands_as_long_as_it_is_held() -> None:
     assert feed(held, rows) == [(0, "raised", "a"), (4, "cleared", "ok"), (4, "raised", "b")]
 
 
+def test_logits_are_turned_into_probabilities() -> None:
+    logits = Classes(**PLAIN | {"logits": True, "release": 0.3})
+    (event,) = events(logits, [[1000.0, 1000.0, 0.0], [0.0, 3.0, 1.0]])
+    assert (event.t_ns, event.level) == (1, "a")
+    assert event.score == pytest.approx(np.exp(3) / (1 + np.exp(3) + np.exp(1)))
+
+
 def test_a_gap_starts_the_average_anew() -> None:
     smooth = Classes(**PLAIN | {"smooth": 3})
     assert feed(smooth, [A, A]) == []

@@ -152,7 +152,9 @@ class Lanes:
             low = np.minimum(place.astype(int), bands - 2)
             share = (place - low).astype(np.float32)
             lane[:] = lane[:, low] * (1 - share) + lane[:, low + 1] * share
-            lane += np.linspace(-1, 1, bands, dtype=np.float32) * np.float32(random.uniform(-how.tilt, how.tilt))  # 2
+            lane[:] += np.linspace(-1, 1, bands, dtype=np.float32) * np.float32(
+                random.uniform(-how.tilt, how.tilt)
+            )  # 2
             for _ in range(how.stripes):  # 3
                 band, at = random.integers(bands), random.integers(time)
                 lane[:, band : band + random.integers(how.bands + 1)] = 0

@@ -18,7 +18,7 @@ from zoo.keyword.evaluate import Hear, find_threshold, in_a_row
 from zoo.keyword.model import CONTEXT, Keyword
 
 Run = Callable[[Floats], Floats]
-"""Standardized frames float32[T, BANDS] -> probabilities float32[T, classes], from the model's reset."""
+"""Standardized frames float32[T, BANDS] -> logits float32[T, classes], from the model's reset."""
 
 CALIBRATION_SCENES: Final = 30
 """Of four seconds each."""
@@ -38,8 +38,8 @@ class Recipe:
     which no word is told. smoothing: of labels.
     """
 
-    updates: int = 3600
-    judge_every: int = 400
+    updates: int = 3000
+    judge_every: int = 500
     held_out: float = 0.12
     lanes: int = 32
     scene: float = 4.0
@@ -84,8 +84,8 @@ def runner(module: nn.Module, dtype: torch.dtype = torch.float32) -> Run:
     def run(frames: Floats) -> Floats:
         module.eval()
         with torch.no_grad():
-            probabilities = module(torch.from_numpy(np.ascontiguousarray(frames)).to(dtype)[None])[0].numpy()
-        return np.asarray(probabilities, np.float32)
+            logits = module(torch.from_numpy(np.ascontiguousarray(frames)).to(dtype)[None])[0].numpy()
+        return np.asarray(logits, np.float32)
 
     return run
 
@@ -147,10 +147,12 @@ def standardized(frames: Floats, mean: Floats, std: Floats) -> Floats:
 
 
 def hearing(run: Run, mean: Floats, std: Floats) -> Hear:
-    """Put the feature chain before a network."""
+    """Put the feature chain before a network, and the softmax behind it that the decider computes."""
 
     def hear(sound: Floats) -> Floats:
-        return run(standardized(Listener()(sound), mean, std))
+        logits = run(standardized(Listener()(sound), mean, std))
+        weights = np.exp(logits - logits.max(axis=1, keepdims=True))
+        return np.asarray(weights / weights.sum(axis=1, keepdims=True), np.float32)
 
     return hear
 
@@ -178,7 +180,7 @@ class Updates:
 
     def make(self, frames: Tensor, labels: Tensor) -> None:
         """Make one update with frames [lanes, CONTEXT + time, BANDS] and labels [lanes, time]."""
-        loss = self._loss(self._module.scores(frames)[:, :, CONTEXT:], labels)
+        loss = self._loss(self._module(frames)[:, CONTEXT:].transpose(1, 2), labels)
         self._optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(self._module.parameters(), 1.0)

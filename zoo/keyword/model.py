@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-import torch
 from torch import Tensor, nn
 
 from zoo.keyword.data import BANDS, CLASSES
@@ -15,6 +14,9 @@ TAPS: Final = 5
 DILATIONS: Final = (1, 2, 4, 8)
 CONTEXT: Final = FIRST_TAPS - 1 + (TAPS - 1) * sum(DILATIONS)
 """Frames before the present one that an output depends on: 62, which is 1.24 s."""
+
+MOST: Final = 4.0
+"""Values between layers are held to 0 to MOST: what int8 has to span stays small."""
 
 
 class Causal(nn.Module):
@@ -29,12 +31,12 @@ class Causal(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Apply it."""
         padded = nn.functional.pad(x, (self.past, 0))
-        y: Tensor = torch.relu(self.norm(self.convolution(padded)))
+        y: Tensor = self.norm(self.convolution(padded))
         return y
 
 
 class Keyword(nn.Module):
-    """How likely each class is that has just been said, at every frame.
+    """How likely each class is to have just been said, at every frame, as logits.
 
     A word lasts under a second, so a window of the past of 1.24 s holds it whole. Since nothing older reaches an
     output, a stream without end is to this network what a short recording is.
@@ -54,17 +56,13 @@ class Keyword(nn.Module):
         module.load_state_dict(weights)
         return module.eval()
 
-    def scores(self, frames: Tensor) -> Tensor:
-        """Return logits [batch, classes, time] of standardized frames, float32[batch, time, BANDS]."""
-        x = self.first(frames.transpose(1, 2))
-        for block in self.blocks:
-            x = x + self.dropout(block(x))
-        y: Tensor = self.out(x)
-        return y
-
     def forward(self, frames: Tensor) -> Tensor:
-        """Return probabilities, float32[batch, time, classes], of standardized frames, float32[batch, time, BANDS]."""
-        return torch.softmax(self.scores(frames).transpose(1, 2), dim=-1)
+        """Return logits, float32[batch, time, classes], of standardized frames, float32[batch, time, BANDS]."""
+        x = nn.functional.hardtanh(self.first(frames.transpose(1, 2)), 0.0, MOST)
+        for block in self.blocks:
+            x = nn.functional.hardtanh(x + self.dropout(block(x)), 0.0, MOST)
+        y: Tensor = self.out(x).transpose(1, 2)
+        return y
 
 
 def count(module: nn.Module) -> int:

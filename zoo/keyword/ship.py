@@ -33,7 +33,7 @@ def ship(trained: Trained, output: Path, evaluate: Callable[[StepModel], Mapping
         calibration=calibration,
         variants=VARIANTS,
         about=about(trained),
-        samples=trained.calibration[: RATE * 2, None],
+        samples=trained.calibration[: RATE // 2, None],
         evaluate=evaluate,
     )
 
@@ -43,12 +43,11 @@ def about(trained: Trained) -> export.About:
     return export.About(
         name="keyword-12",
         version=VERSION,
-        description="Ten spoken commands in a stream of 16 kHz sound: how likely each has just been said, 50 times a "
-        "second.",
+        description="Ten spoken commands in a stream of 16 kHz sound: 50 times a second, logits of which was just said.",
         stream=StreamTable(rate_hz=RATE, channels=[ChannelTable(name="audio")]),
         features=features(trained),
         output=OutputTable(kind="classes", names=list(CLASSES)),
-        decider={"type": "classes", **decider_table(trained.threshold)},
+        decider={"type": "classes", "logits": True, **decider_table(trained.threshold)},
         calibration=f"On {len(trained.held_out)} held-out speakers: the least threshold with at most "
         f"{FALSE_PER_HOUR:g} false words an hour where their words are streamed one after another.",
     )
