@@ -43,7 +43,7 @@ def about(trained: Trained) -> export.About:
     return export.About(
         name="keyword-12",
         version=VERSION,
-        description="Ten spoken commands in a stream of 16 kHz sound: 50 times a second, logits of which was just said.",
+        description="Ten spoken commands in a stream of 16 kHz sound: 50 times a second, logits of which was said.",
         stream=StreamTable(rate_hz=RATE, channels=[ChannelTable(name="audio")]),
         features=features(trained),
         output=OutputTable(kind="classes", names=list(CLASSES)),
