@@ -102,10 +102,9 @@ class Resample:
         ratio = Fraction(str(self._rate_hz)) / Fraction(str(spec.rate_hz))
         self._up, self._down = ratio.numerator, ratio.denominator
         if max(self._up, self._down) > MAX_FACTOR:
-            near = float(Fraction(str(spec.rate_hz)) * ratio.limit_denominator(MAX_FACTOR // max(1, math.ceil(ratio))))
             raise ConfigError(
                 f"{spec.rate_hz:g} Hz to {self._rate_hz:g} Hz is {self._up} : {self._down}; neither may be above "
-                f"{MAX_FACTOR}. Choose a rate near by, such as {near!r}.",
+                f"{MAX_FACTOR}. Choose a rate near by that makes a simpler ratio.",
                 "rate_hz",
             )
         taps = design(self._up, self._down, self._half_length, self._beta)
