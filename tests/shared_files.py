@@ -16,6 +16,11 @@ def models(name: str) -> Path:
     return _folder("EDGESEQ_MODELS", name)
 
 
+def data(name: str) -> Path:
+    """Return a folder of data by others under EDGESEQ_DATA."""
+    return _folder("EDGESEQ_DATA", name)
+
+
 def silero() -> Path:
     """Return the folder of the ONNX files in the wheel silero-vad; nothing of it is imported."""
     found = importlib.util.find_spec("silero_vad")

@@ -58,6 +58,8 @@ HEAVY = (
     "onnx",
     "torch",
     "soundfile",
+    "tokenizers",
+    "drain3",
 )
 
 

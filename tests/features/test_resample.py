@@ -1,5 +1,6 @@
 """resample against plain sums, scipy.signal.resample_poly and soxr; and its times."""
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -84,7 +85,7 @@ def test_any_split_is_the_same_and_times_rise(data: st.DataObject, ratio: tuple[
     whole_t, whole = opened(10 * down, 10 * up, half_length=2).push(t_ns, x)
     feature = opened(10 * down, 10 * up, half_length=2)
     cuts = sorted({0, 100, *data.draw(st.lists(st.integers(1, 99), max_size=10))})
-    parts = [feature.push(t_ns[i:j], x[i:j]) for i, j in zip(cuts, cuts[1:], strict=False)]
+    parts = [feature.push(t_ns[i:j], x[i:j]) for i, j in itertools.pairwise(cuts)]
     np.testing.assert_array_equal(np.concatenate([part[0] for part in parts]), whole_t)
     np.testing.assert_array_equal(np.concatenate([part[1] for part in parts]), whole)
     place = np.arange(len(whole)) * down
