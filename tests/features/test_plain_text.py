@@ -56,7 +56,12 @@ def test_a_word_of_any_length_takes_little_memory() -> None:
 
 @settings(deadline=None, max_examples=300)
 @given(
-    st.text(st.sampled_from("ACGTacgtN\n"), max_size=60), CUTS, UNKNOWN, st.integers(1, 5), st.integers(1, 7), st.booleans()
+    st.text(st.sampled_from("ACGTacgtN\n"), max_size=60),
+    CUTS,
+    UNKNOWN,
+    st.integers(1, 5),
+    st.integers(1, 7),
+    st.booleans(),
 )
 def test_kmers(text: str, cuts: list[int], unknown: Any, k: int, stride: int, fold: bool) -> None:  # noqa: FBT001
     feature = Kmers(k=k, stride=stride, unknown=unknown, ignore_case=fold, leave_out="\n")
@@ -71,7 +76,7 @@ def test_kmers(text: str, cuts: list[int], unknown: Any, k: int, stride: int, fo
 
 def test_every_kmer_has_a_number_of_its_own() -> None:
     k12 = Kmers(k=12, unknown=0)
-    assert tokens(through(k12, "A" * 12 + "T" * 12))[:: 12] == [0, 4**12 - 1]
+    assert tokens(through(k12, "A" * 12 + "T" * 12))[::12] == [0, 4**12 - 1]
     both = {tuple(tokens(through(Kmers(k=2, unknown=16), a + b))) for a in "ACGT" for b in "ACGT"}
     assert both == {(float(n),) for n in range(16)}
 
