@@ -1,8 +1,8 @@
 """Text as a stream: one channel of Unicode code points, which float32 holds exactly, so that it may be split anywhere.
 
-A sample that is no code point (a fraction, something negative or too large, half of a UTF-16 pair) counts as U+FFFD, the
-replacement character. NaN says that something is missing: a tokenizer gives NaN for it, forgets what it had begun, and
-starts anew behind it.
+A sample that is no code point (a fraction, something negative or too large, half of a UTF-16 pair) counts as U+FFFD,
+the replacement character. NaN says that something is missing: a tokenizer gives NaN for it, forgets what it had begun,
+and starts anew behind it.
 """
 
 from __future__ import annotations

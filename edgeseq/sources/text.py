@@ -17,6 +17,7 @@ import numpy as np
 
 from edgeseq.errors import ConfigError, SourceError
 from edgeseq.sources._pace import Pace, PaceKey
+from edgeseq.sources._table import Column
 from edgeseq.sources._times import Grid, start_ns
 from edgeseq.types import Channel, Chunk, StreamSpec
 
@@ -45,11 +46,11 @@ class Text:
         *,
         path: Path | None = None,
         rate_hz: float,
-        channels: list[str] | None = None,
+        channels: list[str | Column] | None = None,
         start: str = "1970-01-01",
         pace: PaceKey = "fast",
     ) -> None:
-        names = ["text"] if channels is None else channels
+        names = [each if isinstance(each, str) else each.name for each in channels or ["text"]]
         if len(names) != 1:
             raise ConfigError(f"a text is one channel; {len(names)} are named ({', '.join(names)}).", "channels")
         self._path = path

@@ -46,23 +46,21 @@ DESIGNS: dict[str, tuple[str, Any, Any]] = {
 }
 
 TRAINERS = {"BPE": "Bpe"}
+UNKNOWN = {"unk_token": "<unk>"}
 
 
 def trained(design: str) -> Any:
     model, normalizer, pre_tokenizer = DESIGNS[design]
     special = ["<unk>", "<|end|>"]
-    more = {"Unigram": {"unk_token": "<unk>"}, "BPE": {"initial_alphabet": pre.ByteLevel.alphabet()}}.get(model, {})
-    made = {
-        "BPE": lambda: models.BPE(unk_token="<unk>"),
-        "WordPiece": lambda: models.WordPiece(unk_token="<unk>"),
-        "WordLevel": lambda: models.WordLevel(unk_token="<unk>"),
-        "Unigram": models.Unigram,
-    }[model]()
+    more = {"Unigram": UNKNOWN, "BPE": {"initial_alphabet": pre.ByteLevel.alphabet()}}.get(model, {})
+    made = getattr(models, model)(**({} if model == "Unigram" else UNKNOWN))
     tokenizer = hf.Tokenizer(made)
     if normalizer is not None:
         tokenizer.normalizer = normalizer
     tokenizer.pre_tokenizer = pre_tokenizer
-    trainer = getattr(trainers, f"{TRAINERS.get(model, model)}Trainer")(vocab_size=420, special_tokens=special, show_progress=False, **more)
+    trainer = getattr(trainers, f"{TRAINERS.get(model, model)}Trainer")(
+        vocab_size=420, special_tokens=special, show_progress=False, **more
+    )
     tokenizer.train_from_iterator(CORPUS, trainer)
     return tokenizer
 

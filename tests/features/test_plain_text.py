@@ -4,9 +4,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from text_streams import SPEC, through, tokens
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from shared_files import data
+from text_streams import SPEC, through, tokens
 
 from edgeseq.errors import ConfigError
 from edgeseq.features import characters, kmers, words
@@ -14,7 +15,6 @@ from edgeseq.features.characters import Characters
 from edgeseq.features.kmers import Kmers
 from edgeseq.features.words import MAX_WORD, Words
 from edgeseq.types import Channel, StreamSpec
-from shared_files import data
 
 CUTS = st.lists(st.integers(0, 200), max_size=8)
 UNKNOWN = st.sampled_from([0, 99, "skip"])
@@ -59,11 +59,11 @@ def test_a_word_of_any_length_takes_little_memory() -> None:
     st.text(st.sampled_from("ACGTacgtN\n"), max_size=60),
     CUTS,
     UNKNOWN,
-    st.integers(1, 5),
-    st.integers(1, 7),
+    st.tuples(st.integers(1, 5), st.integers(1, 7)),
     st.booleans(),
 )
-def test_kmers(text: str, cuts: list[int], unknown: Any, k: int, stride: int, fold: bool) -> None:  # noqa: FBT001
+def test_kmers(text: str, cuts: list[int], unknown: Any, size: tuple[int, int], fold: bool) -> None:  # noqa: FBT001
+    k, stride = size
     feature = Kmers(k=k, stride=stride, unknown=unknown, ignore_case=fold, leave_out="\n")
     read = text.replace("\n", "")
     expected = kmers.reference(read.upper() if fold else read, k, stride, "ACGT", unknown)
