@@ -45,7 +45,7 @@ def measure(options: command.Options) -> None:
         if name not in UNLIKE:
             agree(contenders)
         report.measured[name] = interleave(contenders, options.blocks, options.seed, cpu_time=options.cpu_time)
-        report.compare(name, OURS, [each.name for each in contenders[1:]], 1.0)
+        report.compare(name, OURS, [each.name for each in contenders[1:]], None)
     for note in UNLIKE.values():
         report.note(note)
     report.show(options.json)

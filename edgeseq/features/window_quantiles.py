@@ -9,12 +9,12 @@ from numba.core import types
 from numpy.typing import NDArray
 
 from edgeseq.errors import ConfigError
-from edgeseq.features._windows import MAX_SAMPLES, picked, samples
+from edgeseq.features._windows import Windows, picked, samples
 from edgeseq.jit import entry
 from edgeseq.types import Channel, Frames, StreamSpec, TimesNs
 
 SORT_FROM = 8
-"""Windows that share less than 1 - 1 / SORT_FROM of their samples are sorted anew; others are kept in order."""
+"""Where the hop is at least 1 / SORT_FROM of the window each is sorted anew; below, samples are kept in order."""
 _F, _D, _I = types.float32, types.float64, types.int64
 
 
@@ -29,29 +29,22 @@ def reference(x: NDArray[Any], size: int, hop: int, quantiles: list[float]) -> N
 
 
 @entry(types.void(_F[:, ::1], _I, _D[::1], _I[::1], _F[:, ::1], _F[:, ::1], _I[::1], _F[:, :, ::1]))
-def slide(  # noqa: C901 - one pass, its two ways to keep order side by side
-    x: Any, hop: Any, quantiles: Any, at: Any, ring: Any, order: Any, missing: Any, y: Any
-) -> None:
+def slide(x: Any, hop: Any, quantiles: Any, at: Any, ring: Any, order: Any, missing: Any, y: Any) -> None:
     """Write y[window, channel, quantile] of x[channel, sample].
 
     ring[channel]: the last samples; order[channel]: the same in order, a NaN as infinity, and missing[channel] counts
     those. at: the place in the ring, and how many samples are missing until the next window is complete.
     """
-    size = ring.shape[1]
-    sort = hop * SORT_FROM > size
-    k = 0
+    size, k = ring.shape[1], 0
     for i in range(x.shape[1]):
-        place = at[0]
         for c in range(x.shape[0]):
-            new, old = x[c, i], ring[c, place]
-            ring[c, place] = new
+            new, old = x[c, i], ring[c, at[0]]
+            ring[c, at[0]] = new
             missing[c] += int(np.isnan(new)) - int(np.isnan(old))
-            if sort:
-                continue
-            # The old one's place is filled by moving what lies between it and where the new one belongs.
-            s = order[c]
             new = np.float32(np.inf) if np.isnan(new) else new
             old = np.float32(np.inf) if np.isnan(old) else old
+            # The old one's place is filled by moving what lies between it and where the new one belongs.
+            s = order[c]
             p = np.searchsorted(s, old)
             while p + 1 < size and s[p + 1] < new:
                 s[p] = s[p + 1]
@@ -60,25 +53,30 @@ def slide(  # noqa: C901 - one pass, its two ways to keep order side by side
                 s[p] = s[p - 1]
                 p -= 1
             s[p] = new
-        at[0] = place + 1 if place + 1 < size else 0
+        at[0] = at[0] + 1 if at[0] + 1 < size else 0
         at[1] -= 1
-        if at[1] > 0:
-            continue
-        at[1] = hop
-        for c in range(x.shape[0]):
-            if missing[c] > 0:
-                y[k, c, :] = np.nan
-                continue
-            if sort:
-                order[c] = np.sort(ring[c])
-            s = order[c]
-            for q in range(quantiles.shape[0]):
-                exact = quantiles[q] * (size - 1)
-                low = min(int(exact), size - 1)
-                high = min(low + 1, size - 1)
-                part = exact - low
-                y[k, c, q] = s[low] if part == 0 else s[low] + part * (np.float64(s[high]) - s[low])
-        k += 1
+        if at[1] == 0:
+            at[1] = hop
+            for c in range(x.shape[0]):
+                for q in range(quantiles.shape[0]):
+                    exact = quantiles[q] * (size - 1)
+                    low = int(exact)
+                    s, part = order[c], exact - low
+                    between = s[low] if part == 0 else s[low] + part * (np.float64(s[low + 1]) - s[low])
+                    y[k, c, q] = between if missing[c] == 0 else np.nan
+            k += 1
+
+
+def sort(windows: NDArray[np.float32], quantiles: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Return float32[..., quantiles] of float32[..., samples], which is put in order; NumPy sorts a NaN to the end."""
+    windows.sort(axis=-1)
+    exact = quantiles * (windows.shape[-1] - 1)
+    low = exact.astype(np.int64)
+    below, above = windows[..., low].astype(np.float64), windows[..., np.minimum(low + 1, windows.shape[-1] - 1)]
+    with np.errstate(invalid="ignore"):  # infinity less infinity
+        found = np.where(exact == low, below, below + (exact - low) * (above - below))
+    found[np.isnan(windows[..., -1])] = np.nan
+    return found.astype(np.float32)
 
 
 class WindowQuantiles:
@@ -115,9 +113,8 @@ class WindowQuantiles:
         """Find the channels. Raises ConfigError for one that is missing, and for windows of no samples."""
         self._picked = picked(spec, self._channels)
         self._size, self._every = samples("window", self._window, spec), samples("hop", self._hop, spec)
-        for name, value in (("window", self._size), ("hop", self._every)):
-            if value > MAX_SAMPLES:
-                raise ConfigError(f"{name} must come to at most {MAX_SAMPLES:,} samples, not {value:,}.", name)
+        self._sorted = self._every * SORT_FROM >= self._size
+        self._windows = Windows(self._size, self._every, len(self._picked))
         self._kernel = slide.compiled
         self.reset()
         chosen = [spec.channels[place] for place in self._picked]
@@ -126,18 +123,28 @@ class WindowQuantiles:
 
     def push(self, t_ns: TimesNs, values: Frames) -> tuple[TimesNs, Frames]:
         """Return float32[windows, channels * quantiles] and the times of the windows' last samples."""
+        if self._sorted:
+            cut = self._windows.push(t_ns, values[:, self._picked])
+            begins = np.arange(len(cut.t_ns)) * self._every
+            windows = cut.samples.T[begins[:, None] + np.arange(self._size)]
+            return cut.t_ns, self._flat(sort(np.ascontiguousarray(windows.transpose(0, 2, 1)), self._quantiles))
         ends = t_ns[self._at[1] - 1 :: self._every]
         y = np.empty((len(ends), len(self._picked), len(self._quantiles)), np.float32)
         x = np.ascontiguousarray(values[:, self._picked].T)
         self._kernel(x, self._every, self._quantiles, self._at, self._ring, self._order, self._missing, y)
-        return ends, y.reshape(len(y), len(self._picked) * len(self._quantiles))
+        return ends, self._flat(y)
 
     def reset(self) -> None:
         """Forget the samples of unfinished windows."""
-        shape = len(self._picked), self._size
+        self._windows.reset()
+        shape = len(self._picked), 0 if self._sorted else self._size
         self._at = np.array([0, self._size], np.int64)
         self._ring, self._order = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
         self._missing = np.zeros(len(self._picked), np.int64)
+
+    def _flat(self, y: NDArray[np.float32]) -> Frames:
+        """Return the quantiles of all channels of a window in a row."""
+        return y.reshape(len(y), len(self._picked) * len(self._quantiles))
 
 
 def _word(quantile: float) -> str:

@@ -23,8 +23,8 @@ def push(x: Frames = X, *, size: int = 20, hop: int = 1, quantiles: list[float] 
     return feature.push(np.arange(len(x), dtype=np.int64), x)
 
 
-# Hops below an eighth of the window keep the order, longer ones sort; some leave samples out between windows.
-@pytest.mark.parametrize(("size", "hop"), [(20, 1), (1, 1), (2, 1), (64, 8), (64, 9), (20, 20), (7, 30), (400, 1)])
+# Hops below an eighth of the window keep the order, others sort; some leave samples out between windows.
+@pytest.mark.parametrize(("size", "hop"), [(20, 1), (1, 1), (2, 1), (64, 7), (64, 8), (20, 20), (7, 30), (400, 1)])
 def test_they_are_numpys(size: int, hop: int) -> None:
     t_ns, y = push(size=size, hop=hop)
     assert t_ns.tolist() == list(range(size - 1, 400, hop))
@@ -90,7 +90,7 @@ def test_too_short_gives_nothing() -> None:
         ({"quantiles": [1.1]}, "different numbers from 0 to 1"),
         ({"quantiles": [np.nan]}, "different numbers from 0 to 1"),
         ({"size": 0}, "window = 0 s is less than one sample"),
-        ({"hop": 1 << 25}, "hop must come to at most"),
+        ({"hop": 1 << 25}, "hop must come to 1 to 16,777,216 samples"),
         ({"channels": ["c"]}, "no channel 'c'; it has a, b"),
     ],
 )
