@@ -17,6 +17,8 @@ from edgeseq.types import Frames, StreamSpec, TimesNs
 
 MAX_FACTOR = 1 << 14
 """Of both numbers of the ratio: the filter has 2 * half_length * factor taps."""
+ROUNDING = 1e-12
+"""A rate such as 100 / 3 Hz is not exact as a float; a ratio is what it is but for this."""
 MAX_HALF_LENGTH = 1 << 10
 _F, _I = types.float32, types.int64
 
@@ -100,12 +102,13 @@ class Resample:
     def open(self, spec: StreamSpec) -> StreamSpec:
         """Find the channels and make the filter. Raises ConfigError for one that is missing, and for a wild ratio."""
         self._picked = picked(spec, self._channels)
-        ratio = Fraction(str(self._rate_hz)) / Fraction(str(spec.rate_hz))
+        exact = self._rate_hz / spec.rate_hz
+        ratio = Fraction(exact).limit_denominator(MAX_FACTOR)
         self._up, self._down = ratio.numerator, ratio.denominator
-        if max(self._up, self._down) > MAX_FACTOR:
+        if self._up > MAX_FACTOR or not math.isclose(ratio, exact, rel_tol=ROUNDING):
             raise ConfigError(
-                f"{spec.rate_hz:g} Hz to {self._rate_hz:g} Hz is {self._up} : {self._down}; neither may be above "
-                f"{MAX_FACTOR}. Choose a rate near by that makes a simpler ratio.",
+                f"{spec.rate_hz:g} Hz to {self._rate_hz:g} Hz is no ratio of whole numbers up to {MAX_FACTOR}. "
+                "Choose a rate near by that is one.",
                 "rate_hz",
             )
         taps = design(self._up, self._down, self._half_length, self._beta)
