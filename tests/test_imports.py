@@ -60,6 +60,8 @@ HEAVY = (
     "onnx",
     "torch",
     "soundfile",
+    "tokenizers",
+    "drain3",
 )
 
 
