@@ -121,9 +121,7 @@ _ROWS, _TABLES = types.UniTuple(_I[::1], 7), types.UniTuple(_I[:, ::1], 5)  # ty
 
 
 @entry(types.void(_F[:, ::1], _I, _I, types.float64, _ROWS, _TABLES, _I[:, ::1], _F[:, :, ::1]))
-def frontend(  # noqa: PLR0917 - it is called by position
-    samples: Any, size: Any, hop: Any, gain: Any, rows: Any, tables: Any, estimates: Any, y: Any
-) -> None:
+def frontend(samples: Any, size: Any, hop: Any, gain: Any, rows: Any, tables: Any, estimates: Any, y: Any) -> None:
     """Write y[window, channel, band] of samples[channel, sample], and carry estimates[channel, band] on.
 
     rows: x, order, window, starts, rising, falling, curve; tables: stages, turn, last, z, gains. x: points, zeros
