@@ -167,15 +167,15 @@ def _computed(board: Any, kept: Any, y: Any) -> None:
     """Write y[width] of kept[size], the samples of a window."""
     size, points, bands, rows = int(board[SIZE]), int(board[POINTS]), int(board[BANDS]), int(board[ROWS])
     bins = points // 2 + 1
-    # In the order of `_board`.
-    head, rest = board[:HEAD], board[HEAD + int(board[CHANNELS]) :]
-    window, rest = rest[:size], rest[size:]
-    edges, rest = rest[: 2 * bands], rest[2 * bands :]
-    weights, rest = rest[: int(board[WEIGHTS])], rest[int(board[WEIGHTS]) :]
-    matrix, rest = rest[: rows * bands], rest[rows * bands :]
-    row, rest = rest[:points], rest[points:]
-    spectrum, rest = rest[: 2 * bins].view(np.complex128), rest[2 * bins :]
-    values, banded = rest[:bins], rest[bins : bins + bands]
+    # In the order of `_board`, one array where the one before ends.
+    head, start = board[:HEAD], HEAD + int(board[CHANNELS])
+    window, start = board[start : start + size], start + size
+    edges, start = board[start : start + 2 * bands], start + 2 * bands
+    weights, start = board[start : start + int(head[WEIGHTS])], start + int(head[WEIGHTS])
+    matrix, start = board[start : start + rows * bands], start + rows * bands
+    row, start = board[start : start + points], start + points
+    spectrum, start = board[start : start + 2 * bins].view(np.complex128), start + 2 * bins
+    values, banded = board[start : start + bins], board[start + bins : start + bins + bands]
     energy = _weighted(kept, window, head, row)
     forward(row, spectrum)
     power(spectrum, values)
