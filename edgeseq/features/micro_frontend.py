@@ -211,6 +211,8 @@ class MicroFrontend(PerWindow):
 
     def _open(self, size: int, rate_hz: float) -> Sequence[Number]:
         points = 1 << (size - 1).bit_length()
+        if self._bands > points:
+            raise ConfigError(f"bands = {self._bands} are more than the transform's {points} points can tell apart.")
         fft = _fixed_fft.tables(points)
         bands = _micro.bands(rate_hz, points, self._bands, self._low, self._high)
         correction = points.bit_length() - 1 - BAND_BITS // 2
