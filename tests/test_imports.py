@@ -50,6 +50,7 @@ MAY_IMPORT: tuple[tuple[str, tuple[str, ...]], ...] = (
 HEAVY = (
     "onnxruntime",
     "numba",
+    "rocket_fft",
     "ai_edge_litert",
     "tflite_runtime",
     "paho",

@@ -9,9 +9,9 @@ from numba.core import types
 from numpy.typing import NDArray
 
 from edgeseq.errors import ConfigError
-from edgeseq.features._windows import Windows, picked, samples
+from edgeseq.features._per_window import Number, PerWindow
 from edgeseq.jit import REASSOCIATED, entry
-from edgeseq.types import Channel, Frames, StreamSpec, TimesNs
+from edgeseq.types import Frames
 
 STATISTICS = (
     "mean", "std", "rms", "mean_abs", "min", "max", "peak", "peak_to_peak", "skewness", "kurtosis", "crest", "shape",
@@ -75,7 +75,7 @@ def statistics(x: Any, size: Any, hop: Any, y: Any) -> None:
                 o[:] = np.nan
 
 
-class WindowStatistics:
+class WindowStatistics(PerWindow):
     """Gives statistics of each channel over windows, a frame a window, at the time of the window's last sample.
 
     statistics: which of mean, std, rms, mean_abs, min, max, peak, peak_to_peak (in the channel's unit), skewness,
@@ -84,7 +84,8 @@ class WindowStatistics:
     window, hop: seconds; hop: from one window to the next, default: the window. channels: names; default: all.
 
     A window that is constant has no skewness or kurtosis, one of zeros no factors either: they are NaN, as is all of a
-    window that holds one.
+    window that holds one. An offset, as a sensor's 1 g of gravity, is in all of them but std, peak_to_peak, skewness
+    and kurtosis. What the sensor has clipped counts as it came. Less than a window gives no frame.
     """
 
     def __init__(
@@ -95,7 +96,7 @@ class WindowStatistics:
         statistics: list[str] | None = None,
         channels: list[str] | None = None,
     ) -> None:
-        self._window, self._hop, self._channels = window, window if hop is None else hop, channels
+        super().__init__(window, hop, channels)
         self._chosen = list(STATISTICS) if statistics is None else statistics
         unknown = [name for name in self._chosen if name not in STATISTICS]
         if unknown or not self._chosen:
@@ -107,29 +108,11 @@ class WindowStatistics:
         """Return parameters for a stream of three channels a, b, c at 100 Hz."""
         return {"window": 0.5, "hop": 0.2, "channels": ["a", "c"]}
 
-    def open(self, spec: StreamSpec) -> StreamSpec:
-        """Find the channels. Raises ConfigError for one that is missing, and for windows of no samples."""
-        self._picked = picked(spec, self._channels)
-        size, hop = samples("window", self._window, spec), samples("hop", self._hop, spec)
-        self._windows = Windows(size, hop, len(self._picked))
+    def _open(self, size: int, rate_hz: float) -> list[Number]:  # noqa: ARG002 - no statistic asks for them
         self._kernel = statistics.compiled
-        chosen = [spec.channels[place] for place in self._picked]
-        return StreamSpec(
-            tuple(
-                Channel(f"{channel.name}.{name}", "" if name in WITHOUT_UNIT else channel.unit)
-                for channel in chosen
-                for name in self._chosen
-            ),
-            spec.rate_hz / hop,
-        )
+        return [Number(name, "" if name in WITHOUT_UNIT else "{}") for name in self._chosen]
 
-    def push(self, t_ns: TimesNs, values: Frames) -> tuple[TimesNs, Frames]:
-        """Return float32[windows, channels * statistics] and the times of the windows' last samples."""
-        cut = self._windows.push(t_ns, values[:, self._picked])
-        y = np.empty((len(cut.t_ns), len(self._picked), len(STATISTICS)), np.float32)
-        self._kernel(cut.samples, self._windows.size, self._windows.hop, y)
-        return cut.t_ns, y[:, :, self._order].reshape(len(y), len(self._picked) * len(self._order))
-
-    def reset(self) -> None:
-        """Forget the samples of an unfinished window."""
-        self._windows.reset()
+    def _compute(self, x: Frames, size: int, hop: int, y: Frames) -> None:
+        every = np.empty((*y.shape[:2], len(STATISTICS)), np.float32)
+        self._kernel(x, size, hop, every)
+        y[:] = every[:, :, self._order]
