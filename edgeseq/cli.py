@@ -18,6 +18,7 @@ COMMANDS = {
     "run": "run a pipeline as a service: source, model, alerts",
     "check": "validate a configuration without running it, and say what would happen",
     "replay": "run the same pipeline over recorded data as fast as it goes",
+    "features": "make the feature frames that a model is trained on, by the code of the device",
     "export": "turn a trained sequence model into a bundle (needs the extra 'export')",
     "verify": "replay a bundle's golden frames here, on every variant and backend",
     "inspect": "say what a bundle is",

@@ -24,7 +24,6 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-import math
 import socket
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -33,10 +32,10 @@ from typing import Any
 
 import msgspec
 
-from edgeseq import backends, loading, plugins, tables
+from edgeseq import backends, feature_tables, first_load, loading, plugins, tables
 from edgeseq import bundle as bundles
 from edgeseq.bundle import Bundle
-from edgeseq.errors import BundleError, ConfigError
+from edgeseq.errors import BundleError
 from edgeseq.pipeline import MAX_STREAMS, Pipeline
 from edgeseq.types import About, Decider, Feature, Sink, Source, StepModel, StreamSpec
 from edgeseq.wiring import OutputTable, Wired, wire
@@ -98,7 +97,7 @@ class Config:
 
     def features(self) -> list[Feature]:
         """Make one stream's feature chain, opened; stages take samples as they come."""
-        return [] if isinstance(self.trained, Wired) else _open_features(self.trained)[0]
+        return [] if isinstance(self.trained, Wired) else feature_tables.of_bundle(self.trained).open()[0]
 
     def decider(self) -> Decider:
         """Make one stream's decider. Raises ConfigError where there is none to make."""
@@ -130,6 +129,7 @@ class Config:
         """Return the step model and the states that a gap resets; None for all, since no signal runs over a gap."""
         if isinstance(self.trained, Wired):
             return self.trained.chain.fork(), None
+        first_load.check_features(self.trained)
         model = loading.step(self.trained, self.backend, self.variant)
         states = self.trained.graph().states
         on_gap = {state.name for state in states if state.reset == "gap"}
@@ -161,7 +161,7 @@ def _with_bundle(document: tables.Document, table: _Table, model: _ModelTable, s
     """Check a configuration whose model is a bundle."""
     bundle = _bundle(document, model)
     manifest, wanted = bundle.manifest, bundle.manifest.stream.spec()
-    frame = _open_features(bundle)[1]
+    frame = feature_tables.of_bundle(bundle).open()[1][-1]
     _check_frame(bundle, frame)
     offered = {
         "channels": [{"name": channel.name, "unit": channel.unit} for channel in wanted.channels],
@@ -177,7 +177,7 @@ def _with_bundle(document: tables.Document, table: _Table, model: _ModelTable, s
         names=tuple(manifest.output.names),
         unit=manifest.output.unit,
     )
-    columns = _columns(document, source.spec, wanted, bundle)
+    columns = feature_tables.columns(document, source.spec, wanted, f"the model {manifest.name}")
     config = _config(document, table, bundle, about, source=(source, source_table), columns=columns, frame=frame)
     return dataclasses.replace(config, variant=model.variant, backend=model.backend)
 
@@ -265,20 +265,6 @@ def _bundle(document: tables.Document, model: _ModelTable) -> Bundle:
     return bundle
 
 
-def _open_features(bundle: Bundle) -> tuple[list[Feature], StreamSpec]:
-    """Make a feature chain and open it, link by link; return it and the spec that comes out."""
-    spec = bundle.manifest.stream.spec()
-    chain: list[Feature] = []
-    for index, table in enumerate(bundle.manifest.features):
-        feature: Feature = plugins.create(bundle.document, "features", dict(table), "features", index)
-        try:
-            spec = feature.open(spec)
-        except ConfigError as cause:
-            raise bundle.document.fail(str(cause), "features", index) from cause
-        chain.append(feature)
-    return chain, spec
-
-
 def _check_frame(bundle: Bundle, frame: StreamSpec) -> None:
     """Compare what the chain gives with what a one-graph, one-input model takes, its frames laid out in any order."""
     graph = bundle.manifest.graphs[0]
@@ -303,28 +289,6 @@ def _with_offered(
     except KeyError as cause:
         raise document.fail(str(cause.args[0]), *keys, "type") from None
     return {**{key: value for key, value in offered.items() if key in parameters}, **table}
-
-
-def _columns(document: tables.Document, have: StreamSpec, wanted: StreamSpec, bundle: Bundle) -> list[int]:
-    """Return where in the source's channels each channel of the bundle stands."""
-    where = f"the model {bundle.manifest.name}"
-    columns = []
-    for channel in wanted.channels:
-        if channel.name not in have.names:
-            near = tables.suggest(channel.name, have.names)
-            raise document.fail(f"{where} needs a channel '{channel.name}', the source has none. {near}", "source")
-        index = have.names.index(channel.name)
-        unit = have.channels[index].unit
-        if unit and channel.unit and unit != channel.unit:
-            raise document.fail(
-                f"the channel '{channel.name}' is in {unit}, {where} was trained on {channel.unit}.", "source"
-            )
-        columns.append(index)
-    if not math.isclose(have.rate_hz, wanted.rate_hz, rel_tol=1e-6):
-        raise document.fail(
-            f"samples come at {have.rate_hz:g} Hz, {where} was trained at {wanted.rate_hz:g} Hz.", "source"
-        )
-    return columns
 
 
 def _with_score(config: Config) -> Config:

@@ -1,4 +1,4 @@
-"""Before a variant first runs on a machine, backend and library version, its goldens are replayed there.
+"""Before a variant, or a feature chain, first runs on a machine and library version, its goldens are replayed there.
 
 A kernel that computes something else on this very processor is found here, not in the alerts.
 """
@@ -9,7 +9,7 @@ import logging
 from collections.abc import Iterable
 
 import edgeseq
-from edgeseq import backends, machine, verdicts, verify
+from edgeseq import backends, feature_goldens, machine, verdicts, verify
 from edgeseq.bundle import Bundle
 from edgeseq.encoder_decoder import EncoderDecoder
 from edgeseq.errors import ModelError
@@ -38,6 +38,27 @@ def check(bundle: Bundle, model: StepModel | EncoderDecoder) -> None:
     log.info("%s: %s on %s passes its goldens here", bundle.path, found.variant, found.backend)
 
 
+def check_features(bundle: Bundle) -> None:
+    """Replay the goldens of a bundle's feature chain, where it has them, unless they are known to have passed here.
+
+    Raises ModelError for a chain that misses its tolerance.
+    """
+    if not feature_goldens.there(bundle):
+        return
+    subject = _subject(bundle, feature_goldens.BACKEND, feature_goldens.VARIANT)
+    if verdicts.passed(subject):
+        return
+    found = verify.features(bundle)
+    verdicts.keep(subject, passed=found.passed)
+    if not found.passed:
+        raise ModelError(
+            f"{bundle.path}: its features ({subject.library}) do not come out here as they did at export, so nothing "
+            f"is run on them: over {found.steps:,} golden frames {found.reason}. Install another version of "
+            "the library, or export the bundle again with this one."
+        )
+    log.info("%s: its features pass their goldens here", bundle.path)
+
+
 def remember(bundle: Bundle, found: Iterable[Verdict]) -> None:
     """Keep what a verification has found, in place of what was known."""
     for verdict in found:
@@ -49,7 +70,7 @@ def _subject(bundle: Bundle, backend: str, variant: str) -> verdicts.Subject:
         bundle=bundle.digest,
         variant=variant,
         backend=backend,
-        library=backends.library(backend),
+        library=feature_goldens.library() if variant == feature_goldens.VARIANT else backends.library(backend),
         edgeseq=edgeseq.__version__,
         machine=machine.identity(),
     )

@@ -6,6 +6,7 @@ import itertools
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -50,7 +51,7 @@ class PairGolden:
 def read(bundle: Bundle) -> Goldens:
     """Read a step's goldens. Raises BundleError if they are not what they should be."""
     path = bundle.path / GOLDENS
-    arrays = _arrays(bundle, "frames", "at", "outputs")
+    arrays = archive(path, "frames", "at", "outputs")
     frames, at, outputs = arrays["frames"], arrays["at"], arrays["outputs"]
     reference = _reference(bundle, arrays)
     if frames.ndim != 2 or not 0 < len(frames) <= MAX_STEPS or frames.dtype != np.float32:  # noqa: PLR2004
@@ -66,7 +67,7 @@ def read(bundle: Bundle) -> Goldens:
 def read_pairs(bundle: Bundle) -> list[PairGolden]:
     """Read an encoder-decoder's goldens. Raises BundleError if they are not what they should be."""
     path = bundle.path / GOLDENS
-    arrays = _arrays(bundle, "sources", "source_lengths", "targets", "target_lengths", "outputs")
+    arrays = archive(path, "sources", "source_lengths", "targets", "target_lengths", "outputs")
     parts = {}
     for what in ("source", "target"):
         rows, lengths = arrays[f"{what}s"], arrays[f"{what}_lengths"]
@@ -109,7 +110,7 @@ def _reference(bundle: Bundle, arrays: Mapping[str, NDArray[Any]]) -> dict[str, 
         real = {name.removesuffix(".outputs"): array for name, array in arrays.items() if name.endswith(".outputs")}
         found |= {variant: array.astype(np.float64) for variant, array in real.items()}
     except Exception as cause:  # arrays of any type and shape may stand there
-        raise _damaged(bundle, cause) from cause
+        raise _damaged(bundle.path / GOLDENS, cause) from cause
     return found
 
 
@@ -120,28 +121,28 @@ def _spacing(bundle: Bundle, arrays: Mapping[str, NDArray[Any]]) -> dict[str, ND
             name.removesuffix(".scale"): a.astype(np.float64) for name, a in arrays.items() if name.endswith(".scale")
         }
     except Exception as cause:  # as above
-        raise _damaged(bundle, cause) from cause
+        raise _damaged(bundle.path / GOLDENS, cause) from cause
 
 
-def _arrays(bundle: Bundle, *wanted: str) -> Mapping[str, NDArray[Any]]:
-    path = bundle.path / GOLDENS
+def archive(path: Path, *wanted: str) -> Mapping[str, NDArray[Any]]:
+    """Read an archive of goldens. Raises BundleError where it is none, or where one of those wanted is missing."""
     try:
         if not zipfile.is_zipfile(path):
             raise ValueError("it is no NumPy archive")  # noqa: TRY301 - told like any other damage
         with np.load(path, allow_pickle=False) as file:
-            arrays: dict[str, NDArray[Any]] = {name: np.asarray(file[name]) for name in file.files}
+            found: dict[str, NDArray[Any]] = {name: np.asarray(file[name]) for name in file.files}
     except Exception as cause:
         # A damaged archive fails in any way: zipfile, zlib and NumPy each have errors of their own.
-        raise _damaged(bundle, cause) from cause
-    missing = [name for name in wanted if name not in arrays]
+        raise _damaged(path, cause) from cause
+    missing = [name for name in wanted if name not in found]
     if missing:
-        raise _damaged(bundle, KeyError(missing[0]))
-    return arrays
+        raise _damaged(path, KeyError(missing[0]))
+    return found
 
 
-def _damaged(bundle: Bundle, cause: Exception) -> BundleError:
+def _damaged(path: Path, cause: Exception) -> BundleError:
     reason = cause or type(cause).__name__
-    return BundleError(f"{bundle.path / GOLDENS}: holds no goldens ({reason}). Export it again.")
+    return BundleError(f"{path}: holds no goldens ({reason}). Export it again.")
 
 
 def _check_outputs(bundle: Bundle, outputs: NDArray[Any], rows: int) -> None:

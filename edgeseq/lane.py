@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeseq.feature_chain import FeatureChain
 from edgeseq.types import Chunk, Decider, Feature, Frames, Output, StepModel, TimesNs
 
 if TYPE_CHECKING:
@@ -44,11 +45,10 @@ class Lane:
         self.decider = decider
         self.frames = 0
         self.dropped: Counter[str] = Counter()
-        self._features = features
+        self._chain = FeatureChain(features, columns)
         self._model = model
         self._gap_states = gap_states
         self._initial = None if not gap_states else model.get_state()
-        self._columns = None if columns is None else np.asarray(columns, np.intp)
         self._timing = timing
         self._times: deque[int] = deque(maxlen=(model.delay + 1) * model.frames_per_step)
         self._restart()
@@ -61,18 +61,10 @@ class Lane:
     def push(self, chunk: Chunk) -> Iterator[Output]:
         """Yield the outputs that a chunk completes."""
         if chunk.gap:
-            for feature in self._features:
-                feature.reset()
             yield from self._gap()
-        if len(chunk.t_ns) == 0:
+        t_ns, values = self._chain.push(chunk)
+        if len(t_ns) == 0:
             return
-        t_ns, values = chunk.t_ns, chunk.values
-        if self._columns is not None:
-            values = values[:, self._columns]
-        for feature in self._features:
-            t_ns, values = feature.push(t_ns, values)
-            if len(t_ns) == 0:
-                return
         self.frames += len(values)
         finite: NDArray[np.bool_] = np.asarray(np.isfinite(values).all(axis=1))
         start = 0

@@ -1,19 +1,21 @@
-"""Replays a bundle's golden frames here and holds every variant on every backend against what export recorded."""
+"""Replays a bundle's goldens here and holds every variant on every backend, and its features, against the export's."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeseq import backends, encoder_decoder, goldens
+from edgeseq import backends, encoder_decoder, feature_goldens, feature_tables, goldens
 from edgeseq.bundle import GOLDENS, STORAGE, Bundle, Graph, ParityTable
 from edgeseq.encoder_decoder import EncoderDecoder
 from edgeseq.errors import BundleError
+from edgeseq.feature_goldens import Link
 from edgeseq.goldens import Goldens, PairGolden
-from edgeseq.types import StepModel
+from edgeseq.types import Frames, StepModel, TimesNs
 
 
 @dataclass(frozen=True)
@@ -56,9 +58,52 @@ def worst(errors: NDArray[np.float64], metric: str, tolerances: NDArray[np.float
 
 
 def verify(bundle: Bundle) -> list[Verdict]:
-    """Replay all variants and backends. Raises BundleError or ModelError for what cannot even be loaded."""
+    """Replay all variants and backends, and the features where the bundle has goldens of them.
+
+    Raises BundleError or ModelError for what cannot even be loaded.
+    """
     load = encoder_decoder.load if bundle.encoder_decoder else backends.load
-    return [judge(bundle, load(bundle, *choice)) for choice in backends.choices(bundle)]
+    models = [judge(bundle, load(bundle, *choice)) for choice in backends.choices(bundle)]
+    return [*models, features(bundle)] if feature_goldens.there(bundle) else models
+
+
+def features(bundle: Bundle) -> Verdict:
+    """Replay the golden samples on the bundle's feature chain, and hold each link's frames against the export's.
+
+    What is told is of the first link beyond its tolerance, else of the last. Raises BundleError.
+    """
+    chain = feature_tables.of_bundle(bundle)
+    known = feature_goldens.read(bundle, chain)
+    given = feature_goldens.run(chain, known.t_ns, known.samples)
+    found = Worst(0, 0.0, 0.0, 0.0, passed=True)
+    reason = None
+    for index, (spec, link) in enumerate(zip(chain.open()[1][1:], known.links, strict=True)):
+        found, reason = _judge_link(link, *given[index], spec.names, chain.name(index))
+        if reason is not None:
+            break
+    return Verdict(
+        feature_goldens.VARIANT, feature_goldens.BACKEND, len(known.links[-1].t_ns), found.max_abs_err, found.rms_err,
+        "max", found.tolerance, None, reason is None, reason,
+    )  # fmt: skip
+
+
+def _judge_link(
+    link: Link, t_ns: TimesNs, frames: Frames, names: Sequence[str], whose: str
+) -> tuple[Worst, str | None]:
+    """Compare what a link gives with what it gave, and say what is beyond its tolerance."""
+    count = min(len(frames), len(link.frames))
+    away = feature_goldens.apart(link, frames, count)
+    found = worst(away, "max", link.tolerances) if count else Worst(0, 0.0, 0.0, 0.0, passed=True)
+    late = int(np.abs(t_ns[:count] - link.t_ns[:count]).max(initial=0))
+    reason = None
+    if len(frames) != len(link.frames):
+        reason = f"{whose} gives {len(frames):,} frames, {len(link.frames):,} were recorded"
+    elif not found.passed:
+        which, off = f"'{names[found.output]}' of {whose}", f"{found.max_abs_err:.3g}"
+        reason = f"{which} is off by {off}, {found.tolerance:.3g} is allowed"
+    elif late > feature_goldens.TIME_NS:
+        reason = f"the times of {whose} are off by {late:,} ns, {feature_goldens.TIME_NS:,} are allowed"
+    return found, reason
 
 
 def judge(bundle: Bundle, model: StepModel | EncoderDecoder) -> Verdict:

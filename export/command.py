@@ -66,6 +66,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--weights", type=Path, metavar="FILE", help="a PyTorch module's state_dict, saved with torch.save"
     )
+    parser.add_argument(
+        "--samples", type=Path, metavar="FILE",
+        help="raw samples of the stream for the feature chain's goldens: what `edgeseq features` reads",
+    )  # fmt: skip
     parser.add_argument("--time-axis", type=int, metavar="AXIS", help="the input's axis along which time runs")
     parser.add_argument("--about", type=Path, metavar="FILE", help="TOML with name, stream, features, output, decider")
     parser.add_argument(
@@ -89,7 +93,7 @@ def main(args: argparse.Namespace) -> int:
         "state": args.state, "window": args.window, "restart": args.restart,
         "attention_window": args.attention_window, "max_steps": args.max_steps, "input": args.input,
         "time_axis": args.time_axis, "example": args.example, "weights": args.weights, "about": args.about,
-        "default": args.default,
+        "default": args.default, "samples": args.samples,
     }  # fmt: skip
     # The source is the user's code and may print; stdout is for the result alone.
     with contextlib.redirect_stdout(sys.stderr):

@@ -17,6 +17,7 @@ from export import (
     choices,
     diagram,
     encoder_decoder,
+    feature_goldens,
     frames,
     goldens,
     origin,
@@ -60,6 +61,7 @@ def export(
     input: str | None = None,  # noqa: A002 - the command's option of that name
     time_axis: int | None = None,
     about: About | str | Path | None = None,
+    samples: feature_goldens.Samples | None = None,
     default: str | None = None,
     evaluate: Evaluate | None = None,
     progress: Progress = silent,
@@ -71,10 +73,11 @@ def export(
     frames stand in, which fits standardized features only. state, window, restart: what to make of a model trained on
     windows of frames (see choices.py); one of them at most. attention_window: how many steps attention without a band
     sees. max_steps: after how many frames at most the stream is reset. example: of an ONNX model's input: array, arrays
-    by name, or a file. weights: a file with a PyTorch module's state_dict. default: the variant that `auto` loads, int8
-    where there is one. evaluate: gives a variant's accuracy on the task, for bundle.toml. progress: is told the stage
-    and how far it is (see progress.py). Raises ExportError naming the node that cannot stream, or the variant that
-    misses its tolerance; nothing is left at `output` then.
+    by name, or a file. weights: a file with a PyTorch module's state_dict. samples: raw samples of the stream, on which
+    the feature chain is replayed on devices: a file that `edgeseq features` reads, or float32[n, channels]; else seeded
+    noise. default: the variant that `auto` loads, int8 where there is one. evaluate: gives a variant's accuracy on the
+    task, for bundle.toml. progress: is told the stage and how far it is (see progress.py). Raises ExportError naming
+    the node that cannot stream, or the variant that misses its tolerance; nothing is left at `output` then.
     """
     _check_variants(KNOWN if variants is None else variants, default)
     output = Path(output).resolve()
@@ -87,9 +90,13 @@ def export(
             "an encoder-decoder", calibration=calibration, state=state, window=window, restart=restart,
             attention_window=attention_window, evaluate=evaluate,
         )  # fmt: skip
-        return encoder_decoder.export(loaded, output, described, variants, default, max_steps, progress)
+        chain = feature_goldens.chain_of(described, described.stream_for(loaded.source.features), _file(about))
+        raw = feature_goldens.make(chain, samples)
+        return encoder_decoder.export(loaded, output, described, variants, default, max_steps, progress, raw)
     sequence = loaded
     _check_described(described, sequence)
+    chain = feature_goldens.chain_of(described, described.stream_for(sequence.features), _file(about))
+    feature_goldens.check(chain, sequence.features)
     cases, notes = _calibration(calibration, sequence)
     progress("rewriting it to a step")
     before = diagram.as_trained(sequence)
@@ -102,6 +109,8 @@ def export(
     notes.extend(told)
     known = parity.truths(sequence, cases, choice.length, longest, progress)
     notes.extend(parity.chaos(known))
+    raw = feature_goldens.make(chain, samples)
+    notes.extend(raw.notes)
     # Ranges are seen on each sequence from its reset, and on the long run, where the state goes where it likes.
     maker = Maker(stream, [truth.frames for truth in known], progress)
     with writer.folder(output) as folder:
@@ -109,6 +118,7 @@ def export(
         golden = parity.truth(sequence, known[0].frames[:GOLDEN_STEPS], choice.length)
         proven = proof.prove(maker, variants, folder, graph, known, golden, evaluate, notes, progress)
         writer.goldens(folder, goldens.arrays(golden, proven.made, graph, progress))
+        raw.write(folder)
         told = list(dict.fromkeys([*sequence.notes, *stream.notes, *notes]))
         manifest = Manifest(
             schema=bundles.SCHEMA,
@@ -167,6 +177,10 @@ def _load(
 
     module, tensors = source
     return frontend.from_module(module, tensors, type(module).__name__, "", time_axis=time_axis)
+
+
+def _file(about: About | str | Path | None) -> Path | None:
+    return Path(about) if isinstance(about, str | Path) else None
 
 
 def _check_described(described: About, sequence: Sequence) -> None:

@@ -132,7 +132,7 @@ MISTAKES: list[tuple[tuple[str, str], str]] = [
     (('path = "data.csv"', 'path = "data.csv"\npace = -1.0'), "line 4: source: pace must be"),
     (
         ('path = "data.csv"', 'path = "data.csv"\nrate_hz = 100'),
-        "samples come at 100 Hz, the model leaky-average was trained",
+        "samples come at 100 Hz, the model leaky-average takes 1 Hz",
     ),
     (
         ('path = "data.csv"', 'path = "data.csv"\nchannels = ["lfe"]'),
@@ -140,7 +140,7 @@ MISTAKES: list[tuple[tuple[str, str], str]] = [
     ),
     (
         ('path = "data.csv"', 'path = "data.csv"\nchannels = [{ name = "life", unit = "h" }]'),
-        "the channel 'life' is in h, the model leaky-average was trained on cycles",
+        "the channel 'life' is in h, the model leaky-average takes cycles",
     ),
     (('path = "data.csv"', 'path = "data.csv"\nchannels = [{ nam = "life" }]'), "line 7: source.channels"),
     (("[model]", "[modle]"), "line 8: modle: unknown key 'modle'. Did you mean 'model'?"),

@@ -9,12 +9,20 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from edgeseq.text import number
 
 if TYPE_CHECKING:
-    from edgeseq.pipeline import Pipeline, Summary
+    from edgeseq.pipeline import Summary
+
+
+class Stoppable(Protocol):
+    """What may be asked from another thread to end soon, in good order."""
+
+    def stop(self) -> None:
+        """Ask it."""
+        ...
 
 
 def log_to_stderr(*, verbose: bool) -> None:
@@ -24,8 +32,8 @@ def log_to_stderr(*, verbose: bool) -> None:
 
 
 @contextmanager
-def stopped_by_signals(pipeline: Pipeline) -> Iterator[None]:
-    """Let the first SIGINT or SIGTERM end the pipeline in good order; a second one acts as it always did."""
+def stopped_by_signals(work: Stoppable) -> Iterator[None]:
+    """Let the first SIGINT or SIGTERM end the work in good order; a second one acts as it always did."""
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def stop(number: int, _frame: FrameType | None) -> None:
@@ -33,7 +41,7 @@ def stopped_by_signals(pipeline: Pipeline) -> Iterator[None]:
             signal.signal(each, handler)
         logging.getLogger(__name__).info("%s: finishing what was read", signal.Signals(number).name)
         # The handler runs between two instructions of the main thread, which may hold the very lock that stop takes.
-        threading.Thread(target=pipeline.stop, daemon=True).start()
+        threading.Thread(target=work.stop, daemon=True).start()
 
     for each in before:
         signal.signal(each, stop)

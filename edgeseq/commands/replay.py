@@ -29,8 +29,6 @@ The ending of --output tells the format:
 
 The file appears when it is complete. Exit status: 0 done, 1 failed, 2 configuration."""
 
-FILE_SOURCES = {".csv": "csv", ".parquet": "parquet", ".wav": "audio", ".flac": "audio", ".ogg": "audio"}
-
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
@@ -43,15 +41,15 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def _source(config: Path, data: Path | None) -> dict[str, Any]:
     """Return the keys that make the configured source read a file as fast as it goes."""
-    from edgeseq import plugins, tables
+    from edgeseq import files, plugins, tables
 
     source: dict[str, Any] = {}
     if data is not None:
         if not data.is_file():
             raise ConfigError(f"--input: {data}: there is no such file.")
         source["path"] = str(data.resolve())
-        if data.suffix in FILE_SOURCES:
-            source["type"] = FILE_SOURCES[data.suffix]
+        if data.suffix in files.SOURCES:
+            source["type"] = files.SOURCES[data.suffix]
     configured = tables.read(config).table.get("source")
     name = source.get("type") or (configured.get("type") if isinstance(configured, dict) else None)
     try:
@@ -61,7 +59,7 @@ def _source(config: Path, data: Path | None) -> dict[str, Any]:
         return source
     if "path" not in known:
         raise ConfigError(
-            f"a source of type '{name}' reads no file; replay takes --input FILE ({', '.join(FILE_SOURCES)})."
+            f"a source of type '{name}' reads no file; replay takes --input FILE ({', '.join(files.SOURCES)})."
         )
     return {**source, "pace": "fast"} if "pace" in known else source
 

@@ -8,12 +8,13 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from edgeseq import backends, first_load, verify
+from edgeseq import backends, feature_goldens, first_load, verify
 from edgeseq import bundle as bundles
 
 HELP = """\
 Replays a bundle's golden frames on this device, on every variant and backend, and compares the outputs with those of
-the model as it was trained. A variant passes if its error stays within the tolerance that the export derived.
+the model as it was trained. A variant passes if its error stays within the tolerance that the export derived. So does
+the feature chain, `features`, on raw golden samples.
 
 examples:
   edgeseq verify zoo/turbofan/bundle
@@ -33,6 +34,8 @@ def main(args: argparse.Namespace) -> int:
     first_load.remember(opened, verdicts)
     for backend, reason in backends.absent(opened).items():
         print(f"{backend} was left out: {reason}", file=sys.stderr)
+    if opened.manifest.features and not feature_goldens.there(opened):
+        print(f"features were left out: the bundle has no {feature_goldens.FILE}; export it again", file=sys.stderr)
     if args.json:
         print(json.dumps({"bundle": str(args.bundle), "variants": [asdict(verdict) for verdict in verdicts]}, indent=2))
     else:

@@ -18,6 +18,7 @@ from export.encoder_decoder.calibration import Calibration
 from export.encoder_decoder.pairs import Graphs, Makers, prove
 from export.encoder_decoder.split import Held, Parts, split
 from export.errors import ExportError
+from export.feature_goldens import Raw
 from export.frontends import EncoderDecoder
 from export.graph import Input, StreamGraph
 from export.progress import Progress, counted
@@ -35,6 +36,7 @@ def export(  # noqa: PLR0917 - one call, from the exporter
     default: str | None,
     max_steps: int | None,
     progress: Progress,
+    raw: Raw,
 ) -> bundles.Bundle:
     """Export an encoder-decoder to a bundle of two graphs. Raises ExportError naming the node that cannot stream.
 
@@ -49,7 +51,7 @@ def export(  # noqa: PLR0917 - one call, from the exporter
     progress("rewriting them to steps")
     decoder = _decoder(parts, model.target, longest)
     encoder = _encoder(parts, model.source)
-    notes = _notes(encoder, decoder, parts.lengths[0])
+    notes = [*_notes(encoder, decoder, parts.lengths[0]), *raw.notes]
     longest_target = min(decoder.max_steps or proof.LONGEST if decoder.limited else proof.LONGEST, proof.LONGEST)
     known = proof.cases(model, longest_target, counted(progress, "running the original in float64", parity.STEPS))
     notes.extend(parity.chaos(proof.truths(known)))
@@ -67,8 +69,13 @@ def export(  # noqa: PLR0917 - one call, from the exporter
         for pair in made:
             arrays |= goldens.reference(pair, folder, graphs, golden)
         writer.goldens(folder, arrays)
+<<<<<<< HEAD
         proven = [found for pair in made for found in pair.proven]
         files = [file for found in proven for file in found.files]
+=======
+        raw.write(folder)
+        names = [pair.decoder.name for pair in made]
+>>>>>>> f-command
         manifest = Manifest(
             schema=bundles.SCHEMA,
             name=described.name or output.name,

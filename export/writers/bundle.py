@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from edgeseq import bundle as bundles
 from edgeseq import verify
 from edgeseq.bundle import GOLDENS, MANIFEST, SIGNATURE, SUMS, Manifest, sha256
+from edgeseq.feature_goldens import FILE, FeatureGoldens
 from export.errors import ExportError
 
 
@@ -87,6 +88,11 @@ def goldens(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
     """Write parity.npz."""
     # A NumPy archive's members carry no time of writing, so the same arrays give the same bytes.
     np.savez_compressed(path / GOLDENS, allow_pickle=False, **arrays)
+
+
+def feature_goldens(path: Path, found: FeatureGoldens) -> None:
+    """Write features.npz."""
+    np.savez_compressed(path / FILE, allow_pickle=False, **found.arrays())
 
 
 def sums(path: Path) -> None:

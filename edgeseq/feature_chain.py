@@ -1,0 +1,39 @@
+"""One stream's own feature chain: chunks in, frames out. A pipeline and the frames for training run this very code."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from edgeseq.types import Chunk, Feature, Frames, TimesNs
+
+
+class FeatureChain:
+    """Passes chunks through features that are opened. The frames are the same bit for bit however chunks are split.
+
+    columns: which of a chunk's columns the first feature takes, in order; None for all as they come.
+    """
+
+    def __init__(self, features: Sequence[Feature], columns: Sequence[int] | None = None) -> None:
+        self._features = features
+        self._columns = None if columns is None else np.asarray(columns, np.intp)
+
+    def push(self, chunk: Chunk) -> tuple[TimesNs, Frames]:
+        """Return the frames that a chunk completes, float32[n, features], and their times, int64[n] ns.
+
+        What was gathered before a gap is forgotten: no frame leans on samples from either side of one. Without a frame
+        what is returned is as wide as the feature that gave none.
+        """
+        if chunk.gap:
+            for feature in self._features:
+                feature.reset()
+        if len(chunk.t_ns) == 0:
+            return chunk.t_ns, chunk.values
+        t_ns = chunk.t_ns
+        values = chunk.values if self._columns is None else chunk.values[:, self._columns]
+        for feature in self._features:
+            t_ns, values = feature.push(t_ns, values)
+            if len(t_ns) == 0:
+                break
+        return t_ns, values

@@ -1,0 +1,224 @@
+"""Recorded data -> the feature frames that a model is trained on, by the code that a device runs."""
+
+from __future__ import annotations
+
+import inspect
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeseq import bundle as bundles
+from edgeseq import config as configs
+from edgeseq import feature_tables, files, first_load, plugins, tables
+from edgeseq.bundle import Bundle, StreamTable
+from edgeseq.errors import ConfigError, SourceError
+from edgeseq.feature_chain import FeatureChain
+from edgeseq.feature_tables import FeatureTables
+from edgeseq.types import Checkable, Chunk, Frames, Source, StreamSpec, TimesNs
+
+OURS = ("path", "pace", "interleave")
+"""Keys of a source that say which data are read and when: of a file that is given, neither is open."""
+RATE_DIFFERS = 0.05
+"""A clock may run a little fast or slow; beyond this share it is another rate."""
+FEW_STEPS = 10
+"""So few steps in time do not tell a rate."""
+
+
+class _Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A configuration without a model."""
+
+    stream: StreamTable
+    features: list[dict[str, Any]]
+    source: dict[str, Any] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Consecutive frames of one stream. gaps: bool[n], whether something was lost before a frame."""
+
+    stream: str
+    t_ns: TimesNs
+    frames: Frames
+    gaps: NDArray[np.bool_]
+
+
+@dataclass(slots=True)
+class Counts:
+    """What became of a file. dropped: frames and samples that were dropped or repaired, by reason."""
+
+    samples: int = 0
+    frames: int = 0
+    streams: int = 0
+    gaps: int = 0
+    dropped: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What turns files into frames. frame: the spec of what comes out. source: how files are read, in `document`."""
+
+    chain: FeatureTables
+    frame: StreamSpec
+    document: tables.Document
+    source: Mapping[str, Any]
+
+    def open(self, path: Path) -> tuple[Source, list[int]]:
+        """Make the source that reads a file, and find its channels. Raises ConfigError where they do not fit."""
+        kind = files.SOURCES[path.suffix.lower()]
+        known = inspect.signature(plugins.find("sources", kind)).parameters
+        stream = self.chain.stream
+        channels = [{"name": channel.name, "unit": channel.unit} for channel in stream.channels]
+        fixed = {"path": str(path.resolve()), "pace": "fast", "interleave": False}
+        keys = {"channels": channels, "rate_hz": stream.rate_hz, **self.source, **fixed}
+        table = {"type": kind, **{key: value for key, value in keys.items() if key in known}}
+        source: Source = plugins.create(self.document, "sources", table, "source")
+        return source, feature_tables.columns(self.document, source.spec, stream, "the feature chain")
+
+    def check(self, path: Path) -> None:
+        """See that a file is there and has what the chain takes; its samples are not read. Raises EdgeseqError."""
+        source, _ = self.open(path)
+        if isinstance(source, Checkable):
+            source.check()
+
+    def frames(self, path: Path, counts: Counts) -> Iterator[Part]:
+        """Yield the frames of a file as they come, in bounded memory, and count.
+
+        Frames that are not finite are dropped, as a device drops them; a gap follows. Raises EdgeseqError.
+        """
+        source, columns = self.open(path)
+        dated = "time_column" in self.source
+        lanes: dict[str, _Lane] = {}
+        for chunk in source:
+            lane = lanes.get(chunk.stream)
+            if lane is None:
+                lane = lanes[chunk.stream] = _Lane(FeatureChain(self.chain.open()[0], columns))
+                counts.streams += 1
+            counts.samples += len(chunk.t_ns)
+            counts.gaps += chunk.gap
+            if dated:
+                lane.clock.take(chunk)
+            part = lane.push(chunk, counts)
+            counts.frames += len(part.t_ns)
+            if len(part.t_ns):
+                yield part
+            if chunk.last:
+                if dated:
+                    lane.clock.check(path, self.source["time_column"], self.chain.stream.rate_hz)
+                del lanes[chunk.stream]
+        counts.dropped.update(source.dropped)
+
+
+def read(path: Path) -> Recipe:
+    """Read a configuration: [stream] and [[features]]; a pipeline's, whose bundle has them; or a bundle's folder.
+
+    The goldens of a bundle's chain are replayed before it first runs here. Raises ConfigError, BundleError, or
+    ModelError for a chain that gives other frames here than it gave at export.
+    """
+    if path.is_dir():
+        bundle = bundles.read(path)
+        return _of_bundle(bundle, bundle.document, {})
+    document = tables.read(path)
+    if "model" in document.table:
+        config = configs.load(path)
+        return _of_bundle(config.bundle, document, _without_ours(config.source_table))
+    table = tables.convert(document, document.table, _Table)
+    chain = FeatureTables(document, table.stream.spec(), table.features)
+    _check_source(document, table.source)
+    return Recipe(chain, chain.open()[1][-1], document, table.source)
+
+
+def _of_bundle(bundle: Bundle, document: tables.Document, source: Mapping[str, Any]) -> Recipe:
+    first_load.check_features(bundle)
+    chain = feature_tables.of_bundle(bundle)
+    return Recipe(chain, chain.open()[1][-1], document, source)
+
+
+def _without_ours(source: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in source.items() if key not in (*OURS, "type")}
+
+
+def _check_source(document: tables.Document, source: Mapping[str, Any]) -> None:
+    """Refuse keys that no source of files knows, and those that are not open."""
+    kinds = sorted(set(files.SOURCES.values()))
+    known = {key for kind in kinds for key in inspect.signature(plugins.find("sources", kind)).parameters}
+    for key in source:
+        if key in (*OURS, "type"):
+            raise document.fail(f"which file is read, and how, says --input; '{key}' must go.", "source", key)
+        if key not in known:
+            near = tables.suggest(key, known - {*OURS})
+            raise document.fail(f"no file is read by a key '{key}'. {near}", "source", key)
+
+
+class _Lane:
+    """One stream of a file on its way through the chain."""
+
+    def __init__(self, chain: FeatureChain) -> None:
+        self.clock = _Clock()
+        self._chain = chain
+        self._lost = False
+
+    def push(self, chunk: Chunk, counts: Counts) -> Part:
+        """Return the frames that a chunk completes, and count those that are not finite."""
+        self._lost = self._lost or chunk.gap
+        t_ns, frames = self._chain.push(chunk)
+        keep: NDArray[np.bool_] = np.asarray(np.isfinite(frames).all(axis=1))
+        if len(keep) == 0:
+            return Part(chunk.stream, t_ns, frames, keep)
+        gaps = np.concatenate([[self._lost], ~keep[:-1]])[keep]
+        self._lost = not keep[-1]
+        if not keep.all():
+            counts.dropped["not_finite_frame"] += int((~keep).sum())
+            t_ns, frames = t_ns[keep], frames[keep]
+        return Part(chunk.stream, t_ns, frames, gaps)
+
+
+class _Clock:
+    """The rate of a stream by the times of its samples."""
+
+    def __init__(self) -> None:
+        self._before: int | None = None
+        self._steps = {False: 0, True: 0}
+        self._span_ns = {False: 0, True: 0}
+
+    def take(self, chunk: Chunk) -> None:
+        """Count steps in time, those over a gap apart: where most are gaps, it is the rate that is wrong."""
+        if len(chunk.t_ns) == 0:
+            return
+        if self._before is not None:
+            self._steps[chunk.gap] += 1
+            self._span_ns[chunk.gap] += int(chunk.t_ns[0]) - self._before
+        self._steps[False] += len(chunk.t_ns) - 1
+        self._span_ns[False] += int(chunk.t_ns[-1] - chunk.t_ns[0])
+        self._before = int(chunk.t_ns[-1])
+
+    def check(self, path: Path, column: str, rate_hz: float) -> None:
+        """Raise SourceError where samples come at another rate."""
+        if sum(self._steps.values()) < FEW_STEPS:
+            return
+        which = self._steps[True] > self._steps[False]
+        period = self._span_ns[which] / self._steps[which] / 1e9
+        if abs(period * rate_hz - 1) > RATE_DIFFERS:
+            found = f"{1 / period:g} Hz" if period else "one and the same time"
+            raise SourceError(
+                f"{path}: by its column '{column}' samples come at {found}, the feature chain takes {rate_hz:g} Hz. "
+                "Correct rate_hz, or resample in the chain."
+            )
+
+
+def fits(recipe: Recipe, paths: list[Path]) -> None:
+    """Check all files before the first one is read through. Raises the first one's error, with how many others have."""
+    wrong = []
+    for path in paths:
+        try:
+            recipe.check(path)
+        except (ConfigError, SourceError) as cause:
+            wrong.append(cause)
+    if wrong:
+        more = f" {len(wrong) - 1} more of {len(paths)} files do not fit either." if len(wrong) > 1 else ""
+        raise type(wrong[0])(f"{wrong[0]}{more}") from wrong[0]
