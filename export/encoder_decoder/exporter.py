@@ -69,13 +69,9 @@ def export(  # noqa: PLR0917 - one call, from the exporter
         for pair in made:
             arrays |= goldens.reference(pair, folder, graphs, golden)
         writer.goldens(folder, arrays)
-<<<<<<< HEAD
+        raw.write(folder)
         proven = [found for pair in made for found in pair.proven]
         files = [file for found in proven for file in found.files]
-=======
-        raw.write(folder)
-        names = [pair.decoder.name for pair in made]
->>>>>>> f-command
         manifest = Manifest(
             schema=bundles.SCHEMA,
             name=described.name or output.name,
