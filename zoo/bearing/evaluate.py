@@ -55,7 +55,7 @@ def alerts(t_s: NDArray[np.int64], scores: Floats, decider: dict[str, Any]) -> A
                 raised, false = None, false + 1
     if raised is None:
         return Alerts(None, false)
-    return Alerts(int(t_s[-1]) - raised, false + (raised < t_s[-1] / 2))
+    return Alerts(int(t_s[-1]) - raised, false + bool(raised < t_s[-1] / 2))
 
 
 def growth(run: Run) -> Floats:
@@ -66,7 +66,8 @@ def growth(run: Run) -> Floats:
     rms = np.sqrt(np.square(run.samples[:, :, :2], dtype=np.float64).mean(axis=1))
     times = (rms / np.median(rms[:HEALTHY], axis=0)).max(axis=1)
     times[:HEALTHY] = 1
-    return times.astype(np.float32)
+    found: Floats = times.astype(np.float32)
+    return found
 
 
 def rule(factor: float) -> dict[str, Any]:
