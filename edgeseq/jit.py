@@ -13,6 +13,7 @@ import os
 import threading
 import warnings
 from collections.abc import Callable
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -115,7 +116,8 @@ def place() -> Path | None:
 @functools.cache
 def version() -> str:
     """Return a sum over the kernels' sources and the versions of what compiles them."""
-    digest = hashlib.sha256(f"{numba.__version__} {llvmlite.__version__}".encode())
+    # rocket-fft too: machine code that calls its transforms knows how that version takes its arguments.
+    digest = hashlib.sha256(f"{numba.__version__} {llvmlite.__version__} {metadata.version('rocket-fft')}".encode())
     for name in _SOURCES:
         path = _ROOT / name
         for file in [path] if path.is_file() else sorted(path.rglob("*.py")):

@@ -16,6 +16,11 @@ def models(name: str) -> Path:
     return _folder("EDGESEQ_MODELS", name)
 
 
+def data(name: str) -> Path:
+    """Return the folder of data by others under EDGESEQ_DATA."""
+    return _folder("EDGESEQ_DATA", name)
+
+
 def silero() -> Path:
     """Return the folder of the ONNX files in the wheel silero-vad; nothing of it is imported."""
     found = importlib.util.find_spec("silero_vad")
@@ -26,7 +31,7 @@ def silero() -> Path:
 
 def noisy_speech(seconds: int = 6) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
     """Return words from the Speech Commands under EDGESEQ_DATA, one a second, in seeded noise, at 16 kHz."""
-    folder = _folder("EDGESEQ_DATA", "speech-commands")
+    folder = data("speech-commands")
     words = sorted(path for path in folder.glob("*/*.flac") if not path.parent.name.startswith("_"))
     if len(words) < seconds:
         pytest.skip(f"{folder} holds no words as FLAC")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -51,7 +52,7 @@ def segments(
 
     overlap: the share of a segment that the next one repeats. Raises ConfigError where a segment does not fit.
     """
-    size = window if segment is None else round(segment * rate_hz)
+    size = window if segment is None else round(segment * rate_hz) if math.isfinite(segment) else 0
     if not 4 <= size <= window:  # noqa: PLR2004 - fewer have no line between zero and half the rate
         raise ConfigError(f"a segment must have 4 samples to the window's {window} at {rate_hz:g} Hz, not {size}.")
     if not 0 <= overlap < 1:

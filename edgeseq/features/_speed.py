@@ -37,7 +37,7 @@ def speeds(x: Any, threshold: Any, scale: Any, past: Any, since: Any, y: Any) ->
             part = (threshold - before) / (v - before)
             past[2] = since[0] - past[1] + part if since[0] != _NO_PULSE else np.nan
             past[1], since[0] = part, 0
-        y[i] = scale / max(past[2], since[0] - past[1]) if not np.isnan(past[2]) else np.nan
+        y[i] = scale / max(past[2], since[0] + 1 - past[1]) if not np.isnan(past[2]) else np.nan
 
 
 class Speed:

@@ -72,6 +72,8 @@ def picked(spec: StreamSpec, names: list[str] | None) -> NDArray[np.intp]:
     """Return the places of channels in a stream, of all without names. Raises ConfigError for one that is not there."""
     if names is None:
         return np.arange(len(spec.channels))
+    if not names:
+        raise ConfigError("channels names no channel; left out it is all of them.")
     for name in names:
         if name not in spec.names:
             raise ConfigError(f"the stream has no channel '{name}'; it has {', '.join(spec.names)}.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal
 
 import numpy as np
@@ -77,7 +78,7 @@ class Cepstrum(PerWindow):
         channels: list[str] | None = None,
     ) -> None:
         super().__init__(window, hop, channels)
-        if lags is not None and (len(lags) != 2 or not 0 <= lags[0] <= lags[1]):  # noqa: PLR2004
+        if lags is not None and (len(lags) != 2 or not 0 <= lags[0] <= lags[1] < math.inf):  # noqa: PLR2004
             raise ConfigError(f"lags must go from a time up to a later one in seconds, not {lags}.")
         self._kind, self._lags, self._taper = kind, lags, taper
 

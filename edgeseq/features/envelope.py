@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal
 
 import numba
@@ -97,7 +98,9 @@ def strikes(lines: Any, apart: Any, hz: Any, harmonics: Any, width: Any, y: Any)
                 if known:
                     for h in range(1, harmonics + 1):
                         place = h * hz[k, f] / apart
-                        first = np.int64(round(place * (1 - width)))
+                        first = max(np.int64(1), np.int64(round(place * (1 - width))))
+                        if first >= lines.shape[2]:
+                            break
                         last = min(np.int64(round(place * (1 + width))), lines.shape[2] - 1)
                         most = 0.0
                         for line in range(first, last + 1):
@@ -181,13 +184,15 @@ class Envelope:
 
     def open(self, spec: StreamSpec) -> StreamSpec:
         """Find the channels and design the filter. Raises ConfigError where band, speed or windows do not fit."""
-        names = self._channels or [name for name in spec.names if name != self._speed_channel]
+        names = self._channels
+        if names is None:
+            names = [name for name in spec.names if name != self._speed_channel]
         self._picked = picked(spec, names)
         count = len(names)
         size, hop = samples("window", self._window, spec), samples("hop", self._hop, spec)
         self._apart = spec.rate_hz / size
         end = spec.rate_hz / 2 if self._max_hz is None else self._max_hz
-        self._lines = int(end / self._apart + 1e-9) + 1
+        self._lines = int(end / self._apart + 1e-9) + 1 if math.isfinite(end) else 0
         if not 2 <= self._lines <= size // 2 + 1:  # noqa: PLR2004
             raise ConfigError(
                 f"max_hz must lie between {self._apart:g}, the first line, and half the rate, not {end:g}."

@@ -14,7 +14,7 @@ from edgeseq.errors import ConfigError
 from edgeseq.features._fft import Taper, forward, taper, tapered
 from edgeseq.features._per_window import Number
 from edgeseq.features._tachometer import Intervals
-from edgeseq.features._windows import Windows, picked
+from edgeseq.features._windows import MAX_SAMPLES, Windows, picked
 from edgeseq.jit import entry
 from edgeseq.types import Frames, StreamSpec, TimesNs
 
@@ -103,11 +103,11 @@ class OrderTracking:
     channels: names; default: all but the tachometer.
 
     A frame's time is that of the sample at or before its last point. It is given when the pulse behind that has come,
-    and 16 samples more, or as many as 16 points take at slowest_hz. While the shaft stands or turns too slowly no frame
-    comes, and turns begin anew afterwards, as they do at the start. The rate that is told of frames is that at
-    slowest_hz. A zero channel gives zeros; an offset is left in order 0, and with "hann" in the line beside it. A NaN
-    or infinity makes NaN the frames that hold it, one in the tachometer those with the turn in which it came. What the
-    sensor has clipped counts as it came; a tachometer is best clipped.
+    and 16 samples more, or as many as 16 points take at slowest_hz; as many must lie before the first turn. While the
+    shaft stands or turns too slowly no frame comes, and turns begin anew afterwards. The rate that is told of frames is
+    that at slowest_hz. A zero channel gives zeros; an offset is left in order 0, and with "hann" in the line beside it.
+    A NaN or infinity makes NaN the frames that hold it, one in the tachometer those with the turn in which it came.
+    What the sensor has clipped counts as it came; a tachometer is best clipped. Less than its turns give no frame.
     """
 
     def __init__(
@@ -128,6 +128,10 @@ class OrderTracking:
             raise ConfigError("turns and hop_turns must be 1 or more.")
         if pulses < 1 or points < 1 or points % pulses:
             raise ConfigError(f"points must be a multiple of pulses, the {pulses} of a turn, not {points}.")
+        if points * turns > MAX_SAMPLES:
+            raise ConfigError(f"a frame of {turns} turns with {points} points each has more than {MAX_SAMPLES:,}.")
+        if orders is not None and not (orders and all(map(math.isfinite, orders))):
+            raise ConfigError(f"orders must be numbers, one or more, not {orders}.")
         last = int(PASSED * points * turns)
         self._places = [*range(1, last + 1)] if orders is None else [round(order * turns) for order in orders]
         for order, place in zip(orders or [], self._places, strict=False):
@@ -149,7 +153,9 @@ class OrderTracking:
 
     def open(self, spec: StreamSpec) -> StreamSpec:
         """Find the channels. Raises ConfigError for one that is missing, and for a slowest_hz that cannot be."""
-        names = self._channels or [name for name in spec.names if name != self._tachometer]
+        names = self._channels
+        if names is None:
+            names = [name for name in spec.names if name != self._tachometer]
         self._picked = picked(spec, names)
         longest = spec.rate_hz / (self._slowest_hz * self._pulses) if self._slowest_hz > 0 else 0
         if not 2 <= longest <= spec.rate_hz * 3600:  # noqa: PLR2004 - samples between two rises

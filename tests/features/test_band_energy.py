@@ -1,5 +1,6 @@
 """band_energy: Parseval's theorem, and SciPy's spectrum summed."""
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -40,7 +41,7 @@ def test_bands_side_by_side_have_the_windows_energy(edges: list[int], size: int,
     """Parseval: whatever the edges, nothing is counted twice or left out."""
     values = noise(size, seed)
     cuts = [0, *(10 * edge for edge in sorted(edges)), 500]
-    bands = {f"b{low}": [float(low), float(high)] for low, high in zip(cuts[:-1], cuts[1:], strict=True)}
+    bands = {f"b{low}": [float(low), float(high)] for low, high in itertools.pairwise(cuts)}
     feature = BandEnergy(
         window=size / 1000, bands=bands, measure="energy", taper="boxcar", detrend="none", channels=["x"]
     )

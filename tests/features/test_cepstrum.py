@@ -92,6 +92,7 @@ def test_less_than_a_window_gives_no_frame() -> None:
     [
         ({"lags": [0.01]}, "lags must go from a time up to a later one"),
         ({"lags": [0.02, 0.01]}, "lags must go"),
+        ({"lags": [0.02, np.inf]}, "lags must go"),
         ({"lags": [0.01, 0.06]}, r"lags go up to 0\.06 s; a window of 0\.1 s"),
         ({"channels": ["z"]}, "no channel 'z'"),
     ],

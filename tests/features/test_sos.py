@@ -1,5 +1,7 @@
 """The filters that run on a stream: their design and their outputs against SciPy's."""
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -49,7 +51,7 @@ def test_any_split_is_the_same_and_a_run_starts_anew_behind_what_is_no_number(cu
     whole = _sos.Filter(sections, 2).push(values)
     pieces = _sos.Filter(sections, 2)
     edges = sorted({0, 200, *cuts})
-    parts = [pieces.push(values[i:j]) for i, j in zip(edges[:-1], edges[1:], strict=True)]
+    parts = [pieces.push(values[i:j]) for i, j in itertools.pairwise(edges)]
     np.testing.assert_array_equal(np.concatenate(parts), whole)
     assert np.isnan(whole[:, 0]).tolist() == np.isnan(values[:, 0]).tolist()
     np.testing.assert_array_equal(whole[:, 1], _sos.Filter(sections, 2).push(noise(200)[:, :2])[:, 1])

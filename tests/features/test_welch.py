@@ -114,6 +114,8 @@ def test_less_than_a_window_gives_no_frame() -> None:
         ({"channels": ["z"]}, "no channel 'z'; it has x, y, t"),
         ({"segment": 0.2}, "a segment must have 4 samples to the window's 100 at 1000 Hz, not 200"),
         ({"segment": 0.003}, "not 3"),
+        ({"segment": np.inf}, "not 0"),
+        ({"channels": []}, "channels names no channel"),
         ({"overlap": 1.0}, "from 0 to below 1, not 1"),
     ],
 )
