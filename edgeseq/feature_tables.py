@@ -8,10 +8,11 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from edgeseq import plugins, tables
-from edgeseq.bundle import Bundle
+from edgeseq.bundle import Bundle, sha256
 from edgeseq.errors import ConfigError
 from edgeseq.types import Feature, StreamSpec
 
@@ -48,14 +49,25 @@ class FeatureTables:
         """Return what a link is called in messages."""
         return f"features[{index}] ({self.tables[index].get('type')})"
 
+    def files(self) -> dict[tuple[int, str], Path]:
+        """Return the files that links are made from (tokenizers), by link and key. Raises the document's error."""
+        found: dict[tuple[int, str], Path] = {}
+        for index, table in enumerate(self.tables):
+            _, parameters = plugins.resolve(self.document, "features", dict(table), "features", index)
+            found |= {(index, key): value for key, value in parameters.items() if isinstance(value, Path)}
+        return found
+
     @cached_property
     def digest(self) -> str:
         """The SHA-256 of stream and chain: two that differ in it may give different frames.
 
-        Numbers count as such, 1 as 1.0; keys in any order.
+        Numbers count as such, 1 as 1.0; keys in any order; files by what is in them.
         """
         channels = [[channel.name, channel.unit] for channel in self.stream.channels]
-        told = [channels, self.stream.rate_hz, [dict(table) for table in self.tables]]
+        links = [dict(table) for table in self.tables]
+        for (index, key), path in self.files().items():
+            links[index][key] = sha256(path)
+        told = [channels, self.stream.rate_hz, links]
         text = json.dumps(_plain(told), sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()
 
@@ -73,8 +85,13 @@ class FeatureTables:
 
 
 def of_bundle(bundle: Bundle) -> FeatureTables:
-    """Return a bundle's chain."""
-    return FeatureTables(bundle.document, bundle.manifest.stream.spec(), bundle.manifest.features)
+    """Return a bundle's chain. Raises BundleError where a link is made from a file that is no part of the bundle."""
+    chain = FeatureTables(bundle.document, bundle.manifest.stream.spec(), bundle.manifest.features)
+    for (index, key), path in chain.files().items():
+        # Whatever else lies in a bundle's folder was refused when its sums were checked.
+        if path.parent != bundle.path or not path.is_file():
+            raise bundle.document.fail(f"{path} is no file of the bundle. Export it again.", "features", index, key)
+    return chain
 
 
 def columns(document: tables.Document, have: StreamSpec, wanted: StreamSpec, where: str) -> list[int]:

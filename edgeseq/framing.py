@@ -31,11 +31,19 @@ FEW_STEPS = 10
 
 
 class _Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A configuration without a model."""
+    """A configuration without a model; the file that `edgeseq export --about` takes is one."""
 
     stream: StreamTable
     features: list[dict[str, Any]]
     source: dict[str, Any] = {}
+    # Of no meaning for frames; export checks them.
+    name: Any = None
+    version: Any = None
+    description: Any = None
+    output: Any = None
+    decider: Any = None
+    generate: Any = None
+    calibration: Any = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,10 +123,10 @@ class Recipe:
 
 
 def read(path: Path) -> Recipe:
-    """Read a configuration: [stream] and [[features]]; a pipeline's, whose bundle has them; or a bundle's folder.
+    """Read a configuration: [stream] and [[features]], as in an --about file; a pipeline's; or a bundle's folder.
 
-    The goldens of a bundle's chain are replayed before it first runs here. Raises ConfigError, BundleError, or
-    ModelError for a chain that gives other frames here than it gave at export.
+    Of a pipeline, its bundle has the chain. The goldens of a bundle's chain are replayed before it first runs here.
+    Raises ConfigError, BundleError, or ModelError for a chain that gives other frames here than it gave at export.
     """
     if path.is_dir():
         bundle = bundles.read(path)
@@ -129,7 +137,7 @@ def read(path: Path) -> Recipe:
         return _of_bundle(config.bundle, document, _without_ours(config.source_table))
     table = tables.convert(document, document.table, _Table)
     chain = FeatureTables(document, table.stream.spec(), table.features)
-    _check_source(document, table.source)
+    check_source(document, table.source)
     return Recipe(chain, chain.open()[1][-1], document, table.source)
 
 
@@ -143,7 +151,7 @@ def _without_ours(source: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in source.items() if key not in (*OURS, "type")}
 
 
-def _check_source(document: tables.Document, source: Mapping[str, Any]) -> None:
+def check_source(document: tables.Document, source: Mapping[str, Any]) -> None:
     """Refuse keys that no source of files knows, and those that are not open."""
     kinds = sorted(set(files.SOURCES.values()))
     known = {key for kind in kinds for key in inspect.signature(plugins.find("sources", kind)).parameters}

@@ -13,13 +13,17 @@ from export.errors import ExportError
 
 
 class About(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """The tables that export takes over into bundle.toml, under the same names. Everything has a plain default."""
+    """The tables that export takes over into bundle.toml, under the same names. Everything has a plain default.
+
+    source: how recordings of the stream are read, for `edgeseq features` and for raw samples; it stays here.
+    """
 
     name: str = ""
     version: str = "0.1.0"
     description: str = ""
     stream: StreamTable | None = None
     features: list[dict[str, Any]] = []
+    source: dict[str, Any] = {}
     output: OutputTable | None = None
     decider: dict[str, Any] | None = None
     generate: GenerateTable | None = None

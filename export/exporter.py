@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from edgeseq import bundle as bundles
 from edgeseq.bundle import Manifest
+from edgeseq.feature_tables import FeatureTables
 from edgeseq.tables import suggest
 from export import about as abouts
 from export import (
@@ -91,13 +92,14 @@ def export(
             attention_window=attention_window, evaluate=evaluate,
         )  # fmt: skip
         chain = feature_goldens.chain_of(described, described.stream_for(loaded.source.features), _file(about))
-        raw = feature_goldens.make(chain, samples)
+        raw = feature_goldens.make(chain, samples, described.source)
+        described = feature_goldens.carried(described, chain)
         return encoder_decoder.export(loaded, output, described, variants, default, max_steps, progress, raw)
     sequence = loaded
     _check_described(described, sequence)
     chain = feature_goldens.chain_of(described, described.stream_for(sequence.features), _file(about))
     feature_goldens.check(chain, sequence.features)
-    cases, notes = _calibration(calibration, sequence)
+    cases, notes = _calibration(calibration, sequence, chain)
     progress("rewriting it to a step")
     before = diagram.as_trained(sequence)
     choice = choices.choose(sequence, cases, state, window, restart)
@@ -109,7 +111,8 @@ def export(
     notes.extend(told)
     known = parity.truths(sequence, cases, choice.length, longest, progress)
     notes.extend(parity.chaos(known))
-    raw = feature_goldens.make(chain, samples)
+    raw = feature_goldens.make(chain, samples, described.source)
+    described = feature_goldens.carried(described, chain)
     notes.extend(raw.notes)
     # Ranges are seen on each sequence from its reset, and on the long run, where the state goes where it likes.
     maker = Maker(stream, [truth.frames for truth in known], progress)
@@ -194,13 +197,16 @@ def _check_described(described: About, sequence: Sequence) -> None:
             )
 
 
-def _calibration(given: str | Path | Items[Frames] | None, sequence: Sequence) -> tuple[list[Frames], list[str]]:
+def _calibration(
+    given: str | Path | Items[Frames] | None, sequence: Sequence, chain: FeatureTables
+) -> tuple[list[Frames], list[str]]:
     """Return the calibration sequences, checked, and what must be said of them."""
     if given is None:
         note = "no calibration frames were given: seeded normal noise stood in, which fits standardized features only"
         return frames.noise(sequence.inputs), [note]
     if isinstance(given, str | Path):
-        cases = frames.checked(frames.read(Path(given)), sequence.inputs, str(given))
+        read = frames.read(Path(given), chain.digest if chain.tables else None)
+        cases = frames.checked(read, sequence.inputs, str(given))
     else:
         cases = frames.checked(list(given), sequence.inputs, "calibration")
     total = sum(map(len, cases))

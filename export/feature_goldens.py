@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from edgeseq import bundle as bundles
-from edgeseq import feature_goldens, feature_tables, tables
+from edgeseq import feature_goldens, feature_tables, framing, tables
 from edgeseq.errors import EdgeseqError
 from edgeseq.feature_goldens import FeatureGoldens, Link
 from edgeseq.feature_tables import FeatureTables
 from edgeseq.framing import Recipe
 from edgeseq.types import Frames, TimesNs
 from export.about import About
-from export.errors import ExportError
+from export.errors import ExportError, OptionError
 from export.writers import bundle as writer
 
 Samples = str | Path | NDArray[np.float32]
@@ -40,6 +42,18 @@ def chain_of(described: About, stream: bundles.StreamTable, about: Path | None) 
     return FeatureTables(document, stream.spec(), described.features)
 
 
+def carried(described: About, chain: FeatureTables) -> About:
+    """Return the description as it holds in the bundle, where the files of the chain have names of their own."""
+    links = [dict(table) for table in chain.tables]
+    for (index, key), path in chain.files().items():
+        links[index][key] = _name(index, path)
+    return msgspec.structs.replace(described, features=links)
+
+
+def _name(index: int, path: Path) -> str:
+    return f"features.{index}.{path.name}"
+
+
 def check(chain: FeatureTables, takes: int) -> None:
     """Raise ExportError where the chain does not give the frames that the model takes, or a link does not fit."""
     given = len(chain.open()[1][-1].channels)
@@ -53,27 +67,36 @@ class Raw:
 
     goldens: FeatureGoldens | None = None
     notes: Sequence[str] = ()
+    files: Mapping[str, Path] = field(default_factory=dict)
+    """What links are made from, by its name in the bundle."""
 
     def write(self, folder: Path) -> None:
-        """Write features.npz, where there is something to write."""
+        """Write features.npz, where there is something to write, and copy the files of the chain."""
+        for name, path in self.files.items():
+            shutil.copyfile(path, folder / name)
         if self.goldens is not None:
             writer.feature_goldens(folder, self.goldens)
 
 
-def make(chain: FeatureTables, given: Samples | None) -> Raw:
-    """Replay samples on a chain.
+def make(chain: FeatureTables, given: Samples | None, source: Mapping[str, Any] | None = None) -> Raw:
+    """Replay samples on a chain. source: keys by which a file of samples is read, as of [source].
 
     given: a file that `edgeseq features` reads, or float32[n, channels] at the stream's rate; else noise stands in. As
     many of the first ones are taken as give FRAMES. Raises ExportError for samples that do not fit.
     """
     if not chain.tables:
+        if given is not None:
+            raise OptionError("samples are replayed on the feature chain; there are no [[features]].")
         return Raw()
+    files = {_name(index, path): path for (index, _), path in chain.files().items()}
     channels = len(chain.stream.channels)
     most = feature_goldens.MAX_NUMBERS // channels
     if given is None:
         samples = np.random.default_rng(0).normal(size=(most, channels)).astype(np.float32)
+    elif isinstance(given, str | Path):
+        samples = _read(chain, Path(given), most, source or {})
     else:
-        samples = _read(chain, Path(given), most) if isinstance(given, str | Path) else _checked(given, channels)
+        samples = _checked(given, channels)
     t_ns = (np.arange(len(samples)) * (1e9 / chain.stream.rate_hz)).astype(np.int64)
     count = FIRST
     while True:
@@ -84,9 +107,10 @@ def make(chain: FeatureTables, given: Samples | None) -> Raw:
             break
         count *= 2
     if not len(found[-1][0]):
-        return Raw(notes=[f"the feature chain gives no frame of {count:,} samples: there is no {feature_goldens.FILE}"])
+        note = f"the feature chain gives no frame of {count:,} samples: there is no {feature_goldens.FILE}"
+        return Raw(notes=[note], files=files)
     links = _links(chain, t_ns[:count], samples[:count], found)
-    return Raw(FeatureGoldens(t_ns[:count], samples[:count], links), [NOISE] if given is None else [])
+    return Raw(FeatureGoldens(t_ns[:count], samples[:count], links), [NOISE] if given is None else [], files)
 
 
 def add(path: Path, samples: Samples | None = None) -> None:
@@ -98,7 +122,7 @@ def add(path: Path, samples: Samples | None = None) -> None:
     raw = make(feature_tables.of_bundle(bundle), samples)
     if raw.goldens is None:
         raise ExportError(f"{path}: {raw.notes[0] if raw.notes else 'it has no feature chain'}.")
-    raw.write(path)
+    writer.feature_goldens(path, raw.goldens)
     (path / bundles.SIGNATURE).unlink(missing_ok=True)  # it was of the sums that were
     writer.sums(path)
 
@@ -125,14 +149,19 @@ def _links(chain: FeatureTables, t_ns: TimesNs, samples: Frames, found: Sequence
     return links
 
 
-def _read(chain: FeatureTables, path: Path, most: int) -> Frames:
-    """Read a file's first samples, up to where something was lost."""
+def _read(chain: FeatureTables, path: Path, most: int, keys: Mapping[str, Any]) -> Frames:
+    """Read the first samples of a file's first stream, up to where something was lost."""
     if not path.is_file():
         raise ExportError(f"samples: {path}: there is no such file.")
     parts: list[Frames] = []
     try:
-        source, columns = Recipe(chain, chain.stream, chain.document, {}).open(path)
+        framing.check_source(chain.document, keys)
+        source, columns = Recipe(chain, chain.stream, chain.document, keys).open(path)
+        first: str | None = None
         for chunk in source:
+            first = chunk.stream if first is None else first
+            if chunk.stream != first:
+                continue
             if chunk.gap and parts:
                 break
             parts.append(chunk.values[:, columns])

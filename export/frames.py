@@ -20,11 +20,12 @@ from export.graph import Input
 NOISE_SEQUENCES, NOISE_STEPS = 8, 512
 
 
-def read(path: Path) -> list[NDArray[np.float32]]:
+def read(path: Path, chain: str | None = None) -> list[NDArray[np.float32]]:
     """Read .npy (one sequence), .npz (one sequence an array, in the order of their names) or .csv (one sequence).
 
-    Of a bundle's folder, its golden frames are the one sequence. Raises ExportError for a file that is none of these,
-    or holds something else than finite numbers.
+    Of an .npz that `edgeseq features` wrote, what was lost between two frames ends a sequence. Of a bundle's folder,
+    its golden frames are the one sequence. chain: the digest of the bundle's own feature chain, if it has one. Raises
+    ExportError for a file that is none of these, holds something else than finite numbers, or frames of another chain.
     """
     if path.is_dir():
         return [_goldens(path)]
@@ -33,6 +34,8 @@ def read(path: Path) -> list[NDArray[np.float32]]:
     readers = {".npy": _npy, ".npz": _npz, ".csv": _csv}
     if path.suffix not in readers:
         raise ExportError(f"{path}: calibration frames come as .npy, .npz or .csv.")
+    if path.suffix == ".npz" and (made := _features(path, chain)) is not None:
+        return made
     return readers[path.suffix](path)
 
 
@@ -119,6 +122,28 @@ def _npz(path: Path) -> list[NDArray[np.float32]]:
     except Exception as cause:
         # A damaged archive fails in any way: zipfile, zlib and NumPy each have errors of their own.
         raise ExportError(f"{path}: is no archive of NumPy arrays of numbers ({cause}).") from cause
+
+
+def _features(path: Path, chain: str | None) -> list[NDArray[np.float32]] | None:
+    """Read what `edgeseq features` wrote, stream by stream; None for another archive."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            if not {"frames", "gap", "stream", "chain"} <= set(file.files):
+                return None
+            frames, gaps, streams = (file[name] for name in ("frames", "gap", "stream"))
+            made_by = str(file["chain"])
+            order = np.argsort(streams, kind="stable")
+            starts = np.flatnonzero(gaps[order] | (np.diff(streams[order], prepend=-1) != 0))
+            sequences = np.split(frames[order].astype(np.float32), starts[1:])
+    except Exception as cause:  # as above
+        raise ExportError(f"{path}: is no archive of feature frames ({cause}).") from cause
+    if chain is not None and made_by != chain:
+        raise ExportError(
+            f"{path}: its frames were made by another feature chain than [[features]] (its sum is {made_by[:16]}, "
+            f"theirs {chain[:16]}), so they are not what the device will compute. Make them with `edgeseq features`, "
+            "by the [stream] and [[features]] of this bundle."
+        )
+    return sequences
 
 
 def _csv(path: Path) -> list[NDArray[np.float32]]:

@@ -14,7 +14,7 @@ import tiny_bundle
 import edgeseq
 from edgeseq import bundle as bundles
 from edgeseq import feature_goldens as goldens
-from edgeseq import feature_tables, verify
+from edgeseq import feature_tables, plugins, verify
 from edgeseq.cli import main
 from edgeseq.errors import BundleError, ModelError
 from edgeseq.feature_goldens import FILE
@@ -261,3 +261,23 @@ def test_model_error_is_what_a_caller_sees(folder: Path) -> None:
     bundle = changed(folder, lambda a: a["0.frames"].__imul__(1.5))
     with pytest.raises(ModelError, match="features"):
         edgeseq.first_load.check_features(bundle)
+
+
+@pytest.mark.parametrize("name", plugins.known("features"))
+def test_every_feature_has_goldens_that_it_passes(name: str, folder: Path) -> None:
+    spec = edgeseq.StreamSpec(tuple(edgeseq.types.Channel(channel) for channel in "abc"), 100.0)
+    example = plugins.find("features", name).example().items()
+    table = {key: str(value) if isinstance(value, Path) else value for key, value in example}
+    chain = feature_tables.FeatureTables(bundles.read(folder).document, spec, [{"type": name, **table}])
+    raw = exported.make(chain, None)
+    if raw.goldens is None:
+        assert "gives no frame" in raw.notes[0]  # noise is no text
+        return
+    ((t_ns, frames),) = goldens.run(chain, raw.goldens.t_ns, raw.goldens.samples)
+    (link,) = raw.goldens.links
+    assert t_ns.tolist() == link.t_ns.tolist()
+    assert not goldens.apart(link, frames, len(frames)).any()
+    assert link.judged.mean() > 0.9
+    # What is tolerated is a rounding, not another number.
+    spread = np.nanmax(np.abs(link.frames), axis=0, initial=0)
+    assert (link.tolerances <= 1e-3 * np.maximum(spread, 1e-3)).all()

@@ -87,7 +87,8 @@ def main(args: argparse.Namespace) -> int:
     found = files.jobs(args.input, args.output, ENDINGS, f".{args.format}")
     recipe = framing.read(args.config)
     framing.fits(recipe, [job.data for job in found.jobs])
-    at_once = min(args.jobs or len(os.sched_getaffinity(0)), len(found.jobs))
+    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    at_once = min(args.jobs or processors, len(found.jobs))
     work = _Here(args.config) if at_once == 1 else _Pool(args.config, at_once)
     done: list[Done] = []
     with _common.stopped_by_signals(work), _bar(found.jobs, shown=not args.json) as advance:
@@ -238,6 +239,8 @@ def _words(recipe: Recipe, done: Sequence[Done], files: int, left_out: int) -> s
         dropped.update(each.dropped)
     if dropped:
         lines.append("  dropped: " + ", ".join(f"{count:,} {reason}" for reason, count in sorted(dropped.items())))
+    if short := [each.input for each in made if not each.frames]:
+        lines.append(f"  without a frame, since too short for the chain: {len(short):,} files, the first is {short[0]}")
     if left_out:
         lines.append(f"  left out: {left_out:,} files of other kinds")
     lines += [f"  not written: {each.input}: {each.reason}" for each in done if not each.output]

@@ -33,7 +33,7 @@ GAP_PERIODS = 1.5
 UNCOUNTED = 1 << 62
 """More rows than any file has."""
 
-Missing = Literal["error", "hold", "drop"]
+Missing = Literal["error", "hold", "drop", "keep"]
 
 
 class Column(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -126,8 +126,8 @@ class TableSource:
         twice = [name for name, count in Counter(channel.name for channel in named).items() if count > 1]
         if not named or twice:
             raise ConfigError(f"channels names '{twice[0]}' twice." if twice else "channels is empty.")
-        if missing not in ("error", "hold", "drop"):
-            raise ConfigError(f"missing must be 'error', 'hold' or 'drop', not {missing!r}.")
+        if missing not in _POLICY:
+            raise ConfigError(f"missing must be one of {', '.join(_POLICY)}, not {missing!r}.")
         for key, given in (("streams", streams is not None), ("interleave", interleave)):
             if given and stream_column is None:
                 raise ConfigError(f"{key} needs stream_column, the column that tells one machine from another.")
@@ -279,7 +279,7 @@ class TableSource:
         stream.previous_ns = int(t_ns[-1])
         keep = np.ones(len(values), np.bool_)
         missing = ~np.isfinite(values)
-        if missing.any():
+        if missing.any() and self._missing != "keep":
             values = values.copy()
             self._fill(stream, values, missing, keep, numbers)
         if len(values):
@@ -309,7 +309,8 @@ class TableSource:
                 column = self._wanted.columns[int(np.flatnonzero(missing[row])[0])]
                 raise SourceError(
                     f"{self._reader.path}, {self._reader.row_word} {numbers[row]}, column '{column}': there is no "
-                    'value. Repair the file, or choose what happens to missing values: missing = "hold" or "drop".'
+                    "value. Repair the file, or choose what happens to missing values: missing = "
+                    '"hold", "drop" or "keep".'
                 )
             before = values[row - 1] if row and keep[row - 1] else stream.held
             if self._missing == "drop" or before is None:
@@ -336,6 +337,7 @@ _POLICY = {
     "error": "an error",
     "hold": "replaced by the last good one, and counted",
     "drop": "reason to drop the row, which is counted",
+    "keep": "left to the features",
 }
 
 

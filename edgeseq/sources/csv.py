@@ -39,8 +39,8 @@ class Csv(TableSource):
     start: ISO 8601 or "now"; default: the Unix epoch, so that every replay gives the same times.
     pace: "fast" (default), "real-time", or how many times faster than real time.
     missing: what an empty cell, NaN or infinity is: "error" (default); "hold", the last good value of that machine and
-    channel (rows before the first good one are dropped); "drop", the row is dropped and a gap follows. All are counted
-    in `dropped`. Text where a number should be is always an error.
+    channel (rows before the first good one are dropped); "drop", the row is dropped and a gap follows; both are
+    counted in `dropped`; "keep", it is left to the features. Text where a number should be is always an error.
     interleave: let all machines run side by side, merged by time, one sample of each a tick; the table is held in
     memory for that, at most 512 MiB.
     """

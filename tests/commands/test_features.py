@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import json
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +13,15 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import tiny_bundle
-from feature_files import CHAIN, KINDS, MANY, NAMES, as_a_pipeline_sees, load, many, run, samples, write
+from feature_files import CHAIN, KINDS, MANY, NAMES, RATE, as_a_pipeline_sees, load, many, run, samples, write
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from edgeseq import frames_file, framing
+from edgeseq import frames_file, framing, tables
+from edgeseq.feature_chain import FeatureChain
+from edgeseq.feature_tables import FeatureTables
 from edgeseq.sources import _table, audio
+from edgeseq.types import Channel, Chunk, Frames, StreamSpec
 
 
 @pytest.fixture
@@ -207,3 +214,28 @@ def test_a_clock_that_is_a_little_fast_is_none(tmp_path: Path, capsys: Any) -> N
     (tmp_path / "chain.toml").write_text(MANY, "utf-8")
     data = many(tmp_path / "x.csv", 0.00098)
     assert run(capsys, tmp_path / "chain.toml", "--input", data, "--output", tmp_path / "y.npz")[0] == 0
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.sets(st.integers(1, 899), max_size=3), st.sets(st.integers(1, 899), max_size=20))
+def test_chunks_may_be_split_anywhere(gaps: set[int], cuts: set[int]) -> None:
+    """Frames, times and gaps are those of as few chunks as the gaps allow."""
+    document = tables.Document(Path("chain.toml"), CHAIN, tomllib.loads(CHAIN))
+    stream = StreamSpec((Channel("a"), Channel("b")), RATE)
+    chain = FeatureTables(document, stream, document.table["features"])
+    values, t_ns = samples(2300)[700:1600], np.arange(900, dtype=np.int64) * 1_000_000
+
+    def parts(at: set[int]) -> tuple[Frames, list[int], list[bool], int]:
+        lane, counts = framing._Lane(FeatureChain(chain.open()[0])), framing.Counts()
+        found = [
+            lane.push(Chunk(t_ns[start:stop], values[start:stop], gap=start in gaps), counts)
+            for start, stop in itertools.pairwise(sorted({0, *at, 900}))
+        ]
+        times = [when for part in found for when in part.t_ns.tolist()]
+        lost = [gap for part in found for gap in part.gaps.tolist()]
+        rows = [part.frames for part in found if len(part.frames)]
+        return np.concatenate([*rows, np.empty((0, 4))]), times, lost, counts.dropped["not_finite_frame"]
+
+    whole, split = parts(gaps), parts(gaps | cuts)
+    np.testing.assert_array_equal(split[0], whole[0])
+    assert split[1:] == whole[1:]

@@ -72,7 +72,7 @@ MISTAKES = [
         "(window_statistics) has two channels called",
     ),
     (("[stream]\nrate_hz = 1000", "[stream]"), "stream: the key 'rate_hz' is missing"),
-    (("[stream]", 'name = "x"\n[stream]'), "unknown key 'name'"),
+    (("[stream]", 'nmae = "x"\n[stream]'), "unknown key 'nmae'. Did you mean 'name'?"),
     (("[stream]", '[source]\npath = "x.csv"\n[stream]'), "source.path: which file is read, and how, says --input"),
     (
         ("[stream]", "[source]\ndelimeter = ';'\n[stream]"),
@@ -163,6 +163,7 @@ def test_too_short_a_file_gives_no_frame_and_says_so(chain: Path, tmp_path: Path
         status, _, err = run(capsys, chain, "--input", data, "--output", tmp_path / f"y{ending}")
         assert status == 0
         assert "20 samples, 0 gaps -> 0 frames of 4 values" in err
+        assert f"without a frame, since too short for the chain: 1 files, the first is {data}" in err
     npz = load(tmp_path / "y.npz")
     assert npz["frames"].shape == (0, 4)
     assert npz["streams"].tolist() == []

@@ -159,6 +159,11 @@ def test_rows_with_missing_values_are_dropped_and_leave_a_gap(make: Make) -> Non
     assert source.dropped == {"missing_dropped": 2}
 
 
+def test_missing_values_are_left_to_the_features(make: Make) -> None:
+    values = np.concatenate([chunk.values for chunk in make({"a": [None, math.nan, 2.0]}, missing="keep")])
+    np.testing.assert_array_equal(values, [[np.nan], [np.nan], [2]])
+
+
 def test_a_stream_of_which_nothing_is_left_still_ends(make: Make) -> None:
     for interleave in (False, True):
         source = make({"u": ["x", "y"], "a": [None, 1]}, stream_column="u", missing="drop", interleave=interleave)
