@@ -40,11 +40,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             task = bar.add_task("training", total=recipe.updates * (len(runs) * len(options.seeds) + 1))
             judged = leave_one_out(runs, options.seeds, recipe, lambda: bar.advance(task))
             shipped = train(runs, options.seeds[0], recipe, lambda: bar.advance(task))
+        numbers.write(options.output / "numbers.json", judged, shipped)
         ship(shipped, options.output / "bundle", lambda model: accuracy(judged, model.variant))
     except DataError as error:
         sys.stderr.write(f"{error}\n")
         return 1
-    numbers.write(options.output / "numbers.json", judged, shipped)
     sys.stdout.write(f"{numbers.table(judged)}\n")
     return 0
 
