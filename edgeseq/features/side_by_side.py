@@ -29,7 +29,7 @@ class SideBySide:
     """Passes samples to several features and joins what they give: a frame has the first's values, then the second's.
 
     features: their tables, each as it would stand in [[features]] alone; all take the same samples. They must give
-    frames at the same rate. A file that one of them names is found from the folder the process runs in.
+    frames at the same rate. None may be made from a file.
 
     Frames are joined by their time, to the nanosecond. One that not all of them give, as from the start on with windows
     of different lengths, is left out. A frame waits for the slowest feature, behind at most 65,536 others. Bad input is
@@ -40,9 +40,19 @@ class SideBySide:
         if not features:
             raise ConfigError("features lists none.", "features")
         inside = _Inside(Path("features"), "", {}, ConfigError)
-        self._features: list[Feature] = [
-            plugins.create(inside, "features", table, "features", place) for place, table in enumerate(features)
-        ]
+        self._features: list[Feature] = []
+        for place, table in enumerate(features):
+            _, parameters = plugins.resolve(inside, "features", table, "features", place)
+            for key, value in parameters.items():
+                if isinstance(value, Path):
+                    raise ConfigError(
+                        "a feature made from a file stands in [[features]] by itself: only there the file is found "
+                        "beside the table and goes into the bundle.",
+                        "features",
+                        place,
+                        key,
+                    )
+            self._features.append(plugins.create(inside, "features", table, "features", place))
 
     @classmethod
     def example(cls) -> dict[str, Any]:

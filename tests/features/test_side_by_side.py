@@ -2,6 +2,7 @@
 
 import itertools
 import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from vibration_streams import SPEC, noise, opened, push
 
-from edgeseq import tables
+from edgeseq import plugins, tables
 from edgeseq.errors import ConfigError
 from edgeseq.features.band_energy import BandEnergy
 from edgeseq.features.side_by_side import SideBySide
@@ -89,3 +90,18 @@ def test_mistakes_name_the_feature_inside(features: list[dict[str, Any]], says: 
     with pytest.raises(ConfigError) as caught:
         SideBySide(features=features).open(SPEC)
     assert re.match(says, f"{tables.dotted(caught.value.keys)}: {caught.value}")
+
+
+class OfAFile(WindowStatistics):
+    """A feature that is made from a file."""
+
+    def __init__(self, *, file: Path) -> None:
+        super().__init__(window=0.1)
+        self.file = file
+
+
+def test_one_made_from_a_file_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plugins, "find", lambda *_: OfAFile)
+    with pytest.raises(ConfigError, match="a feature made from a file stands in") as caught:
+        SideBySide(features=[{"type": "words", "file": "words.txt"}])
+    assert caught.value.keys == ("features", 0, "file")
