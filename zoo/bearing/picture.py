@@ -14,7 +14,7 @@ from zoo.bearing.evaluate import DECIDER, FACTORS
 from zoo.bearing.fit import CAP_S
 
 HERE: Final = Path(__file__).parent
-WIDTH, HEIGHT, GAP, TOP = 300, 130, 24, 44
+WIDTH, HEIGHT, GAP, TOP = 300, 130, 24, 60
 ACROSS: Final = 3
 INK, TRUTH, MODEL, RULE = "#444", "#999", "#1f6feb", "#d1690e"
 
@@ -39,8 +39,9 @@ def _legend() -> str:
     return (
         f'<text x="{GAP}" y="20" font-size="13">Remaining life, up to {CAP_S} s: true '
         f'<tspan fill="{TRUTH}">(grey)</tspan> and as estimated by a model that learned from the other bearings '
-        f'<tspan fill="{MODEL}">(blue)</tspan>; its alert <tspan fill="{MODEL}">▼</tspan> and that of RMS at '
-        f'{FACTORS[0]:g} times its healthy level <tspan fill="{RULE}">▲</tspan></text>'
+        f'<tspan fill="{MODEL}">(blue)</tspan>.</text>'
+        f'<text x="{GAP}" y="37">Its alert <tspan fill="{MODEL}">▼</tspan> and that of RMS at {FACTORS[0]:g} times the '
+        f'healthy level <tspan fill="{RULE}">▲</tspan>; to the right of each life its length.</text>'
     )
 
 
