@@ -34,6 +34,8 @@ MAY_IMPORT: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("edgeseq.pipeline", ("edgeseq.types", "edgeseq.errors", "edgeseq.collector", "edgeseq.lane", "edgeseq.timing")),
     ("edgeseq.sources.serial", (*PLUGINS, "firmware_bridge*")),
     ("edgeseq.sources*", PLUGINS),
+    # It makes the features that it is given as tables.
+    ("edgeseq.features.side_by_side", (*PLUGINS, "edgeseq.plugins")),
     ("edgeseq.features*", PLUGINS),
     ("edgeseq.deciders*", PLUGINS),
     # A sink writes alerts through the durable outbox; a backend is opened with a bundle.
@@ -61,6 +63,8 @@ HEAVY = (
     "onnx",
     "torch",
     "soundfile",
+    "tokenizers",
+    "drain3",
 )
 
 

@@ -1,7 +1,7 @@
 """What the runtimes are set to, all in one place, and the measurements that chose it.
 
 `python -m benchmarks.settings` makes them: in every comment, how many times as long a step takes otherwise, the mean of
-two GRUs, a TCN and a Transformer on one Zen 3 core. The native engine has nothing to set: its kernels take one thread
+two GRUs, a TCN and a Transformer on one Zen 4 core. The native engine has nothing to set: its kernels take one thread
 and whatever vectors the processor has.
 """
 

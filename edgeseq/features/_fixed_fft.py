@@ -103,9 +103,7 @@ def _butterflies(z: Any, radix: Any, distance: Any, stride: Any, turn: Any) -> N
 
 
 @numba.njit
-def forward(  # noqa: PLR0917 - it is called by position
-    x: Any, order: Any, stages: Any, turn: Any, last: Any, z: Any
-) -> None:
+def forward(x: Any, order: Any, stages: Any, turn: Any, last: Any, z: Any) -> None:
     """Write z[points / 2 + 1, 2], real and imaginary parts, of x[points], all int64 that 16 bits hold."""
     half = len(order)
     for k in range(half):

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from edgeseq.errors import ConfigError
 from edgeseq.features._fft import taper
-from edgeseq.features._spectra import LOG_FLOOR, Logarithm, Recipe, whole
+from edgeseq.features._spectra import LOG_FLOOR, Logarithm, Recipe, transform, whole
 from edgeseq.types import StreamSpec
 
 Dialect = Literal["librosa", "kaldi", "tensorflow"]
@@ -56,7 +56,9 @@ class Bands:
     def recipe(self, spec: StreamSpec) -> Recipe:
         """Return the recipe at a stream's rate. Raises ConfigError for times and frequencies that do not fit it."""
         size, hop = whole("window", self.window, spec, 2), whole("hop", self.hop, spec)
-        points = self.points or (size if self.dialect == "librosa" else 1 << (size - 1).bit_length())
+        points = transform(self.points, size, size if self.dialect == "librosa" else 1 << (size - 1).bit_length())
+        if self.bands > points:
+            raise ConfigError(f"bands = {self.bands} are more than the transform's {points} points can tell apart.")
         low, high = self._limits(spec)
         floors = {"librosa": 1e-5 if self.magnitude else 1e-10, "kaldi": LOG_FLOOR, "tensorflow": 1e-6}
         kaldi = self.dialect == "kaldi"

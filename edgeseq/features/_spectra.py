@@ -229,11 +229,6 @@ class Spectra:
     """Applies a Recipe to channels of a stream: float32[windows, channels * width], at the windows' last samples."""
 
     def __init__(self, recipe: Recipe, channels: NDArray[np.intp]) -> None:
-        for name, value in (("window", len(recipe.window)), ("hop", recipe.hop), ("points", recipe.points)):
-            if not 1 <= value <= MAX_SAMPLES:
-                raise ConfigError(f"{name} must come to 1 to {MAX_SAMPLES:,} samples, not {value}.")
-        if recipe.points < len(recipe.window):
-            raise ConfigError(f"points = {recipe.points} is less than the window's {len(recipe.window)} samples.")
         self._hop, self._first = recipe.hop, recipe.lead + len(recipe.window)
         self._width = len(channels) * recipe.width
         self._board = _board(recipe, channels)
@@ -260,6 +255,8 @@ def whole(name: str, seconds: float, spec: StreamSpec, least: int = 1) -> int:
     Libraries round what is not whole in different ways, so that the frames would differ from those of the training.
     """
     count = samples(name, seconds, spec)
+    if count > MAX_SAMPLES:
+        raise ConfigError(f"{name} = {seconds:g} s is {count:,} samples; {MAX_SAMPLES:,} is the most.")
     if abs(seconds * spec.rate_hz - count) > NEARLY:
         down = int(seconds * spec.rate_hz)
         fitting = " or ".join(f"{n / spec.rate_hz:.9g} ({n} samples)" for n in (down, down + 1) if n)
@@ -276,6 +273,14 @@ def numbers(what: str, recipe: Recipe) -> list[Number]:
     """Return what a recipe gives of a window: `what` and its place, in the unit of the spectrum or its logarithm."""
     units = {"none": "{}" if recipe.magnitude else "{}²", "db": "dB"}
     return [Number(f"{what}{place}", units.get(recipe.logarithm, "")) for place in range(recipe.width)]
+
+
+def transform(points: int | None, size: int, default: int) -> int:
+    """Return the points of the transform of a window of `size`. Raises ConfigError where it does not fit in."""
+    points = default if points is None else points
+    if not size <= points <= MAX_SAMPLES:
+        raise ConfigError(f"points = {points} must be the window's {size} samples at least, and at most {MAX_SAMPLES}.")
+    return points
 
 
 def not_causal(*, center: bool, top_db: float | None = None) -> None:

@@ -121,9 +121,7 @@ _ROWS, _TABLES = types.UniTuple(_I[::1], 7), types.UniTuple(_I[:, ::1], 5)  # ty
 
 
 @entry(types.void(_F[:, ::1], _I, _I, types.float64, _ROWS, _TABLES, _I[:, ::1], _F[:, :, ::1]))
-def frontend(  # noqa: PLR0917 - it is called by position
-    samples: Any, size: Any, hop: Any, gain: Any, rows: Any, tables: Any, estimates: Any, y: Any
-) -> None:
+def frontend(samples: Any, size: Any, hop: Any, gain: Any, rows: Any, tables: Any, estimates: Any, y: Any) -> None:
     """Write y[window, channel, band] of samples[channel, sample], and carry estimates[channel, band] on.
 
     rows: x, order, window, starts, rising, falling, curve; tables: stages, turn, last, z, gains. x: points, zeros
@@ -213,6 +211,8 @@ class MicroFrontend(PerWindow):
 
     def _open(self, size: int, rate_hz: float) -> Sequence[Number]:
         points = 1 << (size - 1).bit_length()
+        if self._bands > points:
+            raise ConfigError(f"bands = {self._bands} are more than the transform's {points} points can tell apart.")
         fft = _fixed_fft.tables(points)
         bands = _micro.bands(rate_hz, points, self._bands, self._low, self._high)
         correction = points.bit_length() - 1 - BAND_BITS // 2

@@ -39,9 +39,7 @@ def reference(
 
 
 @entry(types.void(types.float32[:, ::1], _F[::1], _F, _F, _F, _F, _F, types.float32[:, ::1]), fastmath=("contract",))
-def leveled(  # noqa: PLR0917 - it is called by position
-    x: Any, running: Any, newest: Any, gain: Any, bias: Any, power: Any, eps: Any, y: Any
-) -> None:
+def leveled(x: Any, running: Any, newest: Any, gain: Any, bias: Any, power: Any, eps: Any, y: Any) -> None:
     """Write y[frame, channel] of x[frame, channel] and carry running[channel] on; a NaN leaves that as it is."""
     for k in range(x.shape[0]):
         for c in range(x.shape[1]):

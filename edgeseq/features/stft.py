@@ -6,7 +6,7 @@ from typing import Any
 
 from edgeseq.features._fft import Taper, taper
 from edgeseq.features._mel import Spectrum
-from edgeseq.features._spectra import Recipe, Spectra, not_causal, numbers, whole
+from edgeseq.features._spectra import Recipe, Spectra, not_causal, numbers, transform, whole
 from edgeseq.features._windows import picked
 from edgeseq.types import Frames, StreamSpec, TimesNs
 
@@ -50,7 +50,7 @@ class Stft:
         """Find the channels. Raises ConfigError for one that is missing, and for times that do not fit the rate."""
         places = picked(spec, self._channels)
         size, hop = whole("window", self._window, spec, 2), whole("hop", self._hop, spec)
-        points = self._points or size
+        points = transform(self._points, size, size)
         recipe = Recipe(hop, taper(self._shape, size), points, lead=(points - size) // 2, magnitude=self._magnitude)
         self._spectra = Spectra(recipe, places)
         channels = (spec.channels[place] for place in places)

@@ -131,6 +131,7 @@ def test_names_rate_and_times() -> None:
     ("change", "message"),
     [
         ({"bands": 0}, "bands must be at least 1"),
+        ({"bands": 513}, "bands = 513 are more than the transform's 512 points"),
         ({"gain": 0.0}, "gain must be a number other than 0"),
         ({"window": 0.00011}, "1.76 samples at 16000 Hz"),
         ({"high_hz": 8000.0}, "high_hz = 8000 leaves no bin above the bands"),

@@ -102,8 +102,11 @@ def test_zeros_offset_clipping_and_too_little() -> None:
     ("change", "message"),
     [
         ({"center": True}, "center = true pads both ends of a recording.*train with center=False"),
-        ({"points": 256}, "points = 256 is less than the window's 400"),
-        ({"points": 1 << 30}, "points must come to 1 to"),
+        ({"points": 256}, "points = 256 must be the window's 400 samples at least"),
+        ({"points": 0}, "points = 0 must be the window's 400 samples at least"),
+        ({"points": 1 << 30}, "points = 1073741824 must be .* at most 16777216"),
+        ({"window": 1e6}, "is 16,000,000,000 samples; 16,777,216 is the most"),
+        ({"window": float("nan")}, "less than one sample"),
         ({"window": 1 / RATE_HZ}, "1 sample at 16000 Hz; it takes 2"),
         ({"hop": 0.0001}, r"hop = 0.0001 s is 1.6 samples at 16000 Hz, no whole number.*6.25e-05 \(1 samples\)"),
         ({"hop": 0.0}, "less than one sample"),

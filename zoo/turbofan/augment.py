@@ -18,7 +18,8 @@ class Augmentation:
     midlife: share of histories that begin at a random cycle, state zero there, as for a device fitted to an old engine;
     at least `shortest` cycles are left. stretch: life passes up to exp(+-stretch) times as fast.
     offset, noise: standard deviations of what is added to each sensor, for the whole life and at each cycle, in
-    standard deviations of that sensor: manufacturing tolerances and measurement noise.
+    standard deviations of that sensor: manufacturing tolerances and measurement noise. cap: cycles; the label stays
+    there until fewer are left.
     """
 
     midlife: float = 0.5
@@ -26,14 +27,15 @@ class Augmentation:
     stretch: float = 0.3
     offset: float = 0.4
     noise: float = 0.1
+    cap: int = CAP
 
 
 @dataclass(frozen=True)
 class Batch:
     """Padded histories.
 
-    frames: float32[batch, time, features], standardized. label: float32[batch, time], remaining life in units of CAP
-    cycles, capped. valid: bool[batch, time], False where there is padding.
+    frames: float32[batch, time, features], standardized. label: float32[batch, time], remaining life in units of the
+    cap, capped. valid: bool[batch, time], False where there is padding.
     """
 
     frames: Tensor
@@ -80,4 +82,4 @@ class Histories:
         features = frames.shape[2]
         frames = frames + how.offset * torch.randn((len(engines), 1, features), generator=generator)  # 3
         frames = frames + how.noise * torch.randn(frames.shape, generator=generator)
-        return Batch(frames, life.clamp(max=CAP) / CAP, time < length[:, None])
+        return Batch(frames, life.clamp(max=how.cap) / how.cap, time < length[:, None])

@@ -1,0 +1,1 @@
+"""Remaining life of rolling bearings from raw vibration: recipe, bundle and numbers."""
