@@ -33,7 +33,7 @@ def ship(trained: Trained, output: Path, evaluate: Callable[[StepModel], Mapping
         calibration=calibration,
         variants=VARIANTS,
         about=about(trained),
-        samples=trained.calibration[: RATE // 2, None],
+        samples=trained.calibration[: RATE // 4, None],
         evaluate=evaluate,
     )
 
