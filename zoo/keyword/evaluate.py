@@ -66,7 +66,8 @@ class Heard:
     """What a decider made of a stream.
 
     found: share of the ten words that were told. wrong: told while another word, of the ten or not, was spoken, and
-    nothing: told elsewhere, both an hour. late: seconds from a word's end until it was told, the median.
+    nothing: told elsewhere, both an hour. late: seconds from a word's end until it was told, the median; LATEST where
+    none was.
     """
 
     found: float
@@ -173,7 +174,7 @@ def judge(told: Sequence[Told], spoken: Sequence[Spoken], seconds: float) -> Hea
         found=len(lateness) / words,
         wrong_per_hour=wrong / hours,
         nothing_per_hour=nothing / hours,
-        late=float(np.median([*lateness.values()])) if lateness else float("nan"),
+        late=float(np.median([*lateness.values()])) if lateness else LATEST,
     )
 
 
