@@ -38,8 +38,8 @@ class Recipe:
     which no word is told. smoothing: of labels.
     """
 
-    updates: int = 7000
-    judge_every: int = 1000
+    updates: int = 3000
+    judge_every: int = 500
     held_out: float = 0.12
     lanes: int = 32
     scene: float = 4.0
@@ -50,7 +50,7 @@ class Recipe:
     decay: float = 0.05
     average: float = 0.995
     silence: float = 0.15
-    smoothing: float = 0.02
+    smoothing: float = 0.05
     augmentation: Augmentation = field(default_factory=Augmentation)
 
 
