@@ -75,7 +75,7 @@ $(LEGACY)/.made: pyproject.toml constraints.txt
 	  exit 1; }
 	@$(LEGACY_PYTHON) -m venv $(LEGACY)
 	@mkdir -p build
-	@grep -v '^numpy==' constraints.txt > build/legacy.txt
+	@grep -v -E '^(numpy|rocket-fft)==' constraints.txt > build/legacy.txt
 	@$(LEGACY)/bin/python -m pip install --quiet --disable-pip-version-check --constraint build/legacy.txt \
 	  --editable '.[tflite-legacy]' pytest pytest-xdist
 	@touch $@

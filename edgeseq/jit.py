@@ -100,10 +100,10 @@ def functions() -> list[Function]:
     return [*_all]
 
 
-def cold() -> bool:
-    """Say whether nothing of these kernels has been compiled on this machine yet, or none of it could be kept."""
+def cold(file: str = "*") -> bool:
+    """Say whether nothing has been compiled on this machine yet of a file of that name, or none of it could be kept."""
     folder = place()
-    return folder is None or next(folder.rglob("*.nbi"), None) is None
+    return folder is None or next(folder.rglob(f"{file}.*.nbi"), None) is None
 
 
 def place() -> Path | None:

@@ -61,3 +61,21 @@ def litert() -> Any:
             )
         return interpreter
     raise ConfigError("TFLite files need ai-edge-litert, which is not installed: pip install 'edgeseq[tflite]'.")
+
+
+def tokenizers() -> Any:
+    """Import Hugging Face's tokenizers. Raises ConfigError naming the extra that brings it."""
+    return _text("tokenizers", "a tokenizer.json needs")
+
+
+def drain() -> Any:
+    """Import Drain3's algorithm, drain3.drain. Raises ConfigError naming the extra that brings it."""
+    return _text("drain3.drain", "log templates need")
+
+
+def _text(module: str, who_needs: str) -> Any:
+    try:
+        return importlib.import_module(module)
+    except ImportError as cause:
+        package = module.partition(".")[0]
+        raise ConfigError(f"{who_needs} {package}, which is not installed: pip install 'edgeseq[text]'.") from cause

@@ -37,6 +37,10 @@ class Growing(int):
         """Compare both lengths."""
         return isinstance(other, int) and int(self) == int(other) and self.other == _other(other)
 
+    def __ne__(self, other: object) -> bool:
+        """Compare both lengths; int has one of its own, which would look at the first alone."""
+        return not self == other
+
     def __hash__(self) -> int:
         """Hash as the number."""
         return super().__hash__()

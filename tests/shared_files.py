@@ -17,7 +17,7 @@ def models(name: str) -> Path:
 
 
 def data(name: str) -> Path:
-    """Return the folder of data by others under EDGESEQ_DATA."""
+    """Return a folder of data by others under EDGESEQ_DATA."""
     return _folder("EDGESEQ_DATA", name)
 
 

@@ -63,6 +63,8 @@ HEAVY = (
     "onnx",
     "torch",
     "soundfile",
+    "tokenizers",
+    "drain3",
 )
 
 

@@ -66,10 +66,15 @@ def write(path: Path, leak: float = 0.5) -> Path:
     (path / "bundle.toml").write_bytes(tomli_w.dumps(manifest).encode())
     frames = np.linspace(1, 0.1, 50, dtype=np.float32)[:, None]
     np.savez(path / "parity.npz", frames=frames, at=np.arange(50), outputs=_outputs(frames[:, 0], leak)[:, None])
-    names = sorted(file.name for file in path.iterdir())
+    sign(path)
+    return path
+
+
+def sign(path: Path) -> None:
+    """Write the sums of a bundle's files anew."""
+    names = sorted(file.name for file in path.iterdir() if file.name != "SHA256SUMS")
     sums = "".join(f"{hashlib.sha256((path / name).read_bytes()).hexdigest()}  {name}\n" for name in names)
     (path / "SHA256SUMS").write_text(sums, encoding="utf-8")
-    return path
 
 
 def _outputs(x: NDArray[np.float32], leak: float) -> NDArray[np.float64]:

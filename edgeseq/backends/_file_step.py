@@ -112,6 +112,11 @@ class Entry:
     shape: tuple[int, ...]
     order: tuple[int, ...]
 
+    @property
+    def entered(self) -> tuple[int, ...]:
+        """The shape of the input."""
+        return tuple(self.shape[axis] for axis in self.order)
+
     def enter(self, x: Frames) -> NDArray[Any]:
         """Return the input."""
         part = x if self.columns is None else x[..., self.columns]

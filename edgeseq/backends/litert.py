@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from edgeseq import libraries
 from edgeseq.backends import settings
-from edgeseq.backends._file_step import FileStep, described, entries
+from edgeseq.backends._file_step import FREE, Described, FileStep, described, entries
 from edgeseq.errors import ModelError
 from edgeseq.types import Frames
 
@@ -141,9 +141,12 @@ def open_with(options: Mapping[str, Any], path: Path, graph: Graph, file: ModelF
 def open_whole(path: Path, graph: Graph, file: ModelFile) -> LitertWhole:
     """Open an encoder that runs over its whole source and hold it against bundle.toml. Raises ModelError."""
     inputs, outputs, interpreter = _open(path, settings.interpreter_options(settings.THREADS))
-    found = [*inputs, *outputs]
-    if file.states or set(found) != {tensor.name for tensor in (*graph.inputs, *graph.outputs)}:
-        raise ModelError(f"{path}: it takes and gives {found}, bundle.toml says otherwise. Export it again.")
+    said = {entry.name: (entry.entered, np.dtype(entry.dtype).name) for entry in entries(graph, FREE)}
+    found = _described(inputs)
+    if file.states or found != said or set(outputs) != {tensor.name for tensor in graph.outputs}:
+        raise ModelError(
+            f"{path}: it takes {found} and gives {[*outputs]}, bundle.toml says otherwise. Export it again."
+        )
     return LitertWhole(_Opened(path, interpreter, inputs, outputs), graph)
 
 
@@ -166,13 +169,18 @@ def _said(cause: Exception) -> str:
     return " ".join(str(cause).split()).rstrip(".")
 
 
+def _described(found: Details) -> Described:
+    """Return shapes and types of inputs or outputs, -1 being a length that is open."""
+    return {
+        name: (tuple(map(int, detail["shape_signature"])), np.dtype(detail["dtype"]).name)
+        for name, detail in found.items()
+    }
+
+
 def _check(path: Path, inputs: Details, outputs: Details, graph: Graph, file: ModelFile) -> None:
     """Compare the file's inputs and outputs, and how its states are stored, with what bundle.toml says of them."""
     for what, said, found in zip(("input", "output"), described(graph, file), (inputs, outputs), strict=True):
-        there = {
-            name: (tuple(map(int, detail["shape_signature"])), np.dtype(detail["dtype"]).name)
-            for name, detail in found.items()
-        }
+        there = _described(found)
         if there != said:
             raise ModelError(f"{path}: its {what}s are {there}, bundle.toml says {said}. Export it again.")
     for state in file.states:

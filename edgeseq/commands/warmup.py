@@ -1,4 +1,4 @@
-"""`edgeseq warmup`: the native engine's kernels, compiled for this machine ahead of time."""
+"""`edgeseq warmup`: the kernels of the native engine and of the features, compiled for this machine ahead of time."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from edgeseq.jit import Function
 
 HELP = """\
-Compiles the kernels of the backend `native` for this machine, once, so that whatever loads a native model later starts
-quickly. Without it, whoever is the first to load one compiles the kernels that it needs.
+Compiles the kernels of the backend `native` and of the features for this machine, once, so that whatever uses them
+later starts quickly. Without it, whoever is the first to use one compiles the kernels that it needs.
 
 They are kept in $EDGESEQ_CACHE, a systemd service's CacheDirectory= or StateDirectory=, or ~/.cache/edgeseq, for this
 processor and these versions of edgeseq and Numba. Run it as the user that will run the pipeline, with the same
@@ -36,9 +36,11 @@ def main(args: argparse.Namespace) -> int:
     from edgeseq import libraries
 
     libraries.numba()
-    from edgeseq import jit
-    from edgeseq.backends import native  # noqa: F401 - with it come all kernels
+    from edgeseq import jit, plugins
+    from edgeseq.backends import native  # noqa: F401 - with it come all its kernels
 
+    for name in plugins.known("features"):
+        plugins.find("features", name)
     began = time.monotonic()
     functions = jit.functions()
     for each in _shown(functions):

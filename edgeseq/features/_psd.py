@@ -92,7 +92,7 @@ def transformed(x: Any, detrend: int, weights: Any, row: Any, spectrum: Any) -> 
 
 
 @numba.njit
-def averaged(w: Any, step: int, detrend: int, weights: Any, row: Any, spectrum: Any, squares: Any, mean: Any) -> None:  # noqa: PLR0917
+def averaged(w: Any, step: int, detrend: int, weights: Any, row: Any, spectrum: Any, squares: Any, mean: Any) -> None:
     """Write mean[bins], the squared magnitudes averaged over the segments of a window w, by way of the others."""
     mean[:] = 0
     count = (len(w) - len(weights)) // step + 1

@@ -20,7 +20,7 @@ _LONG = 1 << 40
 
 
 @entry(types.void(_F[::1], _D, _D, _D[::1], _I[::1], _F[::1]))
-def speeds(x: Any, threshold: Any, scale: Any, past: Any, since: Any, y: Any) -> None:  # noqa: PLR0917
+def speeds(x: Any, threshold: Any, scale: Any, past: Any, since: Any, y: Any) -> None:
     """Write y[sample], the speed from a tachometer's x[sample]: scale over the samples between the last two pulses.
 
     Where the next pulse is overdue, the speed is at most what it would be if the pulse came now. past: the value

@@ -18,7 +18,7 @@ _F, _D, _I = types.float32, types.float64, types.int64
 
 
 @entry(_I(_F[::1], _D, _D[::1], _I[::1], _D[::1], types.boolean[::1]))
-def rises(x: Any, threshold: Any, past: Any, first: Any, part: Any, broken: Any) -> Any:  # noqa: PLR0917
+def rises(x: Any, threshold: Any, past: Any, first: Any, part: Any, broken: Any) -> Any:
     """Return how many rises through the threshold x[sample] has: the i-th, part[i] behind sample first[i].
 
     broken[i]: since the rise before came a value that is no number. past: the value before x; 1 if one came since.

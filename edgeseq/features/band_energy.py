@@ -29,7 +29,7 @@ def reference(psd: NDArray[np.float64], frequencies: NDArray[np.float64], low: f
 
 
 @entry(types.void(_F[:, ::1], _I, _I, _I, _I, _D[::1], _D[::1], _I[:, ::1], _F[:, :, ::1]))
-def energies(  # noqa: PLR0917
+def energies(
     x: Any, size: Any, hop: Any, step: Any, detrend: Any, weights: Any, scale: Any, lines: Any, y: Any
 ) -> None:
     """Write y[window, channel, band], the sum of its lines from lines[band, 0] to before lines[band, 1]."""

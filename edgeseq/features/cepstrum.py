@@ -33,7 +33,7 @@ def reference(x: NDArray[Any], weights: NDArray[np.float64], kind: str) -> NDArr
 
 
 @entry(types.void(_F[:, ::1], _I, _I, _D[::1], types.boolean, _I, _F[:, :, ::1]))
-def cepstra(x: Any, size: Any, hop: Any, weights: Any, squared: Any, first: Any, y: Any) -> None:  # noqa: PLR0917
+def cepstra(x: Any, size: Any, hop: Any, weights: Any, squared: Any, first: Any, y: Any) -> None:
     """Write y[window, channel, lag] of x[channel, sample], from the lag `first` on."""
     row, spectrum, squares = np.empty(size), np.empty(size // 2 + 1, np.complex128), np.empty(size // 2 + 1)
     for k in range(y.shape[0]):

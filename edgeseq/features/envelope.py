@@ -68,7 +68,7 @@ def enveloped(w: Any, analytic: Any, row: Any, turned: Any, spectrum: Any) -> No
 
 
 @entry(types.void(_F[:, ::1], _I, _I, _D[::1], types.boolean, _F[:, :, ::1]))
-def spectra(x: Any, size: Any, hop: Any, weights: Any, analytic: Any, y: Any) -> None:  # noqa: PLR0917
+def spectra(x: Any, size: Any, hop: Any, weights: Any, analytic: Any, y: Any) -> None:
     """Write y[window, channel, line] of x[channel, sample], whose envelope is taken window by window."""
     row, turned, spectrum = np.empty(size), np.empty(size), np.empty(size // 2 + 1, np.complex128)
     scale = 2 / weights.sum()
@@ -85,7 +85,7 @@ def spectra(x: Any, size: Any, hop: Any, weights: Any, analytic: Any, y: Any) ->
 
 
 @entry(types.void(_F[:, :, ::1], _D, _D[:, ::1], _I, _D, _F[:, :, ::1]))
-def strikes(lines: Any, apart: Any, hz: Any, harmonics: Any, width: Any, y: Any) -> None:  # noqa: PLR0917
+def strikes(lines: Any, apart: Any, hz: Any, harmonics: Any, width: Any, y: Any) -> None:
     """Write y[window, channel, fault], the greatest line near each harmonic of hz[window, fault], summed.
 
     lines[window, channel, line] lie `apart` Hz apart. A harmonic beyond the last counts nothing.

@@ -50,7 +50,7 @@ def weight(away: float) -> float:
 
 
 @entry(types.void(_F[:, ::1], _I[::1], _D[::1], _D[::1], types.boolean[::1], _I, _F[:, ::1], _I[::1]))
-def resampled(x: Any, first: Any, part: Any, length: Any, broken: Any, points: Any, y: Any, at: Any) -> None:  # noqa: PLR0917
+def resampled(x: Any, first: Any, part: Any, length: Any, broken: Any, points: Any, y: Any, at: Any) -> None:
     """Write y[interval * points, channel] of x[sample, channel], and at[interval * points], the samples at or before.
 
     Interval i begins at sample first[i] + part[i] and is length[i] samples long; one that is broken gives NaN.
@@ -74,7 +74,7 @@ def resampled(x: Any, first: Any, part: Any, length: Any, broken: Any, points: A
 
 
 @entry(types.void(_F[:, ::1], _I, _I, _D[::1], _I[::1], _F[:, :, ::1]))
-def amplitudes(x: Any, size: Any, hop: Any, weights: Any, lines: Any, y: Any) -> None:  # noqa: PLR0917
+def amplitudes(x: Any, size: Any, hop: Any, weights: Any, lines: Any, y: Any) -> None:
     """Write y[window, channel, line], the peak amplitude of each of `lines` of the spectrum of x[channel, sample]."""
     row, spectrum = np.empty(size), np.empty(size // 2 + 1, np.complex128)
     scale = 2 / weights.sum()

@@ -37,7 +37,7 @@ def reference(x: NDArray[Any], segments: _psd.Segments) -> NDArray[np.float64]:
 
 
 @entry(types.void(_F[:, ::1], _I, _I, _I, _I, _D[::1], _F[:, :, ::1]))
-def kurtoses(x: Any, size: Any, hop: Any, step: Any, detrend: Any, weights: Any, y: Any) -> None:  # noqa: PLR0917
+def kurtoses(x: Any, size: Any, hop: Any, step: Any, detrend: Any, weights: Any, y: Any) -> None:
     """Write y[window, channel, line] of x[channel, sample]; the line at zero is left out."""
     segment = len(weights)
     row, spectrum = np.empty(segment), np.empty(segment // 2 + 1, np.complex128)

@@ -33,7 +33,7 @@ def reference(x: NDArray[Any], segments: _psd.Segments, scale: NDArray[np.float6
 
 
 @entry(types.void(_F[:, ::1], _I, _I, _I, _I, _D[::1], _D[::1], _F[:, :, ::1]))
-def spectra(x: Any, size: Any, hop: Any, step: Any, detrend: Any, weights: Any, scale: Any, y: Any) -> None:  # noqa: PLR0917
+def spectra(x: Any, size: Any, hop: Any, step: Any, detrend: Any, weights: Any, scale: Any, y: Any) -> None:
     """Write y[window, channel, bin] of x[channel, sample]."""
     row, spectrum = np.empty(len(weights)), np.empty(len(scale), np.complex128)
     squares, mean = np.empty(len(scale)), np.empty(len(scale))

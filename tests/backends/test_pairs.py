@@ -220,3 +220,20 @@ def test_many_streams_hold_nothing(tmp_path: Path) -> None:
     files = written(made, "float32", "native", tmp_path)
     with pytest.raises(ModelError, match="holds what an encoder gives, which is one stream's"):
         edgeseq.backends.open_file(tmp_path / files[1].path, "native", made.graphs[1], files[1], 3)
+
+
+@pytest.mark.parametrize("half", [0, 1])
+@ENGINES
+def test_a_file_that_is_damaged_or_of_the_other_half_is_one_sentence(backend: str, half: int, tmp_path: Path) -> None:
+    made = family("t5")
+    files = written(made, "float32", backend, tmp_path)
+    path, other = (tmp_path / file.path for file in (files[half], files[1 - half]))
+    opening = edgeseq.backends.open_whole if made.graphs[half].whole else edgeseq.backends.open_file
+    whole = path.read_bytes()
+    for content, says in ((whole[: len(whole) // 2], "cannot load it|holds no native"), (other.read_bytes(), "bundle")):
+        path.write_bytes(content)
+        with pytest.raises(ModelError, match=rf"{path.name}: .*({says})") as told:
+            opening(path, backend, made.graphs[half], files[half])
+        assert "\n" not in str(told.value)
+    path.write_bytes(whole)
+    assert opening(path, backend, made.graphs[half], files[half]) is not None

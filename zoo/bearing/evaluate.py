@@ -27,7 +27,7 @@ FACTORS: Final = (2.5, 2.0, 5.0)
 """How many times its healthy level a bearing may reach: 2.5 is the step from one zone of ISO 10816-1 to the next (0.71,
 1.8, 4.5 mm/s), 2 a usual, more careful choice. ISO 20816's own limits are of velocity from 10 Hz on; a record of 0.1 s
 has one period of that, so they cannot be applied, and the change against the baseline stands in. 5 is what one would
-choose with hindsight: of the whole numbers up to 8 the one that warns of all of FEMTO's six ends without a false
+choose with hindsight: of the whole numbers up to 8 the one that warns of all six ends of FEMTO's without a false
 alarm."""
 
 

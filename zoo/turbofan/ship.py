@@ -18,6 +18,8 @@ from zoo.turbofan.fit import LEADS, SURE, Trained
 
 VARIANTS: Final = ("float32", "int8", "w8a16")
 VERSION: Final = "1.0.0"
+SAMPLE: Final = Path(__file__).with_name("sample") / "engines.csv"
+"""Engines of FD001, on which devices replay the feature chain."""
 RELEASE: Final = 1.25
 """An alert is taken back where the estimate rises above its threshold by this factor."""
 
@@ -35,6 +37,7 @@ def ship(trained: Trained, output: Path, evaluate: Callable[[StepModel], Mapping
         variants=VARIANTS,
         about=about(trained),
         evaluate=evaluate,
+        samples=SAMPLE if trained.subset == "FD001" else None,
     )
 
 

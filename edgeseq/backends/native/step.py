@@ -148,7 +148,7 @@ def open_whole(path: Path, graph: Graph, file: ModelFile) -> NativeWhole:
 def _checked(path: Path, graph: Graph, file: ModelFile) -> Program:
     program = read(path)
     check(program, graph, file)
-    if jit.cold():
+    if jit.cold("engine"):
         log.warning(
             "the native engine's kernels are being compiled for this machine, once, which takes some seconds; `edgeseq "
             "warmup` does it ahead of time."

@@ -80,7 +80,7 @@ def _slice(writer: Writer, op: Op) -> int:
     _check(writer, op, parts, MOST_CUT)
     x, target = writer.read(op.inputs[0], grouped(shape, parts)), grouped(result, parts)
     first = [starts[part[0]] if len(part) == 1 else 0 for part in parts]
-    if set(steps) <= {1} and not grows(target):
+    if set(steps) == {1} and not grows(shape):
         given = [x, writer.numbers(*first), writer.numbers(*target)]
         return writer.emit("SLICE", given, "SliceOptions", shape=target)
     strides = [steps[part[0]] if len(part) == 1 else 1 for part in parts]

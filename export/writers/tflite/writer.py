@@ -94,6 +94,8 @@ class Writer:
     def _leave(self, title: str, name: str) -> int:
         """Give what leaves a tensor of its own, in its own shape."""
         shape = self.program.shapes[name]
+        if grows(shape) > 1:
+            raise ExportError(f"'{title}' leaves with several lengths that grow with the source; TFLite infers one.")
         index = self.file.tensor(title, shape, self.kind(name))
         if not shape:  # an empty list of sizes would not count as a constant
             return self.file.op("SQUEEZE", [self.read(name)], index, "SqueezeOptions", squeezeDims=[0, 1, 2, 3])

@@ -1,0 +1,104 @@
+"""Sequences over a small alphabet, such as DNA, as tokens: one for each stretch of k letters."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+
+from edgeseq.errors import ConfigError
+from edgeseq.features import _text
+from edgeseq.features._windows import Windows
+from edgeseq.types import Frames, StreamSpec, TimesNs
+
+_UNKNOWN, _MISSING = -1.0, -2.0
+"""What a letter is that the alphabet does not have, and one that is missing, until windows are numbered."""
+
+
+def reference(text: str, k: int, stride: int, alphabet: str, unknown: int | Literal["skip"]) -> list[int]:
+    """Return the tokens of a text."""
+    found = []
+    for begin in range(0, len(text) - k + 1, stride):
+        letters = [alphabet.find(letter) for letter in text[begin : begin + k]]
+        token: int | str = 0
+        for letter in letters:
+            token = (
+                unknown if isinstance(token, str) or letter < 0 or min(letters) < 0 else token * len(alphabet) + letter
+            )
+        found.append(token)
+    return [token for token in found if isinstance(token, int)]
+
+
+class Kmers:
+    r"""Gives `<channel>.kmer`, a token for each k letters in a row, at the time of the last of them.
+
+    k: letters a token. alphabet: the letters; default "ACGT". A token is the number that its letters' places are the
+    digits of, the first the highest: with ACGT, k = 2, "CA" is 1 * 4 + 0. stride: letters from one token to the next;
+    default 1. unknown: the token of k letters of which one is not in the alphabet (N, a line's end), or "skip": they
+    give none. ignore_case: read a as A. leave_out: letters that are passed over, such as "\n" where lines only wrap.
+    channel: the one that carries the text, as code points; default: the only one.
+
+    A token that leans on a NaN is NaN. What is no code point is not in the alphabet. Up to 2^24 tokens: ACGT, k = 12.
+    """
+
+    def __init__(
+        self,
+        *,
+        k: int,
+        unknown: int | Literal["skip"],
+        alphabet: str = "ACGT",
+        stride: int = 1,
+        ignore_case: bool = False,
+        leave_out: str = "",
+        channel: str | None = None,
+    ) -> None:
+        _text.check_unknown(unknown)
+        letters = [alphabet.upper(), alphabet.lower()] if ignore_case else [alphabet]
+        if not alphabet or any(len(case) > len({*case}) or len(case) != len(alphabet) for case in letters):
+            raise ConfigError(f"alphabet must be different letters, not {alphabet!r}.", "alphabet")
+        if k < 1 or len(alphabet) ** k > _text.MAX_TOKENS:
+            raise ConfigError(f"k must be at least 1, and {len(alphabet)}^k at most 2^24; not {k}.", "k")
+        if {*leave_out} & {*"".join(letters)}:
+            raise ConfigError("leave_out has a letter of the alphabet.", "leave_out")
+        codes = {ord(each): float(digit) for case in letters for digit, each in enumerate(case)}
+        self._known = np.array(sorted(codes), np.int64)
+        self._digits = np.array([codes[point] for point in self._known.tolist()], np.float32)
+        self._weights = len(alphabet) ** np.arange(k - 1, -1, -1, dtype=np.int64)
+        self._left_out = np.array([ord(each) for each in leave_out], np.int64)
+        self._windows = Windows(k, stride, 1)
+        self._unknown, self._channel = unknown, channel
+
+    @classmethod
+    def example(cls) -> dict[str, Any]:
+        """Return parameters for a stream of three channels a, b, c at 100 Hz, noise that is no text."""
+        return {"k": 3, "stride": 2, "unknown": 64, "channel": "a"}
+
+    def open(self, spec: StreamSpec) -> StreamSpec:
+        """Find the channel. Raises ConfigError if it is missing, or not clear."""
+        self._place = _text.place(spec, self._channel)
+        self.reset()
+        return _text.tokens(spec, self._place, "kmer", self._windows.hop)
+
+    def push(self, t_ns: TimesNs, values: Frames) -> tuple[TimesNs, Frames]:
+        """Return the tokens that are complete with these letters, float32[n, 1]."""
+        points = _text.code_points(values[:, self._place])
+        read = ~np.isin(points, self._left_out)
+        points = points[read]
+        at = np.searchsorted(self._known, points).clip(max=len(self._known) - 1)
+        digits = np.where(self._known[at] == points, self._digits[at], np.float32(_UNKNOWN))
+        digits[points == _text.MISSING] = _MISSING
+        cut = self._windows.push(t_ns[read], digits[:, None])
+        begins = np.arange(len(cut.t_ns)) * self._windows.hop
+        stretches = cut.samples[0][begins[:, None] + np.arange(self._windows.size)]
+        found = (stretches.astype(np.int64) @ self._weights).astype(np.float32)
+        lowest = stretches.min(axis=1, initial=0)
+        found[lowest == _MISSING] = np.nan
+        if self._unknown == "skip":
+            whole = lowest != _UNKNOWN
+            return cut.t_ns[whole], found[whole, None]
+        found[lowest == _UNKNOWN] = self._unknown
+        return cut.t_ns, found[:, None]
+
+    def reset(self) -> None:
+        """Forget the letters of an unfinished token: the next one begins with the next letter."""
+        self._windows.reset()
