@@ -1,4 +1,4 @@
-"""Draws docs/demo.svg: the demo's own live view, as it stands when most of the frames have passed.
+"""Draws the demos' own live views, as they stand when most of the frames have passed: docs/demo.svg, docs/keyword.svg.
 
 Run it from a checkout after a change of the view: python docs/picture.py
 """
@@ -39,8 +39,9 @@ class Picture(Plain):
 
 
 if __name__ == "__main__":
-    shown = scene.read("turbofan")
-    stage = Picture(sys.stderr, shown)
-    with tempfile.TemporaryDirectory() as folder:
-        run.run(shown, stage, speed=4.0, port=None, report=Path(folder) / "report.html")
-    (Path(__file__).parent / "demo.svg").write_text(stage.svg, encoding="utf-8")
+    for name, file in {"turbofan": "demo.svg", "keyword": "keyword.svg"}.items():
+        shown = scene.read(name)
+        stage = Picture(sys.stderr, shown)
+        with tempfile.TemporaryDirectory() as folder:
+            run.run(shown, stage, speed=4.0, port=None, report=Path(folder) / "report.html")
+        (Path(__file__).parent / file).write_text(stage.svg, encoding="utf-8")

@@ -104,7 +104,8 @@ class Config:
         if self.decider_table is None:
             raise self.document.fail("there is no decider: neither here nor in the bundle.")
         document, keys = (self.bundle.document if self.decider_from_bundle else self.document), ("decider",)
-        made: Decider = plugins.create(document, "deciders", dict(self.decider_table), *keys)
+        table = _with_offered(document, "deciders", dict(self.decider_table), {"names": list(self.about.names)}, *keys)
+        made: Decider = plugins.create(document, "deciders", table, *keys)
         return made
 
     def pipeline(self, *, sinks: Sequence[Sink] | None = None, also: Sequence[Sink] = ()) -> Pipeline:
@@ -297,6 +298,12 @@ def _with_score(config: Config) -> Config:
     if not 0 <= score < len(names):
         raise config.document.fail(
             f"output {score} does not exist: the model has {len(names)} ({', '.join(names)}), counted from 0.",
+            "decider",
+        )
+    named = (config.decider_table or {}).get("names", names)
+    if len(named) != len(names):
+        raise config.document.fail(
+            f"{len(named)} names, the model has {len(names)} outputs ({', '.join(names)}): leave 'names' out.",
             "decider",
         )
     return dataclasses.replace(config, about=dataclasses.replace(config.about, score=score))

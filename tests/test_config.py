@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import tiny_bundle
 from hypothesis import given, settings
@@ -15,6 +16,7 @@ from edgeseq.deciders.hysteresis import Hysteresis
 from edgeseq.errors import BundleError, ConfigError, EdgeseqError, ModelError
 from edgeseq.sinks.mqtt import Mqtt
 from edgeseq.sinks.stdout import Stdout
+from edgeseq.types import Output
 
 GOOD = """\
 name = "wear"
@@ -91,6 +93,14 @@ def test_defaults(load: Load) -> None:
 
 def test_no_sinks_at_all_may_be_wished(load: Load) -> None:
     assert load((GOOD[GOOD.index("[[sinks]]") :], ""), ('name = "wear"', 'name = "wear"\nsinks = []')).sinks == []
+
+
+def test_a_decider_is_offered_the_names_of_the_model_s_outputs(load: Load) -> None:
+    decider = load(("[[sinks]]", '[decider]\ntype = "classes"\nthreshold = 20\n[[sinks]]')).decider()
+    (event,) = decider.update(Output(0, "", np.array([30], np.float32)))
+    assert event.level == "rul"
+    with pytest.raises(ConfigError, match=r"2 names, the model has 1 outputs \(rul\)"):
+        load(("[[sinks]]", '[decider]\ntype = "classes"\nthreshold = 20\nnames = ["a", "b"]\n[[sinks]]'))
 
 
 def test_the_configuration_s_decider_comes_before_the_bundle_s(load: Load) -> None:

@@ -36,6 +36,7 @@ FRAMES = sum(frames for frames, _ in tiny_demo.MACHINES.values())
 @pytest.fixture
 def zoo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(scenes, "_zoo", lambda: tmp_path)
+    tiny_demo.write_spoken(tmp_path)
     return tiny_demo.write(tmp_path)
 
 
@@ -60,9 +61,80 @@ def test_a_demo_as_json(zoo: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert result["frames"] == FRAMES
     # Machine 7 warns and becomes critical, <u>9 warns: one alert each, three messages.
     assert (result["alerts"], result["sent"], result["delivered"]) == (2, 3, 3)
-    assert 0 < result["rmse"] < 10
+    assert 0 < result["score"]["rmse"] < 10
     assert result["step_us"]["p50"] > 0
     assert set(result["dropped"]) == {"decider.warming"}
+
+
+def test_spoken_words_are_held_against_what_was_said(zoo: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    report = zoo / "report.html"
+    assert main(["demo", "said", "--json", "--report", str(report)]) == 0
+    out, lines = capsys.readouterr()
+    result = json.loads(out)
+    assert result["score"] == {"said": 2, "found": 1, "wrong": 1}
+    # Each of the two is raised and cleared: that it is no longer heard is sent, too, but nobody would mention it.
+    assert (result["alerts"], result["sent"], result["delivered"]) == (2, 4, 4)
+    assert lines.count('heard "yes", 88 % sure') == 2
+    assert "cleared" not in lines
+    text = report.read_text("utf-8")
+    for words in ("Word by word", "1 of 2", "words found", "1 told that were not said", "said 2, found 1"):
+        assert words in text
+    parser = _Balanced()
+    parser.feed(text)
+    assert parser.open == []
+    # The truth is drawn as high as certainty, the word as likely as it was: 2 curves, and a dot an alert.
+    assert (text.count('class="truth" points'), text.count('class="predicted" points')) == (1, 1)
+    assert text.count('<circle class="warning-dot" cx="') == 3
+
+
+def test_the_picture_of_words(zoo: Path) -> None:
+    assert zoo.is_dir()
+    scene = scenes.read("said")
+    out = io.StringIO()
+    view = View(Console(file=out, width=90, height=24), scene)
+    watch = Watch(scene.story, lambda: None, view.told)
+    watch.open(About("bench", "said", "leaky-average", "1.0.0", ("yes",)))
+    view.show(watch, "mosquitto_sub ...", lambda: "11.2 µs")
+    assert scene.story.values(Output(0, "", np.array([0.93], np.float32)), "ok", 0) == [
+        ("yes", pytest.approx(93), "ok")
+    ]
+    watch.event(Event("raised", "@0", 0, "", "yes", 1, 0.93, 0, {"class": "yes"}))
+    watch.output(Output(0, "", np.array([0.93], np.float32)), "yes")
+    view._console.print(view.picture(24))
+    assert re.search(r"yes .* 93 +1 +▲ yes", out.getvalue())
+    assert 'heard "yes", 93 % sure' in out.getvalue()
+
+
+def test_logits_are_shown_as_probabilities(zoo: Path) -> None:
+    path = zoo / "said" / "demo.toml"
+    path.write_text(path.read_text().replace("yes = 0", "yes = 0, no = 2") + "logits = true\n")
+    (yes, no) = scenes.read("said").story.values(Output(0, "", np.array([3, 1, 900], np.float32)), "no", 0)
+    assert yes == ("yes", pytest.approx(0), "ok")
+    assert no == ("no", pytest.approx(100), "no")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("[spoken]", "[spokn]", "unknown key 'spokn'"),
+        ("[spoken]", "[spoken]\nwrods = 1", "unknown key 'wrods'"),
+        ("[spoken]", "[life]", "the key 'cap' is missing|unknown key"),
+    ],
+)
+def test_a_wrong_demo_is_explained(
+    zoo: Path, old: str, new: str, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = zoo / "said" / "demo.toml"
+    path.write_text(path.read_text().replace(old, new))
+    assert main(["demo", "said"]) == 2
+    assert re.search(words, capsys.readouterr().err)
+
+
+def test_a_demo_needs_one_story(zoo: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = zoo / "said" / "demo.toml"
+    path.write_text(path.read_text().partition("[spoken]")[0])
+    assert main(["demo", "said"]) == 2
+    assert "told by one of the tables [life] and [spoken]" in capsys.readouterr().err
 
 
 def test_sigterm_gives_the_terminal_back() -> None:
@@ -156,6 +228,9 @@ def test_a_damaged_truth_is_said(zoo: Path, capsys: pytest.CaptureFixture[str]) 
     (zoo / "tiny" / "truth.csv").write_text("stream,frames\n7,sixty\n")
     assert main(["demo", "tiny", "--report", str(zoo / "r.html")]) == 1
     assert "the columns stream, frames, rul" in capsys.readouterr().err
+    (zoo / "said" / "truth.csv").write_text("begin,word\n7,yes\n")
+    assert main(["demo", "said", "--report", str(zoo / "r.html")]) == 1
+    assert "the columns begin, end, word" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("width", "height"), [(80, 24), (130, 45), (60, 18)])
@@ -191,7 +266,7 @@ def test_an_area_is_as_high_as_its_values() -> None:
 
 def _watched(scene: scenes.Scene, view: View) -> Watch:
     """Return a watch that has seen the first machine get a warning."""
-    watch = Watch(scene.tracks, lambda: None, view.told)
+    watch = Watch(scene.story, lambda: None, view.told)
     watch.open(About("bench", "tiny", "leaky-average", "1.0.0", ("rul",), "cycles"))
 
     for index in range(30):

@@ -1,4 +1,4 @@
-"""A demo small enough for a test: machines whose one channel is their remaining life with noise on it."""
+"""Demos small enough for a test: machines that wear out by one channel, and one word that is heard in another."""
 
 import csv
 from pathlib import Path
@@ -46,12 +46,58 @@ title = "Tiny machines wear out"
 about = "Made up."
 source = "Nobody's."
 pipeline = "pipeline.toml"
+[life]
 truth = "truth.csv"
 thing = "machine"
 things = "machines"
 step = "cycle"
 unit = "cycles"
 cap = {CAP}
+"""
+    )
+    return zoo
+
+
+SOUNDS, SPOKEN = ((20, 26), (40, 46)), ((19, 26), (50, 52))
+"""When the word `yes` can be heard, and when it was said, in seconds at one frame a second."""
+HEARD = 60
+
+
+def write_spoken(zoo: Path) -> Path:
+    """Write the demo `said` into a zoo folder and return that."""
+    folder = zoo / "said"
+    tiny_bundle.write(folder / "bundle")
+    rows = ["life", *(str(int(any(begin <= i < end for begin, end in SOUNDS))) for i in range(HEARD))]
+    (folder / "data.csv").write_text("\n".join(rows) + "\n")
+    truth = ["begin,end,word", *(f"{begin},{end},yes" for begin, end in SPOKEN), "10,11,unknown"]
+    (folder / "truth.csv").write_text("\n".join(truth) + "\n")
+    (folder / "pipeline.toml").write_text(
+        """
+name = "said"
+[source]
+type = "csv"
+path = "data.csv"
+[model]
+bundle = "bundle"
+[decider]
+type = "classes"
+names = ["yes"]
+threshold = 0.8
+[[sinks]]
+type = "mqtt"
+"""
+    )
+    (folder / "demo.toml").write_text(
+        f"""
+title = "One word"
+about = "Made up."
+source = "Nobody's."
+pipeline = "pipeline.toml"
+[spoken]
+truth = "truth.csv"
+words = {{ yes = 0 }}
+rate_hz = 1
+frames = {HEARD}
 """
     )
     return zoo

@@ -87,7 +87,9 @@ def describe(config: Config) -> list[str]:
         would.append(f"decides nothing: {whose} decider")
     else:
         keys = ", ".join(f"{key} = {value}" for key, value in config.decider_table.items() if key != "type")
-        name, unit = config.about.names[config.about.score], config.about.unit
+        # A decider without `output` judges all there are.
+        one, unit = hasattr(config.decider(), "output"), config.about.unit
+        name = config.about.names[config.about.score] if one else ", ".join(config.about.names)
         whose = "the bundle's own" if config.decider_from_bundle else "the configured"
         would.append(
             f"judges {name}{f' in {unit}' if unit else ''} by {whose} {config.decider_table['type']}"

@@ -13,11 +13,12 @@ from pathlib import Path
 from edgeseq.errors import ConfigError
 
 HELP = """\
-Shows edgeseq at its work: recorded machines wear out, one frame at a time passes through a quantized model, alerts go
-out over MQTT. It is the pipeline that `edgeseq run` runs, with a broker of its own on this machine; it ends by itself
-with a summary and an HTML report of the predictions against the truth.
+Shows edgeseq at its work: recorded machines wear out, or people say words; one frame at a time passes through a
+quantized model, alerts go out over MQTT. It is the pipeline that `edgeseq run` runs, with a broker of its own on this
+machine; it ends by itself with a summary and an HTML report of the predictions against the truth.
 
   edgeseq demo                             about 40 seconds, drawn live in a terminal
+  edgeseq demo keyword                     spoken commands, in real time
   edgeseq demo --speed 4 --report r.html   four times as fast
   edgeseq demo --no-dashboard              lines instead of a drawing, as also in a pipe
   edgeseq demo --json                      one JSON document at the end"""
@@ -25,7 +26,7 @@ with a summary and an HTML report of the predictions against the truth.
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("name", nargs="?", default="turbofan", metavar="NAME", help="which demo (default: turbofan)")
+    parser.add_argument("name", nargs="?", default="turbofan", metavar="NAME", help="turbofan (default) or keyword")
     speed = "times the usual pace (default: 1 in a terminal, elsewhere as fast as it goes)"
     parser.add_argument("--speed", type=float, metavar="X", help=speed)
     parser.add_argument("--no-dashboard", action="store_true", help="plain lines, also in a terminal")

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from html import escape
 
-from edgeseq.demo.scene import Scene
-from edgeseq.demo.watch import WORST, Track
-from edgeseq.demo.words import sentence
+from edgeseq.demo.story import Story, Track
 
 WIDTH, HEIGHT = 360, 168
 LEFT, RIGHT, TOP, BOTTOM = 30, 8, 8, 22
@@ -16,40 +14,39 @@ LABEL_WIDTH, LABEL_HEIGHT = 13, 9
 MAX_POINTS = 400
 """A longer curve is thinned to this many points: the figure has no more pixels."""
 KINDS = ("ok", "warning", "critical")
+"""By severity; what is worse is drawn like the last."""
 
 
-def curve(track: Track, scene: Scene) -> str:
-    """Draw one stream: the truth dashed, the prediction over it, the time at each level shaded, alerts as dots."""
+def curve(track: Track, story: Story) -> str:
+    """Draw one track: the truth dashed, the prediction over it, the time at each level shaded, alerts as dots."""
     count = max(len(track.values), 2)
-    high = max([scene.cap, *(value for value in track.values if value == value)])  # noqa: PLR0124 - not NaN
+    high = max([story.high, *(value for value in track.values if value == value)])  # noqa: PLR0124 - not NaN
     plot_width, plot_height = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
 
     def at(index: float, value: float) -> tuple[float, float]:
         return LEFT + index / (count - 1) * plot_width, TOP + (1 - max(value, 0) / high) * plot_height
 
-    parts = [_grid(scene, high, count, at(0, 0)[1], plot_height)]
+    parts = [_grid(story, high, count, at(0, 0)[1], plot_height)]
     for first, last, severity in _spans(track):
         x, width = at(first, 0)[0], at(last, 0)[0] - at(first, 0)[0]
         parts.append(
             f'<rect class="{KINDS[severity]}-area" x="{x:.1f}" y="{TOP}" width="{width:.1f}" height="{plot_height}"/>'
         )
-    truth = track.truth(scene.cap)
-    if truth is not None:
-        parts.append(_line("truth", (at(i, value) for i, value in _thinned(truth.tolist()))))
+    if track.truth is not None:
+        parts.append(_line("truth", (at(i, value) for i, value in _thinned(track.truth[:count].tolist()))))
     parts.append(_line("predicted", (at(i, value) for i, value in _thinned(track.values))))
     for news in track.news:
         x, y = at(min(news.index, count - 1), news.event.score)
-        kind = "ok" if news.event.kind == "cleared" else KINDS[min(news.event.severity, WORST)]
-        words = escape(f"{sentence(scene, news.event)} ({scene.step} {news.index + 1})")
+        kind = "ok" if news.event.kind == "cleared" else KINDS[min(news.event.severity, len(KINDS) - 1)]
+        words = escape(f"{story.sentence(news.event)} ({story.step} {news.index + 1})")
         parts.append(f'<circle class="{kind}-dot" cx="{x:.1f}" cy="{y:.1f}" r="4.5"><title>{words}</title></circle>')
-    name = escape(f"{scene.thing} {track.stream}: predicted and true {scene.unit} left")
+    name = escape(f"{story.thing} {track.name}: {story.predicted}, {story.true}")
     return f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{name}">{"".join(parts)}</svg>'
 
 
-def scatter(tracks: Iterable[Track], scene: Scene) -> str:
-    """Draw each stream's last prediction against the truth; a perfect one lies on the diagonal."""
-    known = [track for track in tracks if track.error is not None]
-    high = max([10.0, *(max(track.values[-1], track.true_last or 0) for track in known)]) * 1.12
+def scatter(ends: Sequence[tuple[str, float, float]], thing: str) -> str:
+    """Draw predictions against the truth; a perfect one lies on the diagonal. ends: (name, predicted, true)."""
+    high = max([10.0, *(max(predicted, true) for _, predicted, true in ends)]) * 1.12
     size = SIDE - LEFT - BOTTOM
 
     def at(x: float, y: float) -> tuple[float, float]:
@@ -62,12 +59,11 @@ def scatter(tracks: Iterable[Track], scene: Scene) -> str:
         parts.append(f'<text x="{LEFT - 5}" y="{y + 3:.1f}" text-anchor="end">{tick}</text>')
         parts.append(f'<text x="{x:.1f}" y="{y0 + 14:.1f}" text-anchor="middle">{tick}</text>')
     parts.append(_line("truth", (at(0, 0), at(high, high))))
-    points = [at(track.true_last or 0, track.values[-1]) for track in known]
-    for track, (x, y), (label_x, label_y, anchor) in zip(known, points, _labels(points), strict=True):
-        words = escape(f"{scene.thing} {track.stream}: predicted {track.values[-1]:.1f}, true {track.true_last:.0f}")
+    points = [at(true, predicted) for _, predicted, true in ends]
+    for (name, predicted, true), (x, y), (label_x, label_y, anchor) in zip(ends, points, _labels(points), strict=True):
+        words = escape(f"{thing} {name}: predicted {predicted:.1f}, true {true:.0f}")
         parts.append(f'<circle class="predicted-dot" cx="{x:.1f}" cy="{y:.1f}" r="4.5"><title>{words}</title></circle>')
-        stream = escape(track.stream)
-        parts.append(f'<text x="{label_x:.1f}" y="{label_y:.1f}" text-anchor="{anchor}">{stream}</text>')
+        parts.append(f'<text x="{label_x:.1f}" y="{label_y:.1f}" text-anchor="{anchor}">{escape(name)}</text>')
     return f'<svg viewBox="0 0 {SIDE} {SIDE}" role="img" aria-label="predicted against true">{"".join(parts)}</svg>'
 
 
@@ -89,14 +85,14 @@ def _near(x: float, y: float, other: tuple[float, float]) -> bool:
     return abs(x - other[0]) < LABEL_WIDTH and abs(y - other[1]) < LABEL_HEIGHT
 
 
-def _grid(scene: Scene, high: float, count: int, base: float, height: float) -> str:
+def _grid(story: Story, high: float, count: int, base: float, height: float) -> str:
     """Draw the horizontal lines with their values, and the first and last step."""
     parts = []
     for tick in _ticks(high):
         y = base - tick / high * height
         parts.append(f'<line class="grid" x1="{LEFT}" y1="{y:.1f}" x2="{WIDTH - RIGHT}" y2="{y:.1f}"/>')
         parts.append(f'<text x="{LEFT - 5}" y="{y + 3:.1f}" text-anchor="end">{tick}</text>')
-    parts.append(f'<text x="{LEFT}" y="{HEIGHT - 6}">{escape(scene.step)} 1</text>')
+    parts.append(f'<text x="{LEFT}" y="{HEIGHT - 6}">{escape(story.step)} 1</text>')
     parts.append(f'<text x="{WIDTH - RIGHT}" y="{HEIGHT - 6}" text-anchor="end">{count}</text>')
     return "".join(parts)
 
@@ -130,3 +126,8 @@ def _thinned(values: list[float]) -> list[tuple[int, float]]:
 def _line(kind: str, points: Iterable[tuple[float, float]]) -> str:
     drawn = " ".join(f"{x:.1f},{y:.1f}" for x, y in points if y == y)  # noqa: PLR0124 - not NaN
     return f'<polyline class="{kind}" points="{drawn}"/>'
+
+
+def badge(severity: int, text: str) -> str:
+    """Return a word in the colour of a severity."""
+    return f'<i class="{KINDS[severity]}">{escape(text)}</i>'

@@ -8,7 +8,6 @@ from edgeseq.demo.result import Result
 from edgeseq.demo.scene import Scene
 from edgeseq.demo.stage import Latency
 from edgeseq.demo.watch import Watch
-from edgeseq.demo.words import sentence
 from edgeseq.types import Event
 
 TENTHS = 10
@@ -26,7 +25,7 @@ class Plain:
         """Say what comes, and how anyone can listen in."""
         self._watch, self._latency = watch, latency
         scene = self._scene
-        self._line(f"{scene.title}: {len(scene.tracks)} {scene.things}, {scene.frames:,} frames")
+        self._line(f"{scene.title}: {len(scene.tracks)} {scene.story.things}, {scene.frames:,} frames")
         self._line(f"listen in with any MQTT client: {listen}")
 
     def changed(self) -> None:
@@ -39,11 +38,11 @@ class Plain:
 
     def told(self, event: Event) -> None:
         """Say what happened."""
-        self._line(f"  {sentence(self._scene, event)}")
+        self._line(f"  {self._scene.story.sentence(event)}")
 
     def ended(self, result: Result) -> None:
         """Say what it came to."""
-        for name, text in result.rows(self._scene):
+        for name, text in result.rows():
             self._line(f"{name:>8}  {text}")
 
     def _line(self, text: str) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from edgeseq.demo.scene import Scene
+from edgeseq.demo.story import Score
 from edgeseq.demo.words import microseconds, step
 
 
@@ -14,8 +14,8 @@ from edgeseq.demo.words import microseconds, step
 class Result:
     """A finished demo. sent: events that went to the broker; delivered: those that a subscriber there received.
 
-    step_us: p50 to p99, mean and max of a model step in microseconds. rmse: at each stream's last frame, in the
-    output's unit; None where the truth is unknown.
+    step_us: p50 to p99, mean and max of a model step in microseconds. score: how it went against the truth; None
+    where that is unknown.
     """
 
     demo: str
@@ -31,24 +31,24 @@ class Result:
     delivered: int
     dropped: Mapping[str, int]
     step_us: Mapping[str, float | None]
-    rmse: float | None
+    score: Score | None
     report: str | None
 
     def table(self) -> dict[str, Any]:
         """Return it as plain data, for JSON."""
-        return asdict(self)
+        return {**asdict(self), "score": dict(self.score.numbers) if self.score else None}
 
-    def rows(self, scene: Scene) -> list[tuple[str, str]]:
+    def rows(self) -> list[tuple[str, str]]:
         """Return it as pairs of words, for people."""
         rows = [
-            (scene.things, f"{self.streams}"),
+            ("streams", f"{self.streams}"),
             ("frames", f"{self.frames:,} in {self.seconds:.1f} s"),
             ("model", f"{self.model} {self.model_version}, {self.variant} on {self.backend}"),
             ("step", f"{step(self.step_us)}, mean {microseconds(self.step_us['mean'])}"),
             ("alerts", f"{self.alerts} raised; {self.delivered} of {self.sent} messages arrived over MQTT"),
         ]
-        if self.rmse is not None:
-            rows.append(("error", f"{self.rmse:.1f} {scene.unit} RMSE at the last {scene.step}, against the truth"))
+        if self.score is not None:
+            rows.append(("truth", " ".join(self.score.tile)))
         # Outputs of the warm-up decide nothing; that is as it should be, and no loss.
         lost = {reason: count for reason, count in self.dropped.items() if reason != "decider.warming"}
         rows.extend(("dropped", f"{count} × {reason}") for reason, count in lost.items())

@@ -40,7 +40,7 @@ def run(scene: Scene, stage: Stage, *, speed: float | None, port: int | None, re
     with ExitStack() as stack:
         broker = stack.enter_context(Broker(port))
         listener = stack.enter_context(Listener(HOST, broker.port))
-        watch = Watch(scene.tracks, stage.changed, stage.told)
+        watch = Watch(scene.story, stage.changed, stage.told)
         pipeline = config.pipeline(sinks=_sinks(config, broker.port), also=[watch])
         listen = f"mosquitto_sub -h {HOST} -p {broker.port} -t '{TOPICS}' -v"
         # A signal must not strike while the terminal is drawn on, which would then not be given back.
@@ -64,7 +64,7 @@ def run(scene: Scene, stage: Stage, *, speed: float | None, port: int | None, re
         delivered=delivered,
         dropped=summary.dropped,
         step_us=_step_us(pipeline),
-        rmse=watch.rmse,
+        score=scene.story.score(watch.tracks.values()),
         report=str(report),
     )
     whole.write(report, page(scene, watch, result, _facts(scene, config, pipeline)), "--report")
@@ -85,7 +85,7 @@ def _load(scene: Scene, speed: float | None) -> Config:
     config = configs.load(scene.pipeline)
     if speed is None:
         return config
-    longest_s = max(track.frames for track in scene.tracks.values()) / config.source.spec.rate_hz
+    longest_s = max(track.frames for track in scene.tracks.values()) / config.frame.rate_hz
     return configs.load(scene.pipeline, source={"pace": longest_s / SECONDS * speed})
 
 

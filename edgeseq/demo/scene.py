@@ -1,8 +1,7 @@
-"""What a demo shows: zoo/<name>/demo.toml, with the pipeline, the truth to hold it against, and the words."""
+"""What a demo shows: zoo/<name>/demo.toml, with the pipeline, and what is told of it."""
 
 from __future__ import annotations
 
-import csv
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,8 +9,10 @@ import msgspec
 
 import edgeseq
 from edgeseq import tables
-from edgeseq.demo.watch import Track
-from edgeseq.errors import ConfigError, SourceError
+from edgeseq.demo.life import Life, LifeTable
+from edgeseq.demo.spoken import Spoken, SpokenTable
+from edgeseq.demo.story import Story, Track
+from edgeseq.errors import ConfigError
 
 FILE = "demo.toml"
 
@@ -24,37 +25,31 @@ class _Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     source: str
     """Whose data it is: one line of credit."""
     pipeline: str
-    truth: str
-    """A CSV file: stream, frames, and the true value at the last frame."""
-    thing: str
-    things: str
-    step: str
-    """What one frame is called: a cycle."""
-    unit: str
-    cap: float
-    """The model was trained on targets of at most this."""
+    life: LifeTable | None = None
+    spoken: SpokenTable | None = None
+    """One of the two: what kind of demo it is."""
 
 
 @dataclass(frozen=True)
 class Scene:
-    """A demo as read. tracks: stream -> what is known of it beforehand."""
+    """A demo as read."""
 
     name: str
     title: str
     about: str
     source: str
     pipeline: Path
-    thing: str
-    things: str
-    step: str
-    unit: str
-    cap: float
-    tracks: dict[str, Track]
+    story: Story
+
+    @property
+    def tracks(self) -> dict[str, Track]:
+        """Name -> what is known of a track beforehand."""
+        return self.story.tracks
 
     @property
     def frames(self) -> int:
         """How many frames all streams have together."""
-        return sum(track.frames for track in self.tracks.values())
+        return self.story.frames
 
 
 def known() -> list[str]:
@@ -75,25 +70,18 @@ def read(name: str) -> Scene:
         about=table.about,
         source=table.source,
         pipeline=folder / table.pipeline,
-        thing=table.thing,
-        things=table.things,
-        step=table.step,
-        unit=table.unit,
-        cap=table.cap,
-        tracks=_truth(folder / table.truth),
+        story=_story(document, table, folder),
     )
+
+
+def _story(document: tables.Document, table: _Table, folder: Path) -> Story:
+    if table.life is not None and table.spoken is None:
+        return Life(table.life, folder)
+    if table.spoken is not None and table.life is None:
+        return Spoken(table.spoken, folder)
+    raise document.fail("a demo is told by one of the tables [life] and [spoken].")
 
 
 def _zoo() -> Path:
     """Return where the reference models lie: beside the runtime, in a checkout as in an installation."""
     return Path(edgeseq.__file__).resolve().parents[1] / "zoo"
-
-
-def _truth(path: Path) -> dict[str, Track]:
-    """Read the truth: columns stream, frames, rul."""
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
-        return {row["stream"]: Track(row["stream"], int(row["frames"]), float(row["rul"])) for row in rows}
-    except (OSError, KeyError, ValueError) as cause:
-        raise SourceError(f"{path}: must be a CSV file with the columns stream, frames, rul ({cause}).") from cause

@@ -18,8 +18,8 @@ from edgeseq.demo.chart import area
 from edgeseq.demo.result import Result
 from edgeseq.demo.scene import Scene
 from edgeseq.demo.stage import Latency
-from edgeseq.demo.watch import Track, Watch
-from edgeseq.demo.words import sentence
+from edgeseq.demo.story import Track
+from edgeseq.demo.watch import Watch
 from edgeseq.types import Event
 
 REDRAW_S = 0.08
@@ -96,7 +96,7 @@ class View:
         rows = Table.grid(padding=(0, 2))
         rows.add_column(justify="right", style="dim")
         rows.add_column(overflow="fold")
-        for name, text in result.rows(self._scene):
+        for name, text in result.rows():
             rows.add_row(f" {name}", text)
         tracks = list(self._watch.tracks.values())
         self._console.print(self._head(self._watch), "", self._curves(tracks, 1, hidden=0), "", rows, sep="\n")
@@ -129,12 +129,12 @@ class View:
         return row
 
     def _curves(self, tracks: list[Track], rows: int, hidden: int) -> RenderableType:
-        scene = self._scene
+        story = self._scene.story
         table = Table(box=box.SIMPLE_HEAD, expand=True, pad_edge=True, show_edge=False, border_style="dim")
-        table.add_column(scene.thing, justify="right", no_wrap=True)
-        table.add_column(f"{scene.unit} left, of {scene.cap:.0f}", ratio=1, no_wrap=True)
-        table.add_column("left", justify="right", no_wrap=True, min_width=4)
-        table.add_column("true", justify="right", no_wrap=True, min_width=4, style="dim")
+        table.add_column(story.thing, justify="right", no_wrap=True)
+        table.add_column(story.heading, ratio=1, no_wrap=True)
+        table.add_column(story.columns[0], justify="right", no_wrap=True, min_width=4)
+        table.add_column(story.columns[1], justify="right", no_wrap=True, min_width=4, style="dim")
         table.add_column("level", no_wrap=True, min_width=10)
         for track in tracks:
             table.add_row(*self._row(track, rows))
@@ -146,14 +146,12 @@ class View:
         colour = COLOURS[track.severity]
         # The words stand beside the curve's bottom row.
         drop = "\n" * (rows - 1)
-        truth = track.truth(self._scene.cap)
-        now = f"{track.values[-1]:.0f}" if track.values else "–"
-        true = f"{truth[-1]:.0f}" if truth is not None and len(truth) else "–"
+        first, second = self._scene.story.numbers(track)
         return (
-            Text(drop + track.stream, "dim" if track.ended else ""),
-            Curve(track, rows, self._scene.cap),
-            Text(drop + now, f"bold {colour}"),
-            Text(drop + true),
+            Text(drop + track.name, "dim" if track.ended else ""),
+            Curve(track, rows, self._scene.story.high),
+            Text(drop + first, f"bold {colour}"),
+            Text(drop + second),
             Text(f"{drop}{MARKS[track.severity]} {track.level}", colour),
         )
 
@@ -163,7 +161,7 @@ class View:
         for news in last:
             severity = watch.severity(news.event)
             text.append(f"{news.seconds:6.1f} s  ", "dim")
-            text.append(f"{MARKS[severity]} {sentence(self._scene, news.event)}\n", COLOURS[severity])
+            text.append(f"{MARKS[severity]} {self._scene.story.sentence(news.event)}\n", COLOURS[severity])
         text.append("\n" * (rows - len(last)))
         text.rstrip()
         return Panel(text, title="alerts", title_align="left", box=box.ROUNDED, height=rows + 2, border_style="dim")

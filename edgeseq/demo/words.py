@@ -4,19 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from edgeseq.demo.scene import Scene
-from edgeseq.types import Event
-
 PERCENTILES = (50, 90, 95, 99)
-
-
-def sentence(scene: Scene, event: Event) -> str:
-    """Return an event as a person says it: 'engine 24: critical, 18 cycles left'."""
-    who = f"{scene.thing} {event.stream}".strip()
-    left = f"{event.score:.0f} {scene.unit} left"
-    if event.kind == "cleared":
-        return f"{who}: {event.level} cleared, {left}"
-    return f"{who}: {event.level}, {left}"
 
 
 def microseconds(value: float | None) -> str:
@@ -26,13 +14,6 @@ def microseconds(value: float | None) -> str:
     if value >= 1000:  # noqa: PLR2004 - a millisecond
         return f"{value / 1000:.1f} ms"
     return f"{value:.1f} µs" if value < 100 else f"{value:.0f} µs"  # noqa: PLR2004 - three digits are enough
-
-
-def signed(value: float | None) -> str:
-    """Return an error with its sign: '+3', '−12', or a dash."""
-    if value is None:
-        return "–"
-    return f"{'−' if round(value) < 0 else '+'}{abs(round(value))}"
 
 
 def step(step_us: Mapping[str, float | None]) -> str:

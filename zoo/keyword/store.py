@@ -1,0 +1,56 @@
+"""Keeps trained models as plain arrays, and reads them back; nothing is pickled."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from zoo.keyword.fit import Trained
+from zoo.keyword.model import Keyword
+
+WEIGHTS = "weights."
+
+
+def save(trained: Trained, path: Path) -> None:
+    """Write one .npz: weights as `weights.NAME`, statistics, calibration sound, and the rest as JSON."""
+    arrays: dict[str, Any] = {WEIGHTS + name: value.numpy() for name, value in trained.module.state_dict().items()}
+    facts = {
+        "seed": trained.seed,
+        "update": trained.update,
+        "accuracy_held_out": trained.accuracy_held_out,
+        "held_out": trained.held_out,
+        "threshold": trained.threshold,
+    }
+    np.savez_compressed(
+        path,
+        allow_pickle=False,
+        mean=trained.mean,
+        std=trained.std,
+        calibration=trained.calibration,
+        facts=json.dumps(facts),
+        **arrays,
+    )
+
+
+def load(path: Path) -> Trained:
+    """Read what `save` wrote."""
+    with np.load(path, allow_pickle=False) as arrays:
+        facts = json.loads(str(arrays["facts"]))
+        weights = {
+            name.removeprefix(WEIGHTS): torch.from_numpy(arrays[name]) for name in arrays if name.startswith(WEIGHTS)
+        }
+        return Trained(
+            Keyword.like(weights),
+            arrays["mean"],
+            arrays["std"],
+            facts["seed"],
+            facts["update"],
+            facts["accuracy_held_out"],
+            tuple(facts["held_out"]),
+            facts["threshold"],
+            arrays["calibration"],
+        )

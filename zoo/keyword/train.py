@@ -1,0 +1,123 @@
+"""The recipe's command line: train, choose, save, and only then hear the test's speakers, once."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+import edgeseq
+from edgeseq.bundle import Bundle
+from zoo.keyword import numbers
+from zoo.keyword.data import Clip, DataError, part, read_clips
+from zoo.keyword.fit import Recipe, Trained, hearing, runner, train
+from zoo.keyword.judge import Candidate, Verdict, judge_on_test
+from zoo.keyword.ship import VARIANTS, ship, stepping
+from zoo.keyword.store import save
+
+DESCRIPTION = """\
+Trains a small causal network that recognizes ten spoken commands in a stream of sound. It learns from endless streams:
+words of many people over noise, one after another, never reset. A quarter of the speakers are kept for the test; each
+seed holds out others, on which its threshold is set. The test is heard once, after all that, and judges every seed."""
+
+EPILOG = """\
+Writes to the output folder: seed-N.npz (weights, statistics, calibration sound, threshold) and the bundle seed-N for
+each seed, the bundle that ships as bundle, and numbers.json.
+Example: python -m zoo.keyword.train --data ~/speech_commands_test"""
+
+
+def train_seeds(clips: Sequence[Clip], seeds: Sequence[int], recipe: Recipe) -> list[Trained]:
+    """Train one model a seed, with a progress bar on standard error."""
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total} updates"))
+    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True)) as bar:
+        task = bar.add_task("", total=recipe.updates * len(seeds))
+        models = []
+        for seed in seeds:
+            bar.update(task, description=f"seed {seed}")
+            models.append(train(clips, seed, recipe, lambda: bar.advance(task)))
+    return models
+
+
+def candidates(trained: Trained, bundle: Bundle) -> dict[str, Candidate]:
+    """Give what is judged of one seed: the network as trained, and every variant of its bundle as a device runs it."""
+    runs = {"trained": runner(trained.module)}
+    runs |= {variant: stepping(edgeseq.load(bundle, variant=variant)) for variant in VARIANTS}
+    return {name: Candidate(hearing(run, trained.mean, trained.std), trained.threshold) for name, run in runs.items()}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; give the exit status."""
+    options = parse(arguments)
+    torch.set_num_threads(1)  # the same sums in the same order on every machine of one kind; faster, too, at this size
+    try:
+        clips = read_clips(options.data)
+        models = train_seeds(
+            part(clips, "train"), options.seeds, dataclasses.replace(Recipe(), updates=options.updates)
+        )
+    except DataError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    options.output.mkdir(parents=True, exist_ok=True)
+    shipped = max(models, key=lambda trained: trained.accuracy_held_out)
+    found: dict[str, Candidate] = {}
+    with Console(stderr=True).status("exporting") as status:
+        for trained in models:
+            status.update(f"exporting seed {trained.seed}")
+            save(trained, options.output / f"seed-{trained.seed}.npz")
+            bundle = ship(trained, options.output / f"seed-{trained.seed}")
+            found |= {f"{trained.seed} {name}": one for name, one in candidates(trained, bundle).items()}
+        status.update("judging on the test's speakers")
+        # Nothing is left to choose: the models meet the test here, and only here.
+        judged = judge_on_test(part(clips, "test"), found)
+        verdicts: dict[int, dict[str, Verdict]] = {trained.seed: {} for trained in models}
+        for name, verdict in judged.items():
+            seed, _, variant = name.partition(" ")
+            verdicts[int(seed)][variant] = verdict
+        status.update("writing the bundle")
+        ship(shipped, options.output / "bundle", lambda model: verdicts[shipped.seed][model.variant].flat())
+    numbers.write(options.output / "numbers.json", models, shipped.seed, verdicts)
+    sys.stdout.write(f"{numbers.table(models, shipped.seed, verdicts)}\n")
+    return 0
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m zoo.keyword.train",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--data", type=Path, required=True, metavar="DIR", help="folder with _silence_, _unknown_, down, go … of clips"
+    )
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0], metavar="N", help="one model each; default: 0")
+    parser.add_argument(
+        "--updates",
+        type=positive,
+        default=Recipe().updates,
+        metavar="N",
+        help="default: %(default)s; fewer to try it out",
+    )
+    parser.add_argument(
+        "--output", type=Path, default=Path("build/keyword"), metavar="DIR", help="default: build/keyword"
+    )
+    return parser.parse_args(arguments)
+
+
+def positive(text: str) -> int:
+    """Read a whole number above 0."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not above 0")
+    return value
+
+
+if __name__ == "__main__":
+    sys.exit(main())
