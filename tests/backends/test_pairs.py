@@ -16,6 +16,8 @@ from test_native_integers import every_op_gives_the_references_integers
 
 import edgeseq.backends.native.lengths
 from edgeseq import encoder_decoder
+from edgeseq.backends.native import engine
+from edgeseq.backends.native.ahead import STEPS
 from edgeseq.bundle import GenerateTable, ModelFile
 from edgeseq.encoder_decoder import EncoderDecoder
 from edgeseq.errors import ModelError
@@ -169,6 +171,23 @@ def test_forks_hold_memories_of_their_own(name: str, backend: str, tmp_path: Pat
     first.set_state(state)
     if later is not None:
         np.testing.assert_array_equal(first.run(target[:2]), later)
+
+
+@pytest.mark.parametrize("name", ["gru", "lstm with additive attention"])
+def test_what_is_computed_ahead_goes_with_its_layout(name: str, tmp_path: Path) -> None:
+    """A length that comes back brings its layout back, whose rows computed ahead are gone by then."""
+    made = family(name)
+    model, target = opened(made, "float32", "native", tmp_path), made.target(3 * STEPS)
+    decoder: Any = model._decoder
+    for length in (5, 9, 5, 9):
+        decoder.hold(model.encode(made.source(length)))
+        assert not decoder._board[engine.AHEAD]
+        expected = np.array([decoder.step(row) for row in target])
+        decoder.reset()
+        # Fewer than are computed at once, then enough.
+        np.testing.assert_array_equal(decoder.run(target[:10]), expected[:10])
+        np.testing.assert_array_equal(decoder.run(target[10:]), expected[10:])
+        assert decoder._ahead
 
 
 def test_only_so_many_layouts_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -54,7 +54,9 @@ class NativeStep(FileStep):
         self._layout, self._board = layout, layout.board
         self._address = self._board.ctypes.data
         self._quick = call.bound(self._board) or _never
+        # A layout may come back after another: its board then still names what was computed ahead for it.
         self._ahead: Ahead | Literal[False] | None = None
+        self._board[engine.AHEAD] = 0
         self._board[engine.RESULT] = self._result.ctypes.data
         self._board[engine.DELAY] = self._graph.delay
         self._board[engine.END] = engine.end(self._graph.max_steps, self.frames_per_step)
