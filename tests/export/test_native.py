@@ -199,7 +199,7 @@ def test_that_kernels_are_compiled_is_told(
 ) -> None:
     edgeseq.load(gru_bundle)
     assert not caplog.records
-    monkeypatch.setattr(step.jit, "cold", lambda: True)
+    monkeypatch.setattr(step.jit, "cold", lambda _: True)
     backends.load(gru_bundle)
     assert [record.levelno for record in caplog.records] == [logging.WARNING]
     assert "`edgeseq warmup` does it ahead of time" in caplog.text
