@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeseq.features._windows import Windows, picked, samples
+from edgeseq.features._channels import picked
+from edgeseq.features._windows import Windows, samples
 from edgeseq.types import Channel, Frames, StreamSpec, TimesNs
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from numba.core import types
 
 from edgeseq.errors import ConfigError
-from edgeseq.features._windows import picked
+from edgeseq.features._channels import picked
 from edgeseq.jit import entry
 from edgeseq.types import Frames, StreamSpec
 

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeseq.errors import ConfigError
+from edgeseq.features import _channels
 from edgeseq.types import Channel, Frames, StreamSpec, TimesNs
 
 MAX_TOKENS = 1 << 24
@@ -31,9 +32,7 @@ def place(spec: StreamSpec, channel: str | None) -> int:
         raise ConfigError(
             f"say which channel is the text (channel): the stream has {', '.join(spec.names)}.", "channel"
         )
-    if channel is not None and channel not in spec.names:
-        raise ConfigError(f"the stream has no channel '{channel}'; it has {', '.join(spec.names)}.", "channel")
-    return 0 if channel is None else spec.names.index(channel)
+    return 0 if channel is None else _channels.place(spec, channel)
 
 
 def tokens(spec: StreamSpec, channel: int, what: str, stride: int = 1) -> StreamSpec:

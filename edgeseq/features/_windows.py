@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from edgeseq.errors import ConfigError
 from edgeseq.types import Frames, StreamSpec, TimesNs
@@ -66,15 +65,3 @@ def samples(name: str, seconds: float, spec: StreamSpec) -> int:
     if count < 1:
         raise ConfigError(f"{name} = {seconds:g} s is less than one sample at {spec.rate_hz:g} Hz.")
     return count
-
-
-def picked(spec: StreamSpec, names: list[str] | None) -> NDArray[np.intp]:
-    """Return the places of channels in a stream, of all without names. Raises ConfigError for one that is not there."""
-    if names is None:
-        return np.arange(len(spec.channels))
-    if not names:
-        raise ConfigError("channels names no channel; left out it is all of them.")
-    for name in names:
-        if name not in spec.names:
-            raise ConfigError(f"the stream has no channel '{name}'; it has {', '.join(spec.names)}.")
-    return np.asarray([spec.names.index(name) for name in names], np.intp)

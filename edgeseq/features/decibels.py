@@ -10,7 +10,7 @@ from numba.core import types
 from numpy.typing import NDArray
 
 from edgeseq.errors import ConfigError
-from edgeseq.features._windows import picked
+from edgeseq.features._channels import picked
 from edgeseq.jit import entry
 from edgeseq.types import Channel, Frames, StreamSpec, TimesNs
 

@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeseq.errors import ConfigError
+from edgeseq.features._channels import picked
 from edgeseq.features._per_sample import beside, outgoing
-from edgeseq.features._windows import Windows, picked
+from edgeseq.features._windows import Windows
 from edgeseq.types import Channel, Frames, StreamSpec, TimesNs
 
 MAX_ORDER = 8

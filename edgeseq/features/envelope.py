@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 
 from edgeseq.errors import ConfigError
 from edgeseq.features import _bearings
+from edgeseq.features._channels import picked
 from edgeseq.features._fft import Taper, backward, forward, taper, tapered
 from edgeseq.features._per_window import Number
 from edgeseq.features._sos import Filter, butterworth
 from edgeseq.features._speed import Speed
-from edgeseq.features._windows import Windows, picked, samples
+from edgeseq.features._windows import Windows, samples
 from edgeseq.jit import REASSOCIATED, entry
 from edgeseq.types import Frames, StreamSpec, TimesNs
 

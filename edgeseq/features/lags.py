@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from edgeseq.errors import ConfigError
-from edgeseq.features._windows import MAX_SAMPLES, Windows, picked
+from edgeseq.features._channels import picked
+from edgeseq.features._windows import MAX_SAMPLES, Windows
 from edgeseq.types import Channel, Frames, StreamSpec, TimesNs
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from edgeseq.features._channels import picked
 from edgeseq.features._mel import Bands, Dialect, Spectrum
 from edgeseq.features._spectra import Logarithm, Spectra, not_causal, numbers
-from edgeseq.features._windows import picked
 from edgeseq.types import Frames, StreamSpec, TimesNs
 
 

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeseq.errors import ConfigError
+from edgeseq.features._channels import picked
 from edgeseq.features._mel import Bands, Dialect
 from edgeseq.features._spectra import Spectra, not_causal
-from edgeseq.features._windows import picked
 from edgeseq.types import Channel, Frames, StreamSpec, TimesNs
 
 

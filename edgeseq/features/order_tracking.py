@@ -11,10 +11,11 @@ from numba.core import types
 from numpy.typing import NDArray
 
 from edgeseq.errors import ConfigError
+from edgeseq.features._channels import picked
 from edgeseq.features._fft import Taper, forward, taper, tapered
 from edgeseq.features._per_window import Number
 from edgeseq.features._tachometer import Intervals
-from edgeseq.features._windows import MAX_SAMPLES, Windows, picked
+from edgeseq.features._windows import MAX_SAMPLES, Windows
 from edgeseq.jit import entry
 from edgeseq.types import Frames, StreamSpec, TimesNs
 

@@ -11,7 +11,7 @@ from numba.core import types
 from numpy.typing import NDArray
 
 from edgeseq.errors import ConfigError
-from edgeseq.features._windows import picked
+from edgeseq.features._channels import picked
 from edgeseq.jit import REASSOCIATED, entry
 from edgeseq.types import Frames, StreamSpec, TimesNs
 

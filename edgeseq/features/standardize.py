@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeseq import tables
 from edgeseq.errors import ConfigError
+from edgeseq.features._channels import picked
 from edgeseq.types import Frames, StreamSpec, TimesNs
 
 
@@ -68,8 +68,9 @@ class Standardize:
         names = list(spec.names) if self._channels is None else self._channels
         if self._mean.shape[1] != len(names):
             raise ConfigError(f"mean and std have {self._mean.shape[1]} numbers for {len(names)} channels.")
-        self._picked = _find(spec, names)
-        self._regime_picked = _find(spec, self._regime_channels)
+        self._picked = picked(spec, names)
+        if self._regime_channels:
+            self._regime_picked = picked(spec, self._regime_channels)
         return StreamSpec(tuple(spec.channels[place] for place in self._picked), spec.rate_hz)
 
     def push(self, t_ns: TimesNs, values: Frames) -> tuple[TimesNs, Frames]:
@@ -129,14 +130,6 @@ def _matrix(
     if matrix.ndim > 2 or matrix.size == 0 or not np.isfinite(matrix).all():  # noqa: PLR2004 - a matrix
         raise ConfigError(f"{name} must be finite numbers, one list or one a regime.")
     return matrix
-
-
-def _find(spec: StreamSpec, names: list[str]) -> NDArray[np.intp]:
-    """Return the places of channels in the stream."""
-    for name in names:
-        if name not in spec.names:
-            raise ConfigError(f"the stream has no channel '{name}'. {tables.suggest(name, spec.names)}")
-    return np.asarray([spec.names.index(name) for name in names], np.intp)
 
 
 def _shape(matrix: NDArray[np.float32]) -> str:

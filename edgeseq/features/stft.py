@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from edgeseq.features._channels import picked
 from edgeseq.features._fft import Taper, taper
 from edgeseq.features._mel import Spectrum
 from edgeseq.features._spectra import Recipe, Spectra, not_causal, numbers, transform, whole
-from edgeseq.features._windows import picked
 from edgeseq.types import Frames, StreamSpec, TimesNs
 
 

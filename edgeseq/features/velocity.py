@@ -9,9 +9,10 @@ from numba.core import types
 from numpy.typing import NDArray
 
 from edgeseq.errors import ConfigError
+from edgeseq.features._channels import picked
 from edgeseq.features._sos import Filter, Sections, butterworth
 from edgeseq.features._sos import reference as filtered
-from edgeseq.features._windows import Windows, picked, samples
+from edgeseq.features._windows import Windows, samples
 from edgeseq.jit import REASSOCIATED, entry
 from edgeseq.types import Channel, Frames, StreamSpec, TimesNs
 

@@ -9,7 +9,8 @@ from numba.core import types
 from numpy.typing import NDArray
 
 from edgeseq.errors import ConfigError
-from edgeseq.features._windows import Windows, picked, samples
+from edgeseq.features._channels import picked
+from edgeseq.features._windows import Windows, samples
 from edgeseq.jit import entry
 from edgeseq.types import Channel, Frames, StreamSpec, TimesNs
 

@@ -10,8 +10,9 @@ from numba.core import types
 from numpy.typing import NDArray
 
 from edgeseq.errors import ConfigError
+from edgeseq.features._channels import picked
 from edgeseq.features._per_sample import beside, outgoing
-from edgeseq.features._windows import MAX_SAMPLES, picked, samples
+from edgeseq.features._windows import MAX_SAMPLES, samples
 from edgeseq.jit import entry
 from edgeseq.types import Channel, Frames, StreamSpec, TimesNs
 

@@ -6,7 +6,6 @@ import argparse
 import dataclasses
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 from rich.console import Console
@@ -14,6 +13,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 import edgeseq
 from edgeseq.bundle import Bundle
+from zoo import options
 from zoo.keyword import numbers
 from zoo.keyword.data import Clip, DataError, part, read_clips
 from zoo.keyword.fit import Recipe, Trained, hearing, runner, train
@@ -53,24 +53,22 @@ def candidates(trained: Trained, bundle: Bundle) -> dict[str, Candidate]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; give the exit status."""
-    options = parse(arguments)
+    given = parse(arguments)
     torch.set_num_threads(1)  # the same sums in the same order on every machine of one kind; faster, too, at this size
     try:
-        clips = read_clips(options.data)
-        models = train_seeds(
-            part(clips, "train"), options.seeds, dataclasses.replace(Recipe(), updates=options.updates)
-        )
+        clips = read_clips(given.data)
+        models = train_seeds(part(clips, "train"), given.seeds, dataclasses.replace(Recipe(), updates=given.updates))
     except DataError as error:
         sys.stderr.write(f"{error}\n")
         return 1
-    options.output.mkdir(parents=True, exist_ok=True)
+    given.output.mkdir(parents=True, exist_ok=True)
     shipped = max(models, key=lambda trained: trained.accuracy_held_out)
     found: dict[str, Candidate] = {}
     with Console(stderr=True).status("exporting") as status:
         for trained in models:
             status.update(f"exporting seed {trained.seed}")
-            save(trained, options.output / f"seed-{trained.seed}.npz")
-            bundle = ship(trained, options.output / f"seed-{trained.seed}")
+            save(trained, given.output / f"seed-{trained.seed}.npz")
+            bundle = ship(trained, given.output / f"seed-{trained.seed}")
             found |= {f"{trained.seed} {name}": one for name, one in candidates(trained, bundle).items()}
         status.update("judging on the test's speakers")
         # Nothing is left to choose: the models meet the test here, and only here.
@@ -80,43 +78,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
             seed, _, variant = name.partition(" ")
             verdicts[int(seed)][variant] = verdict
         status.update("writing the bundle")
-        ship(shipped, options.output / "bundle", lambda model: verdicts[shipped.seed][model.variant].flat())
-    numbers.write(options.output / "numbers.json", models, shipped.seed, verdicts)
+        ship(shipped, given.output / "bundle", lambda model: verdicts[shipped.seed][model.variant].flat())
+    numbers.write(given.output / "numbers.json", models, shipped.seed, verdicts)
     sys.stdout.write(f"{numbers.table(models, shipped.seed, verdicts)}\n")
     return 0
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m zoo.keyword.train",
-        description=DESCRIPTION,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument(
-        "--data", type=Path, required=True, metavar="DIR", help="folder with _silence_, _unknown_, down, go … of clips"
-    )
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0], metavar="N", help="one model each; default: 0")
-    parser.add_argument(
-        "--updates",
-        type=positive,
-        default=Recipe().updates,
-        metavar="N",
-        help="default: %(default)s; fewer to try it out",
-    )
-    parser.add_argument(
-        "--output", type=Path, default=Path("build/keyword"), metavar="DIR", help="default: build/keyword"
-    )
-    return parser.parse_args(arguments)
-
-
-def positive(text: str) -> int:
-    """Read a whole number above 0."""
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not above 0")
-    return value
+    return options.parser(
+        "keyword",
+        DESCRIPTION,
+        EPILOG,
+        data="_silence_, _unknown_, down, go … of clips",
+        seeds=(0,),
+        rounds=("updates", Recipe().updates),
+    ).parse_args(arguments)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 import edgeseq
 from edgeseq.bundle import Bundle
+from zoo import options
 from zoo.turbofan import numbers
 from zoo.turbofan.data import SUBSETS, DataError, read_engines
 from zoo.turbofan.fit import Recipe, Trained, runner, train
@@ -62,30 +63,30 @@ def candidates(trained: Trained, bundle: Bundle) -> dict[str, Candidate]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; give the exit status."""
-    options = parse(arguments)
+    given = parse(arguments)
     torch.set_num_threads(1)  # the same sums in the same order on every machine of one kind; faster, too, at this size
     try:
-        recipe = dataclasses.replace(Recipe(), epochs=options.epochs)
-        models = train_seeds(options.data, options.subset, options.seeds, recipe)
-        options.output.mkdir(parents=True, exist_ok=True)
+        recipe = dataclasses.replace(Recipe(), epochs=given.epochs)
+        models = train_seeds(given.data, given.subset, given.seeds, recipe)
+        given.output.mkdir(parents=True, exist_ok=True)
         shipped = choose(models)
         pairs: dict[tuple[int, str], Candidate] = {}
         with Console(stderr=True).status("exporting") as status:
             for trained in models:
                 status.update(f"exporting seed {trained.seed}")
-                save(trained, options.output / f"seed-{trained.seed}.npz")
-                bundle = ship(trained, options.output / f"seed-{trained.seed}")
+                save(trained, given.output / f"seed-{trained.seed}.npz")
+                bundle = ship(trained, given.output / f"seed-{trained.seed}")
                 pairs |= {(trained.seed, variant): c for variant, c in candidates(trained, bundle).items()}
             status.update("judging on the test set")
             # Nothing is left to choose: the models meet the test set here, and only here.
             names = {f"{seed} {variant}": candidate for (seed, variant), candidate in pairs.items()}
-            judged = judge_on_test(options.data, options.subset, names)
+            judged = judge_on_test(given.data, given.subset, names)
             verdicts: dict[int, dict[str, Verdict]] = {trained.seed: {} for trained in models}
             for seed, variant in pairs:
                 verdicts[seed][variant] = judged[f"{seed} {variant}"]
             status.update("writing the bundle")
-            ship(shipped, options.output / "bundle", lambda model: verdicts[shipped.seed][model.variant].flat())
-        numbers.write(options.output / "numbers.json", models, shipped.seed, verdicts)
+            ship(shipped, given.output / "bundle", lambda model: verdicts[shipped.seed][model.variant].flat())
+        numbers.write(given.output / "numbers.json", models, shipped.seed, verdicts)
     except DataError as error:
         sys.stderr.write(f"{error}\n")
         return 1
@@ -95,38 +96,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m zoo.turbofan.train",
-        description=DESCRIPTION,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument(
-        "--data", type=Path, required=True, metavar="DIR", help="folder with train_*, test_* and RUL_*.txt[.gz]"
+    parser = options.parser(
+        "turbofan",
+        DESCRIPTION,
+        EPILOG,
+        data="train_*, test_* and RUL_*.txt[.gz]",
+        seeds=range(5),
+        rounds=("epochs", Recipe().epochs),
     )
     parser.add_argument("--subset", choices=SUBSETS, default="FD001", help="default: FD001")
-    parser.add_argument(
-        "--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4], metavar="N", help="one model each; default: 0 1 2 3 4"
-    )
-    parser.add_argument(
-        "--epochs",
-        type=positive,
-        default=Recipe().epochs,
-        metavar="N",
-        help="default: %(default)s; fewer to try it out",
-    )
-    parser.add_argument(
-        "--output", type=Path, default=Path("build/turbofan"), metavar="DIR", help="default: build/turbofan"
-    )
     return parser.parse_args(arguments)
-
-
-def positive(text: str) -> int:
-    """Read a whole number above 0."""
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not above 0")
-    return value
 
 
 if __name__ == "__main__":
