@@ -13,7 +13,7 @@ import onnx
 from edgeseq import backends
 from edgeseq.bundle import Graph, ModelFile, ParityTable
 from edgeseq.types import StepModel
-from export import native, parity, tflite
+from export import beside, parity
 from export.errors import FLOAT_ALONE, ExportError, NoIntegerForm
 from export.progress import Progress, counted
 from export.quantize.step import exact
@@ -23,9 +23,6 @@ Evaluate = Callable[[StepModel], Mapping[str, float]]
 GOALS = (0.75, 0.5, 0.25)
 """Shares of its tolerance that a quantized variant is made for, one after the other until it keeps it: the proof runs
 longer than what sensitivity is measured on, and on real engines."""
-
-BESIDE = {"tflite": "TFLite", "npz": "native"}
-"""What notes call the files beside ONNX's, by their format."""
 
 
 @dataclass
@@ -95,11 +92,12 @@ def _one(  # noqa: PLR0917 - one call, above
         progress(f"making {name}")
         variant, told = maker.make(name, goal), list[str]()
         onnx.save(variant.model, str(folder / variant.file.path))
-        files = [
-            variant.file,
-            *tflite.write(maker, variant, folder, graph, told),
-            *native.write(maker, variant, folder, graph, told),
-        ]
+        files = [variant.file]
+        for file_format, write in beside.WRITERS.items():
+            try:
+                files.append(write(maker, variant, folder, graph))
+            except ExportError as cause:
+                told.append(beside.left_out(file_format, name, cause))
         results = [_measured(variant, file, folder, graph, known, golden, progress) for file in files]
         last = goal == GOALS[-1] or not variant.parts or all(part.kept == "float32" for part in variant.parts)
         if last and results[0][0].passed:
@@ -124,8 +122,8 @@ def _left_out(files: list[ModelFile], results: list[tuple[ParityTable, parity.Dr
     told = []
     for place in range(len(files) - 1, 0, -1):
         if not results[place][0].passed:
-            name = BESIDE[files[place].format]
-            told.append(f"{name} was left out of {files[place].variant}: {parity.by_how_much(results[place][0])}")
+            reason = parity.by_how_much(results[place][0])
+            told.append(beside.left_out(files[place].format, files[place].variant, reason))
             (folder / files[place].path).unlink()
             del files[place], results[place]
     return told

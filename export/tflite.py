@@ -11,16 +11,7 @@ from export.variants import Maker, Variant, file_of
 from export.writers import tflite as writer
 
 
-def write(maker: Maker, variant: Variant, folder: Path, graph: Graph, notes: list[str]) -> list[ModelFile]:
-    """Write a variant's file and return how bundle.toml describes it; note why where there is none."""
-    try:
-        return [written(maker, variant, folder, graph)]
-    except ExportError as cause:
-        notes.append(f"TFLite was left out of {variant.name}: {cause}")
-        return []
-
-
-def written(maker: Maker, variant: Variant, folder: Path, graph: Graph) -> ModelFile:
+def write(maker: Maker, variant: Variant, folder: Path, graph: Graph) -> ModelFile:
     """Write a variant's file of one of a bundle's graphs. Raises ExportError naming the node without a TFLite form."""
     try:
         writer.schema()

@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from collections.abc import Sequence as Items
 from dataclasses import dataclass, replace
 from functools import partial
@@ -21,7 +20,7 @@ from edgeseq import backends
 from edgeseq import encoder_decoder as runtime
 from edgeseq.bundle import Graph, ModelFile, ParityTable
 from edgeseq.errors import ModelError
-from export import macs, native, parity, tflite
+from export import beside, macs, parity
 from export.encoder_decoder import parity as proof
 from export.encoder_decoder.calibration import Calibration
 from export.encoder_decoder.split import Parts
@@ -35,11 +34,6 @@ from export.variants import KNOWN, Maker, Variant
 GOALS = (0.75, 0.6, 0.45, 0.3)
 """Shares of the tolerance that either graph is made for (2): errors of two as good as independent parts add up."""
 Graphs = tuple[Graph, Graph]
-
-
-Write = Callable[[Maker, Variant, Path, Graph], ModelFile]
-BESIDE: dict[str, Write] = {"TFLite": tflite.written, "native": native.written}
-"""What is written beside ONNX files (3): how notes call it, and what writes a half of it."""
 
 
 @dataclass(frozen=True)
@@ -156,15 +150,15 @@ def _one(  # noqa: PLR0917 - one call, above
         last = goal == GOALS[-1] or all(part.kept == "float32" for part in (*encoder.parts, *decoder.parts))
         halves = encoder, decoder
         proven = [_measured(halves, (encoder.file, decoder.file), folder, graphs, known, progress)]
-        for title, write in BESIDE.items():
+        for file_format, write in beside.WRITERS.items():
             try:
                 files = _written(write, makers, halves, folder, graphs)
                 found = _measured(halves, files, folder, graphs, known, progress)
             except (ExportError, ModelError) as cause:
-                notes.append(f"{title} was left out of {name}: {str(cause).replace(f'{folder}/', '')}")
+                notes.append(beside.left_out(file_format, name, str(cause).replace(f"{folder}/", "")))
                 continue
             if last and not found.entry.passed:
-                notes.append(f"{title} was left out of {name}: {parity.by_how_much(found.entry)}")
+                notes.append(beside.left_out(file_format, name, parity.by_how_much(found.entry)))
                 continue
             proven.append(found)
         _keep(folder, name, [file.path for found in proven for file in found.files])
@@ -178,7 +172,7 @@ def _one(  # noqa: PLR0917 - one call, above
 
 
 def _written(
-    write: Write, makers: Makers, halves: tuple[Variant, Variant], folder: Path, graphs: Graphs
+    write: beside.Write, makers: Makers, halves: tuple[Variant, Variant], folder: Path, graphs: Graphs
 ) -> tuple[ModelFile, ModelFile]:
     """Write both halves' files of a format. Raises ExportError naming the half that has none, and why."""
     files = []

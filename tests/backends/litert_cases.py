@@ -25,7 +25,7 @@ from torch import nn
 
 import export
 from edgeseq.bundle import STORAGE, GenerateTable
-from export import tflite
+from export import beside
 from export.program import Op, Program, ProgramState
 from export.quantize.reference import Interpreter, plan
 from export.variants import Maker, Variant
@@ -111,14 +111,14 @@ def source(family: str, folder: Path) -> tuple[Any, dict[str, Any]]:
 def exported(family: str, folder: Path) -> dict[str, Program]:
     """Export a family and give the Programs of its quantized variants."""
     given, options = source(family, folder)
-    write_file, programs = tflite.write, {}
+    write_file, programs = beside.WRITERS["tflite"], {}
 
     def kept(maker: Maker, variant: Variant, *more: Any) -> Any:
         if variant.program is not None:
             programs[variant.name] = variant.program
         return write_file(maker, variant, *more)
 
-    with mock.patch.object(tflite, "write", kept):
+    with mock.patch.dict(beside.WRITERS, {"tflite": kept}):
         export.export(given, folder / family, **options)
     return programs
 

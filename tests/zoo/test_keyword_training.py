@@ -22,10 +22,11 @@ from zoo.keyword import train as command
 from zoo.keyword.augment import Augmentation
 from zoo.keyword.data import BANDS, CLASSES, RATE, SILENCE, UNKNOWN, DataError, Listener, part, read_clips
 from zoo.keyword.evaluate import apart, find_threshold, judge, stream, tell
-from zoo.keyword.fit import CLIP_STD, Recipe, Trained, hearing, runner, standardized, train
+from zoo.keyword.fit import CLIP_STD, Recipe, Trained, hearing, standardized, train
 from zoo.keyword.model import CONTEXT, Keyword, count
 from zoo.keyword.ship import VARIANTS, ship, stepping
 from zoo.keyword.store import load, save
+from zoo.networks import runner
 
 DATA = "EDGESEQ_DATA"
 BUNDLE = Path(__file__).parents[2] / "zoo" / "keyword" / "bundle"

@@ -13,6 +13,7 @@ import torch
 from zoo.bearing.data import DataError, Floats, Run
 from zoo.bearing.frames import LEVELS, frames, standardize
 from zoo.bearing.model import Bearing
+from zoo.networks import runner
 from zoo.turbofan import fit as optimizer
 from zoo.turbofan.augment import Augmentation, Histories
 
@@ -48,9 +49,7 @@ class Trained:
 
     def estimates(self, run: Run) -> Floats:
         """Give the remaining life after each record, float32[records], seconds, from zero state."""
-        with torch.no_grad():
-            row = self.module(torch.from_numpy(frames(run, self.chain))[None])[0, :, 0].numpy()
-        return np.asarray(row, np.float32)
+        return runner(self.module)(frames(run, self.chain))[:, 0]
 
 
 def labels(run: Run) -> Floats:

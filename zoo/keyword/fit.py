@@ -16,6 +16,7 @@ from zoo.keyword.augment import IGNORED, Augmentation, Lanes, Stage
 from zoo.keyword.data import CLASSES, RATE, SILENCE, Clip, DataError, Floats, Listener, split
 from zoo.keyword.evaluate import Hear, find_threshold, in_a_row
 from zoo.keyword.model import CONTEXT, Keyword
+from zoo.networks import runner
 
 Run = Callable[[Floats], Floats]
 """Standardized frames float32[T, BANDS] -> logits float32[T, classes], from the model's reset."""
@@ -72,22 +73,6 @@ class Trained:
     held_out: tuple[str, ...]
     threshold: float
     calibration: Floats
-
-
-def runner(module: nn.Module, dtype: torch.dtype = torch.float32) -> Run:
-    """Run a network over whole streams.
-
-    dtype: what the network computes in; the weights are copied where that is not what they are.
-    """
-    module = copy.deepcopy(module).to(dtype) if dtype != torch.float32 else module
-
-    def run(frames: Floats) -> Floats:
-        module.eval()
-        with torch.no_grad():
-            logits = module(torch.from_numpy(np.ascontiguousarray(frames)).to(dtype)[None])[0].numpy()
-        return np.asarray(logits, np.float32)
-
-    return run
 
 
 def train(

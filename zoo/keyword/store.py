@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import torch
 
+from zoo import networks
 from zoo.keyword.fit import Trained
 from zoo.keyword.model import Keyword
-
-WEIGHTS = "weights."
 
 
 def save(trained: Trained, path: Path) -> None:
     """Write one .npz: weights as `weights.NAME`, statistics, calibration sound, and the rest as JSON."""
-    arrays: dict[str, Any] = {WEIGHTS + name: value.numpy() for name, value in trained.module.state_dict().items()}
     facts = {
         "seed": trained.seed,
         "update": trained.update,
@@ -32,7 +28,7 @@ def save(trained: Trained, path: Path) -> None:
         std=trained.std,
         calibration=trained.calibration,
         facts=json.dumps(facts),
-        **arrays,
+        **networks.arrays(trained.module),
     )
 
 
@@ -40,9 +36,7 @@ def load(path: Path) -> Trained:
     """Read what `save` wrote."""
     with np.load(path, allow_pickle=False) as arrays:
         facts = json.loads(str(arrays["facts"]))
-        weights = {
-            name.removeprefix(WEIGHTS): torch.from_numpy(arrays[name]) for name in arrays if name.startswith(WEIGHTS)
-        }
+        weights = networks.weights(arrays)
         return Trained(
             Keyword.like(weights),
             arrays["mean"],

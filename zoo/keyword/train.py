@@ -16,10 +16,11 @@ from edgeseq.bundle import Bundle
 from zoo import options
 from zoo.keyword import numbers
 from zoo.keyword.data import Clip, DataError, part, read_clips
-from zoo.keyword.fit import Recipe, Trained, hearing, runner, train
+from zoo.keyword.fit import Recipe, Trained, hearing, train
 from zoo.keyword.judge import Candidate, Verdict, judge_on_test
 from zoo.keyword.ship import VARIANTS, ship, stepping
 from zoo.keyword.store import save
+from zoo.networks import runner
 
 DESCRIPTION = """\
 Trains a small causal network that recognizes ten spoken commands in a stream of sound. It learns from endless streams:

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from zoo import networks
 from zoo.turbofan.augment import Augmentation, Batch, Histories
 from zoo.turbofan.data import DataError, Engine, Floats, Standardizer, fit_standardizer
 from zoo.turbofan.evaluate import Run, truncated_mse
@@ -69,15 +70,8 @@ def runner(module: nn.Module, dtype: torch.dtype = torch.float32) -> Run:
 
     dtype: what the network computes in; the weights are copied where that is not what they are.
     """
-    module = copy.deepcopy(module).to(dtype) if dtype != torch.float32 else module
-
-    def run(frames: Floats) -> Floats:
-        module.eval()
-        with torch.no_grad():
-            estimate = module(torch.from_numpy(np.ascontiguousarray(frames)).to(dtype)[None])[0, :, 0].numpy()
-        return np.asarray(estimate, np.float32)
-
-    return run
+    run = networks.runner(module, dtype)
+    return lambda frames: run(frames)[:, 0]
 
 
 def train(

@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import torch
 
+from zoo import networks
 from zoo.turbofan.data import Standardizer
 from zoo.turbofan.fit import Trained
 from zoo.turbofan.model import Turbofan
-
-WEIGHTS = "weights."
 
 
 def save(trained: Trained, path: Path) -> None:
     """Write one .npz: weights as `weights.NAME`, statistics, calibration frames joined, and the rest as JSON."""
     standardizer = trained.standardizer
-    arrays: dict[str, Any] = {WEIGHTS + name: value.numpy() for name, value in trained.module.state_dict().items()}
     facts = {
         "subset": trained.subset,
         "seed": trained.seed,
@@ -41,7 +37,7 @@ def save(trained: Trained, path: Path) -> None:
         calibration=np.concatenate(trained.calibration),
         calibration_cycles=[len(frames) for frames in trained.calibration],
         facts=json.dumps(facts),
-        **arrays,
+        **networks.arrays(trained.module),
     )
 
 
@@ -52,9 +48,7 @@ def load(path: Path) -> Trained:
         standardizer = Standardizer(
             tuple(facts["channels"]), arrays["mean"], arrays["std"], arrays["centres"], facts["clip"]
         )
-        weights = {
-            name.removeprefix(WEIGHTS): torch.from_numpy(arrays[name]) for name in arrays if name.startswith(WEIGHTS)
-        }
+        weights = networks.weights(arrays)
         ends = np.cumsum(arrays["calibration_cycles"])[:-1]
         calibration = tuple(np.split(arrays["calibration"], ends))
     module = Turbofan.like(weights)
