@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
+from importlib.metadata import distributions
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeseq import goldens
+from edgeseq import goldens, sums
 from edgeseq.bundle import Bundle
 from edgeseq.errors import BundleError
 from edgeseq.feature_tables import FeatureTables
@@ -19,6 +19,8 @@ from edgeseq.types import Frames, TimesNs
 FILE = "features.npz"
 VARIANT, BACKEND = "features", "numba"
 """What a verdict on a chain is filed under, beside those on the model's variants."""
+LIBRARIES = ("numba", "numpy", "rocket-fft", "tokenizers", "drain3")
+"""What features compute with, as far as it is installed."""
 MAX_NUMBERS = 1 << 22
 TIME_NS = 1000
 """Frames are dated alike when within this: float64 holds nanoseconds since 1970 to 256 ns."""
@@ -81,8 +83,10 @@ def there(bundle: Bundle) -> bool:
 
 
 def library() -> str:
-    """Return what computes features, with its versions: with either, what comes out may change."""
-    return f"numba {version('numba')}, numpy {version('numpy')}"
+    """Return what computes features, with its versions: with any of them, what comes out may change."""
+    installed = {distribution.name: distribution.version for distribution in distributions()}
+    others = ", ".join(f"{name} {installed[name]}" for name in LIBRARIES if name in installed)
+    return f"edgeseq features {sums.of_sources(('features',), others)}, {others}"
 
 
 def read(bundle: Bundle, chain: FeatureTables) -> FeatureGoldens:

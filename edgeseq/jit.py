@@ -7,7 +7,6 @@ what compiles them, for Numba itself looks at one file's date alone.
 from __future__ import annotations
 
 import functools
-import hashlib
 import logging
 import os
 import threading
@@ -22,12 +21,11 @@ import numba
 from numba.core import types
 from numba.core.errors import NumbaWarning
 
-from edgeseq import cache
+from edgeseq import cache, sums
 
 log = logging.getLogger(__name__)
 ROW = types.CPointer(types.int64)  # type: ignore[attr-defined]
 """What a kernel takes: a row of addresses, sizes and strides."""
-_ROOT = Path(__file__).parent
 _SOURCES = ("jit.py", "backends/native", "features")
 REASSOCIATED = ("reassoc", "contract", "nsz")
 """For `fastmath`: sums may be taken in any order, so that they become vector instructions."""
@@ -117,12 +115,8 @@ def place() -> Path | None:
 def version() -> str:
     """Return a sum over the kernels' sources and the versions of what compiles them."""
     # rocket-fft too: machine code that calls its transforms knows how that version takes its arguments.
-    digest = hashlib.sha256(f"{numba.__version__} {llvmlite.__version__} {metadata.version('rocket-fft')}".encode())
-    for name in _SOURCES:
-        path = _ROOT / name
-        for file in [path] if path.is_file() else sorted(path.rglob("*.py")):
-            digest.update(file.name.encode() + file.read_bytes())
-    return digest.hexdigest()[:16]
+    libraries = f"{numba.__version__} {llvmlite.__version__} {metadata.version('rocket-fft')}"
+    return sums.of_sources(_SOURCES, libraries)
 
 
 def _cached(function: Callable[..., Any], compile_it: Callable[[bool], Any]) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import tiny_bundle
 import edgeseq
 from edgeseq import bundle as bundles
 from edgeseq import feature_goldens as goldens
-from edgeseq import feature_tables, plugins, verify
+from edgeseq import feature_tables, plugins, sums, verify
 from edgeseq.cli import main
 from edgeseq.errors import BundleError, ModelError
 from edgeseq.feature_goldens import FILE
@@ -73,6 +74,18 @@ def changed(path: Path, change: Callable[[Arrays], Any]) -> bundles.Bundle:
     np.savez(path / FILE, **arrays)
     resum(path)
     return bundles.read(path)
+
+
+def test_another_version_of_the_features_is_another_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = goldens.library()
+    assert ", numba " in before
+    assert ", rocket-fft " in before
+    shutil.copytree(Path(edgeseq.__file__).parent / "features", tmp_path / "features")
+    monkeypatch.setattr(sums, "_ROOT", tmp_path)
+    assert goldens.library() == before
+    with (tmp_path / "features" / "standardize.py").open("a", encoding="utf-8") as file:
+        file.write("# other arithmetic\n")
+    assert goldens.library() != before
 
 
 def test_the_chain_is_replayed_once_and_again_when_a_library_changes(
