@@ -113,9 +113,9 @@ def bound(board: NDArray[np.int64]) -> Any:
     if python is None:
         return None
     board[engine.PYTHON] = python.ctypes.data
-    make = ctypes.pythonapi.PyCFunction_NewEx
-    make.restype, make.argtypes = ctypes.py_object, (ctypes.c_void_p, ctypes.py_object, ctypes.c_void_p)
-    return make(ctypes.addressof(_definition()), board, None)
+    # A prototype of our own: what is set on pythonapi's functions is set for everybody.
+    kind = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.c_void_p, ctypes.py_object, ctypes.c_void_p)
+    return kind(("PyCFunction_NewEx", ctypes.pythonapi))(ctypes.addressof(_definition()), board, None)
 
 
 @functools.cache
@@ -144,9 +144,8 @@ def _python() -> NDArray[np.int64] | None:
 def _empty() -> int:
     """Return where NumPy's PyArray_Empty(axes, shape, type, by columns) stands."""
     core: Any = np._core if np.lib.NumpyVersion(np.__version__) >= "2.0.0" else np.core  # type: ignore[attr-defined] # noqa: SLF001
-    pointer = ctypes.pythonapi.PyCapsule_GetPointer
-    pointer.restype, pointer.argtypes = ctypes.c_void_p, (ctypes.py_object, ctypes.c_char_p)
-    table = pointer(core.multiarray._ARRAY_API, None)  # noqa: SLF001 - what C extensions are given
+    kind = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.py_object, ctypes.c_char_p)
+    table = kind(("PyCapsule_GetPointer", ctypes.pythonapi))(core.multiarray._ARRAY_API, None)  # noqa: SLF001 - what C extensions are given
     return int(ctypes.c_int64.from_address(table + 8 * _EMPTY).value)
 
 
