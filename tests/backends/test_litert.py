@@ -6,6 +6,7 @@ The same file runs on ai-edge-litert and, by `make test-legacy`, on tflite-runti
 from __future__ import annotations
 
 import dataclasses
+import json
 import shutil
 import sys
 import threading
@@ -290,9 +291,10 @@ def test_tflite_runtime_beside_numpy_2_is_refused_with_the_cure(cases: Path, mon
 
 def test_bench_measures_it(cases: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shutil.copytree(cases / "gru", tmp_path / "b")
-    assert main(["bench", str(tmp_path / "b"), "--variant", "int8", "--steps", "250"]) == 0
-    assert [line.split()[:2] for line in capsys.readouterr().out.splitlines() if line.lstrip().startswith("int8")] == [
-        ["int8", "ort"],
-        ["int8", "litert"],
-        ["int8", "native"],
+    assert main(["bench", str(tmp_path / "b"), "--variant", "int8", "--steps", "250", "--json"]) == 0
+    results = json.loads(capsys.readouterr().out)["results"]
+    assert [(result["variant"], result["backend"]) for result in results] == [
+        ("int8", "ort"),
+        ("int8", "litert"),
+        ("int8", "native"),
     ]
