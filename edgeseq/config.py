@@ -18,6 +18,8 @@ type = "hysteresis"
 
 [[sinks]]                         # default: stdout
 type = "mqtt"
+
+[service]                         # default: see service/settings.py
 """
 
 from __future__ import annotations
@@ -37,6 +39,8 @@ from edgeseq import bundle as bundles
 from edgeseq.bundle import Bundle
 from edgeseq.errors import BundleError
 from edgeseq.pipeline import MAX_STREAMS, Pipeline
+from edgeseq.service import credentials, settings
+from edgeseq.service.settings import Settings
 from edgeseq.types import About, Decider, Feature, Sink, Source, StepModel, StreamSpec
 from edgeseq.wiring import OutputTable, Wired, wire
 
@@ -62,6 +66,7 @@ class _Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     decider: dict[str, Any] | None = None
     sinks: list[dict[str, Any]] | None = None
     max_streams: int = MAX_STREAMS
+    service: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +75,7 @@ class Config:
 
     trained: the model, a bundle or stages by others; variant, backend: which of the bundle's. source_table,
     sink_tables, decider_table: the tables behind them, with what the bundle filled in. columns: which of the source's
-    channels the features take; frame: the spec of what the model takes.
+    channels the features take; frame: the spec of what the model takes. service: how systemd is to run it.
     """
 
     document: tables.Document
@@ -87,6 +92,7 @@ class Config:
     columns: Sequence[int]
     frame: StreamSpec
     max_streams: int
+    service: Settings
 
     @property
     def bundle(self) -> Bundle:
@@ -169,7 +175,7 @@ def _with_bundle(document: tables.Document, table: _Table, model: _ModelTable, s
         "rate_hz": wanted.rate_hz,
     }
     source_table = _with_offered(document, "sources", source_table, offered, "source")
-    source: Source = plugins.create(document, "sources", source_table, "source")
+    source: Source = plugins.create(document, "sources", credentials.given(source_table, "source"), "source")
     about = About(
         device=table.device or socket.gethostname() or "device",
         pipeline=table.name,
@@ -187,7 +193,7 @@ def _with_stages(
     document: tables.Document, table: _Table, stages: Sequence[Mapping[str, Any]], source_table: dict[str, Any]
 ) -> Config:
     """Check a configuration whose model is stages: they take the source's samples, all channels, as they come."""
-    source: Source = plugins.create(document, "sources", source_table, "source")
+    source: Source = plugins.create(document, "sources", credentials.given(source_table, "source"), "source")
     spec = source.spec
     wired = wire(document, stages, table.output, len(spec.channels))
     if wired.chain.signal and table.decider is not None:
@@ -226,7 +232,10 @@ def _config(
         variant="auto",
         backend="auto",
         source=source[0],
-        sinks=[plugins.create(document, "sinks", dict(sink), "sinks", i) for i, sink in enumerate(sink_tables)],
+        sinks=[
+            plugins.create(document, "sinks", credentials.given(sink, f"sinks.{i}"), "sinks", i)
+            for i, sink in enumerate(sink_tables)
+        ],
         source_table=source[1],
         sink_tables=sink_tables,
         decider_table=decider_table,
@@ -234,6 +243,7 @@ def _config(
         columns=columns,
         frame=frame,
         max_streams=table.max_streams,
+        service=settings.read(document, table.service),
     )
     return config if decider_table is None else _with_score(config)
 

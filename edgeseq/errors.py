@@ -30,3 +30,7 @@ class ModelError(EdgeseqError):
 
 class SinkError(EdgeseqError):
     """Where alerts go: a broker, a file, a database."""
+
+
+class ServiceError(EdgeseqError):
+    """systemd, or a program of the system that an installation asks, refuses."""

@@ -72,6 +72,7 @@ class Pipeline:
     its own (decider None: outputs only). gap_states: names of the states that a gap resets; None for the whole model.
     columns: which of the source's channels the features take, in order; None for all as they come.
     max_streams: how many streams may be open at once; samples of further ones are dropped and counted.
+    turn: called at every turn of the hot loop, first when the sinks are open.
 
     `run` is called once, from one thread; `stop`, the counters and `summary` may be used from any other.
     """
@@ -88,8 +89,10 @@ class Pipeline:
         gap_states: Collection[str] | None = (),
         columns: Sequence[int] | None = None,
         max_streams: int = MAX_STREAMS,
+        turn: Callable[[], None] | None = None,
     ) -> None:
         self.source = source
+        self.turn = turn
         self.model = model
         self.sinks = list(sinks)
         self.about = about
@@ -123,6 +126,8 @@ class Pipeline:
                     if self._stop.is_set():
                         break
                     self._take(chunk)
+                    if self.turn is not None:
+                        self.turn()
                 if not self._stop.is_set():
                     for stream in list(self._lanes):
                         self._end(stream)

@@ -47,6 +47,9 @@ def main(args: argparse.Namespace) -> int:
     """Run until the source ends or a signal comes."""
     from edgeseq import config as configs
     from edgeseq.commands import _common
+    from edgeseq.service.notify import Notify
+    from edgeseq.service.warm import warm
+    from edgeseq.service.watchdog import Watchdog
 
     _common.log_to_stderr(verbose=args.verbose)
     config = configs.load(args.config)
@@ -56,6 +59,8 @@ def main(args: argparse.Namespace) -> int:
 
         sinks = [sink for sink in sinks if not isinstance(sink, Stdout)]
     pipeline = config.pipeline(sinks=sinks)
+    warm(pipeline.model, len(config.frame.channels))
+    pipeline.turn = Watchdog(Notify(), pipeline).turn
     about, model = config.about, pipeline.model
     logging.getLogger(__name__).info(
         "%s on %s starts: %s, %s on %s", about.pipeline, about.device, about.model, model.variant, model.backend

@@ -92,7 +92,7 @@ class Mqtt:
         self._username, self._password_file = username, password_file
         self._tls, self._ca_file = tls or ca_file is not None, ca_file
         self._keepalive_s, self._connect_timeout_s = keepalive_s, connect_timeout_s
-        self._state_interval_s, self._drain_s, self._max_queued = state_interval_s, drain_s, max_queued
+        self._state_interval_s, self.drain_s, self._max_queued = state_interval_s, drain_s, max_queued
         self._about = About("", "")
         self._client: paho.Client | None = None
         self._refusal = ""
@@ -177,10 +177,10 @@ class Mqtt:
         client = self._client
         if client is None:
             return
-        deadline = time.monotonic() + self._drain_s
+        deadline = time.monotonic() + self.drain_s
         with self._changed:
             # Broker away: it may come back within the limit.
-            self._changed.wait_for(lambda: self._connected, self._drain_s)
+            self._changed.wait_for(lambda: self._connected, self.drain_s)
             self._due.update(dict.fromkeys(self._waiting, ""))
         while self._due and self._connected and time.monotonic() < deadline:
             self._publish_states()
