@@ -15,13 +15,14 @@ LEGACY := .venv-legacy
 # Somebody else's model that tests run; of its package the files alone are needed, not the libraries it asks for.
 MODELS := silero-vad
 
-.PHONY: help demo test test-legacy check format constraints clean
+.PHONY: help demo test test-legacy test-system check format constraints clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo         install the runtime (no PyTorch) and watch turbofan engines wear out; ARGS='--speed 4'"
 	@echo "make test         install everything, then check and run all tests; ARGS='-k export' for pytest, ARGS='-n 0' in one process"
 	@echo "make test-legacy  run the tests of TFLite files on tflite-runtime 2.14, in $(LEGACY) (Python 3.11)"
+	@echo "make test-system  boot a Debian 12 with systemd in a container and try edgeseq there as a service (root; 4 minutes)"
 	@echo "make check        ruff, formatting and mypy only"
 	@echo "make format       let ruff format the code and fix what it can"
 	@echo "make constraints  pin the newest versions of everything but torch (constraints.txt)"
@@ -31,7 +32,10 @@ demo: $(VENV)/.demo
 	@$(BIN)/edgeseq demo --report out/demo.html $(ARGS)
 
 test: check
-	$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
+	$(BIN)/python -m pytest $(PARALLEL) --ignore=tests/system $(ARGS)
+
+test-system: $(VENV)/.dev
+	$(BIN)/python -m pytest -n 0 tests/system $(ARGS)
 
 # The exporter writes what there is to run; the other environment has tflite-runtime and no exporter.
 test-legacy: $(VENV)/.dev $(LEGACY)/.made
