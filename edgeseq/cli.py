@@ -24,6 +24,7 @@ COMMANDS = {
     "inspect": "say what a bundle is",
     "warmup": "compile the native engine's kernels for this machine ahead of time",
     "service": "make a configuration a service of systemd",
+    "doctor": "say what this machine has and lacks for running well",
     "bench": "measure a bundle's latency on this device",
 }
 OVERVIEW = """\
