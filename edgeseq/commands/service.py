@@ -60,11 +60,12 @@ def main(args: argparse.Namespace) -> int:
     from edgeseq.service.unit import unit
 
     config, executable = configs.load(args.config), Path(sysconfig.get_path("scripts")) / "edgeseq"
-    made = unit(config, executable)
+    needed = paths.needed(config, executable)
+    made = unit(config, executable, paths.shown(needed))
     if args.action == "unit":
         print(made.text, end="")
         return 0
-    paths.check(config, executable)
+    paths.check(needed)
     return _carry_out(args, install.installing(made, executable))
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from edgeseq.errors import ConfigError, ServiceError
 from edgeseq.service.steps import Step
-from edgeseq.service.unit import CACHE, MARK, STATE, USER, Unit
+from edgeseq.service.unit import CACHE, MARK, ROOT, STATE, USER, Unit
 
 UNITS = Path("/etc/systemd/system")
 RUNNING = Path("/run/systemd/system")
@@ -37,6 +37,7 @@ def installing(unit: Unit, executable: Path) -> list[Step]:
             lambda: _run("systemd-sysusers", "--inline", f'u {USER} - "edgeseq services" {STATE / USER}', *membership),
             lambda: _is_member(unit.groups),
         ),
+        Step(f"make the folder {ROOT}", partial(ROOT.mkdir, parents=True, exist_ok=True), ROOT.is_dir),
         *(Step(f"make the folder {path}", partial(_folder, path), partial(_is_own, path)) for path in (state, cache)),
         Step(
             f"compile what it needs for this processor and replay its goldens, into {cache}",
@@ -70,7 +71,7 @@ def uninstalling(config: Path, *, purge: bool) -> list[Step]:
     if purge and not units:
         steps += [
             Step(f"remove {path}", partial(shutil.rmtree, path), partial(_is_gone, path))
-            for path in (CACHE / USER, STATE / USER)
+            for path in (CACHE / USER, STATE / USER, ROOT)
         ]
         steps.append(Step(f"remove the user {USER}", lambda: _run("userdel", USER), lambda: not _is_member(())))
     return steps

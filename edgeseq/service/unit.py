@@ -9,12 +9,14 @@ from pathlib import Path
 
 from edgeseq import config as configs
 from edgeseq.errors import ConfigError
-from edgeseq.service import credentials, devices
+from edgeseq.service import credentials, devices, paths
 
 USER = "edgeseq"
 STATE, CACHE = Path("/var/lib"), Path("/var/cache")
 STOP_S = 15
 """Beside what sinks take to deliver what they hold: what was read is finished, and states are kept."""
+ROOT = STATE / f"{USER}-root"
+"""An empty folder, which each service sees as its root: what it needs is mounted there, read-only."""
 START_S = 900
 """A slow board compiles kernels and replays goldens anew after an update."""
 MARK = "# Written by `edgeseq service install` for "
@@ -37,10 +39,11 @@ class Unit:
     nodes: tuple[str, ...]
 
 
-def unit(config: configs.Config, executable: Path) -> Unit:
+def unit(config: configs.Config, executable: Path, shown: Sequence[Path]) -> Unit:
     """Return the unit that runs a configuration with this `edgeseq`.
 
-    Raises ConfigError for a pipeline whose name no unit can bear, and for paths that no unit can name.
+    shown: files and folders that it sees besides the system's own. Raises ConfigError for a pipeline whose name no unit
+    can bear, and for paths that no unit can name.
     """
     name, path = config.about.pipeline, config.document.path.resolve()
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
@@ -64,6 +67,11 @@ def unit(config: configs.Config, executable: Path) -> Unit:
             *_running(config, executable, path),
             "",
             *_places(config, state),
+            "",
+            "# It sees the system's programs, its own files, and nothing else.",
+            f"RootDirectory={ROOT}",
+            f"BindReadOnlyPaths={' '.join(paths.SYSTEM)}",
+            *(f"BindReadOnlyPaths={quoted(f'-{path}')}" for path in shown),
             "",
             *_locks(),
             "",
@@ -187,7 +195,7 @@ def quoted(path: Path | str) -> str:
 def escaped(path: Path | str) -> str:
     """Return a path as the rest of a unit's line. Raises ConfigError if it cannot stand there."""
     text = str(path)
-    if not text.isprintable() or "$" in text:
+    if not text.isprintable() or "$" in text or ":" in text:
         raise ConfigError(f"{text!r} cannot stand in a systemd unit: rename it.")
     return text.replace("%", "%%")
 

@@ -20,6 +20,7 @@ from edgeseq.service.unit import Unit, quoted, unit
 
 ROOT = Path(__file__).parents[2]
 EDGESEQ = Path("/opt/edgeseq/bin/edgeseq")
+SHOWN = (Path("/opt/edgeseq"),)
 CONFIG = """
 name = "pump"
 [source]
@@ -52,7 +53,7 @@ class Serial:
 
 def with_ports(config: configs.Config, *ports: str) -> Unit:
     source: Any = Serial(*ports)
-    return unit(dataclasses.replace(config, source=source), EDGESEQ)
+    return unit(dataclasses.replace(config, source=source), EDGESEQ, SHOWN)
 
 
 def lines(text: str, key: str) -> list[str]:
@@ -76,7 +77,7 @@ def exposure(folder: Path, text: str) -> float:
 def test_the_example_is_what_the_command_prints() -> None:
     config = configs.load(ROOT / "configs" / "turbofan.toml")
     installed = dataclasses.replace(config.document, path=Path("/etc/edgeseq/turbofan.toml"))
-    made = unit(dataclasses.replace(config, document=installed), EDGESEQ)
+    made = unit(dataclasses.replace(config, document=installed), EDGESEQ, SHOWN)
     assert (ROOT / "configs" / made.name).read_text("utf-8") == made.text
 
 
@@ -112,7 +113,7 @@ def test_a_serial_port_by_its_class_once_the_class_is_there(tmp_path: Path) -> N
     assert "modprobe@cdc_acm.service" in lines(made.text, "After")[0]
     assert lines(made.text, "PrivateDevices") == []
     assert made.groups == ("dialout",)
-    without = unit(load(tmp_path), EDGESEQ)
+    without = unit(load(tmp_path), EDGESEQ, SHOWN)
     assert lines(without.text, "PrivateDevices") == ["yes"]
     assert without.groups == ()
 
@@ -125,27 +126,27 @@ def test_a_link_is_followed_and_the_unknown_is_named(tmp_path: Path) -> None:
 
 
 def test_addresses(tmp_path: Path) -> None:
-    some = unit(load(tmp_path, 'addresses = ["10.0.0.0/8", "localhost"]'), EDGESEQ).text
+    some = unit(load(tmp_path, 'addresses = ["10.0.0.0/8", "localhost"]'), EDGESEQ, SHOWN).text
     assert lines(some, "IPAddressAllow") == ["10.0.0.0/8 localhost"]
     assert lines(some, "IPAddressDeny") == ["any"]
-    none = unit(load(tmp_path, "addresses = []"), EDGESEQ).text
+    none = unit(load(tmp_path, "addresses = []"), EDGESEQ, SHOWN).text
     assert lines(none, "PrivateNetwork") == ["yes"]
-    assert lines(unit(load(tmp_path), EDGESEQ).text, "IPAddressDeny") == []
+    assert lines(unit(load(tmp_path), EDGESEQ, SHOWN).text, "IPAddressDeny") == []
 
 
 def test_in_real_time(tmp_path: Path) -> None:
-    text = unit(load(tmp_path, "realtime_priority = 20"), EDGESEQ).text
+    text = unit(load(tmp_path, "realtime_priority = 20"), EDGESEQ, SHOWN).text
     assert lines(text, "CPUSchedulingPriority") == ["20"]
     assert lines(text, "RestrictRealtime") == []
 
 
 def test_it_stops_within_what_its_sinks_take(tmp_path: Path) -> None:
-    assert lines(unit(load(tmp_path, sink="drain_s = 7.5"), EDGESEQ).text, "TimeoutStopSec") == ["22.5"]
+    assert lines(unit(load(tmp_path, sink="drain_s = 7.5"), EDGESEQ, SHOWN).text, "TimeoutStopSec") == ["22.5"]
 
 
 def test_a_secret_is_given_by_systemd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = load(tmp_path, sink='username = "pump"\npassword_file = "secret 100%"')
-    text = unit(config, EDGESEQ).text
+    text = unit(config, EDGESEQ, SHOWN).text
     assert lines(text, "LoadCredential") == [f"sinks.0.password_file:{tmp_path.resolve()}/secret 100%%"]
     given = tmp_path / "credentials"
     given.mkdir()
@@ -163,7 +164,7 @@ def test_awkward_paths(path: str, word: str) -> None:
     assert quoted(path) == word
 
 
-@pytest.mark.parametrize("path", ["/a\nb", "/a$b", "/a\x00b"])
+@pytest.mark.parametrize("path", ["/a\nb", "/a$b", "/a:b", "/a\x00b"])
 def test_impossible_paths(path: str) -> None:
     with pytest.raises(ConfigError, match="rename it"):
         quoted(path)
@@ -173,7 +174,9 @@ def test_systemd_understands_it(tmp_path: Path) -> None:
     if shutil.which("systemd-analyze") is None:
         pytest.skip("systemd-analyze is not installed; apt-get install systemd")
     made = unit(
-        load(tmp_path, 'addresses = ["localhost"]\nrealtime_priority = 5', name="100% pump.toml"), Path("/bin/true")
+        load(tmp_path, 'addresses = ["localhost"]\nrealtime_priority = 5', name="100% pump.toml"),
+        Path("/bin/true"),
+        SHOWN,
     )
     file = tmp_path / made.name
     file.write_text(made.text)
@@ -200,14 +203,31 @@ def test_a_name_that_no_unit_bears(tmp_path: Path) -> None:
     config = load(tmp_path)
     odd = dataclasses.replace(config, about=dataclasses.replace(config.about, pipeline="Pumpe Süd/1"))
     with pytest.raises(ConfigError, match="a service's name has letters"):
-        unit(odd, EDGESEQ)
+        unit(odd, EDGESEQ, SHOWN)
 
 
 def test_what_a_service_would_not_see(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"lies in (/tmp|/root|/home|/var/tmp) .*which a service does not see"):
-        paths.check(load(tmp_path), EDGESEQ)
-    named = dict(paths.named({"a": [{"ca_file": "x", "password_file": "y"}], "model": {"bundle": "z"}, "path": 3}))
-    assert named == {"ca_file": "x", "bundle": "z"}
+        paths.check(paths.needed(load(tmp_path), EDGESEQ))
+
+
+def test_files_are_named_by_what_takes_paths(tmp_path: Path) -> None:
+    config = load(tmp_path, sink='username = "pump"\npassword_file = "secret"\nca_file = "ca.pem"')
+    assert dict(paths.named(config)) == {
+        "bundle": str(ROOT / "zoo/turbofan/bundle"),
+        "path": "data.csv",
+        "ca_file": "ca.pem",
+    }
+
+
+def test_what_it_sees(tmp_path: Path) -> None:
+    files = {"a": Path("/opt/e/bin/e"), "b": Path("/opt/e"), "c": Path("/usr/lib/x"), "d": Path("/etc/e.toml")}
+    assert paths.shown(files) == [Path("/opt/e")]
+    needed = paths.needed(load(tmp_path), EDGESEQ)
+    assert needed["what 'path' names"] == tmp_path / "data.csv"
+    assert tmp_path / "pump.toml" in paths.shown(needed)
+    text = unit(load(tmp_path), EDGESEQ, [Path("/srv/two words"), Path("/srv/b")]).text
+    assert lines(text, "BindReadOnlyPaths")[1:] == ['"-/srv/two words"', "-/srv/b"]
 
 
 def test_without_root_or_systemd_it_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

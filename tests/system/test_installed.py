@@ -48,6 +48,23 @@ def test_it_is_another_user_without_any_right(pump: Service) -> None:
         assert pump.debian.run("stat", "--format=%U %a", folder).strip() == "edgeseq 700"
 
 
+def test_it_sees_what_it_needs_and_nothing_else(pump: Service) -> None:
+    root = f"/proc/{pump.pid}/root"
+    assert pump.debian.run("ls", f"{root}/opt", f"{root}/var/lib/edgeseq").split()[1:] == [
+        "edgeseq",
+        f"{root}/var/lib/edgeseq:",
+        "pump",
+    ]
+    for folder in ("home", "srv", "boot", "var/log", "run/dbus"):
+        assert pump.debian.status("test", "-e", f"/{folder}")[0] == 0
+        assert pump.debian.status("test", "-e", f"{root}/{folder}")[0] == 1
+    mounts = pump.debian.run("cat", f"/proc/{pump.pid}/mounts")
+    (state,) = [line for line in mounts.splitlines() if " /var/lib/edgeseq/pump " in line]
+    assert " rw," in state
+    (system,) = [line for line in mounts.splitlines() if " /usr " in line]
+    assert " ro," in system
+
+
 @pytest.mark.parametrize(
     ("settings", "most"),
     [(SETTINGS, 1.1), ('addresses = ["192.168.7.2"]', 1.1), ("", 1.5), ("realtime_priority = 10", 1.5)],

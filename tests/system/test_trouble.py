@@ -60,25 +60,24 @@ def test_without_that_rule_it_would_be_tried_again_and_again(pump: Service) -> N
     pump.debian.until(lambda: pump.restarts >= 2, "it is tried again")
 
 
-def failing(pump: Service) -> None:
+def failing(pump: Service, override: str) -> None:
     """Make every start fail at once, and not by a mistake in the configuration: a sum of the bundle does not agree."""
-    pump.debian.run(
-        "sh", "-c", f"rm -rf /srv/bundle && cp -r {ZOO}/turbofan/bundle /srv && echo >> /srv/bundle/report.md"
-    )
+    pump.debian.run("sh", "-c", f"rm -rf /srv/bundle && cp -r {ZOO}/turbofan/bundle /srv")
     pump.configure(text=CONFIG.replace("{zoo}/turbofan/bundle", "/srv/bundle"))
+    pump.install()
+    pump.override(override)
+    pump.debian.run("sh", "-c", "echo >> /srv/bundle/report.md")
     pump.debian.status("systemctl", "restart", pump.unit)
 
 
 def test_one_that_always_fails_is_given_up(pump: Service) -> None:
-    pump.override("[Service]\nRestartSec=50ms\n")
-    failing(pump)
+    failing(pump, "[Service]\nRestartSec=50ms\n")
     pump.failed()
     assert 0 < pump.restarts < 10
 
 
 def test_without_that_limit_it_fails_for_ever(pump: Service) -> None:
-    pump.override("[Unit]\nStartLimitBurst=0\n[Service]\nRestartSec=50ms\n")
-    failing(pump)
+    failing(pump, "[Unit]\nStartLimitBurst=0\n[Service]\nRestartSec=50ms\n")
     pump.debian.until(lambda: pump.restarts > 10, "it is started anew beyond the limit")
 
 
