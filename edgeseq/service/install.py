@@ -25,7 +25,7 @@ def installing(unit: Unit, executable: Path) -> list[Step]:
 
     Raises ConfigError where the name is taken by another configuration.
     """
-    file, cache, state = UNITS / unit.name, CACHE / unit.cache, STATE / unit.state
+    file, root, cache, state = UNITS / unit.name, unit.root, unit.cache, unit.state
     other = owner(file)
     if other not in (None, unit.config):
         raise ConfigError(f"{file} runs {other} already. Give this pipeline another name, or uninstall that one first.")
@@ -37,7 +37,7 @@ def installing(unit: Unit, executable: Path) -> list[Step]:
             lambda: _run("systemd-sysusers", "--inline", f'u {USER} - "edgeseq services" {STATE / USER}', *membership),
             lambda: _is_member(unit.groups),
         ),
-        Step(f"make the folder {ROOT}", partial(ROOT.mkdir, parents=True, exist_ok=True), ROOT.is_dir),
+        Step(f"make the folder {root}", partial(root.mkdir, parents=True, exist_ok=True), root.is_dir),
         *(Step(f"make the folder {path}", partial(_folder, path), partial(_is_own, path)) for path in (state, cache)),
         Step(
             f"compile what it needs for this processor and replay its goldens, into {cache}",
@@ -61,18 +61,16 @@ def uninstalling(config: Path, *, purge: bool) -> list[Step]:
         there = f" Installed are: {', '.join(str(path) for path in units)}." if units else ""
         raise ConfigError(f"no service runs {config.resolve()}.{there}")
     name = file.name
-    state = STATE / USER / name.removeprefix(f"{USER}-").removesuffix(".service")
+    pipeline = name.removeprefix(f"{USER}-").removesuffix(".service")
     steps = [
         Step(f"stop {name}", lambda: _run("systemctl", "disable", "--now", "--quiet", name)),
         Step(f"remove {file}", lambda: _remove(file), partial(_is_gone, file)),
     ]
-    if purge:
-        steps.append(Step(f"remove {state}", partial(shutil.rmtree, state), partial(_is_gone, state)))
+    own = [STATE / ROOT / pipeline, STATE / USER / pipeline]
+    shared = [STATE / ROOT, STATE / USER, CACHE / USER]
+    folders = [] if not purge else own if units else [*own, *shared]
+    steps += [Step(f"remove {path}", partial(shutil.rmtree, path), partial(_is_gone, path)) for path in folders]
     if purge and not units:
-        steps += [
-            Step(f"remove {path}", partial(shutil.rmtree, path), partial(_is_gone, path))
-            for path in (CACHE / USER, STATE / USER, ROOT)
-        ]
         steps.append(Step(f"remove the user {USER}", lambda: _run("userdel", USER), lambda: not _is_member(())))
     return steps
 
@@ -138,7 +136,7 @@ def _warm(unit: Unit, executable: Path) -> None:
         user=USER,
         group=USER,
         extra_groups=list(unit.groups),
-        env={"PATH": os.defpath, "EDGESEQ_CACHE": str(CACHE / unit.cache), "HOME": str(STATE / unit.state)},
+        env={"PATH": os.defpath, "EDGESEQ_CACHE": str(unit.cache), "HOME": str(unit.state)},
         cwd="/",
         capture_output=True,
         text=True,

@@ -15,8 +15,8 @@ USER = "edgeseq"
 STATE, CACHE = Path("/var/lib"), Path("/var/cache")
 STOP_S = 15
 """Beside what sinks take to deliver what they hold: what was read is finished, and states are kept."""
-ROOT = STATE / f"{USER}-root"
-"""An empty folder, which each service sees as its root: what it needs is mounted there, read-only."""
+ROOT = Path(f"{USER}-root")
+"""Relative to STATE: holds an empty folder for each service, its root. What it needs is mounted there, read-only."""
 START_S = 900
 """A slow board compiles kernels and replays goldens anew after an update."""
 MARK = "# Written by `edgeseq service install` for "
@@ -26,15 +26,16 @@ MARK = "# Written by `edgeseq service install` for "
 class Unit:
     """A unit's text and what stands outside of it.
 
-    name: the file's. state, cache: the service's folders, relative to STATE and CACHE. groups: what its user must be a
-    member of. nodes: the devices it opens.
+    name: the file's. root, state, cache: the service's folders. groups: what its user must be a member of. nodes: the
+    devices it opens.
     """
 
     name: str
     config: Path
     text: str
-    state: str
-    cache: str
+    root: Path
+    state: Path
+    cache: Path
     groups: tuple[str, ...]
     nodes: tuple[str, ...]
 
@@ -69,7 +70,7 @@ def unit(config: configs.Config, executable: Path, shown: Sequence[Path]) -> Uni
             *_places(config, state),
             "",
             "# It sees the system's programs, its own files, and nothing else.",
-            f"RootDirectory={ROOT}",
+            f"RootDirectory={STATE / ROOT / config.about.pipeline}",
             f"BindReadOnlyPaths={' '.join(paths.SYSTEM)}",
             *(f"BindReadOnlyPaths={quoted(f'-{path}')}" for path in shown),
             "",
@@ -88,7 +89,16 @@ def unit(config: configs.Config, executable: Path, shown: Sequence[Path]) -> Uni
         f"{MARK}{path}\n# Change the configuration and install it again, or `systemctl edit {USER}-{name}`.\n\n{body}\n"
     )
     groups = tuple(_each(found.group for found in access))
-    return Unit(f"{USER}-{name}.service", path, text, state, USER, groups, tuple(nodes))
+    return Unit(
+        name=f"{USER}-{name}.service",
+        config=path,
+        text=text,
+        root=STATE / ROOT / name,
+        state=STATE / state,
+        cache=CACHE / USER,
+        groups=groups,
+        nodes=tuple(nodes),
+    )
 
 
 def _running(config: configs.Config, executable: Path, path: Path) -> list[str]:

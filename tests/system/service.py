@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from machine import Machine
 
+STUCK = "/etc/edgeseq/stuck"
 EDGESEQ = "/opt/edgeseq/bin/edgeseq"
 ZOO = "/opt/edgeseq/lib/python3.11/site-packages/zoo"
 CONFIG = """\
@@ -90,7 +91,7 @@ class Service:
 
     def recover(self) -> None:
         """Undo all that tests do to it."""
-        self.debian.run("rm", "-rf", "/run/edgeseq-stuck", f"/run/systemd/system/{self.unit}.d")
+        self.debian.run("rm", "-rf", STUCK, f"/run/systemd/system/{self.unit}.d")
         self.debian.run("systemctl", "daemon-reload")
 
     def journal(self, *options: str) -> str:

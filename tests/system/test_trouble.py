@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from machine import Machine
-from service import CONFIG, EDGESEQ, ZOO, Service
+from service import CONFIG, EDGESEQ, STUCK, ZOO, Service
 
 WATCHDOG_S = 4
 
@@ -27,9 +27,9 @@ def test_killed_without_restart_it_stays_down(pump: Service) -> None:
 
 def test_a_loop_that_hangs_is_found_by_the_watchdog(pump: Service) -> None:
     before = pump.pid
-    pump.debian.run("touch", "/run/edgeseq-stuck")
+    pump.debian.run("touch", STUCK)
     pump.debian.until(lambda: pump.restarts >= 1, "the watchdog has found it")
-    pump.debian.run("rm", "/run/edgeseq-stuck")
+    pump.debian.run("rm", STUCK)
     assert f"Watchdog timeout (limit {WATCHDOG_S}s)" in pump.journal()
     pump.ready()
     assert pump.pid not in ("0", before)
@@ -38,8 +38,11 @@ def test_a_loop_that_hangs_is_found_by_the_watchdog(pump: Service) -> None:
 def test_without_the_watchdog_it_hangs_for_ever(pump: Service) -> None:
     pump.override("[Service]\nWatchdogSec=0\n")
     before = pump.pid
-    pump.debian.run("touch", "/run/edgeseq-stuck")
-    time.sleep(3 * WATCHDOG_S)
+    pump.debian.run("touch", STUCK)
+    time.sleep(WATCHDOG_S)
+    said = pump.show("StatusText")
+    time.sleep(2 * WATCHDOG_S)
+    assert pump.show("StatusText") == said
     assert pump.restarts == 0
     assert pump.pid == before
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from edgeseq.deciders.hysteresis import Hysteresis
 from edgeseq.types import Event, Output
 
-HANG = Path("/run/edgeseq-stuck")
+HANG = Path("/etc/edgeseq/stuck")
 """It hangs while this is there."""
 
 
