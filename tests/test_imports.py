@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("edgeseq", "export", "firmware_bridge", "zoo")
-PLUGINS = ("edgeseq.types", "edgeseq.errors", "edgeseq.jit", "edgeseq.tables", "edgeseq.libraries")
+PLUGINS = ("edgeseq.types", "edgeseq.errors", "edgeseq.states", "edgeseq.jit", "edgeseq.tables", "edgeseq.libraries")
 
 # Module -> what of ours it may import, the first pattern that fits. A module may always import its own package's files.
 MAY_IMPORT: tuple[tuple[str, tuple[str, ...]], ...] = (
@@ -19,6 +19,7 @@ MAY_IMPORT: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("edgeseq.errors", ()),
     ("edgeseq.cache", ()),
     ("edgeseq.sums", ()),
+    ("edgeseq.states", ("edgeseq.types", "edgeseq.errors")),
     ("edgeseq.jit", ("edgeseq.errors", "edgeseq.cache", "edgeseq.sums")),
     ("edgeseq.tables", ("edgeseq.errors",)),
     ("edgeseq.libraries", ("edgeseq.errors",)),
@@ -30,7 +31,7 @@ MAY_IMPORT: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("edgeseq.collector", ()),
     ("edgeseq.machine", ()),
     ("edgeseq.verdicts", ("edgeseq.cache",)),
-    ("edgeseq.feature_chain", ("edgeseq.types",)),
+    ("edgeseq.feature_chain", ("edgeseq.types", "edgeseq.errors", "edgeseq.states")),
     ("edgeseq.lane", ("edgeseq.types", "edgeseq.timing", "edgeseq.feature_chain")),
     ("edgeseq.pipeline", ("edgeseq.types", "edgeseq.errors", "edgeseq.collector", "edgeseq.lane", "edgeseq.timing")),
     ("edgeseq.sources.serial", (*PLUGINS, "firmware_bridge*")),
