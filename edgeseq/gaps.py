@@ -34,6 +34,10 @@ class Gaps:
         return Gap.SHORT if ns <= self.limit_s * 1e9 else Gap.LONG
 
 
+ALL_GAPS = Gaps()
+"""Every gap counts."""
+
+
 class Records:
     """The same stream's records and its newest sample, so that the pause between records is told from a loss in one."""
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from edgeseq.buffer import Buffer, WhenFull, default_samples
 from edgeseq.collector import frozen
-from edgeseq.gaps import Gaps
+from edgeseq.gaps import ALL_GAPS, Gaps
 from edgeseq.lane import Lane
 from edgeseq.silence import Silence
 from edgeseq.timing import Timing
@@ -97,7 +97,7 @@ class Pipeline:
         gap_states: Collection[str] | None = (),
         columns: Sequence[int] | None = None,
         max_streams: int = MAX_STREAMS,
-        gaps: Gaps = Gaps(),
+        gaps: Gaps = ALL_GAPS,
         buffer_samples: int | None = None,
         when_full: WhenFull = "block",
         silent_after_s: float | None = None,
