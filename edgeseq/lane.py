@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeseq.feature_chain import FeatureChain
+from edgeseq.gaps import Gap, Gaps, Records
 from edgeseq.types import Chunk, Decider, Feature, Frames, Output, StepModel, TimesNs
 
 if TYPE_CHECKING:
@@ -24,7 +25,9 @@ class Lane:
     """What one stream passes through. The outputs are the same bit for bit however its chunks are split.
 
     model: a step model of this stream's own, freshly reset. gap_states: names of the states that a gap resets; None
-    for all of them, which resets the model as a whole. columns: which of a chunk's columns the features take.
+    for all of them, which resets the model as a whole. gaps: which gaps do so; one that is shorter only restarts what
+    the decider counts, and the pause of a duty cycle not even that. No feature's window spans any of them.
+    columns: which of a chunk's columns the features take.
 
     A frame that holds NaN or infinity never reaches the model, whose memory it would poison for good: it is dropped,
     counted in `dropped["not_finite_frame"]`, and treated as a gap.
@@ -38,6 +41,7 @@ class Lane:
         model: StepModel,
         decider: Decider | None,
         gap_states: frozenset[str] | None,
+        gaps: Gaps,
         columns: Sequence[int] | None,
         timing: Timing,
     ) -> None:
@@ -49,6 +53,8 @@ class Lane:
         self._model = model
         self._gap_states = gap_states
         self._initial = None if not gap_states else model.get_state()
+        self._gaps, self._records = gaps, Records(gaps)
+        self._broken = self._hole = False
         self._timing = timing
         self._times: deque[int] = deque(maxlen=(model.delay + 1) * model.frames_per_step)
         self._restart()
@@ -60,8 +66,12 @@ class Lane:
 
     def push(self, chunk: Chunk) -> Iterator[Output]:
         """Yield the outputs that a chunk completes."""
-        if chunk.gap:
-            yield from self._gap()
+        self._broken = self._broken or chunk.gap
+        if len(chunk.t_ns):
+            if self._broken:
+                yield from self._gap(self._records.judge(int(chunk.t_ns[0])))
+            self._broken = False
+            self._records.passed(chunk.t_ns)
         t_ns, values = self._chain.push(chunk)
         if len(t_ns) == 0:
             return
@@ -72,9 +82,12 @@ class Lane:
             stop = min(start + MAX_FRAMES_PER_CALL, len(values))
             if not finite[start]:
                 self.dropped["not_finite_frame"] += 1
-                yield from self._gap()
+                self._hole = True
                 start += 1
                 continue
+            if self._hole and self._times:
+                yield from self._gap(self._gaps.length(int(t_ns[start]) - self._times[-1]))
+            self._hole = False
             holes = np.flatnonzero(~finite[start:stop])
             stop = start + int(holes[0]) if len(holes) else stop
             yield from self._run(t_ns[start:stop], values[start:stop])
@@ -120,14 +133,16 @@ class Lane:
                 outputs.append(Output(int(when), self.stream, row, warming=self._warm <= self._model.warm_up))
         return outputs
 
-    def _gap(self) -> Iterator[Output]:
+    def _gap(self, gap: Gap) -> Iterator[Output]:
         """Reset what a gap resets: nothing, the named states, or the model as a whole.
 
         A model that starts anew first gives the outputs it owes: for it, the sequence before the gap has ended.
         """
-        if self._seen == 0:
+        if self._seen == 0 or gap is Gap.PAUSE:
             return
-        if self._gap_states is None:
+        if gap is Gap.SHORT:
+            pass
+        elif self._gap_states is None:
             yield from self.flush()
             self._model.reset()
             self._restart()

@@ -148,6 +148,13 @@ class Replayable(Source, Protocol):
 
 
 @runtime_checkable
+class Live(Protocol):
+    """A source that may say `live`: it measures now; what is not taken in time is lost, and it may fall silent."""
+
+    live: bool
+
+
+@runtime_checkable
 class Feature(Protocol):
     """One link of the feature chain: samples in, zero or more frames out, the same for any split of the input."""
 

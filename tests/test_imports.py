@@ -25,15 +25,25 @@ MAY_IMPORT: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("edgeseq.libraries", ("edgeseq.errors",)),
     ("edgeseq.stepping", ("edgeseq.types", "edgeseq.errors")),
     ("edgeseq.plugins", ("edgeseq.tables", "edgeseq.errors")),
-    ("edgeseq.bundle", ("edgeseq.types", "edgeseq.errors", "edgeseq.tables")),
+    ("edgeseq.checksums", ("edgeseq.errors",)),
+    ("edgeseq.bundle", ("edgeseq.types", "edgeseq.errors", "edgeseq.tables", "edgeseq.checksums")),
     ("edgeseq.outbox", ("edgeseq.types", "edgeseq.errors")),
     ("edgeseq.timing", ()),
     ("edgeseq.collector", ()),
     ("edgeseq.machine", ()),
     ("edgeseq.verdicts", ("edgeseq.cache",)),
     ("edgeseq.feature_chain", ("edgeseq.types", "edgeseq.errors", "edgeseq.states")),
-    ("edgeseq.lane", ("edgeseq.types", "edgeseq.timing", "edgeseq.feature_chain")),
-    ("edgeseq.pipeline", ("edgeseq.types", "edgeseq.errors", "edgeseq.collector", "edgeseq.lane", "edgeseq.timing")),
+    ("edgeseq.buffer", ("edgeseq.types",)),
+    ("edgeseq.gaps", ("edgeseq.types",)),
+    ("edgeseq.silence", ("edgeseq.types",)),
+    ("edgeseq.lane", ("edgeseq.types", "edgeseq.timing", "edgeseq.feature_chain", "edgeseq.gaps")),
+    (
+        "edgeseq.pipeline",
+        tuple(
+            f"edgeseq.{name}"
+            for name in ["types", "errors", "buffer", "collector", "gaps", "lane", "silence", "timing"]
+        ),
+    ),
     ("edgeseq.sources.serial", (*PLUGINS, "firmware_bridge*")),
     ("edgeseq.sources*", PLUGINS),
     # It makes the features that it is given as tables.
