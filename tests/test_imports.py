@@ -36,12 +36,26 @@ MAY_IMPORT: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("edgeseq.buffer", ("edgeseq.types",)),
     ("edgeseq.gaps", ("edgeseq.types",)),
     ("edgeseq.silence", ("edgeseq.types",)),
-    ("edgeseq.lane", ("edgeseq.types", "edgeseq.timing", "edgeseq.feature_chain", "edgeseq.gaps")),
+    ("edgeseq.downtime", ("edgeseq.types",)),
+    ("edgeseq.snapshot", ("edgeseq.types",)),
+    (
+        "edgeseq.lane",
+        tuple(
+            f"edgeseq.{name}" for name in ["types", "errors", "states", "timing", "feature_chain", "gaps", "snapshot"]
+        ),
+    ),
+    (
+        "edgeseq.memory",
+        tuple(f"edgeseq.{name}" for name in ["types", "errors", "downtime", "lane", "silence", "snapshot"]),
+    ),
     (
         "edgeseq.pipeline",
         tuple(
             f"edgeseq.{name}"
-            for name in ["types", "errors", "buffer", "collector", "gaps", "lane", "silence", "timing"]
+            for name in [
+                *("types", "errors", "buffer", "collector", "gaps"),
+                *("lane", "memory", "silence", "snapshot", "timing"),
+            ]
         ),
     ),
     ("edgeseq.sources.serial", (*PLUGINS, "firmware_bridge*")),
