@@ -251,6 +251,25 @@ def test_a_recording_that_became_shorter_starts_afresh(caplog: pytest.LogCapture
     assert "there are only 10 chunks" in caplog.text
 
 
+def test_what_sinks_hold_is_safe_before_a_snapshot_is_kept() -> None:
+    class Holding(Told):
+        flushed = 0
+
+        def flush(self) -> None:
+            self.flushed = len(self.lines)
+
+    class Asking(Kept):
+        def keep(self, snapshot: Snapshot, before: Callable[[], None]) -> None:
+            super().keep(snapshot, before)
+            assert sink.flushed == len(sink.lines)
+
+    sink = Holding()
+    pipeline = Pipeline(source=Recorded(chunks(range(9))), sinks=[sink], about=ABOUT, model=PlainStep(2))
+    pipeline.memory.keeper = keeper = Asking(sink)
+    pipeline.run()
+    assert keeper.kept
+
+
 def lived(first: int, last: int) -> list[Chunk]:
     t_ns = np.arange(first, last, dtype=np.int64) * SECOND
     return [Chunk(t_ns[i : i + 1], np.full((1, 2), t_ns[i] / SECOND, np.float32)) for i in range(last - first)]

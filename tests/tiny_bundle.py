@@ -32,7 +32,7 @@ def write(
         "version": "1.0.0",
         "description": "A leaky average of one channel.",
         "stream": {"rate_hz": rate_hz, "channels": [{"name": "life", "unit": "cycles"}]},
-        "features": list(features),
+        **({"features": list(features)} if features else {}),
         "output": {"kind": "regression", "names": ["rul"], "unit": "cycles", "lower_is_worse": True},
         "decider": {
             "type": "hysteresis",
