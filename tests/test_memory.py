@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from keeping import Kept, Told
 from plain_step import PlainStep
 
 from edgeseq.collector import frozen
@@ -20,7 +21,7 @@ from edgeseq.features.difference import Difference
 from edgeseq.features.lags import Lags
 from edgeseq.pipeline import Pipeline
 from edgeseq.snapshot import LaneState, Snapshot
-from edgeseq.types import About, Channel, Chunk, Event, Feature, Output, Plain, StreamSpec
+from edgeseq.types import About, Channel, Chunk, Feature, Plain, StreamSpec
 
 SPEC = StreamSpec((Channel("a"), Channel("b")), 1.0)
 ABOUT = About("device", "pipeline", "plain", "1", ("h", "square"))
@@ -65,56 +66,6 @@ class Lived:
 
     def __iter__(self) -> Iterator[Chunk]:
         yield from self._chunks
-
-    def close(self) -> None:
-        pass
-
-
-class Told:
-    """A sink that writes down all that it is told, a line each."""
-
-    def __init__(self) -> None:
-        self.dropped: Mapping[str, int] = {}
-        self.lines: list[str] = []
-
-    def open(self, about: About) -> None:
-        pass
-
-    def output(self, output: Output, level: str) -> None:
-        values = output.values.tobytes().hex()
-        self.lines.append(f"{output.stream} {output.t_ns} {values} {output.warming} {level}")
-
-    def event(self, event: Event) -> None:
-        self.lines.append(f"{event.event_id} {event}")
-
-    def end(self, stream: str) -> None:
-        self.lines.append(f"end {stream}")
-
-    def close(self) -> None:
-        pass
-
-
-class Kept:
-    """A keeper that keeps, at every turn, the snapshot and how many lines were told before it."""
-
-    def __init__(self, told: Told, last: Snapshot | None = None) -> None:
-        self.dropped: Mapping[str, int] = {}
-        self.kept: list[tuple[Snapshot, int]] = []
-        self.forgotten = False
-        self._told, self._last = told, last
-
-    def last(self) -> Snapshot | None:
-        return self._last
-
-    def due(self) -> bool:
-        return True
-
-    def keep(self, snapshot: Snapshot, before: Callable[[], None]) -> None:
-        before()
-        self.kept.append((snapshot, len(self._told.lines)))
-
-    def done(self) -> None:
-        self.forgotten = True
 
     def close(self) -> None:
         pass
