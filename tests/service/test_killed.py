@@ -17,9 +17,9 @@ import tiny_bundle
 
 from edgeseq.service.checkpoint import decoded
 
-KILLS = int(os.environ.get("EDGESEQ_KILLS", "3"))
+KILLS = int(os.environ.get("EDGESEQ_KILLS", "2"))
 RATE_HZ = 500
-ROWS = 1500
+ROWS = 1000
 CONFIG = """\
 name = "wear"
 device = "press-4"
