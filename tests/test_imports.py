@@ -25,7 +25,7 @@ MAY_IMPORT: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("edgeseq.stepping", ("edgeseq.types", "edgeseq.errors")),
     ("edgeseq.plugins", ("edgeseq.tables", "edgeseq.errors")),
     ("edgeseq.bundle", ("edgeseq.types", "edgeseq.errors", "edgeseq.tables")),
-    ("edgeseq.outbox", ("edgeseq.types", "edgeseq.errors")),
+    ("edgeseq.outbox*", ("edgeseq.types", "edgeseq.errors")),
     ("edgeseq.timing", ()),
     ("edgeseq.collector", ()),
     ("edgeseq.machine", ()),
