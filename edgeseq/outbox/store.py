@@ -363,15 +363,16 @@ class Store:
 
     def _tell(self) -> None:
         """Say what was damaged."""
-        places = [(name, damage) for name, found in self.damage.items() for damage in found]
-        for name, damage in places[:SAID]:
-            torn = name == self.segments[-1].path.name and damage.offset + damage.length == self.segments[-1].size
+        places = [(segment, damage) for segment in self.segments for damage in self.damage.get(segment.path.name, ())]
+        for segment, damage in places[:SAID]:
             log.warning(
-                "the outbox lost %d bytes of %s, from byte %d on%s",
+                "the outbox lost %d bytes of %s, from byte %d on: %s",
                 damage.length,
-                name,
+                segment.path.name,
                 damage.offset,
-                ": the last write was cut short, or is damaged" if torn else ": they are damaged; all around is whole",
+                "the last write was cut short, or is damaged"
+                if damage.offset + damage.length == segment.size
+                else "they are damaged; all around is whole",
             )
         if len(places) > SAID:
             log.warning("the outbox is damaged at %d more places", len(places) - SAID)
