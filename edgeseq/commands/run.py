@@ -11,7 +11,8 @@ from pathlib import Path
 HELP = """\
 Runs the pipeline that a configuration describes: samples from the source, through the bundle's features and model, to
 the decider, and its alerts to the sinks. It ends when the source does. SIGTERM or Ctrl-C ends it in good order: what
-was read is finished, sinks deliver what they hold; a second one ends it at once.
+was read is finished, sinks deliver what they hold; a second one ends it at once. With a place for checkpoints it goes
+on where it was, however it ended: [checkpoint] in the configuration, or systemd's StateDirectory=.
 
   edgeseq run pipeline.toml
   edgeseq run pipeline.toml --verbose           every event and connection as a line on stderr
@@ -47,6 +48,7 @@ def main(args: argparse.Namespace) -> int:
     """Run until the source ends or a signal comes."""
     from edgeseq import config as configs
     from edgeseq.commands import _common
+    from edgeseq.service import checkpoint_table
     from edgeseq.service.notify import Notify
     from edgeseq.service.warm import warm
     from edgeseq.service.watchdog import Watchdog
@@ -62,6 +64,7 @@ def main(args: argparse.Namespace) -> int:
     warm(pipeline.model, len(config.frame.channels))
     pipeline.turn = Watchdog(Notify(), pipeline).turn
     about, model = config.about, pipeline.model
+    pipeline.memory.keeper = checkpoint_table.keeper(config, model)
     logging.getLogger(__name__).info(
         "%s on %s starts: %s, %s on %s", about.pipeline, about.device, about.model, model.variant, model.backend
     )
