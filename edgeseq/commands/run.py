@@ -48,21 +48,25 @@ def main(args: argparse.Namespace) -> int:
     """Run until the source ends or a signal comes."""
     from edgeseq import config as configs
     from edgeseq.commands import _common
-    from edgeseq.service import checkpoint_table
+    from edgeseq.service import checkpoint_table, outbox_table
     from edgeseq.service.notify import Notify
     from edgeseq.service.warm import warm
     from edgeseq.service.watchdog import Watchdog
 
     _common.log_to_stderr(verbose=args.verbose)
     config = configs.load(args.config)
-    sinks = config.sinks
+    sinks = list(config.sinks)
     if args.json:
         from edgeseq.sinks.stdout import Stdout
 
         sinks = [sink for sink in sinks if not isinstance(sink, Stdout)]
+    sinks, delivery = outbox_table.behind(config, sinks)
     pipeline = config.pipeline(sinks=sinks)
     warm(pipeline.model, len(config.frame.channels))
     pipeline.turn = Watchdog(Notify(), pipeline).turn
+    if delivery is not None:
+        pipeline.memory.told = delivery.told
+        delivery.summary = lambda: pipeline.summary().table()
     about, model = config.about, pipeline.model
     pipeline.memory.keeper = checkpoint_table.keeper(config, model)
     logging.getLogger(__name__).info(
