@@ -13,6 +13,8 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = ("edgeseq", "export", "firmware_bridge", "zoo")
 PLUGINS = ("edgeseq.types", "edgeseq.errors", "edgeseq.jit", "edgeseq.tables", "edgeseq.libraries")
 
+PIPELINE = ("types", "errors", "buffer", "collector", "gaps", "lane", "silence", "timing")
+
 # Module -> what of ours it may import, the first pattern that fits. A module may always import its own package's files.
 MAY_IMPORT: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("edgeseq.types", ()),
@@ -36,13 +38,7 @@ MAY_IMPORT: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("edgeseq.gaps", ("edgeseq.types",)),
     ("edgeseq.silence", ("edgeseq.types",)),
     ("edgeseq.lane", ("edgeseq.types", "edgeseq.timing", "edgeseq.feature_chain", "edgeseq.gaps")),
-    (
-        "edgeseq.pipeline",
-        tuple(
-            f"edgeseq.{name}"
-            for name in ["types", "errors", "buffer", "collector", "gaps", "lane", "silence", "timing"]
-        ),
-    ),
+    ("edgeseq.pipeline", tuple(f"edgeseq.{each}" for each in PIPELINE)),
     ("edgeseq.sources.serial", (*PLUGINS, "firmware_bridge*")),
     ("edgeseq.sources*", PLUGINS),
     # It makes the features that it is given as tables.
