@@ -6,6 +6,7 @@ ends by itself; a stage says what its example takes, 4 samples a step; a sink wi
 
 import inspect
 import itertools
+import json
 import tempfile
 import threading
 import tracemalloc
@@ -19,7 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgeseq import plugins, tables
-from edgeseq.errors import ConfigError
+from edgeseq.errors import ConfigError, StateError
 from edgeseq.types import (
     About,
     Channel,
@@ -29,6 +30,7 @@ from edgeseq.types import (
     Event,
     Feature,
     Output,
+    Replayable,
     Sink,
     Source,
     Stage,
@@ -128,6 +130,31 @@ def test_source_ends_when_closed(name: str) -> None:
     assert not thread.is_alive()
 
 
+def plainly(chunk: Chunk) -> tuple[Any, ...]:
+    return chunk.t_ns.tolist(), chunk.values.tobytes(), chunk.gap, chunk.stream, chunk.last, chunk.state
+
+
+@of("sources")
+def test_source_goes_on_behind_any_chunk(name: str) -> None:
+    cls = plugins.find("sources", name)
+    example = cls.example()
+    source = cls(**example)
+    whole = [plainly(chunk) for chunk in source]
+    states = [json.loads(json.dumps(chunk[-1])) for chunk in whole]
+    if not isinstance(source, Replayable):
+        assert states == [None] * len(whole), "what cannot be replayed says nothing of where it is"
+        return
+    assert None not in states
+    for done, state in enumerate(states, start=1):
+        again = cls(**example)
+        again.set_state(state)
+        assert [plainly(chunk) for chunk in again] == whole[done:]
+        assert again.dropped == source.dropped, "what was dropped before is not forgotten"
+    for wrong in ({}, {"chunks": "1"}, {**states[0], "bytes": 1}):
+        with pytest.raises(StateError):
+            cls(**example).set_state(wrong)
+
+
 @of("features")
 @given(data=st.data())
 @settings(max_examples=40, deadline=None)
@@ -172,6 +199,50 @@ def test_feature_neither_alters_nor_keeps_arrays(name: str) -> None:
     np.testing.assert_array_equal(first, kept)
     other.push(t_ns[:40], original[:40])
     np.testing.assert_array_equal(second, other.push(t_ns[40:], original[40:])[1])
+
+
+@of("features")
+@given(done=st.integers(0, 60), before=st.integers(0, 60))
+@settings(max_examples=40, deadline=None)
+def test_feature_goes_on_from_its_state(name: str, done: int, before: int) -> None:
+    t_ns, values = samples(120)
+    feature, other = opened(name), opened(name)
+    feature.push(t_ns[:done], values[:done]) if done else None
+    other.push(*samples(before, seed=1)) if before else None
+    other.set_state(feature.get_state())
+    following, again = feature.push(t_ns[done:], values[done:]), other.push(t_ns[done:], values[done:])
+    np.testing.assert_array_equal(again[0], following[0])
+    np.testing.assert_array_equal(again[1], following[1], strict=True)
+
+
+@of("features")
+def test_feature_state_is_a_copy(name: str) -> None:
+    t_ns, values = samples(120)
+    feature, other = opened(name), opened(name)
+    feature.push(t_ns[:60], values[:60])
+    state = feature.get_state()
+    kept = {key: value.copy() for key, value in state.items()}
+    other.set_state(state)
+    following = feature.push(t_ns[60:], values[60:])
+    for key, value in state.items():
+        np.testing.assert_array_equal(value, kept[key], err_msg="it does not change with what goes on")
+        value[...] = 1
+    np.testing.assert_array_equal(other.push(t_ns[60:], values[60:])[1], following[1])
+
+
+@of("features")
+def test_feature_refuses_the_state_of_another(name: str) -> None:
+    feature = opened(name)
+    feature.push(*samples(60))
+    state = feature.get_state()
+    with pytest.raises(StateError, match="was taken of something else"):
+        feature.set_state({**state, "no_such": np.zeros(3)})
+    for key, value in state.items():
+        for wrong in (value.astype(np.complex64), value[None]):
+            with pytest.raises(StateError, match="was taken of something else"):
+                feature.set_state({**state, key: wrong})
+        with pytest.raises(StateError, match="was taken of something else"):
+            feature.set_state({name: value for name, value in state.items() if name != key})
 
 
 @of("features")
@@ -261,6 +332,28 @@ def test_decider_says_the_same_of_the_same(name: str) -> None:
     assert any(walk(make("deciders", name), seed) for seed in range(8)), "the example raises something"
     for seed in range(8):
         assert walk(make("deciders", name), seed) == walk(make("deciders", name), seed)
+
+
+@of("deciders")
+@given(seed=st.integers(0, 7), done=st.integers(0, 400))
+@settings(max_examples=40, deadline=None)
+def test_decider_goes_on_from_its_state(name: str, seed: int, done: int) -> None:
+    decider, other = make("deciders", name), make("deciders", name)
+    walk(other, seed + 1)
+    walk(decider, seed, done)
+    walk(decider, seed, 3, warming=True)
+    written = json.dumps(decider.get_state(), allow_nan=False)
+    state = json.loads(written)
+    other.set_state(state)
+    assert (other.level, other.ignored) == (decider.level, decider.ignored)
+    following = walk(decider, seed + 2)
+    assert walk(other, seed + 2) == following
+    assert json.dumps(state) == written, "neither changes what it was given"
+    with pytest.raises(StateError):
+        other.set_state({**state, "no_such": 1})
+    for key in state:
+        with pytest.raises(StateError):
+            other.set_state({other_key: value for other_key, value in state.items() if other_key != key})
 
 
 @of("deciders")

@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("edgeseq", "export", "firmware_bridge", "zoo")
-PLUGINS = ("edgeseq.types", "edgeseq.errors", "edgeseq.jit", "edgeseq.tables", "edgeseq.libraries")
+PLUGINS = ("edgeseq.types", "edgeseq.errors", "edgeseq.states", "edgeseq.jit", "edgeseq.tables", "edgeseq.libraries")
 
 PIPELINE = ("types", "errors", "buffer", "collector", "gaps", "lane", "silence", "timing")
 
@@ -21,6 +21,7 @@ MAY_IMPORT: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("edgeseq.errors", ()),
     ("edgeseq.cache", ()),
     ("edgeseq.sums", ()),
+    ("edgeseq.states", ("edgeseq.types", "edgeseq.errors")),
     ("edgeseq.jit", ("edgeseq.errors", "edgeseq.cache", "edgeseq.sums")),
     ("edgeseq.tables", ("edgeseq.errors",)),
     ("edgeseq.libraries", ("edgeseq.errors",)),
@@ -33,7 +34,7 @@ MAY_IMPORT: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("edgeseq.collector", ()),
     ("edgeseq.machine", ()),
     ("edgeseq.verdicts", ("edgeseq.cache",)),
-    ("edgeseq.feature_chain", ("edgeseq.types",)),
+    ("edgeseq.feature_chain", ("edgeseq.types", "edgeseq.errors", "edgeseq.states")),
     ("edgeseq.buffer", ("edgeseq.types",)),
     ("edgeseq.gaps", ("edgeseq.types",)),
     ("edgeseq.silence", ("edgeseq.types",)),

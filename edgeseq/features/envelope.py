@@ -19,6 +19,7 @@ from edgeseq.features._sos import Filter, butterworth
 from edgeseq.features._speed import Speed
 from edgeseq.features._windows import Windows, samples
 from edgeseq.jit import REASSOCIATED, entry
+from edgeseq.states import Remembering
 from edgeseq.types import Frames, StreamSpec, TimesNs
 
 _F, _D, _I = types.float32, types.float64, types.int64
@@ -110,7 +111,7 @@ def strikes(lines: Any, apart: Any, hz: Any, harmonics: Any, width: Any, y: Any)
                 y[k, c, f] = np.nan if not known or np.isnan(lines[k, c, 0]) else total
 
 
-class Envelope:
+class Envelope(Remembering):
     """Gives the amplitude spectrum of the envelope of each channel's band over windows, a frame a window.
 
     band: from and to in Hz, about a resonance that shocks excite; order: of each slope of the Butterworth filter that
@@ -135,6 +136,8 @@ class Envelope:
     every window of its channel that holds it, and the filter starts anew. What the sensor has clipped counts as it
     came; its harmonics may lie in the band. Less than a window gives no frame.
     """
+
+    _remembers = ("_filter", "_speed", "_windows")
 
     def __init__(
         self,

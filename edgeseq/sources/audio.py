@@ -16,9 +16,10 @@ import numpy as np
 from edgeseq import libraries
 from edgeseq.errors import ConfigError, SourceError
 from edgeseq.sources._pace import Pace, PaceKey
+from edgeseq.sources._replay import Replay
 from edgeseq.sources._table import Column
 from edgeseq.sources._times import Grid, start_ns
-from edgeseq.types import Channel, Chunk, Frames, StreamSpec
+from edgeseq.types import Channel, Chunk, Frames, Plain, StreamSpec
 
 BLOCK = 4096
 OPEN_SIZE = (1 << 31) - 1
@@ -47,8 +48,9 @@ class Audio:
         self._soundfile = libraries.soundfile()
         named = [Column(name=each) if isinstance(each, str) else each for each in channels or ["audio"]]
         self._path = path
-        self._grid = Grid(rate_hz, start_ns(start))
         self._pace = Pace(pace)
+        self._replay = Replay(path, start_ns(start), self._pace)
+        self._grid = Grid(rate_hz, self._replay.start_ns)
         self.spec = StreamSpec(tuple(Channel(each.name, each.unit) for each in named), rate_hz)
         self.dropped: Counter[str] = Counter()
 
@@ -75,8 +77,17 @@ class Audio:
         """End the iteration, from any thread."""
         self._pace.close()
 
+    def set_state(self, state: Plain) -> None:
+        """Go on behind the chunk that had this state. Raises StateError where the file is another by now."""
+        self._replay.set_state(state)
+        self._grid = Grid(self.spec.rate_hz, self._replay.start_ns)
+
     def __iter__(self) -> Iterator[Chunk]:
         """Yield chunks; the last one is marked."""
+        return self._replay.marked(self._chunks())
+
+    def _chunks(self) -> Iterator[Chunk]:
+        """Yield all chunks."""
         most = self._pace.most_rows(self.spec.rate_hz, BLOCK)
         with self._open() as file:
             done, total = 0, int(file.frames)
