@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("edgeseq", "export", "firmware_bridge", "zoo")
-PLUGINS = ("edgeseq.types", "edgeseq.errors", "edgeseq.states", "edgeseq.jit", "edgeseq.tables", "edgeseq.libraries")
+PLUGINS = tuple(f"edgeseq.{each}" for each in ("types", "errors", "states", "jit", "tables", "libraries", "bearings"))
 
 PIPELINE = ("types", "errors", "buffer", "collector", "gaps", "lane", "silence", "timing")
 
@@ -28,6 +28,7 @@ MAY_IMPORT: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("edgeseq.stepping", ("edgeseq.types", "edgeseq.errors")),
     ("edgeseq.plugins", ("edgeseq.tables", "edgeseq.errors")),
     ("edgeseq.checksums", ("edgeseq.errors",)),
+    ("edgeseq.bearings", ("edgeseq.errors", "edgeseq.tables")),
     ("edgeseq.bundle", ("edgeseq.types", "edgeseq.errors", "edgeseq.tables", "edgeseq.checksums")),
     ("edgeseq.outbox", ("edgeseq.types", "edgeseq.errors")),
     ("edgeseq.timing", ()),
