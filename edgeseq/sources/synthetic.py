@@ -246,8 +246,9 @@ class Synthetic:
 
     def _load(self, turns: Floats) -> Floats:
         """Return the share of the greatest load where the fault stands after these turns."""
-        away = (1 - np.cos(2 * np.pi * self._turning * turns)) / (2 * LOAD_ZONE)
-        return np.maximum(0, 1 - away) ** LOAD_POWER
+        away: Floats = (1 - np.cos(2 * np.pi * self._turning * turns)) / (2 * LOAD_ZONE)
+        load: Floats = np.maximum(0, 1 - away) ** LOAD_POWER
+        return load
 
     def _drawn(self, what: int, place: int, group: int, count: int) -> Floats:
         """Return standard normal numbers that are a function of seed, place and group."""
