@@ -24,6 +24,9 @@ type = "hysteresis"
 
 [[sinks]]                         # default: stdout
 type = "mqtt"
+
+[checkpoint]                      # default: see service/checkpoint_table.py
+interval_s = 30
 """
 
 from __future__ import annotations
@@ -46,6 +49,8 @@ from edgeseq.bundle import Bundle
 from edgeseq.errors import BundleError
 from edgeseq.gaps import Gaps
 from edgeseq.pipeline import MAX_STREAMS, Pipeline
+from edgeseq.service import checkpoint_table
+from edgeseq.service.checkpoint_table import CheckpointTable
 from edgeseq.types import About, Decider, Feature, Live, Sink, Source, StepModel, StreamSpec
 from edgeseq.wiring import OutputTable, Wired, wire
 
@@ -83,6 +88,7 @@ class _Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     buffer: _BufferTable = _BufferTable()
     duty_cycle_s: float | None = None
     silent_after_s: float | None = None
+    checkpoint: CheckpointTable = CheckpointTable()
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +97,8 @@ class Config:
 
     trained: the model, a bundle or stages by others; variant, backend: which of the bundle's. source_table,
     sink_tables, decider_table: the tables behind them, with what the bundle filled in. columns: which of the source's
-    channels the features take; frame: the spec of what the model takes. The rest is as the pipeline takes it.
+    channels the features take; frame: the spec of what the model takes. checkpoint: where states are kept; None for
+    nowhere. The rest is as the pipeline takes it.
     """
 
     document: tables.Document
@@ -112,6 +119,8 @@ class Config:
     buffer_samples: int | None
     when_full: WhenFull
     silent_after_s: float | None
+    checkpoint: Path | None
+    checkpoint_interval_s: float
 
     @property
     def bundle(self) -> Bundle:
@@ -276,6 +285,8 @@ def _config(
         buffer_samples=table.buffer.samples,
         when_full=table.buffer.when_full or ("drop-oldest" if live else "block"),
         silent_after_s=table.silent_after_s or silent_s,
+        checkpoint=checkpoint_table.place(document, table.checkpoint),
+        checkpoint_interval_s=table.checkpoint.interval_s,
     )
     return config if decider_table is None else _with_score(config)
 

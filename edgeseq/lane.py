@@ -7,11 +7,15 @@ from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeseq.errors import StateError
 from edgeseq.feature_chain import FeatureChain
 from edgeseq.gaps import Gap, Gaps, Records
+from edgeseq.snapshot import LaneState
+from edgeseq.states import plain, under
 from edgeseq.types import Chunk, Decider, Feature, Frames, Output, StepModel, TimesNs
 
 if TYPE_CHECKING:
@@ -19,6 +23,20 @@ if TYPE_CHECKING:
 
 MAX_FRAMES_PER_CALL = 1024
 """A longer run of frames is computed in several calls, so that a stop is heard and outputs do not pile up."""
+
+
+class _Counts(msgspec.Struct, forbid_unknown_fields=True):
+    """What a lane remembers beside its features, model and decider, under the same names."""
+
+    frames: int
+    seen: int
+    steps: int
+    warm: int
+    broken: bool
+    hole: bool
+    began_ns: int | None
+    last_ns: int | None
+    dropped: dict[str, int]
 
 
 class Lane:
@@ -63,6 +81,51 @@ class Lane:
     def level(self) -> str:
         """The stream's present level."""
         return self.decider.level if self.decider else "ok"
+
+    @property
+    def last_ns(self) -> int | None:
+        """The time of the newest sample; None before the first."""
+        return self._records.last_ns
+
+    def get_state(self) -> LaneState:
+        """Return a copy of everything remembered between two chunks."""
+        counts = _Counts(
+            frames=self.frames,
+            seen=self._seen,
+            steps=self._steps,
+            warm=self._warm,
+            broken=self._broken,
+            hole=self._hole,
+            began_ns=self._records.began_ns,
+            last_ns=self._records.last_ns,
+            dropped=self.dropped,
+        )
+        features = {f"features.{name}": value for name, value in self._chain.get_state().items()}
+        model = {f"model.{name}": value for name, value in self._model.get_state().items()}
+        return LaneState(
+            arrays={**features, **model, "times": np.array(self._times, np.int64)},
+            counts=msgspec.to_builtins(counts),
+            decider=self.decider.get_state() if self.decider else None,
+        )
+
+    def set_state(self, state: LaneState) -> None:
+        """Take it up. Raises StateError or ModelError for the state of another lane, which leaves this one spoiled."""
+        counts = plain(state.counts, _Counts)
+        times = state.arrays.get("times", np.empty(0))
+        if times.dtype != np.int64 or len(times) != min(counts.seen, self._times.maxlen or 0):
+            raise StateError(f"a state with the times of {len(times)} frames is not one of this model.")
+        if (self.decider is None) != (state.decider is None):
+            raise StateError("a state with a decider's is not one without, nor the other way round.")
+        self._chain.set_state(under(state.arrays, "features"))
+        self._model.set_state(under(state.arrays, "model"))
+        if self.decider and state.decider is not None:
+            self.decider.set_state(state.decider)
+        self._times.clear()
+        self._times.extend(times.tolist())
+        self.frames, self._seen, self._steps, self._warm = counts.frames, counts.seen, counts.steps, counts.warm
+        self._broken, self._hole = counts.broken, counts.hole
+        self._records.began_ns, self._records.last_ns = counts.began_ns, counts.last_ns
+        self.dropped = Counter(counts.dropped)
 
     def push(self, chunk: Chunk) -> Iterator[Output]:
         """Yield the outputs that a chunk completes."""

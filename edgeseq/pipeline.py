@@ -15,6 +15,7 @@ from edgeseq.buffer import Buffer, WhenFull, default_samples
 from edgeseq.collector import frozen
 from edgeseq.gaps import ALL_GAPS, Gaps
 from edgeseq.lane import Lane
+from edgeseq.memory import Memory
 from edgeseq.silence import Silence
 from edgeseq.timing import Timing
 from edgeseq.types import About, Chunk, Decider, Event, Feature, Output, Sink, Source, StepModel
@@ -81,6 +82,7 @@ class Pipeline:
     gaps: which gaps do so. max_streams: how many streams may be open at once; samples of further ones are dropped and
     counted. buffer_samples, when_full: what is read ahead, see `Buffer`. silent_after_s: see `Silence`.
     turn: called at every turn of the hot loop, twice a second at least as long as a single chunk takes no longer.
+    What another process remembered is taken up where `memory.keeper` was set before `run`.
 
     `run` is called once, from one thread; `stop`, the counters and `summary` may be used from any other.
     """
@@ -123,6 +125,7 @@ class Pipeline:
         self._counters = _Counters()
         self._stop = threading.Event()
         self._began = self._ended = 0.0
+        self.memory = Memory(source, self._lanes, self._silence, self.sinks)
 
     def run(self) -> Summary:
         """Run until the source ends or `stop` is called; sinks are then drained and closed. Returns the summary.
@@ -136,23 +139,34 @@ class Pipeline:
                 for sink in self.sinks:
                     sink.open(self.about)
                     stack.callback(sink.close)
+                stack.callback(self.memory.close)
+                self._silence.begin(time.monotonic())
+                if not self.memory.resume(self._admit):
+                    self._lanes.clear()
+                    self._counters.streams = 0
                 stack.enter_context(frozen())
                 self._loop(stack.enter_context(self._buffer))
-                if not self._stop.is_set():
+                stopped = self._stop.is_set()
+                if stopped:
+                    self.memory.keep()
+                else:
                     for stream in list(self._lanes):
                         self._end(stream)
+            if not stopped:
+                self.memory.forget()
         finally:
             self._ended = time.monotonic()
         return self.summary()
 
     def _loop(self, buffer: Buffer) -> None:
         """Take chunks until the source has ended, or, after a stop, what was read is finished."""
-        self._silence.begin(time.monotonic())
         deadline = None
         while not buffer.ended:
             chunk = buffer.take(TURN_S)
             if chunk is not None:
-                self._take(chunk)
+                self._take(self.memory.marked(chunk))
+                self.memory.taken(chunk)
+            self.memory.turn()
             self._tell(self._silence.check(time.monotonic()))
             if self.turn is not None:
                 self.turn()
@@ -174,7 +188,7 @@ class Pipeline:
     @property
     def silent(self) -> list[str]:
         """The streams of which nothing has come for silent_after_s."""
-        return self._silence.streams
+        return list(self._silence.streams)
 
     def summary(self) -> Summary:
         """Return what was done up to now."""
@@ -187,6 +201,7 @@ class Pipeline:
             levels[lane.level] += 1
         dropped.update(_named("source", self.source.dropped))
         dropped.update(_named("buffer", self._buffer.dropped))
+        dropped.update(_named("checkpoint", self.memory.dropped))
         for sink in self.sinks:
             dropped.update(_named(type(sink).__module__.rpartition(".")[2], sink.dropped))
         timing = self.timing

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from edgeseq.types import Event
@@ -35,9 +36,17 @@ class Silence:
         self._silent: dict[str, _Heard] = {}
 
     @property
-    def streams(self) -> list[str]:
-        """The streams that are silent now."""
-        return list(self._silent)
+    def streams(self) -> dict[str, int]:
+        """The streams that are silent now, with the times of their last samples, ns."""
+        return {stream: heard.t_ns for stream, heard in self._silent.copy().items()}
+
+    def resume(self, streams: Mapping[str, int], silent: Mapping[str, int], now_s: float) -> None:
+        """Listen to streams that were heard up to such times by a process before this one, and to those silent then."""
+        for stream, t_ns in streams.items():
+            self.heard(stream, t_ns, now_s)
+        for stream, t_ns in silent.items():
+            self._heard.pop(stream, None)
+            self._silent[stream] = _Heard(now_s, t_ns, self._alert(stream, t_ns))
 
     def begin(self, now_s: float) -> None:
         """Listen from now on, for the first samples too."""
@@ -66,8 +75,8 @@ class Silence:
             if now_s - heard.at_s < self._after_s:
                 break
             self._silent[stream] = self._heard.pop(stream)
+            heard.alert = self._alert(stream, heard.t_ns)
             t_ns = heard.t_ns + round(self._after_s * 1e9)
-            heard.alert = f"{stream or 'stream'}/{LEVEL}@{t_ns}"
             events.append(
                 Event(
                     kind="raised",
@@ -82,6 +91,10 @@ class Silence:
                 )
             )
         return events
+
+    def _alert(self, stream: str, last_ns: int) -> str:
+        """Return an alert's name: the same for the same silence, whichever process tells of it."""
+        return f"{stream or 'stream'}/{LEVEL}@{last_ns + round(self._after_s * 1e9)}"
 
     def _cleared(self, stream: str, t_ns: int) -> list[Event]:
         silent = self._silent.pop(stream, None)

@@ -314,6 +314,15 @@ class Sink(Protocol):
 
 
 @runtime_checkable
+class Flushing(Protocol):
+    """A sink that takes events and delivers them later: what it holds must be safe before a checkpoint goes past it."""
+
+    def flush(self) -> None:
+        """Return when what was taken so far survives a kill, or is counted as dropped; called from any thread."""
+        ...
+
+
+@runtime_checkable
 class Checkable(Protocol):
     """A source or sink of which `edgeseq check` can say more than that its keys are right."""
 

@@ -13,8 +13,6 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = ("edgeseq", "export", "firmware_bridge", "zoo")
 PLUGINS = tuple(f"edgeseq.{each}" for each in ("types", "errors", "states", "jit", "tables", "libraries", "bearings"))
 
-PIPELINE = ("types", "errors", "buffer", "collector", "gaps", "lane", "silence", "timing")
-
 # Module -> what of ours it may import, the first pattern that fits. A module may always import its own package's files.
 MAY_IMPORT: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("edgeseq.types", ()),
@@ -39,8 +37,28 @@ MAY_IMPORT: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("edgeseq.buffer", ("edgeseq.types",)),
     ("edgeseq.gaps", ("edgeseq.types",)),
     ("edgeseq.silence", ("edgeseq.types",)),
-    ("edgeseq.lane", ("edgeseq.types", "edgeseq.timing", "edgeseq.feature_chain", "edgeseq.gaps")),
-    ("edgeseq.pipeline", tuple(f"edgeseq.{each}" for each in PIPELINE)),
+    ("edgeseq.downtime", ("edgeseq.types",)),
+    ("edgeseq.snapshot", ("edgeseq.types",)),
+    (
+        "edgeseq.lane",
+        tuple(
+            f"edgeseq.{name}" for name in ["types", "errors", "states", "timing", "feature_chain", "gaps", "snapshot"]
+        ),
+    ),
+    (
+        "edgeseq.memory",
+        tuple(f"edgeseq.{name}" for name in ["types", "errors", "downtime", "lane", "silence", "snapshot"]),
+    ),
+    (
+        "edgeseq.pipeline",
+        tuple(
+            f"edgeseq.{name}"
+            for name in [
+                *("types", "errors", "buffer", "collector", "gaps"),
+                *("lane", "memory", "silence", "snapshot", "timing"),
+            ]
+        ),
+    ),
     ("edgeseq.sources.serial", (*PLUGINS, "firmware_bridge*")),
     ("edgeseq.sources*", PLUGINS),
     # It makes the features that it is given as tables.

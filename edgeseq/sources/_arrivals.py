@@ -11,10 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeseq.sources._times import GAP_PERIODS
 from edgeseq.types import TimesNs
 
-GAP_PERIODS = 1.5
-"""A step between times that were given which is longer than so many sample periods is a gap."""
 SETTLE_S = 10.0
 """Within so much time the samples' own rate follows the arrivals'."""
 LATE_S, LATE_PERIODS = 2.0, 3.0
@@ -60,7 +59,7 @@ class Arrivals:
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """Which of the samples are kept, bool[n], and of these: their times, int64[k], and which a gap precedes, bool[k]."""
+    """Which samples are kept, bool[n]; of these: their times, int64[k], and which of them a gap precedes, bool[k]."""
 
     keep: NDArray[np.bool_]
     t_ns: TimesNs

@@ -27,8 +27,8 @@ class Clock:
         away = time.time_ns() - now
         if abs(away - self._away_ns) > JUMP_NS:
             log.warning(
-                "the wall clock was set by %+.3f s; samples go on in the time in which this process began, which it now "
-                "is %+.3f s away from. Restart to take over the new one.",
+                "the wall clock was set by %+.3f s; samples go on in the time in which this process began, from which "
+                "it now is %+.3f s away. Restart to take over the new one.",
                 (away - self._away_ns) / 1e9,
                 away / 1e9,
             )

@@ -240,8 +240,8 @@ class Synthetic:
     def _size(self, t: Floats) -> Floats:
         """Return the amplitude of a strike at t seconds."""
         if self._grown_s == self._onset_s:
-            return self._amplitude * (t >= self._onset_s)
-        grown = np.clip((t - self._onset_s) / (self._grown_s - self._onset_s), 0, 1)
+            return self._amplitude * (t >= self._onset_s).astype(np.float64)
+        grown: Floats = np.clip((t - self._onset_s) / (self._grown_s - self._onset_s), 0, 1)
         return self._amplitude * grown**3
 
     def _load(self, turns: Floats) -> Floats:
