@@ -60,6 +60,7 @@ MAY_IMPORT: tuple[tuple[str, tuple[str, ...]], ...] = (
         ),
     ),
     ("edgeseq.sources.serial", (*PLUGINS, "firmware_bridge*")),
+    ("edgeseq.sources._device*", (*PLUGINS, "firmware_bridge*")),
     ("edgeseq.sources*", PLUGINS),
     # It makes the features that it is given as tables.
     ("edgeseq.features.side_by_side", (*PLUGINS, "edgeseq.plugins")),
@@ -89,6 +90,7 @@ HEAVY = (
     "pyarrow",
     "onnx",
     "torch",
+    "sounddevice",
     "soundfile",
     "tokenizers",
     "drain3",

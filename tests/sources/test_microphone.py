@@ -9,7 +9,7 @@ import sys
 import threading
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pytest
@@ -90,7 +90,7 @@ def test_what_alsa_hears_comes_sample_for_sample(tmp_path: Path) -> None:
     ("device", "channels", "words"),
     [
         ("nobody", 1, "the sound device 'nobody' cannot be opened with 1 channel(s) at 16000 Hz: No input device"),
-        ("tape", 500, "the sound device 'tape' cannot be opened with 500 channel(s) at 16000 Hz: Invalid number of"),
+        ("tape", 500, "the sound device 'tape' cannot be opened with 500 channel(s) at 16000 Hz: "),
     ],
 )
 def test_a_device_that_cannot_be_opened(tmp_path: Path, device: str, channels: int, words: str) -> None:
@@ -110,6 +110,7 @@ for ask in (Audio.check, lambda source: next(iter(source))):
     for line in lines:
         assert line.startswith(words)
         assert "Devices here: tape." in line
+        assert ("Invalid number of channels" in line) == (device == "tape")
 
 
 class Fake:
@@ -129,7 +130,7 @@ class Fake:
         self.script = self.streams.pop(0)
         return self
 
-    def __enter__(self) -> "Fake":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
