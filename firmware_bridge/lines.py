@@ -121,7 +121,7 @@ def _at(found: object, path: Sequence[str]) -> object:
 def _number(cell: object) -> float:
     """Return a cell as a finite number. Raises ValueError for text that is none, for true, null and an empty group."""
     try:
-        value = math.nan if isinstance(cell, bool) else float(cell)  # type: ignore[arg-type] - None and lists raise
+        value = math.nan if isinstance(cell, bool) else float(cell)  # type: ignore[arg-type]  # what is no number raises
     except (TypeError, OverflowError) as cause:
         raise ValueError("no number") from cause
     if not abs(value) <= _LARGEST:

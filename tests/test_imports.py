@@ -34,6 +34,7 @@ MAY_IMPORT: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("edgeseq.lane", ("edgeseq.types", "edgeseq.timing", "edgeseq.feature_chain")),
     ("edgeseq.pipeline", ("edgeseq.types", "edgeseq.errors", "edgeseq.collector", "edgeseq.lane", "edgeseq.timing")),
     ("edgeseq.sources.serial", (*PLUGINS, "firmware_bridge*")),
+    ("edgeseq.sources._device*", (*PLUGINS, "firmware_bridge*")),
     ("edgeseq.sources*", PLUGINS),
     # It makes the features that it is given as tables.
     ("edgeseq.features.side_by_side", (*PLUGINS, "edgeseq.plugins")),
@@ -46,6 +47,8 @@ MAY_IMPORT: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("edgeseq.stages*", (*PLUGINS, "edgeseq.backends*")),
     ("edgeseq.chain", ("edgeseq.types", "edgeseq.stepping")),
     ("edgeseq.wiring", ("edgeseq.types", "edgeseq.errors", "edgeseq.tables", "edgeseq.plugins", "edgeseq.chain")),
+    ("edgeseq.commands.bridge", ("edgeseq*", "firmware_bridge*")),
+    ("edgeseq.bridge*", ("edgeseq*", "firmware_bridge*")),
     ("edgeseq*", ("edgeseq*",)),
     ("firmware_bridge*", ()),
     ("export*", ("edgeseq*",)),
@@ -66,6 +69,7 @@ HEAVY = (
     "soundfile",
     "tokenizers",
     "drain3",
+    "serial",
 )
 
 
