@@ -44,6 +44,8 @@ class Serial:
     Times: of frames, the device's own, placed on this machine's clock by PING; of lines, when they arrive.
     """
 
+    live = True
+
     def __init__(
         self,
         *,
