@@ -50,7 +50,7 @@ class Watch:
         link, began = self.link, time.monotonic()
         due, received, before = began, 0, Counter[int]()
         last: dict[int, list[float]] = {}
-        port.write(link.ask())
+        port.write(link.ask() + link.ping(now_ns()))
         while not self._stop.is_set() and (seconds is None or self.seconds < seconds):
             for message in link.receive(self._read(port), now_ns()):
                 if isinstance(message, Samples):

@@ -17,6 +17,7 @@ import serial
 from wired_device import WiredDevice
 
 from edgeseq.errors import ConfigError, EdgeseqError, SourceError
+from edgeseq.sources import _device
 from edgeseq.sources._table import Column
 from edgeseq.sources.serial import Serial
 from edgeseq.types import Chunk
@@ -59,7 +60,7 @@ def test_samples_without_a_loss_dated_by_the_device(device: Plug, form: str) -> 
     there = device(*RAMP, "--format", form, "--clock", "4294637296")
     began = time.time_ns()
     reading = source(there, channels=["c2", "c0"])
-    t_ns, values = joined(until(reading, samples(1000)))
+    t_ns, values = joined(until(reading, samples(600)))
     np.testing.assert_allclose(values, np.arange(len(values))[:, None] + [2000, 0], rtol=1e-6)
     assert reading.dropped == {}
     assert (np.abs(np.diff(t_ns) - 1e6) < 1e5).all()
@@ -70,7 +71,7 @@ def test_samples_without_a_loss_dated_by_the_device(device: Plug, form: str) -> 
 def test_what_is_lost_twice_there_late_or_damaged_is_counted_and_a_gap(device: Plug) -> None:
     there = device(*RAMP, "--rows", "10", "--drop", "20", "--repeat", "7", "--late", "17", "--flip", "13")
     reading = source(there)
-    chunks = until(reading, samples(1500))
+    chunks = until(reading, samples(800))
     for chunk in chunks:
         assert (np.diff(chunk.values[:, 0]) == 1).all(), "no chunk spans a loss"
     for before, after in itertools.pairwise(chunks):
@@ -187,7 +188,10 @@ class Switch:
         ({"rate_hz": 0.3}, "has 1000 samples a second and takes no other rate; the pipeline takes 0.3"),
     ],
 )
-def test_another_device_than_the_one_wanted_is_refused(device: Plug, more: dict[str, Any], words: str) -> None:
+def test_another_device_than_the_one_wanted_is_refused(
+    device: Plug, more: dict[str, Any], words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_device, "RATE_NS", 300_000_000)
     with pytest.raises(SourceError, match=words):
         until(source(device(), **more), samples(1))
 
