@@ -59,6 +59,7 @@ class Audio:
         self.spec = StreamSpec(tuple(Channel(each.name, each.unit) for each in named), rate_hz)
         self.dropped: Counter[str] = Counter()
         self.live = device is not None
+        self.devices = ("/dev/snd",) if self.live else ()
         self._closed = threading.Event()
         self._microphone = None
         if device is not None:

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import machine
 import pytest
+from installed import Service
 from machine import Machine
-from service import Service
 
 
 @pytest.fixture(scope="session")
@@ -24,7 +24,7 @@ def debian() -> Iterator[Machine]:
         debian.boot()
         debian.run("python3", "-m", "venv", "/opt/edgeseq")
         wheels = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": "/mnt/wheels", "PIP_QUIET": "1"}
-        debian.run("/opt/edgeseq/bin/pip", "install", "edgeseq", "edgeseq-stuck", **wheels)
+        debian.run("/opt/edgeseq/bin/pip", "install", "edgeseq[serial]", "edgeseq-stuck", **wheels)
         yield debian
     finally:
         debian.end()

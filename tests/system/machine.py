@@ -13,7 +13,12 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 BUILD = ROOT / "build" / "system"
-PROGRAMS = {"systemd-nspawn": "systemd-container", "mmdebstrap": "mmdebstrap", "nsenter": "util-linux"}
+PROGRAMS = {
+    "systemd-nspawn": "systemd-container",
+    "mmdebstrap": "mmdebstrap",
+    "nsenter": "util-linux",
+    "cc": "gcc libc6-dev",
+}
 PACKAGES = "systemd,systemd-sysv,dbus,python3,python3-venv,mosquitto,mosquitto-clients,procps"
 PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 PATIENCE_S = 90.0
@@ -133,7 +138,8 @@ def _wheels(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     _run(
         *(*pip, "download", "--dest", str(folder), "--constraint", str(ROOT / "constraints.txt")),
-        *("--only-binary=:all:", "--python-version=3.11", "--implementation=cp", *project["dependencies"]),
+        *("--only-binary=:all:", "--python-version=3.11", "--implementation=cp"),
+        *(*project["dependencies"], *project["optional-dependencies"]["serial"]),
     )
     _run(*pip, "wheel", "--no-deps", "--wheel-dir", str(folder), str(ROOT), str(ROOT / "tests" / "system" / "stuck"))
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
+from installed import CONFIG, EDGESEQ, SETTINGS, Service
 from machine import Machine
-from service import CONFIG, EDGESEQ, SETTINGS, Service
 
 FOLDERS = "find /etc /var/lib /var/cache /opt -xdev -path '*/__pycache__*' -prune -o -print | sort"
 
@@ -104,7 +105,7 @@ def test_a_wrong_configuration_is_said_before_anything_is_done(debian: Machine) 
 
 def test_what_a_service_could_not_see_is_refused(debian: Machine) -> None:
     hidden = Service(debian, "hidden")
-    hidden.config = "/home/hidden.toml"
+    hidden.config = str(Path("/home") / "hidden.toml")
     hidden.configure()
     status, said = debian.status(EDGESEQ, "service", "install", hidden.config)
     assert status == 2

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 
+from installed import CONFIG, EDGESEQ, STUCK, ZOO, Service
 from machine import Machine
-from service import CONFIG, EDGESEQ, STUCK, ZOO, Service
 
 WATCHDOG_S = 4
 STATUS_S = 10
