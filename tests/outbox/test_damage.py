@@ -118,3 +118,18 @@ def test_a_long_log_of_damage_is_told_in_few_lines(folder: Path, caplog: pytest.
     assert outbox.stats()["damage"]["places"] == 1, "40 records side by side are one place"
     assert len(caplog.records) == 1
     outbox.close()
+
+
+def test_without_the_sum_a_flipped_bit_is_delivered(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the CRC is for: the same flip that costs a record with it is passed on without it."""
+    for protected in (True, False):
+        if not protected:
+            monkeypatch.setattr("edgeseq.outbox.record.zlib.crc32", lambda _data, _start=0: 0)
+        outbox = Outbox(folder / str(protected))
+        outbox.put(b"40 degrees", key="k")
+        outbox.close()
+        (path,) = (folder / str(protected)).glob("*.log")
+        path.write_bytes(path.read_bytes().replace(b"40 degrees", b"60 degrees"))
+        outbox = Outbox(folder / str(protected))
+        assert payloads(outbox) == ([] if protected else [b"60 degrees"])
+        outbox.close()
