@@ -1,4 +1,4 @@
-"""One file of the log, and what is known in memory of the events in it: 10 to 14 bytes each, for backlogs may be long."""
+"""One file of the log, and what memory knows of the events in it: 10 to 14 bytes each, for backlogs may be long."""
 
 from __future__ import annotations
 

@@ -43,6 +43,7 @@ def test_nothing_that_was_put_is_lost(layer: Path, folder: Path, power: tuple[st
     found = outcome(layer, folder, KILLS, *power)
     assert found["put"] > KILLS
     assert found["lost"] == 0
+    assert found["states_behind"] == 0
     assert found["dropped"] == 0
     assert found["most_twice_after_a_kill"] <= found["window"]
     assert found["twice_though_acknowledged"] == 0
