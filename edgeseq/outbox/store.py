@@ -23,7 +23,7 @@ MAX_SEGMENT_BYTES = 4 << 20
 MAX_KEYS = 4096
 """Of how many keys the latest state is kept; beyond it that of the key longest silent is let go."""
 FINGERPRINTS = 1 << 24
-HISTORY = 8
+HISTORY = 64
 """So many segments that nobody is owed are kept, up to an eighth of max_bytes: their event ids are still known."""
 SAID = 10
 """Damaged places told one by one; of more, only how many."""
