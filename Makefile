@@ -15,13 +15,14 @@ LEGACY := .venv-legacy
 # Somebody else's model that tests run; of its package the files alone are needed, not the libraries it asks for.
 MODELS := silero-vad
 
-.PHONY: help demo test test-legacy check format constraints clean
+.PHONY: help demo test test-crash test-legacy check format constraints clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo         install the runtime (no PyTorch) and watch turbofan engines wear out; ARGS='--speed 4'"
 	@echo "make test         install everything, then check and run all tests; ARGS='-k export' for pytest, ARGS='-n 0' in one process"
 	@echo "make test-legacy  run the tests of TFLite files on tflite-runtime 2.14, in $(LEGACY) (Python 3.11)"
+	@echo "make test-crash   kill the outbox 1,000 times, with the power cut under it and without, and a pipeline 40 times"
 	@echo "make check        ruff, formatting and mypy only"
 	@echo "make format       let ruff format the code and fix what it can"
 	@echo "make constraints  pin the newest versions of everything but torch (constraints.txt)"
@@ -32,6 +33,11 @@ demo: $(VENV)/.demo
 
 test: check
 	$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
+
+# The tests that kill, each with as many kills as takes a minute.
+test-crash: $(VENV)/.dev
+	EDGESEQ_KILLS=1000 $(BIN)/python -m pytest tests/outbox/test_power_cuts.py $(ARGS)
+	EDGESEQ_KILLS=40 $(BIN)/python -m pytest tests/service/test_killed.py $(ARGS)
 
 # The exporter writes what there is to run; the other environment has tflite-runtime and no exporter.
 test-legacy: $(VENV)/.dev $(LEGACY)/.made

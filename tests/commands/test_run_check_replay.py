@@ -136,6 +136,7 @@ def test_check_says_what_would_happen(write: Write, capsys: pytest.CaptureFixtur
         "leaky-average 1.0.0 (float32 on ort)",
         "judges rul in cycles by the configured hysteresis (direction = below, warning = 40, critical = 20)",
         "publishes to no-such-broker.invalid:1883 with MQTT 5",
+        "keeps no checkpoint: a restart begins anew",
     ):
         assert part in out
     status, out, _ = edgeseq(capsys, "check", config, "--json")
