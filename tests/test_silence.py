@@ -27,13 +27,13 @@ def test_silence_is_raised_once_and_cleared_by_a_sample() -> None:
     assert silence.check(105.9) == []
     raised = silence.check(106.0)
     assert brief(raised) == [("raised", "m", "silent", 55, 5.0)]
-    assert silence.streams == ["m"]
+    assert list(silence.streams) == ["m"]
     assert silence.check(1000.0) == []
     cleared = silence.heard("m", 80 * S, 131.0)
     assert brief(cleared) == [("cleared", "m", "ok", 80, 30.0)]
     assert raised[0].alert == cleared[0].alert
     assert (raised[0].sequence, cleared[0].sequence) == (0, 1)
-    assert silence.streams == []
+    assert not silence.streams
 
 
 def test_every_stream_is_listened_to_by_itself_until_it_ends() -> None:
