@@ -285,7 +285,10 @@ class Pipeline:
         """Tell every sink of events, and count them."""
         for event in events:
             self._counters.events[event.kind] += 1
-            log.info("%s %s: %s at %g", event.stream or "stream", event.kind, event.level, event.score)
+            log.info(
+                "%s %s: %s at %g", event.stream or "stream", event.kind, event.level, event.score,
+                extra={"event_id": event.event_id, "stream": event.stream, "kind": event.kind, "t_ns": event.t_ns},
+            )  # fmt: skip
             for sink in self.sinks:
                 sink.event(event)
 

@@ -65,7 +65,7 @@ def edgeseq(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int
 
 
 def test_run_writes_events_and_ends(write: Write, capsys: pytest.CaptureFixture[str]) -> None:
-    status, out, err = edgeseq(capsys, "run", write())
+    status, out, err = edgeseq(capsys, "run", write(), "--log", "text")
     assert status == 0
     assert [line.split()[1:3] for line in out.splitlines()] == [["A", "warning"], ["A", "critical"]]
     assert "wear on press-4: done" in err
@@ -100,7 +100,7 @@ def test_run_without_a_broker_fails_in_one_paragraph(write: Write, capsys: pytes
     with reserved_port() as nobody:
         port = port_of(nobody)
         status, out, err = edgeseq(
-            capsys, "run", write(rest=f'[[sinks]]\ntype = "mqtt"\nhost = "127.0.0.1"\nport = {port}')
+            capsys, "run", write(rest=f'[[sinks]]\ntype = "mqtt"\nhost = "127.0.0.1"\nport = {port}'), "--log", "text"
         )
     assert (status, out) == (1, "")
     assert f"edgeseq: the MQTT broker at 127.0.0.1:{port} cannot be reached" in err
