@@ -67,16 +67,20 @@ def _run(args: argparse.Namespace, form: logs.Form) -> int:
     """Run, and write to stderr in a form."""
     from edgeseq import config as configs
     from edgeseq.commands import _common
-    from edgeseq.service import checkpoint_table, logs
+    from edgeseq.service import checkpoint_table, logs, outbox_table
 
     _common.log_to_stderr(verbose=args.verbose, form=form)
     config = configs.load(args.config)
-    sinks = config.sinks
+    sinks = list(config.sinks)
     if args.json:
         from edgeseq.sinks.stdout import Stdout
 
         sinks = [sink for sink in sinks if not isinstance(sink, Stdout)]
+    sinks, delivery = outbox_table.behind(config, sinks)
     pipeline = config.pipeline(sinks=sinks)
+    if delivery is not None:
+        pipeline.memory.told = delivery.told
+        delivery.summary = lambda: pipeline.summary().table()
     about, model = config.about, pipeline.model
     pipeline.memory.keeper = checkpoint_table.keeper(config, model)
     logging.getLogger(__name__).info(
