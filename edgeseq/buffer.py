@@ -14,7 +14,12 @@ from edgeseq.types import Chunk, Source
 
 WhenFull = Literal["block", "drop-oldest", "skip-to-newest"]
 """The TOML key `when_full`: what happens to samples that come while the buffer is full."""
-POLICIES: tuple[WhenFull, ...] = ("block", "drop-oldest", "skip-to-newest")
+WORDS: dict[WhenFull, str] = {
+    "block": "the source waits",
+    "drop-oldest": "the oldest are dropped, counted, and a gap",
+    "skip-to-newest": "all that wait are dropped, counted, and a gap",
+}
+"""The policies, and what each does."""
 LEAST_SAMPLES, LEAST_S = 1 << 14, 10.0
 MOST_TOGETHER = 4096
 """Samples of chunks that are joined: more would keep the hot loop from turning."""
