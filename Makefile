@@ -15,12 +15,13 @@ LEGACY := .venv-legacy
 # Somebody else's model that tests run; of its package the files alone are needed, not the libraries it asks for.
 MODELS := silero-vad
 
-.PHONY: help demo test test-crash test-legacy check format constraints clean
+.PHONY: help demo test test-long test-crash test-legacy litert-cases check format constraints clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo         install the runtime (no PyTorch) and watch turbofan engines wear out; ARGS='--speed 4'"
-	@echo "make test         install everything, then check and run all tests; ARGS='-k export' for pytest, ARGS='-n 0' in one process"
+	@echo "make test         install everything, then check and test; ARGS='-k export' for pytest, ARGS='-n 0' in one process"
+	@echo "make test-long    the proofs that take minutes: every family of models as TFLite, training commands, random damage"
 	@echo "make test-legacy  run the tests of TFLite files on tflite-runtime 2.14, in $(LEGACY) (Python 3.11)"
 	@echo "make test-crash   kill the outbox 1,000 times, with the power cut under it and without, and a pipeline 40 times"
 	@echo "make check        ruff, formatting and mypy only"
@@ -32,7 +33,10 @@ demo: $(VENV)/.demo
 	@$(BIN)/edgeseq demo --report out/demo.html $(ARGS)
 
 test: check
-	$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
+	$(BIN)/python -m pytest -m "not long" $(PARALLEL) $(ARGS)
+
+test-long: $(VENV)/.dev litert-cases
+	EDGESEQ_LITERT_CASES=build/litert $(BIN)/python -m pytest -m long $(PARALLEL) $(ARGS)
 
 # The tests that kill, each with as many kills as takes a minute.
 test-crash: $(VENV)/.dev
@@ -40,10 +44,12 @@ test-crash: $(VENV)/.dev
 	EDGESEQ_KILLS=40 $(BIN)/python -m pytest tests/service/test_killed.py $(ARGS)
 
 # The exporter writes what there is to run; the other environment has tflite-runtime and no exporter.
-test-legacy: $(VENV)/.dev $(LEGACY)/.made
+test-legacy: $(VENV)/.dev $(LEGACY)/.made litert-cases
+	EDGESEQ_LITERT_CASES=build/litert $(LEGACY)/bin/python -m pytest tests/backends/test_litert.py tests/stages/test_foreign_tflite.py $(ARGS)
+
+litert-cases: $(VENV)/.dev
 	@rm -rf build/litert
 	PYTHONPATH=.:tests/export $(BIN)/python tests/backends/litert_cases.py build/litert
-	EDGESEQ_LITERT_CASES=build/litert $(LEGACY)/bin/python -m pytest tests/backends/test_litert.py tests/stages/test_foreign_tflite.py $(ARGS)
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -3,6 +3,7 @@
 A test that lacks one skips with a reason that holds the installing command, `apt-get install PACKAGE`.
 """
 
+import gc
 import os
 from collections.abc import Generator
 from pathlib import Path
@@ -22,6 +23,14 @@ def _verdicts_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Generator[
         patch.setenv("EDGESEQ_CACHE", str(tmp_path_factory.mktemp("cache")))
         patch.setenv("NUMBA_CACHE_DIR", str(Path(__file__).parent / "build" / "kernels"))
         yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _libraries_out_of_the_collectors_way() -> Generator[None]:
+    """Let full collections, of which every pipeline makes one, pass over what was loaded before: they take a second."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 REQUIRED = os.environ.get("EDGESEQ_REQUIRE_DEBIAN") == "1"

@@ -44,7 +44,8 @@ def main(argv: list[str] | None = None) -> int:
         status = _run(sys.argv[1:] if argv is None else argv)
         sys.stdout.flush()
     except EdgeseqError as error:
-        print(f"edgeseq: {error}", file=sys.stderr)  # noqa: T201 - the user's error
+        if not error.said:
+            print(f"edgeseq: {error}", file=sys.stderr)  # noqa: T201 - the user's error
         return USAGE if isinstance(error, ConfigError) else FAILED
     except KeyboardInterrupt:
         print("edgeseq: interrupted", file=sys.stderr)  # noqa: T201 - the user's own doing

@@ -27,6 +27,9 @@ type = "mqtt"
 
 [checkpoint]                      # default: see service/checkpoint_table.py
 interval_s = 30
+
+[outbox]                          # default: see service/outbox_table.py
+path = "outbox"
 """
 
 from __future__ import annotations
@@ -49,8 +52,9 @@ from edgeseq.bundle import Bundle
 from edgeseq.errors import BundleError
 from edgeseq.gaps import ALL_GAPS, Gaps
 from edgeseq.pipeline import MAX_STREAMS, Pipeline
-from edgeseq.service import checkpoint_table
+from edgeseq.service import checkpoint_table, outbox_table
 from edgeseq.service.checkpoint_table import CheckpointTable
+from edgeseq.service.outbox_table import OutboxTable
 from edgeseq.types import About, Decider, Feature, Live, Sink, Source, StepModel, StreamSpec
 from edgeseq.wiring import OutputTable, Wired, wire
 
@@ -89,6 +93,7 @@ class _Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     duty_cycle_s: float | None = None
     silent_after_s: float | None = None
     checkpoint: CheckpointTable = CheckpointTable()
+    outbox: OutboxTable = OutboxTable()
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +126,7 @@ class Config:
     silent_after_s: float | None
     checkpoint: Path | None
     checkpoint_interval_s: float
+    outbox: OutboxTable
 
     @property
     def bundle(self) -> Bundle:
@@ -194,6 +200,7 @@ def load(path: Path | str, *, source: Mapping[str, Any] | None = None) -> Config
     for key, seconds in (("duty_cycle_s", table.duty_cycle_s), ("silent_after_s", table.silent_after_s)):
         if seconds is not None and not 0 < seconds < math.inf:
             raise document.fail(f"must be above 0, not {seconds:g}.", key)
+    outbox_table.check(document, table.outbox)
     if isinstance(table.model, list):
         return _with_stages(document, table, table.model, _replaced(table.source, source or {}))
     if table.output is not None:
@@ -287,6 +294,7 @@ def _config(
         silent_after_s=table.silent_after_s or silent_s,
         checkpoint=checkpoint_table.place(document, table.checkpoint),
         checkpoint_interval_s=table.checkpoint.interval_s,
+        outbox=table.outbox,
     )
     return config if decider_table is None else _with_score(config)
 

@@ -8,7 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from edgeseq.buffer import Buffer, WhenFull, default_samples
@@ -236,6 +236,8 @@ class Pipeline:
     def _take(self, chunk: Chunk) -> None:
         """Pass one chunk through its stream's lane."""
         lane = self._lanes.get(chunk.stream) or self._admit(chunk.stream)
+        if lane is not None and lane.last_ns is None:
+            self.memory.stand(lane)
         if lane is None:
             self._counters.dropped["pipeline.max_streams"] += len(chunk.t_ns)
             if chunk.last:
@@ -282,7 +284,9 @@ class Pipeline:
     def _give(self, lane: Lane, output: Output) -> None:
         """Let the decider judge an output, then tell every sink: events first, for they explain the level."""
         self._counters.outputs += 1
-        events = lane.decider.update(output) if lane.decider else ()
+        events = lane.decider.update(output) if lane.decider else []
+        if events and lane.decider:
+            events[-1] = replace(events[-1], state={"decider": lane.decider.get_state(), "last_ns": lane.last_ns})
         level = lane.level
         self._tell(events)
         for sink in self.sinks:
@@ -292,7 +296,10 @@ class Pipeline:
         """Tell every sink of events, and count them."""
         for event in events:
             self._counters.events[event.kind] += 1
-            log.info("%s %s: %s at %g", event.stream or "stream", event.kind, event.level, event.score)
+            log.info(
+                "%s %s: %s at %g", event.stream or "stream", event.kind, event.level, event.score,
+                extra={"event_id": event.event_id, "stream": event.stream, "kind": event.kind, "t_ns": event.t_ns},
+            )  # fmt: skip
             for sink in self.sinks:
                 sink.event(event)
 
@@ -314,5 +321,5 @@ class Pipeline:
 
 def _named(part: str, counts: Mapping[str, int]) -> dict[str, int]:
     """Return counts under "part.reason"."""
-    # Copied first, in one go: another thread may be counting a new reason.
-    return {f"{part}.{reason}": count for reason, count in dict(counts).items()}
+    # Copied first, in one go: another thread may be counting a new reason. One that has a part's name has it already.
+    return {reason if "." in reason else f"{part}.{reason}": count for reason, count in dict(counts).items()}

@@ -144,6 +144,7 @@ def test_other_settings_are_best_where_they_are_faster_by_a_margin(clock: Clock,
     assert f"Best by the mean: {best}." in made.lines()
 
 
+@pytest.mark.long
 def test_no_setting_changes_what_is_computed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("ai_edge_litert", reason="needs the extra 'tflite': pip install 'edgeseq[tflite]'")
     monkeypatch.setitem(models.NETWORKS, "small", (5, lambda: modules.Bare(torch.nn.GRU, 5, 6)))
@@ -175,6 +176,7 @@ def frames() -> list[NDArray[np.float32]]:
     return [row[None, None].copy() for row in ROWS]
 
 
+@pytest.mark.long
 def test_the_onnx_gru_is_pytorchs(gru: Any, tmp_path: Path) -> None:
     contenders = [
         *ort.stepping(gru_op.write(gru, tmp_path / "step.onnx"), frames()),
@@ -214,6 +216,7 @@ def test_tract_steps_the_same(gru: Any, tmp_path: Path) -> None:
             np.testing.assert_allclose(outputs, expected(gru), atol=1e-6)
 
 
+@pytest.mark.long
 def test_peers_step_a_bundles_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("ai_edge_litert", reason="needs the extra 'tflite': pip install 'edgeseq[tflite]'")
     monkeypatch.setitem(models.NETWORKS, "small", (5, lambda: modules.Bare(torch.nn.LSTM, 5, 6)))
@@ -247,6 +250,7 @@ def test_a_report_in_words_and_as_json(clock: Clock, capsys: pytest.CaptureFixtu
     assert (tmp_path / "report.json").read_text().startswith("{")
 
 
+@pytest.mark.long
 def test_a_leak_is_seen() -> None:
     kept: list[bytes] = []
     grown = memory.growth(lambda size: kept.append(bytes(size)), (100,), 1000)

@@ -18,6 +18,11 @@ from edgeseq.types import About, Channel, Chunk, Event, Output, StreamSpec
 FRAMES = 20_000
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _libraries_out_of_the_collectors_way() -> None:
+    """Take the place of what stands in all other tests: here the collector is looked at as it is."""
+
+
 class Node:
     """An object in a cycle, which nothing but the collector gives back."""
 

@@ -61,7 +61,7 @@ def main(args: argparse.Namespace) -> int:
 
 def describe(config: Config) -> list[str]:
     """Return what the pipeline would do, a sentence each. Raises what would keep it from running."""
-    from edgeseq.service import checkpoint_table
+    from edgeseq.service import checkpoint_table, outbox_table
     from edgeseq.types import Checkable
     from edgeseq.wiring import Wired
 
@@ -99,7 +99,7 @@ def describe(config: Config) -> list[str]:
     would += _waits(config)
     for sink, table in zip(config.sinks, config.sink_tables, strict=True):
         would.append(sink.check() if isinstance(sink, Checkable) else f"writes to {table['type']}")
-    return [*would, checkpoint_table.words(config)]
+    return [*would, *filter(None, [outbox_table.words(config)]), checkpoint_table.words(config)]
 
 
 def _waits(config: Config) -> list[str]:

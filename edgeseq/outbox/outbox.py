@@ -22,6 +22,8 @@ from edgeseq.outbox.store import Store
 
 MIN_BYTES = 4096
 MAX_SEVERITY = 255
+MOST = 1024
+"""Calls in one write."""
 ROOM = 128
 """Bytes of a record besides its key, event_id, state and payload, at most."""
 
@@ -47,7 +49,7 @@ class New:
 
 @dataclass(slots=True)
 class _Call:
-    """What a thread waits for. result: an event's id. again: it must wait for the next write."""
+    """What a thread waits for. size: of an event, its bytes; result: its id. again: it must wait for the next write."""
 
     prepare: Callable[[_Call, _Batch], None]
     size: int = 0
@@ -100,6 +102,7 @@ class Outbox:
         self._max_events, self._max_age_s = max_events, max_age_s
         self._changed = threading.Condition()
         self._waiting: list[_Call] = []
+        self._most = MOST
         self._leading = self._closed = False
         self._refused = self._syncs = 0
         self._store = Store(Path(path), sinks, max_bytes)
@@ -183,6 +186,11 @@ class Outbox:
                     raise SinkError(f"the outbox cannot be read: {segment.path}: {cause.strerror}.") from cause
         return found
 
+    def known(self, event_id: str, key: str) -> bool:
+        """Return whether an event was put under this event_id, of a stream that has not ended since."""
+        with self._changed:
+            return self._store.known(event_id, key) is not None
+
     def states(self) -> dict[str, bytes]:
         """Return what each key stands at since its latest event that had a state."""
         with self._changed:
@@ -244,7 +252,7 @@ class Outbox:
 
     def _lead(self) -> None:
         """Write for all that wait. The lock is let go while the disk works; `_leading` keeps others from writing."""
-        calls, self._waiting = self._waiting, []
+        calls, self._waiting = self._waiting[: self._most], self._waiting[self._most :]
         self._leading = True
         batch = _Batch()
         error = "the write was given up"
@@ -254,7 +262,7 @@ class Outbox:
                 call.again = False
                 call.prepare(call, batch)
                 if call.again:
-                    calls, self._waiting = calls[:place], calls[place:]
+                    calls, self._waiting = calls[:place], calls[place:] + self._waiting
                     break
             self._write(batch)
             error = ""
@@ -266,9 +274,13 @@ class Outbox:
                     segment.owe(place, bits)
             else:
                 self._store.dropped.update(batch.dropped)
+            self._most = max(1, len(calls) // 2) if error else min(MOST, 2 * self._most)
+            if error and len(calls) > 1:
+                # Where there is no room for all there may be for some.
+                calls, self._waiting = [], calls + self._waiting
             for call in calls:
                 call.error, call.done = call.error or error, True
-                self._refused += bool(call.error)
+                self._refused += bool(call.error and call.size)
             self._leading = False
             self._changed.notify_all()
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -129,14 +131,22 @@ def write(folder: Path) -> Path:
     `every.ops` has the ops that families do not come by, `stored` a model whose weights are stored smaller; PAIRS are
     encoder-decoders.
     """
-    for family in FAMILIES:
-        _written(folder / f"{family}.ops", ops(exported(family, folder)))
     _written(folder / "every.ops", op_cases.cases())
-    given, options = source("stored", folder)
-    export.export(given, folder / "stored", variants=["float32", *STORAGE], **options)
-    for name in PAIRS:
-        export.export((pair(name), seq2seq_models.tokens()), folder / name, about=GENERATES)
+    # Processes, for each exports its share in minutes; spawned, for PyTorch's threads do not survive a fork.
+    with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
+        for written in [pool.submit(_one, name, folder) for name in (*FAMILIES, "stored", *PAIRS)]:
+            written.result()
     return folder
+
+
+def _one(name: str, folder: Path) -> None:
+    if name in PAIRS:
+        export.export((pair(name), seq2seq_models.tokens()), folder / name, about=GENERATES)
+    elif name == "stored":
+        given, options = source(name, folder)
+        export.export(given, folder / name, variants=["float32", *STORAGE], **options)
+    else:
+        _written(folder / f"{name}.ops", ops(exported(name, folder)))
 
 
 def pair(name: str) -> nn.Module:

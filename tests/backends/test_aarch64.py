@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from assembly_loops import innermost, vectors
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).parents[2]
 CPUS = ("cortex-a72", "cortex-a76")
 FUSED_CURVE = {"fmla.4s", "fmul.4s"}

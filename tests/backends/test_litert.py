@@ -27,6 +27,8 @@ from edgeseq.cli import main
 from edgeseq.errors import BundleError, ConfigError, ModelError
 from edgeseq.types import Frames
 
+pytestmark = pytest.mark.long
+
 Arrays = dict[str, np.ndarray[Any, Any]]
 ZOO = Path(__file__).parents[2] / "zoo" / "turbofan" / "bundle"
 

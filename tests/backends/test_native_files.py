@@ -74,6 +74,7 @@ def described(programs: Path, name: str) -> tuple[Graph, ModelFile]:
     return msgspec.json.decode((programs / f"{name}.json").read_bytes(), type=tuple[Graph, ModelFile])
 
 
+@pytest.mark.long
 def test_programs_damaged_at_random_work_or_are_one_sentence(programs: Path) -> None:
     """In a process of its own, for what might crash it; the last line says with which file and seed."""
     words = [sys.executable, damaged_files.__file__, str(programs), "0", str(SEEDS)]

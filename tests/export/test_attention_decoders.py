@@ -24,6 +24,8 @@ from export.about import About
 from export.frontends import torch as frontend
 from export.frontends import torch_export
 
+pytestmark = pytest.mark.long
+
 START, STOP, LENGTH, FEATURES = 1, 5, 20, 5
 FLOAT = ["float32"]
 GENERATES = About(generate=GenerateTable(start=START, stop=STOP, max_length=LENGTH))

@@ -114,6 +114,7 @@ class _States(torch.nn.Module):
         return self.head(heads[self.how]())
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("how", ["both", "top", "step", "slice"])
 def test_last_step_heads_of_every_form_are_quantized(how: str, tmp_path: Path) -> None:
     bundle = export.export(

@@ -208,6 +208,7 @@ def drawn(seed: int) -> nn.Module:
     return models.Recurrent(cell, attention, int(rng.integers(3, 20))).eval()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("seed", range(8))
 def test_one_of_random_make_is_the_original(seed: int, tmp_path: Path) -> None:
     module = drawn(seed)
@@ -359,6 +360,7 @@ class Endless(Positions):
         self.places = Sines()  # type: ignore[assignment]
 
 
+@pytest.mark.long
 def test_a_target_without_an_end_needs_one(tmp_path: Path) -> None:
     with pytest.raises(export.ExportError, match="Say how many steps a target has at most with --max-steps"):
         export.export((Endless().eval(), models.tokens()), tmp_path / "b", variants=FLOAT)

@@ -87,6 +87,7 @@ def test_goldens_hold_the_reference_integers(gru_bundle: bundles.Bundle) -> None
         assert rms <= share * spread
 
 
+@pytest.mark.long
 def test_int8_weights_take_less_than_three_tenths(tmp_path: Path) -> None:
     bundle = export.export((models.gru(hidden=96), models.example()), tmp_path / "b", calibration=models.walks())
     sizes = {(file.variant, file.format): file.weight_bytes for file in bundle.manifest.files}
@@ -94,6 +95,7 @@ def test_int8_weights_take_less_than_three_tenths(tmp_path: Path) -> None:
         assert sizes["int8", kind] <= 0.3 * sizes["float32", kind]
 
 
+@pytest.mark.long
 def test_the_same_export_gives_the_same_bundle(tmp_path: Path, gru_bundle: bundles.Bundle) -> None:
     again = export.export((models.gru(), models.example()), tmp_path / "gru", calibration=models.walks())
     assert again.digest == gru_bundle.digest

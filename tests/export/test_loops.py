@@ -233,6 +233,7 @@ class HigherOrder(nn.Module):
         return self.head(torch_scan(step, torch.zeros(x.shape[0], HIDDEN, dtype=x.dtype), x, dim=1)[1])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("make", [lambda: torch.jit.script(WrittenOut()), HigherOrder], ids=["scripted", "scan"])
 def test_a_module_written_out_is_quantized(make: Any, tmp_path: Path) -> None:
     module = make().eval()

@@ -18,6 +18,8 @@ import edgeseq
 import export
 from export import parity, qat
 
+pytestmark = pytest.mark.long
+
 
 class Causal(nn.Module):
     """Two causal convolutions over time with a relu between; channels that differ widely in size."""

@@ -31,6 +31,7 @@ INTEGER = {"QGemm", "QLinearMatMul", "QLinearConv", "MatMulInteger", "ConvIntege
 # ---- free-running
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", PROVEN)
 def test_exports_run_freely_within_their_bounds(name: str, tmp_path: Path) -> None:
     bundle = exported(name, tmp_path / "b")

@@ -48,6 +48,8 @@ from export.quantize.integers import quantize
 from export.quantize.step import ReferenceStep, described
 from export.writers import onnx as writer
 
+pytestmark = pytest.mark.long
+
 VARIANTS = ("float32", "int8", "w8a16")
 LONGEST, TARGET, STEPS = 24, 16, 20
 """Lengths of the calibration's longest sources and of its targets; steps that one may make."""

@@ -149,6 +149,7 @@ def _gru_file(path: Path, *, scramble: bool, time_first: bool, initial: np.ndarr
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 14)], ir_version=8), path)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("scramble", [False, True])
 @pytest.mark.parametrize("time_first", [False, True])
 @pytest.mark.parametrize("start", [None, 0.3])

@@ -55,6 +55,7 @@ def streamed(bundle: edgeseq.bundle.Bundle, x: np.ndarray[Any, Any], seed: int =
     return np.concatenate([*rows, model.flush()])[model.delay :]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("axis", [0, 1])
 def test_a_gru_written_as_a_scan_is_quantized(axis: int, tmp_path: Path) -> None:
     file = scans.scramble(gru(tmp_path / "m.onnx", axis))

@@ -29,6 +29,8 @@ from edgeseq.errors import ModelError
 from export import macs, storage
 from export.about import About
 
+pytestmark = pytest.mark.long
+
 ALL = ("float32", "float16", "w8")
 FAMILIES: dict[str, tuple[Callable[[], Any], dict[str, Any]]] = {
     "gru": (lambda: (models.Recurrent("GRU", 192), models.frames()), {}),

@@ -24,6 +24,8 @@ from edgeseq.backends.native import program as native
 from edgeseq.bundle import STORAGE
 from export import storage
 
+pytestmark = pytest.mark.long
+
 Array = np.ndarray[Any, Any]
 
 

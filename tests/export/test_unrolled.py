@@ -165,6 +165,7 @@ LOOPS = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("dynamo", [False, True])
 @pytest.mark.parametrize("name", LOOPS)
 def test_a_loop_written_otherwise_is_rolled(name: str, dynamo: bool) -> None:  # noqa: FBT001

@@ -32,6 +32,8 @@ from export.frontends import onnx as frontend
 from export.frontends import torch as modules
 from export.graph import session
 
+pytestmark = pytest.mark.long
+
 OPTIONS = {"calibration": models.walks(), "variants": ["float32"]}
 
 

@@ -281,11 +281,31 @@ def test_a_disk_that_fails_costs_the_events_it_refused_and_no_other(
     monkeypatch.undo()
     outbox.put(b"after", key="k")
     assert payloads(outbox) == [b"before", b"after"]
-    assert outbox.stats()["dropped"] == {"refused": 4}
+    assert outbox.stats()["dropped"] == {"refused": 3}
     outbox.close()
     outbox = Outbox(folder)
     assert payloads(outbox) == [b"before", b"after"]
     assert outbox.stats()["damage"]["places"] == 0
+    outbox.close()
+
+
+def test_where_there_is_no_room_for_all_there_is_for_some(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    outbox = Outbox(folder)
+    outbox.put(b"0", key="k")
+    real = os.write
+
+    def small(file: int, data: bytes) -> int:
+        left = 2000 - sum(path.stat().st_size for path in folder.glob("*.log"))
+        if not left:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(file, bytes(data)[:left])
+
+    monkeypatch.setattr(os, "write", small)
+    results = outbox.put_all([New(b"%02d" % place + b"x" * 100, "k") for place in range(50)])
+    kept = [place for place, result in enumerate(results) if isinstance(result, int)]
+    assert 8 <= len(kept) < 16
+    assert [payload[:2] for payload in payloads(outbox)[1:]] == [b"%02d" % place for place in kept]
+    assert outbox.stats()["dropped"] == {"refused": 50 - len(kept)}
     outbox.close()
 
 

@@ -101,6 +101,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.long
 def test_the_command_judges_on_bearings_left_out(made: Path) -> None:
     document = json.loads((made / "out" / "numbers.json").read_text("utf-8"))
     assert document["shipped_seed"] == 1

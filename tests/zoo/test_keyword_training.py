@@ -137,6 +137,7 @@ def test_saved_models_come_back(trained: Trained, tmp_path: Path) -> None:
         np.testing.assert_array_equal(getattr(back, name), getattr(trained, name))
 
 
+@pytest.mark.long
 def test_command_trains_chooses_saves_and_judges_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -176,6 +177,7 @@ def test_command_explains_a_missing_folder(tmp_path: Path, capsys: pytest.Captur
     assert "holds no clips" in capsys.readouterr().err
 
 
+@pytest.mark.long
 def test_the_bundle_hears_as_the_recipe_does(trained: Trained, tmp_path: Path) -> None:
     """The bundle's own chain, from samples to logits, and the recipe's functions give the same bits."""
     bundle = ship(trained, tmp_path / "bundle")

@@ -155,6 +155,7 @@ def test_thresholds_alert_in_time() -> None:
     assert find_thresholds(late) == {"warning": 60, "critical": 30}
 
 
+@pytest.mark.long
 def test_command_trains_chooses_saves_and_reads_the_test_set_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
