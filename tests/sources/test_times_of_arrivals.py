@@ -2,14 +2,18 @@
 
 import time
 from collections import Counter
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edgeseq.errors import SourceError
 from edgeseq.sources import _clock
 from edgeseq.sources._arrivals import Arrivals, Stamps
+from edgeseq.sources.csv import Csv
 
 S, MS = 10**9, 10**6
 
@@ -135,3 +139,14 @@ def test_a_wall_clock_that_is_set_moves_nothing_and_is_told_once(
         assert before <= after < before + 60 * S
         before = after
     assert [record.message[:38] for record in caplog.records] == [f"the wall clock was set by {by_s:+.3f} s; "[:38]]
+
+
+def test_in_a_file_equal_times_are_samples_and_steps_back_an_error(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text("t,a\n1,1\n1,2\n2,3\n")
+    keys: dict[str, Any] = {"path": tmp_path / "x.csv", "channels": ["a"], "rate_hz": 1.0, "time_column": "t"}
+    chunks = list(Csv(**keys))
+    assert np.concatenate([chunk.t_ns for chunk in chunks]).tolist() == [S, S, 2 * S]
+    assert not any(chunk.gap for chunk in chunks)
+    (tmp_path / "x.csv").write_text("t,a\n1,1\n0.5,2\n")
+    with pytest.raises(SourceError, match="time runs backwards"):
+        list(Csv(**keys))
