@@ -24,6 +24,7 @@ COMMANDS = {
     "inspect": "say what a bundle is",
     "warmup": "compile the native engine's kernels for this machine ahead of time",
     "bridge": "microcontrollers on serial ports: list, watch, record, simulate",
+    "schema": "print the JSON Schema of what subscribers are sent",
     "bench": "measure a bundle's latency on this device",
 }
 OVERVIEW = """\

@@ -35,7 +35,8 @@ class Courier(threading.Thread):
         # Numbers of what the sink has and its receiver not yet, and whether it is of the backlog; when it was given.
         self._flying: dict[int, tuple[bool, float]] = {}
         self._done: list[int] = []
-        self._live = outbox.last_id
+        # Up to the one number events are backlog; up to the other that was given, or is on its way.
+        self._live, self._behind = outbox.last_id, 0
         self._health_due = time.monotonic()
         self._failing = ""
 
@@ -96,11 +97,11 @@ class Courier(threading.Thread):
             self._give(newest, backlog=False)
             room -= len(newest)
         with self._changed:
-            flying = len(self._flying)
             room = min(room, BACKLOG_IN_FLIGHT - sum(backlog for backlog, _ in self._flying.values()))
+            given = {number for number in self._flying if number > self._behind}
         if room > 0:
-            oldest = self._outbox.pending(room + flying, self.name, upto=self._live)
-            self._give([event for event in oldest if event[0] not in self._flying][:room], backlog=True)
+            oldest = self._outbox.pending(room + len(given), self.name, after=self._behind, upto=self._live)
+            self._give([event for event in oldest if event[0] not in given][:room], backlog=True)
 
     def _give(self, events: Sequence[Pending], *, backlog: bool) -> None:
         if not events:
@@ -114,8 +115,11 @@ class Courier(threading.Thread):
             with self._changed:
                 for number in numbers:
                     self._flying.pop(number, None)
+            self._behind = 0
             raise
-        if not backlog:
+        if backlog:
+            self._behind = numbers[-1]
+        else:
             self._live = max(self._live, numbers[-1])
 
     def _acknowledged(self, numbers: Sequence[int]) -> None:

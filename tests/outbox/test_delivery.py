@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 from broker import Broker
+from payload_schema import validated
 
 from edgeseq import courier, journal
 from edgeseq.deciders.hysteresis import Hysteresis
@@ -82,7 +83,7 @@ def test_events_are_numbered_by_stream_across_restarts_and_come_once(mosquitto: 
                 made.event(event(number, "8"))
             made.event(event(first))
     assert counts(made) == {}
-    seen = payloads(lines(lambda seen: len(seen) >= 12))
+    seen = [validated("event", payload) for payload in payloads(lines(lambda seen: len(seen) >= 12))]
     assert [(p["t_ns"], p["stream_sequence"]) for p in seen if p["stream"] == "7"] == [(n, n + 1) for n in range(6)]
     assert [(p["t_ns"], p["stream_sequence"]) for p in seen if p["stream"] == "8"] == [(n, n + 1) for n in range(6)]
     outbox = Outbox(folder)

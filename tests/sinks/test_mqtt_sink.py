@@ -17,6 +17,7 @@ import pytest
 from broker import Broker, port_of, reserved_port
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from payload_schema import kind_of, validated
 
 from edgeseq import clock
 from edgeseq.errors import ConfigError, SinkError
@@ -44,9 +45,12 @@ def event(sequence: int = 0) -> Event:
 
 
 def parsed(lines: list[str]) -> list[tuple[str, str, str, dict[str, Any]]]:
-    """Return (retained, qos, topic, payload) of each line."""
+    """Return (retained, qos, topic, payload) of each line, a payload as the schema says."""
     split = [line.split(" ", 3) for line in lines]
-    return [(retained, qos, topic, json.loads(payload)) for retained, qos, topic, payload in split]
+    found = [(retained, qos, topic, json.loads(payload)) for retained, qos, topic, payload in split]
+    for _, _, topic, payload in found:
+        validated(kind_of(topic), payload)
+    return found
 
 
 def until(condition: Callable[[], bool]) -> None:
