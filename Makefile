@@ -23,7 +23,7 @@ help:
 	@echo "make test         install everything, then check and test; ARGS='-k export' for pytest, ARGS='-n 0' in one process"
 	@echo "make test-long    the proofs that take minutes: every family of models as TFLite, training commands, random damage"
 	@echo "make test-legacy  run the tests of TFLite files on tflite-runtime 2.14, in $(LEGACY) (Python 3.11)"
-	@echo "make test-crash   kill the outbox 1,000 times, with the power cut under it and without, and a pipeline 40 times"
+	@echo "make test-crash   kill what is written to disk 1,000 times, the power cut under it, and a pipeline 40 times"
 	@echo "make check        ruff, formatting and mypy only"
 	@echo "make format       let ruff format the code and fix what it can"
 	@echo "make constraints  pin the newest versions of everything but torch (constraints.txt)"
@@ -40,7 +40,7 @@ test-long: $(VENV)/.dev litert-cases
 
 # The tests that kill, each with as many kills as takes a minute.
 test-crash: $(VENV)/.dev
-	EDGESEQ_KILLS=1000 $(BIN)/python -m pytest tests/outbox/test_power_cuts.py $(ARGS)
+	EDGESEQ_KILLS=1000 $(BIN)/python -m pytest tests/outbox/test_power_cuts.py tests/service/test_checkpoint_power.py $(ARGS)
 	EDGESEQ_KILLS=40 $(BIN)/python -m pytest tests/service/test_killed.py $(ARGS)
 
 # The exporter writes what there is to run; the other environment has tflite-runtime and no exporter.

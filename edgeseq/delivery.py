@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from typing import Any
 
 from edgeseq.courier import Courier
+from edgeseq.errors import SinkError
 from edgeseq.journal import Journal
 from edgeseq.outbox import Outbox
 from edgeseq.sinks import _payload
@@ -77,7 +78,10 @@ class Delivery:
         return self._journal.told() if self._journal is not None else {}
 
     def output(self, output: Output, level: str) -> None:
-        """Pass an output on."""
+        """Pass an output on. Raises SinkError where a thread of ours has ended, which it must not."""
+        for thread in (self._journal, *self._couriers):
+            if thread is not None and not thread.is_alive():
+                raise SinkError(f"the thread '{thread.name}' that delivers events has ended; the log says why.")
         for sink in self._sinks.values():
             sink.output(output, level)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -150,15 +150,16 @@ class Outbox:
         if call.error:
             raise OutboxFull(call.error)
 
-    def end(self, key: str, state: bytes = b"") -> None:
-        """Note that a stream has ended: what its state is from here on; its event_ids are not known any more.
+    def end(self, states: Mapping[str, bytes]) -> None:
+        """Note that streams have ended: what each stands at from here on; their event_ids are not known any more.
 
         Raises OutboxFull.
         """
-        call = _Call(partial(self._prepare_end, key, state))
-        self._commit([call])
-        if call.error:
-            raise OutboxFull(call.error)
+        calls = [_Call(partial(self._prepare_end, key, state)) for key, state in states.items()]
+        self._commit(calls)
+        for call in calls:
+            if call.error:
+                raise OutboxFull(call.error)
 
     def pending(
         self, limit: int, sink: str, *, after: int = 0, upto: int | None = None
@@ -255,7 +256,7 @@ class Outbox:
         calls, self._waiting = self._waiting[: self._most], self._waiting[self._most :]
         self._leading = True
         batch = _Batch()
-        error = "the write was given up"
+        error, retry = "the write was given up", False
         try:
             self._expire(batch)
             for place, call in enumerate(calls):
@@ -267,7 +268,9 @@ class Outbox:
             self._write(batch)
             error = ""
         except OSError as cause:
-            error = f"the outbox cannot be written: {cause.strerror or cause}. Make room on its disk."
+            error = f"the outbox cannot be written: {cause.strerror or cause}. Make room on its disk, or mend it."
+            # Where there is no room for all there may be for some.
+            retry = len(calls) > 1
         finally:
             if error:
                 for segment, place, bits in batch.settled:
@@ -275,8 +278,7 @@ class Outbox:
             else:
                 self._store.dropped.update(batch.dropped)
             self._most = max(1, len(calls) // 2) if error else min(MOST, 2 * self._most)
-            if error and len(calls) > 1:
-                # Where there is no room for all there may be for some.
+            if retry:
                 calls, self._waiting = [], calls + self._waiting
             for call in calls:
                 call.error, call.done = call.error or error, True

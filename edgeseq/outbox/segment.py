@@ -1,4 +1,4 @@
-"""One file of the log, and what is known in memory of the events in it: 14 bytes each, for a backlog may be long."""
+"""One file of the log, and what memory knows of the events in it: 10 to 14 bytes each, for backlogs may be long."""
 
 from __future__ import annotations
 
@@ -42,7 +42,8 @@ class Segment:
         self.newest_ns = 0
         self.live: Counter[int] = Counter()
         # Ids count from `first`.
-        self._ids, self._offsets, self._hashes = array("I"), array("I"), array("I")
+        self._ids: array[int] | range = array("I")
+        self._offsets, self._hashes = array("I"), array("I")
         self._owed, self._severities = bytearray(), bytearray()
 
     @classmethod
@@ -62,6 +63,8 @@ class Segment:
 
     def add(self, event: Put, offset: int) -> None:
         """Note an event that stands at `offset`, owed to all sinks of the segment."""
+        if isinstance(self._ids, range):
+            self._ids = array("I", self._ids)
         self._ids.append(event.id - self.first)
         self._offsets.append(offset)
         self._hashes.append(fingerprint(event.event_id))
@@ -70,6 +73,14 @@ class Segment:
         self.newest_ns = max(self.newest_ns, event.at_ns)
         if self.mask:
             self._count(len(self._ids) - 1, 1)
+
+    def seal(self) -> None:
+        """Give back what is held in reserve for more events."""
+        ids = self._ids
+        if ids and ids[-1] - ids[0] == len(ids) - 1:
+            self._ids = range(ids[0], ids[-1] + 1)
+        self._offsets, self._hashes = self._offsets[:], self._hashes[:]
+        self._owed, self._severities = bytearray(self._owed), bytearray(self._severities)
 
     def position(self, number: int) -> int | None:
         """Return where in the columns an event stands."""

@@ -193,6 +193,8 @@ class Store:
         self._seal()
 
     def _seal(self) -> None:
+        if self._active is not None:
+            self._active.seal()
         if self._file >= 0:
             os.close(self._file)
         self._file, self._active = -1, None
@@ -327,6 +329,7 @@ class Store:
             if segment is not None:
                 self.segments.append(segment)
                 self._read(segment)
+                segment.seal()
         self._tell()
         self._tidy()
 

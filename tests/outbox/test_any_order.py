@@ -48,7 +48,7 @@ class AnyOrder(RuleBasedStateMachine):
 
     @rule(key=st.sampled_from("xyz"))
     def end(self, key: str) -> None:
-        self.outbox.end(key, b"ended")
+        self.outbox.end({key: b"ended"})
         self.states[key] = b"ended"
 
     @rule()

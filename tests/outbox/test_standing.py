@@ -115,7 +115,7 @@ def test_what_was_told_overrides_an_older_checkpoint_and_no_newer_one(
     # The snapshot, of time 3, says that an alert stands; what was told, of another time, that none does.
     log = Outbox(outbox, ["slow"])
     decider = Hysteresis(direction="above", warning=1.0).get_state()
-    log.end("", json.dumps({"number": 1, "decider": decider, "last_ns": last_ns}).encode())
+    log.end({"": json.dumps({"number": 1, "decider": decider, "last_ns": last_ns}).encode()})
     log.close()
     assert [event["kind"] for event in run(outbox, [chunk(LOW, 10)], Kept(kept))] == kinds
 

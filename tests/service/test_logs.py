@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import tiny_bundle
 
+from edgeseq import cli
 from edgeseq.service import logs
 
 CONFIG = """\
@@ -62,17 +63,16 @@ def test_every_line_is_json_and_says_when_how_grave_and_what(config: Path) -> No
     assert (lines[-1]["samples"], lines[-1]["outputs"]) == (70, 70)
 
 
-def test_an_error_is_one_line_and_the_status_stays(config: Path) -> None:
+def test_an_error_is_one_line_and_the_status_stays(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (config.parent / "data.csv").write_text("life\n1\nx\n")
-    status, err = run(config)
-    (line,) = parsed(err)
-    assert status == 1
+    assert cli.main(["run", str(config)]) == 1
+    (line,) = parsed(capsys.readouterr().err)
     assert (line["level"], line["error"]) == ("error", "SourceError")
     assert "line 3, column 'life': 'x' is not a number" in line["message"]
     config.write_text("name = 3")
-    status, err = run(config)
-    assert status == 2
-    assert parsed(err)[0]["error"] == "ConfigError"
+    assert cli.main(["run", str(config)]) == 2
+    (line,) = parsed(capsys.readouterr().err)
+    assert line["error"] == "ConfigError"
 
 
 def test_what_nobody_caught_is_one_line_with_its_traceback(config: Path) -> None:

@@ -41,13 +41,14 @@ path = "events.db"
 """
 
 
-@pytest.fixture(params=["5", "3.1.1"])
+@pytest.fixture
 def config(request: pytest.FixtureRequest, tmp_path: Path, mosquitto: Broker) -> Path:
+    """Write a pipeline of two machines; a test may ask for a protocol."""
     tiny_bundle.write(tmp_path / "bundle")
     rows = [f"{unit},{life - step}" for step in range(60) for unit, life in (("A", 70), ("B+1", 100))]
     (tmp_path / "data.csv").write_text("\n".join(["unit,life", *rows]) + "\n")
     path = tmp_path / "pipeline.toml"
-    path.write_text(CONFIG.format(port=mosquitto.port, protocol=request.param))
+    path.write_text(CONFIG.format(port=mosquitto.port, protocol=getattr(request, "param", "5")))
     return path
 
 
@@ -70,6 +71,7 @@ def retained(mosquitto: Broker, topic: str, form: str = "%p") -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
+@pytest.mark.parametrize("config", ["5", "3.1.1"], indirect=True)
 def test_everything_a_subscriber_sees(mosquitto: Broker, config: Path) -> None:
     lines = mosquitto.watch("edgeseq/#")
     properties = subprocess.Popen(
