@@ -23,7 +23,7 @@ MAX_SEGMENT_BYTES = 4 << 20
 MAX_KEYS = 4096
 """Of how many keys the latest state is kept; beyond it that of the key longest silent is let go."""
 FINGERPRINTS = 1 << 24
-HISTORY = 8
+HISTORY = 64
 """So many segments that nobody is owed are kept, up to an eighth of max_bytes: their event ids are still known."""
 SAID = 10
 """Damaged places told one by one; of more, only how many."""
@@ -326,18 +326,27 @@ class Store:
             path.unlink()
         for path in sorted(self.folder.glob("*.log")):
             segment = Segment.at(path, self.mask, self._tally)
-            if segment is not None:
-                self.segments.append(segment)
-                self._read(segment)
-                segment.seal()
+            if segment is None:
+                continue
+            self._skip(segment.first)
+            try:
+                data = path.read_bytes()
+            except PermissionError:
+                raise
+            except OSError as cause:
+                # A disk that is going bad: what else is on it can still be saved.
+                log.error("%s cannot be read, its events are lost: %s", path, cause)  # noqa: TRY400 - a sentence
+                self.damage[path.name] = [Damage(0, path.stat().st_size)]
+                continue
+            self.segments.append(segment)
+            self._read(segment, data)
+            segment.seal()
         self._tell()
         self._tidy()
 
-    def _read(self, segment: Segment) -> None:
+    def _read(self, segment: Segment, data: bytes) -> None:
         """Take up a segment's records."""
-        data = segment.path.read_bytes()
         segment.size = len(data)
-        self._skip(segment.first)
         for found in scan(data, segment.sync):
             if isinstance(found, Damage):
                 self.damage.setdefault(segment.path.name, []).append(found)
