@@ -1,14 +1,14 @@
 """What holds for every plug-in, ours and registered ones: each is found by itself, none needs a line here.
 
-A feature's example takes a stream of the channels a, b, c at 100 Hz; a decider's judges outputs of spread 1; a source's
-ends by itself; a stage says what its example takes, 4 samples a step; a sink with a `port` talks to a broker.
+A feature's example takes a stream of the channels a, b, c at 100 Hz; a decider's judges outputs of spread 1; a stage
+says what its example takes, 4 samples a step; a sink with a `port` talks to a broker. More of every source
+holds by tests/sources/test_source_conformance.py.
 """
 
 import inspect
 import itertools
 import json
 import tempfile
-import threading
 import tracemalloc
 from collections import defaultdict
 from pathlib import Path
@@ -25,12 +25,10 @@ from edgeseq.types import (
     About,
     Channel,
     Checkable,
-    Chunk,
     Decider,
     Event,
     Feature,
     Output,
-    Replayable,
     Sink,
     Source,
     Stage,
@@ -84,75 +82,6 @@ def test_parameters_are_toml_keys(kind: str, name: str) -> None:
 @pytest.mark.parametrize(("kind", "name"), ALL)
 def test_follows_its_protocol(kind: str, name: str) -> None:
     assert isinstance(make(kind, name), PROTOCOLS[kind])
-
-
-@of("sources")
-def test_source_gives_whole_chunks_in_order(name: str) -> None:
-    source = make("sources", name)
-    assert not isinstance(source, Checkable) or source.check()
-    before: dict[str, int] = {}
-    ended = set()
-    for chunk in source:
-        assert chunk.values.dtype == np.float32
-        assert chunk.t_ns.dtype == np.int64
-        assert chunk.values.shape == (len(chunk.t_ns), len(source.spec.channels))
-        assert chunk.stream not in ended
-        times = [before.get(chunk.stream, int(chunk.t_ns[0])), *chunk.t_ns.tolist()] if len(chunk.t_ns) else []
-        assert times == sorted(times)
-        if times:
-            before[chunk.stream] = times[-1]
-        if chunk.last:
-            ended.add(chunk.stream)
-    assert ended >= set(before), "every stream's end is marked"
-
-
-@of("sources")
-def test_source_keeps_nothing_of_its_chunks(name: str) -> None:
-    whole = [chunk.values.copy() for chunk in make("sources", name)]
-    spoiled = []
-    for chunk in make("sources", name):
-        spoiled.append(chunk.values.copy())
-        chunk.values[:] = -1e9
-    assert [part.tolist() for part in spoiled] == [part.tolist() for part in whole]
-
-
-@of("sources")
-def test_source_ends_when_closed(name: str) -> None:
-    source = make("sources", name)
-    if "pace" in inspect.signature(type(source)).parameters:
-        # An hour a second: only close can end this within the test's time.
-        source = make("sources", name, pace=1 / 3600)
-    chunks: list[Chunk] = []
-    thread = threading.Thread(target=lambda: chunks.extend(source), daemon=True)
-    thread.start()
-    source.close()
-    thread.join(30)
-    assert not thread.is_alive()
-
-
-def plainly(chunk: Chunk) -> tuple[Any, ...]:
-    return chunk.t_ns.tolist(), chunk.values.tobytes(), chunk.gap, chunk.stream, chunk.last, chunk.state
-
-
-@of("sources")
-def test_source_goes_on_behind_any_chunk(name: str) -> None:
-    cls = plugins.find("sources", name)
-    example = cls.example()
-    source = cls(**example)
-    whole = [plainly(chunk) for chunk in source]
-    states = [json.loads(json.dumps(chunk[-1])) for chunk in whole]
-    if not isinstance(source, Replayable):
-        assert states == [None] * len(whole), "what cannot be replayed says nothing of where it is"
-        return
-    assert None not in states
-    for done, state in enumerate(states, start=1):
-        again = cls(**example)
-        again.set_state(state)
-        assert [plainly(chunk) for chunk in again] == whole[done:]
-        assert again.dropped == source.dropped, "what was dropped before is not forgotten"
-    for wrong in ({}, {"chunks": "1"}, {**states[0], "bytes": 1}):
-        with pytest.raises(StateError):
-            cls(**example).set_state(wrong)
 
 
 @of("features")

@@ -11,7 +11,9 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("edgeseq", "export", "firmware_bridge", "zoo")
-PLUGINS = ("edgeseq.types", "edgeseq.errors", "edgeseq.states", "edgeseq.jit", "edgeseq.tables", "edgeseq.libraries")
+PLUGINS = tuple(
+    f"edgeseq.{each}" for each in ("types", "errors", "states", "jit", "tables", "libraries", "secrets", "bearings")
+)
 
 # Module -> what of ours it may import, the first pattern that fits. A module may always import its own package's files.
 MAY_IMPORT: tuple[tuple[str, tuple[str, ...]], ...] = (
@@ -26,7 +28,9 @@ MAY_IMPORT: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("edgeseq.stepping", ("edgeseq.types", "edgeseq.errors")),
     ("edgeseq.plugins", ("edgeseq.tables", "edgeseq.errors")),
     ("edgeseq.checksums", ("edgeseq.errors",)),
-    ("edgeseq.bundle", ("edgeseq.types", "edgeseq.errors", "edgeseq.tables", "edgeseq.checksums")),
+    ("edgeseq.bearings", ("edgeseq.errors", "edgeseq.tables")),
+    ("edgeseq.secrets", ("edgeseq.errors",)),
+    ("edgeseq.bundle", ("edgeseq.types", "edgeseq.errors", "edgeseq.tables", "edgeseq.checksums", "edgeseq.gaps")),
     ("edgeseq.outbox*", ("edgeseq.types", "edgeseq.errors")),
     ("edgeseq.timing", ()),
     ("edgeseq.collector", ()),
@@ -60,6 +64,7 @@ MAY_IMPORT: tuple[tuple[str, tuple[str, ...]], ...] = (
         ),
     ),
     ("edgeseq.sources.serial", (*PLUGINS, "firmware_bridge*")),
+    ("edgeseq.sources._device*", (*PLUGINS, "firmware_bridge*")),
     ("edgeseq.sources*", PLUGINS),
     # It makes the features that it is given as tables.
     ("edgeseq.features.side_by_side", (*PLUGINS, "edgeseq.plugins")),
@@ -72,6 +77,8 @@ MAY_IMPORT: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("edgeseq.stages*", (*PLUGINS, "edgeseq.backends*")),
     ("edgeseq.chain", ("edgeseq.types", "edgeseq.stepping")),
     ("edgeseq.wiring", ("edgeseq.types", "edgeseq.errors", "edgeseq.tables", "edgeseq.plugins", "edgeseq.chain")),
+    ("edgeseq.commands.bridge", ("edgeseq*", "firmware_bridge*")),
+    ("edgeseq.bridge*", ("edgeseq*", "firmware_bridge*")),
     ("edgeseq*", ("edgeseq*",)),
     ("firmware_bridge*", ()),
     ("export*", ("edgeseq*",)),
@@ -89,9 +96,11 @@ HEAVY = (
     "pyarrow",
     "onnx",
     "torch",
+    "sounddevice",
     "soundfile",
     "tokenizers",
     "drain3",
+    "serial",
 )
 
 

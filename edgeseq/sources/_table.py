@@ -20,7 +20,7 @@ from edgeseq import tables
 from edgeseq.errors import ConfigError, SourceError
 from edgeseq.sources._pace import Pace, PaceKey
 from edgeseq.sources._replay import Replay
-from edgeseq.sources._times import Grid, TimeFormat, start_ns
+from edgeseq.sources._times import GAP_PERIODS, Grid, TimeFormat, start_ns
 from edgeseq.types import Channel, Chunk, Frames, Plain, StreamSpec, TimesNs
 
 BATCH_ROWS = 1024
@@ -28,8 +28,6 @@ MAX_STREAMS = 100_000
 """Keys of one file that are counted; more are no machines but a wrong column."""
 INTERLEAVE_MAX_BYTES = 512 << 20
 """What `interleave` may hold in memory: 4 bytes a value and 9 a row."""
-GAP_PERIODS = 1.5
-"""A step in time longer than this many sample periods is a gap."""
 
 UNCOUNTED = 1 << 62
 """More rows than any file has."""
@@ -135,6 +133,7 @@ class TableSource:
         origin = start_ns(start)
         self.spec = StreamSpec(tuple(Channel(channel.name, channel.unit) for channel in named), rate_hz)
         self.dropped: Counter[str] = Counter()
+        self.replays = True
         self._reader = reader
         self._wanted = Wanted([c.column or c.name for c in named], stream_column, time_column, time_format, origin)
         self._only = None if streams is None else [str(stream) for stream in streams]
