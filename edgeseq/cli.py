@@ -26,6 +26,7 @@ COMMANDS = {
     "bridge": "microcontrollers on serial ports: list, watch, record, simulate",
     "service": "make a configuration a service of systemd",
     "doctor": "say what this machine has and lacks for running well",
+    "schema": "print the JSON Schema of what subscribers are sent",
     "bench": "measure a bundle's latency on this device",
 }
 OVERVIEW = """\
@@ -46,7 +47,8 @@ def main(argv: list[str] | None = None) -> int:
         status = _run(sys.argv[1:] if argv is None else argv)
         sys.stdout.flush()
     except EdgeseqError as error:
-        print(f"edgeseq: {error}", file=sys.stderr)  # noqa: T201 - the user's error
+        if not error.said:
+            print(f"edgeseq: {error}", file=sys.stderr)  # noqa: T201 - the user's error
         return USAGE if isinstance(error, ConfigError) else FAILED
     except KeyboardInterrupt:
         print("edgeseq: interrupted", file=sys.stderr)  # noqa: T201 - the user's own doing

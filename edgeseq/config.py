@@ -7,7 +7,7 @@ duty_cycle_s = 600                # default: the bundle's; a record of samples b
 silent_after_s = 30               # default for what is measured now: an alert where nothing comes for so long
 
 [buffer]                          # between source and model
-samples = 16384
+samples = 4096
 when_full = "drop-oldest"         # default for what is measured now; otherwise "block"
 
 [source]

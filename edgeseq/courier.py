@@ -16,6 +16,7 @@ LIVE = 100
 """Of the events that wait, so many of the newest go before all others."""
 BACKLOG_IN_FLIGHT = 50
 """Older events that are under way at a time: those that come meanwhile find room beside them."""
+HEALTH_S = 1.0
 POLL_S = 0.2
 """A sink is asked this often whether its receiver is back."""
 
@@ -35,8 +36,10 @@ class Courier(threading.Thread):
         # Numbers of what the sink has and its receiver not yet, and whether it is of the backlog; when it was given.
         self._flying: dict[int, tuple[bool, float]] = {}
         self._done: list[int] = []
-        self._live = outbox.last_id
-        self._health_due = time.monotonic()
+        # Events up to `_live` are backlog; of that, what comes up to `_behind` was given to the sink before.
+        self._live, self._behind = outbox.last_id, 0
+        # By the first time the sink may have found its receiver.
+        self._health_due = time.monotonic() + HEALTH_S
         self._failing = ""
 
     def wake(self) -> None:
@@ -96,11 +99,11 @@ class Courier(threading.Thread):
             self._give(newest, backlog=False)
             room -= len(newest)
         with self._changed:
-            flying = len(self._flying)
             room = min(room, BACKLOG_IN_FLIGHT - sum(backlog for backlog, _ in self._flying.values()))
+            given = {number for number in self._flying if number > self._behind}
         if room > 0:
-            oldest = self._outbox.pending(room + flying, self.name, upto=self._live)
-            self._give([event for event in oldest if event[0] not in self._flying][:room], backlog=True)
+            oldest = self._outbox.pending(room + len(given), self.name, after=self._behind, upto=self._live)
+            self._give([event for event in oldest if event[0] not in given][:room], backlog=True)
 
     def _give(self, events: Sequence[Pending], *, backlog: bool) -> None:
         if not events:
@@ -114,8 +117,11 @@ class Courier(threading.Thread):
             with self._changed:
                 for number in numbers:
                     self._flying.pop(number, None)
+            self._behind = 0
             raise
-        if not backlog:
+        if backlog:
+            self._behind = numbers[-1]
+        else:
             self._live = max(self._live, numbers[-1])
 
     def _acknowledged(self, numbers: Sequence[int]) -> None:

@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from typing import Any
 
 from edgeseq.courier import Courier
+from edgeseq.errors import SinkError
 from edgeseq.journal import Journal
 from edgeseq.outbox import Outbox
 from edgeseq.sinks import _payload
@@ -48,7 +49,7 @@ class Delivery:
         """What was not delivered and never will be, by reason."""
         counts = Counter(self._counted)
         if self._outbox is not None and self._journal is not None:
-            for part in (self._journal.dropped.copy(), self._outbox.stats()["dropped"]):
+            for part in (self._journal.dropped.copy(), self._outbox.dropped):
                 counts.update({f"outbox.{reason}": count for reason, count in part.items()})
         for name, sink in self._sinks.items():
             counts.update({f"{name}.{reason}": count for reason, count in dict(sink.dropped).items()})
@@ -77,7 +78,10 @@ class Delivery:
         return self._journal.told() if self._journal is not None else {}
 
     def output(self, output: Output, level: str) -> None:
-        """Pass an output on."""
+        """Pass an output on. Raises SinkError where a thread of ours has ended, which it must not."""
+        for thread in (self._journal, *self._couriers):
+            if thread is not None and not thread.is_alive():
+                raise SinkError(f"the thread '{thread.name}' that delivers events has ended; the log says why.")
         for sink in self._sinks.values():
             sink.output(output, level)
 
@@ -115,7 +119,7 @@ class Delivery:
         left = self._outbox.stats()["events"]
         if left:
             log.warning("%d events wait in the outbox for the next start", left)
-        parts = (self._journal.dropped, self._outbox.stats()["dropped"])
+        parts = (self._journal.dropped, self._outbox.dropped)
         self._counted = {f"outbox.{reason}": count for part in parts for reason, count in part.items()}
         self._outbox.close()
         self._outbox = None

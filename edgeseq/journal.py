@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import threading
 from collections import Counter, deque
@@ -20,6 +21,8 @@ MAX_QUEUED = 1000
 MAX_STREAMS = 4096
 """Of so many streams, those heard last, it is known what they stand at."""
 MAX_SEVERITY = 255
+ALIVE_S = 1.0
+"""Who waits for the thread looks this often whether it is there."""
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +39,7 @@ class _Stands(msgspec.Struct, omit_defaults=True):
 class Journal(threading.Thread):
     """A thread that puts what it is left with into the outbox, in order. written: called when something is there.
 
-    dropped: "queue_full" events that came faster than the disk takes them.
+    dropped: "queue_full" events that came faster than the disk takes them; "not_text", of streams whose name is none.
     """
 
     def __init__(self, outbox: Outbox, about: About, written: Callable[[], None]) -> None:
@@ -75,7 +78,8 @@ class Journal(threading.Thread):
         """Return when all that was left so far is durable, or counted as dropped."""
         with self._changed:
             taken = self._taken
-            self._changed.wait_for(lambda: self._written >= taken)
+            while self._written < taken and self.is_alive():
+                self._changed.wait(ALIVE_S)
 
     def close(self) -> None:
         """Write what is queued, and end."""
@@ -106,19 +110,29 @@ class Journal(threading.Thread):
             self._tell()
 
     def _put(self, items: Sequence[Event | str]) -> None:
-        """Put events, all between two ends of streams with one sync."""
-        news: list[New] = []
-        for item in items:
-            if isinstance(item, str):
-                self._keep(news)
-                news = []
-                self._end(item)
-            elif not self._outbox.known(item.event_id, item.stream):
-                news.append(self._new(item))
-        self._keep(news)
+        """Put events, and note the ends of streams, as many of a kind as stand together with one sync."""
+        for ends, group in itertools.groupby(items, key=lambda item: isinstance(item, str)):
+            try:
+                if ends:
+                    self._end([item for item in group if isinstance(item, str)])
+                else:
+                    self._events([item for item in group if isinstance(item, Event)])
+            except OutboxFull as cause:
+                log.error("the end of streams was not noted: %s", cause)  # noqa: TRY400 - a sentence
 
-    def _keep(self, news: Sequence[New]) -> None:
-        refused = [result for result in self._outbox.put_all(news) if isinstance(result, OutboxFull)] if news else []
+    def _events(self, events: Sequence[Event]) -> None:
+        # One that is there already, or comes twice, takes no number.
+        news: dict[str, New] = {}
+        for event in events:
+            if event.event_id in news or self._outbox.known(event.event_id, event.stream):
+                log.info("event %s was told before", event.event_id)
+                continue
+            try:
+                news[event.event_id] = self._new(event)
+            except UnicodeError as cause:
+                self.dropped["not_text"] += 1
+                log.error("an event of stream %r cannot be sent: %s", event.stream, cause)  # noqa: TRY400 - a sentence
+        refused = [result for result in self._outbox.put_all(news.values()) if isinstance(result, OutboxFull)]
         if refused:
             log.error("%d events are lost: %s", len(refused), refused[0])
 
@@ -131,14 +145,10 @@ class Journal(threading.Thread):
         state = msgspec.json.encode(stands)
         return New(payload, event.stream, max(0, min(event.severity, MAX_SEVERITY)), event.event_id, state)
 
-    def _end(self, stream: str) -> None:
-        if stream not in self._stands:
-            return
-        self._stands[stream] = _Stands(self._stands[stream].number)
-        try:
-            self._outbox.end(stream, msgspec.json.encode(self._stands[stream]))
-        except OutboxFull as cause:
-            log.error("the end of stream '%s' was not noted: %s", stream, cause)  # noqa: TRY400 - a sentence
+    def _end(self, streams: Sequence[str]) -> None:
+        ended = {stream: _Stands(self._stands[stream].number) for stream in streams if stream in self._stands}
+        self._stands.update(ended)
+        self._outbox.end({stream: msgspec.json.encode(stands) for stream, stands in ended.items()})
 
     def _stand(self, stream: str) -> _Stands:
         stands = self._stands.pop(stream, None) or _Stands()

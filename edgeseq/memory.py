@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
+from typing import TypeGuard
 
 from edgeseq.downtime import Downtime
 from edgeseq.errors import ModelError, StateError
@@ -37,7 +38,8 @@ class Memory:
         Returns False where it does not fit, with the reason logged; the lanes are then to be thrown away.
         """
         snapshot = (self.keeper.last() if self.keeper else None) or Snapshot()
-        self._told = {} if isinstance(self._source, Replayable) else dict(self.told())
+        told = {} if _replays(self._source) else self.told()
+        self._told = dict(told)
         silent = {stream: t_ns for stream, t_ns in snapshot.silent.items() if stream not in self._told}
         silent |= {stream: told.silent_ns for stream, told in self._told.items() if told.silent_ns is not None}
         try:
@@ -50,6 +52,7 @@ class Memory:
                 _replayable(self._source).set_state(snapshot.source)
         except (ModelError, StateError) as cause:
             log.warning("the checkpoint is not taken up, everything starts afresh: %s", cause)
+            self._told = dict(told)
             return False
         self._position = snapshot.source
         heard = {stream: lane.last_ns for stream, lane in self._lanes.items() if lane.last_ns is not None}
@@ -115,7 +118,11 @@ def _fitting(lane: Lane | None) -> Lane:
     return lane
 
 
+def _replays(source: Source) -> TypeGuard[Replayable]:
+    return isinstance(source, Replayable) and source.replays
+
+
 def _replayable(source: Source) -> Replayable:
-    if not isinstance(source, Replayable):
+    if not _replays(source):
         raise StateError("it is of a source that can be replayed, and this one cannot.")
     return source

@@ -140,7 +140,12 @@ class Source(Protocol):
 
 @runtime_checkable
 class Replayable(Source, Protocol):
-    """A source that can go back to where it was: its chunks have a `state`, each its own."""
+    """A source that can go back to where it was: its chunks have a `state`, each its own.
+
+    replays: whether these very data can be read again; what is heard, or comes through a pipe, cannot.
+    """
+
+    replays: bool
 
     def set_state(self, state: Plain) -> None:
         """Begin, when iterated, with what followed the chunk that had this state; asked once, before that.

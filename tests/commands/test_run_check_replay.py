@@ -65,7 +65,7 @@ def edgeseq(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int
 
 
 def test_run_writes_events_and_ends(write: Write, capsys: pytest.CaptureFixture[str]) -> None:
-    status, out, err = edgeseq(capsys, "run", write())
+    status, out, err = edgeseq(capsys, "run", write(), "--log", "text")
     assert status == 0
     assert [line.split()[1:3] for line in out.splitlines()] == [["A", "warning"], ["A", "critical"]]
     assert "wear on press-4: done" in err

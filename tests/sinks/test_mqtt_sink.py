@@ -9,14 +9,14 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from shutil import which
 from typing import Any
 
 import numpy as np
 import pytest
-from broker import Broker, port_of, reserved_port
+from broker import Broker, certificates, port_of, reserved_port
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from payload_schema import kind_of, validated
 
 from edgeseq import clock
 from edgeseq.errors import ConfigError, SinkError
@@ -44,9 +44,12 @@ def event(sequence: int = 0) -> Event:
 
 
 def parsed(lines: list[str]) -> list[tuple[str, str, str, dict[str, Any]]]:
-    """Return (retained, qos, topic, payload) of each line."""
+    """Return (retained, qos, topic, payload) of each line, a payload as the schema says."""
     split = [line.split(" ", 3) for line in lines]
-    return [(retained, qos, topic, json.loads(payload)) for retained, qos, topic, payload in split]
+    found = [(retained, qos, topic, json.loads(payload)) for retained, qos, topic, payload in split]
+    for _, _, topic, payload in found:
+        validated(kind_of(topic), payload)
+    return found
 
 
 def until(condition: Callable[[], bool]) -> None:
@@ -266,27 +269,7 @@ def test_user_and_password(mosquitto: Broker, protocol: str, tmp_path: Path, cap
     assert "wr0ng-word" not in said
 
 
-def certificates(folder: Path) -> None:
-    """Make an authority, ca.pem, and two certificates by it: the broker's and a client's."""
-    if which("openssl") is None:
-        pytest.skip("openssl is not installed; apt-get install openssl")
-    new = ["openssl", "req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
-    openssl([*new, "-x509", "-subj", "/CN=our authority", "-keyout", "ca.key", "-out", "ca.pem"], folder)
-    for name in ("broker", "client"):
-        openssl([*new, "-subj", f"/CN={name}", "-keyout", f"{name}.key", "-out", f"{name}.csr"], folder)
-        (folder / "names").write_text("subjectAltName=IP:127.0.0.1\n")
-        sign = ["openssl", "x509", "-req", "-in", f"{name}.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial"]
-        openssl([*sign, "-extfile", "names", "-out", f"{name}.pem"], folder)
-
-
-def openssl(command: list[str], folder: Path) -> None:
-    subprocess.run(command, cwd=folder, check=True, capture_output=True)
-
-
-@PROTOCOLS
-def test_tls_with_an_authority_and_client_certificates(
-    mosquitto: Broker, protocol: str, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_tls_with_an_authority_and_client_certificates(mosquitto: Broker, caplog: pytest.LogCaptureFixture) -> None:
     folder = mosquitto.folder
     certificates(folder)
     mosquitto.stop()
@@ -296,7 +279,7 @@ def test_tls_with_an_authority_and_client_certificates(
     )
     mosquitto.start()
     ours = {"ca_file": folder / "ca.pem", "cert_file": folder / "client.pem", "key_file": folder / "client.key"}
-    made = sink(mosquitto, protocol=protocol, **ours)
+    made = sink(mosquitto, **ours)
     made.check()
     made.open(ABOUT)
     made.event(event())
@@ -305,7 +288,7 @@ def test_tls_with_an_authority_and_client_certificates(
     assert counts(made) == {}
     for wrong in ({"tls": True}, {"ca_file": folder / "ca.pem"}):
         caplog.clear()
-        made = sink(mosquitto, protocol=protocol, drain_s=0, **wrong)
+        made = sink(mosquitto, drain_s=0, **wrong)
         made.open(ABOUT)
         said = "certificate verify failed" if "tls" in wrong else "lets nobody in|certificate required"
         until(lambda said=said: re.search(said, caplog.text) is not None)  # type: ignore[misc]
