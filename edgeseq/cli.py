@@ -24,9 +24,9 @@ COMMANDS = {
     "inspect": "say what a bundle is",
     "warmup": "compile the native engine's kernels for this machine ahead of time",
     "bridge": "microcontrollers on serial ports: list, watch, record, simulate",
+    "schema": "print the JSON Schema of what subscribers are sent",
     "service": "make a configuration a service of systemd",
     "doctor": "say what this machine has and lacks for running well",
-    "schema": "print the JSON Schema of what subscribers are sent",
     "bench": "measure a bundle's latency on this device",
 }
 OVERVIEW = """\
