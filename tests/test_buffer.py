@@ -308,7 +308,7 @@ def test_what_was_read_is_finished_after_a_stop_as_long_as_there_is_time(
     )
     summary = pipeline.run()
     assert summary.stopped
-    # One more may have been under way.
-    assert summary.samples - finished in {0, 1}
-    assert summary.samples + summary.dropped.get("buffer.left_behind", 0) in {100, 101}
+    # One more may have found room when the first was taken, and one been under way.
+    assert summary.samples - finished in {0, 1, 2}
+    assert summary.samples + summary.dropped.get("buffer.left_behind", 0) in {100, 101, 102}
     assert seconds > 0 or summary.samples == 1
