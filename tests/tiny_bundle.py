@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 
-def write(path: Path, leak: float = 0.5) -> Path:
+def write(path: Path, leak: float = 0.5, rate_hz: float = 1.0) -> Path:
     """Write a bundle whose model is h = leak * h + (1 - leak) * x over one channel, y = h."""
     path.mkdir(parents=True)
     onnx.save(_graph(leak), path / "step.float32.onnx")
@@ -19,7 +19,7 @@ def write(path: Path, leak: float = 0.5) -> Path:
         "name": "leaky-average",
         "version": "1.0.0",
         "description": "A leaky average of one channel.",
-        "stream": {"rate_hz": 1.0, "channels": [{"name": "life", "unit": "cycles"}]},
+        "stream": {"rate_hz": rate_hz, "channels": [{"name": "life", "unit": "cycles"}]},
         "output": {"kind": "regression", "names": ["rul"], "unit": "cycles", "lower_is_worse": True},
         "decider": {
             "type": "hysteresis",
