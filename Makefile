@@ -15,7 +15,7 @@ LEGACY := .venv-legacy
 # Somebody else's model that tests run; of its package the files alone are needed, not the libraries it asks for.
 MODELS := silero-vad
 
-.PHONY: help demo test test-long test-fuzz test-legacy litert-cases check format constraints clean
+.PHONY: help demo test test-long test-crash test-fuzz test-legacy litert-cases check format constraints clean
 .DEFAULT_GOAL := help
 
 help:
@@ -24,6 +24,7 @@ help:
 	@echo "make test-long    the proofs that take minutes: every family of models as TFLite, training commands, random damage"
 	@echo "make test-fuzz    a fuzzer guided by coverage on what comes over the wire; ARGS='--seconds 600'"
 	@echo "make test-legacy  run the tests of TFLite files on tflite-runtime 2.14, in $(LEGACY) (Python 3.11)"
+	@echo "make test-crash   kill what is written to disk 1,000 times, the power cut under it, and a pipeline 40 times"
 	@echo "make check        ruff, formatting and mypy only"
 	@echo "make format       let ruff format the code and fix what it can"
 	@echo "make constraints  pin the newest versions of everything but torch (constraints.txt)"
@@ -37,6 +38,11 @@ test: check
 
 test-long: $(VENV)/.dev litert-cases
 	EDGESEQ_LITERT_CASES=build/litert $(BIN)/python -m pytest -m long $(PARALLEL) $(ARGS)
+
+# The tests that kill, each with as many kills as takes a minute.
+test-crash: $(VENV)/.dev
+	EDGESEQ_KILLS=1000 $(BIN)/python -m pytest tests/outbox/test_power_cuts.py tests/service/test_checkpoint_power.py $(ARGS)
+	EDGESEQ_KILLS=40 $(BIN)/python -m pytest tests/service/test_killed.py $(ARGS)
 
 test-fuzz: $(VENV)/.dev
 	@$(PIP) --editable '.[fuzz]'

@@ -11,7 +11,9 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("edgeseq", "export", "firmware_bridge", "zoo")
-PLUGINS = tuple(f"edgeseq.{each}" for each in ("types", "errors", "states", "jit", "tables", "libraries", "bearings"))
+PLUGINS = tuple(
+    f"edgeseq.{each}" for each in ("types", "errors", "states", "jit", "tables", "libraries", "secrets", "bearings")
+)
 
 # Module -> what of ours it may import, the first pattern that fits. A module may always import its own package's files.
 MAY_IMPORT: tuple[tuple[str, tuple[str, ...]], ...] = (
@@ -27,11 +29,13 @@ MAY_IMPORT: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("edgeseq.plugins", ("edgeseq.tables", "edgeseq.errors")),
     ("edgeseq.checksums", ("edgeseq.errors",)),
     ("edgeseq.bearings", ("edgeseq.errors", "edgeseq.tables")),
-    ("edgeseq.bundle", ("edgeseq.types", "edgeseq.errors", "edgeseq.tables", "edgeseq.checksums")),
-    ("edgeseq.outbox", ("edgeseq.types", "edgeseq.errors")),
+    ("edgeseq.secrets", ("edgeseq.errors",)),
+    ("edgeseq.bundle", ("edgeseq.types", "edgeseq.errors", "edgeseq.tables", "edgeseq.checksums", "edgeseq.gaps")),
+    ("edgeseq.outbox*", ("edgeseq.types", "edgeseq.errors")),
     ("edgeseq.timing", ()),
     ("edgeseq.collector", ()),
     ("edgeseq.machine", ()),
+    ("edgeseq.clock", ()),
     ("edgeseq.verdicts", ("edgeseq.cache",)),
     ("edgeseq.feature_chain", ("edgeseq.types", "edgeseq.errors", "edgeseq.states")),
     ("edgeseq.buffer", ("edgeseq.types",)),
@@ -66,8 +70,8 @@ MAY_IMPORT: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("edgeseq.features.side_by_side", (*PLUGINS, "edgeseq.plugins")),
     ("edgeseq.features*", PLUGINS),
     ("edgeseq.deciders*", PLUGINS),
-    # A sink writes alerts through the durable outbox; a backend is opened with a bundle.
-    ("edgeseq.sinks*", (*PLUGINS, "edgeseq.outbox")),
+    # A backend is opened with a bundle; what a sink says has a clock's opinion of itself.
+    ("edgeseq.sinks*", (*PLUGINS, "edgeseq.clock")),
     ("edgeseq.backends*", (*PLUGINS, "edgeseq.bundle", "edgeseq.stepping")),
     # A stage that runs a file opens it as its backend does.
     ("edgeseq.stages*", (*PLUGINS, "edgeseq.backends*")),
