@@ -49,6 +49,8 @@ class Port:
             # with the last who has the port open: with a pseudo-terminal's other end, which no new reader outlives.
             if not Path(path).resolve().is_relative_to("/dev/pts"):
                 fcntl.ioctl(self._serial.fileno(), termios.TIOCEXCL)
+            self._poll = select.poll()
+            self._poll.register(self._serial.fileno(), select.POLLIN)
         except (OSError, ValueError) as cause:  # pyserial's own error is an OSError
             raise _explained(path, baud, cause) from cause
 
@@ -61,8 +63,7 @@ class Port:
     def read(self, timeout_s: float) -> bytes:
         """Return what has come, after at most so long; b"" where nothing has. Raises PortError where it is gone."""
         try:
-            ready, _, _ = select.select([self._serial.fileno()], [], [], timeout_s)
-            if not ready:
+            if not self._poll.poll(timeout_s * 1000):
                 return b""
             data = os.read(self._serial.fileno(), BLOCK)
         except OSError as cause:
