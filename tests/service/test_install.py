@@ -72,7 +72,7 @@ def test_a_unit_that_is_the_same_is_not_written_again(units: Path) -> None:
 def test_what_goes_with_a_service(units: Path) -> None:
     for name in ("pump", "fan"):
         (units / f"edgeseq-{name}.service").write_text(f"{MARK}/etc/edgeseq/{name}.toml\n")
-    with pytest.raises(ConfigError, match="no service runs /etc/edgeseq/saw.toml. Installed are: /etc/edgeseq/"):
+    with pytest.raises(ConfigError, match=r"no service runs /etc/edgeseq/saw\.toml\. Installed are: /etc/edgeseq/"):
         install.uninstalling(Path("/etc/edgeseq/saw.toml"), purge=False)
     config = Path("/etc/edgeseq/pump.toml")
     assert len(install.uninstalling(config, purge=False)) == 2
