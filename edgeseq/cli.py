@@ -25,6 +25,8 @@ COMMANDS = {
     "warmup": "compile the native engine's kernels for this machine ahead of time",
     "bridge": "microcontrollers on serial ports: list, watch, record, simulate",
     "schema": "print the JSON Schema of what subscribers are sent",
+    "service": "make a configuration a service of systemd",
+    "doctor": "say what this machine has and lacks for running well",
     "bench": "measure a bundle's latency on this device",
 }
 OVERVIEW = """\

@@ -68,6 +68,9 @@ def _run(args: argparse.Namespace, form: logs.Form) -> int:
     from edgeseq import config as configs
     from edgeseq.commands import _common
     from edgeseq.service import checkpoint_table, logs, outbox_table
+    from edgeseq.service.notify import Notify
+    from edgeseq.service.warm import warm
+    from edgeseq.service.watchdog import Watchdog
 
     _common.log_to_stderr(verbose=args.verbose, form=form)
     config = configs.load(args.config)
@@ -78,6 +81,8 @@ def _run(args: argparse.Namespace, form: logs.Form) -> int:
         sinks = [sink for sink in sinks if not isinstance(sink, Stdout)]
     sinks, delivery = outbox_table.behind(config, sinks)
     pipeline = config.pipeline(sinks=sinks)
+    warm(pipeline.model, len(config.frame.channels))
+    pipeline.turn = Watchdog(Notify(), pipeline).turn
     if delivery is not None:
         pipeline.memory.told = delivery.told
         delivery.summary = lambda: pipeline.summary().table()

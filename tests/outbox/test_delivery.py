@@ -82,6 +82,7 @@ def test_events_are_numbered_by_stream_across_restarts_and_come_once(mosquitto: 
             for number in range(first, first + 3):
                 made.event(event(number))
                 made.event(event(number, "8"))
+                made.event(event(number, "8"))
             made.event(event(first))
     assert counts(made) == {}
     seen = [validated("event", payload) for payload in payloads(lines(lambda seen: len(seen) >= 12))]
