@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,13 @@ def test_it_compiles_what_there_is_and_says_where_it_is_kept(capsys: pytest.Capt
     said = capsys.readouterr().out
     assert f"{first['kernels']} kernels" in said
     assert str(jit.place()) in said
+
+
+def test_a_configuration_needs_some_of_them() -> None:
+    config = Path(__file__).parents[2] / "zoo" / "turbofan" / "pipeline.toml"
+    script = "from edgeseq.cli import main; import sys; sys.exit(main(['warmup', sys.argv[1], '--json']))"
+    alone = subprocess.run([sys.executable, "-c", script, str(config)], capture_output=True, text=True, check=True)
+    assert 0 < json.loads(alone.stdout)["kernels"] < len(jit.functions())
 
 
 def test_where_nothing_can_be_kept_it_fails_and_says_what_to_set(
