@@ -12,20 +12,18 @@ from typing import Any, Literal
 import msgspec
 
 from edgeseq import tables
+from edgeseq.checksums import SUMS, check_sums
 from edgeseq.errors import BundleError
 from edgeseq.types import Channel, StreamSpec
 
 SCHEMA = 1
 MANIFEST = "bundle.toml"
-SUMS = "SHA256SUMS"
-SIGNATURE = "SHA256SUMS.sig"
 GOLDENS = "parity.npz"
 """Golden frames [T, features]; `at`: the steps whose outputs are known; the original's `outputs` there, in float64; for
 each quantized variant V the reference's stored integers `V.integers`: real = (integers - V.zero_point) * V.scale +
 V.offset."""
 STORAGE = ("float16", "w8")
 """Variants that only store their weights smaller and compute in float32: they have no integer reference."""
-MAX_FILE_BYTES = 2 << 30
 MAX_STEPS = 1 << 20
 """Frames a step, and steps of delay or warm-up, beyond which no honest bundle goes."""
 MAX_NUMBERS = 1 << 28
@@ -49,10 +47,16 @@ class ChannelTable(_Table, frozen=True):
 
 
 class StreamTable(_Table, frozen=True):
-    """The stream that the feature chain takes in. rate_hz is the nominal rate of samples."""
+    """The stream that the feature chain takes in. rate_hz is the nominal rate of samples.
+
+    duty_cycle_s: a record of samples begins so often; the pause between two is no gap. gap_limit_s: a gap of up to so
+    many seconds, last sample before to first behind, resets no state; a longer one those that say so.
+    """
 
     rate_hz: float
     channels: list[ChannelTable]
+    duty_cycle_s: float | None = None
+    gap_limit_s: float = 0.0
 
     def spec(self) -> StreamSpec:
         """Return it as the StreamSpec that sources are checked against."""
@@ -272,7 +276,7 @@ def read(path: Path) -> Bundle:
     if not path.is_dir():
         what = "is not a folder" if path.exists() else "does not exist"
         raise BundleError(f"{path}: {what}. A bundle is the folder that `edgeseq export` writes.")
-    check_sums(path)
+    check_sums(path, MANIFEST)
     document = tables.read(path / MANIFEST, BundleError)
     found = document.table.get("schema")
     if found != SCHEMA:
@@ -281,46 +285,6 @@ def read(path: Path) -> Bundle:
     bundle = Bundle(path, document, manifest)
     _check_references(bundle)
     return bundle
-
-
-def check_sums(path: Path) -> None:
-    """Compare every file with SHA256SUMS. Raises BundleError for a difference, a missing or an unlisted file."""
-    sums = path / SUMS
-    if not sums.is_file():
-        raise BundleError(f"{path}: {SUMS} is missing, so nothing in this folder can be trusted. Export it again.")
-    listed: set[str] = set()
-    for number, line in enumerate(sums.read_text("utf-8", "replace").splitlines(), start=1):
-        digest, separator, name = line.partition("  ")
-        if not separator or len(digest) != hashlib.sha256().digest_size * 2 or Path(name).name != name:
-            raise BundleError(f"{sums}, line {number}: not of the form '<sha256>  <file name>'.")
-        listed.add(name)
-        if not _is_plain_file(path / name):
-            raise BundleError(f"{path}: {name} is listed in {SUMS} but missing. Copy the bundle again, whole.")
-        if sha256(path / name) != digest:
-            raise BundleError(
-                f"{path}: {name} is not what was exported: its SHA-256 differs from {SUMS}. "
-                "It was altered or damaged on the way; copy the bundle again, whole."
-            )
-    if MANIFEST not in listed:
-        raise BundleError(f"{path}: {MANIFEST} is not listed in {SUMS}. Export it again.")
-    for file in sorted(path.iterdir()):
-        if file.name not in {*listed, SUMS, SIGNATURE}:
-            raise BundleError(f"{path}: {file.name} is not listed in {SUMS}: it is no part of the bundle. Remove it.")
-
-
-def sha256(path: Path) -> str:
-    """Return a file's SHA-256 as hexadecimal digits."""
-    if path.stat().st_size > MAX_FILE_BYTES:
-        raise BundleError(f"{path}: larger than {MAX_FILE_BYTES >> 30} GiB.")
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _is_plain_file(path: Path) -> bool:
-    try:
-        return path.is_file() and not path.is_symlink()
-    except OSError:  # a name that is longer than the file system takes
-        return False
 
 
 def _check_references(bundle: Bundle) -> None:
@@ -343,8 +307,16 @@ def _check_references(bundle: Bundle) -> None:
     for index, entry in enumerate(manifest.parity):
         if not all(math.isfinite(limit) and limit >= 0 for limit in (entry.tolerance, *entry.tolerances)):
             raise document.fail("a tolerance is a finite number, 0 or more.", "parity", index)
-    if not (math.isfinite(manifest.stream.rate_hz) and manifest.stream.rate_hz > 0 and manifest.stream.channels):
+    _check_stream(document, manifest.stream)
+
+
+def _check_stream(document: tables.Document, stream: StreamTable) -> None:
+    if not (math.isfinite(stream.rate_hz) and stream.rate_hz > 0 and stream.channels):
         raise document.fail("a stream has a rate above 0 and at least one channel.", "stream")
+    if stream.duty_cycle_s is not None and not 0 < stream.duty_cycle_s < math.inf:
+        raise document.fail("must be above 0.", "stream", "duty_cycle_s")
+    if not stream.gap_limit_s >= 0:
+        raise document.fail("must be at least 0.", "stream", "gap_limit_s")
 
 
 def _check_files(bundle: Bundle) -> None:

@@ -3,6 +3,12 @@
 name = "turbofan"                 # the pipeline's name
 device = "press-4"                # default: this host's name
 max_streams = 1024                # default
+duty_cycle_s = 600                # default: the bundle's; a record of samples begins so often, the pause is no gap
+silent_after_s = 30               # default for what is measured now: an alert where nothing comes for so long
+
+[buffer]                          # between source and model
+samples = 16384
+when_full = "drop-oldest"         # default for what is measured now; otherwise "block"
 
 [source]
 type = "csv"                      # edgeseq/sources/csv.py; its parameters are the keys
@@ -18,12 +24,16 @@ type = "hysteresis"
 
 [[sinks]]                         # default: stdout
 type = "mqtt"
+
+[checkpoint]                      # default: see service/checkpoint_table.py
+interval_s = 30
 """
 
 from __future__ import annotations
 
 import dataclasses
 import inspect
+import math
 import socket
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -34,13 +44,19 @@ import msgspec
 
 from edgeseq import backends, feature_tables, first_load, loading, plugins, tables
 from edgeseq import bundle as bundles
+from edgeseq.buffer import WhenFull
 from edgeseq.bundle import Bundle
 from edgeseq.errors import BundleError
+from edgeseq.gaps import Gaps
 from edgeseq.pipeline import MAX_STREAMS, Pipeline
-from edgeseq.types import About, Decider, Feature, Sink, Source, StepModel, StreamSpec
+from edgeseq.service import checkpoint_table
+from edgeseq.service.checkpoint_table import CheckpointTable
+from edgeseq.types import About, Decider, Feature, Live, Sink, Source, StepModel, StreamSpec
 from edgeseq.wiring import OutputTable, Wired, wire
 
 MAX_NAME = 200
+SILENT_S = 30.0
+"""Where the configuration does not say, a live source is silent after this time, three samples and two records."""
 
 
 class _ModelTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -49,6 +65,13 @@ class _ModelTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     bundle: str
     variant: str = "auto"
     backend: str = "auto"
+
+
+class _BufferTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """[buffer]: what waits between source and model, see edgeseq/buffer.py."""
+
+    samples: int | None = None
+    when_full: WhenFull | None = None
 
 
 class _Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -62,6 +85,10 @@ class _Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     decider: dict[str, Any] | None = None
     sinks: list[dict[str, Any]] | None = None
     max_streams: int = MAX_STREAMS
+    buffer: _BufferTable = _BufferTable()
+    duty_cycle_s: float | None = None
+    silent_after_s: float | None = None
+    checkpoint: CheckpointTable = CheckpointTable()
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +97,8 @@ class Config:
 
     trained: the model, a bundle or stages by others; variant, backend: which of the bundle's. source_table,
     sink_tables, decider_table: the tables behind them, with what the bundle filled in. columns: which of the source's
-    channels the features take; frame: the spec of what the model takes.
+    channels the features take; frame: the spec of what the model takes. checkpoint: where states are kept; None for
+    nowhere. The rest is as the pipeline takes it.
     """
 
     document: tables.Document
@@ -87,6 +115,12 @@ class Config:
     columns: Sequence[int]
     frame: StreamSpec
     max_streams: int
+    gaps: Gaps
+    buffer_samples: int | None
+    when_full: WhenFull
+    silent_after_s: float | None
+    checkpoint: Path | None
+    checkpoint_interval_s: float
 
     @property
     def bundle(self) -> Bundle:
@@ -124,6 +158,10 @@ class Config:
             gap_states=gap_states,
             columns=self.columns,
             max_streams=self.max_streams,
+            gaps=self.gaps,
+            buffer_samples=self.buffer_samples,
+            when_full=self.when_full,
+            silent_after_s=self.silent_after_s,
         )
 
     def _load(self) -> tuple[StepModel, Collection[str] | None]:
@@ -151,6 +189,11 @@ def load(path: Path | str, *, source: Mapping[str, Any] | None = None) -> Config
             raise document.fail(f"must be 1 to {MAX_NAME} characters.", key)
     if table.max_streams < 1:
         raise document.fail("must be at least 1.", "max_streams")
+    if table.buffer.samples is not None and table.buffer.samples < 1:
+        raise document.fail("must be at least 1.", "buffer", "samples")
+    for key, seconds in (("duty_cycle_s", table.duty_cycle_s), ("silent_after_s", table.silent_after_s)):
+        if seconds is not None and not 0 < seconds < math.inf:
+            raise document.fail(f"must be above 0, not {seconds:g}.", key)
     if isinstance(table.model, list):
         return _with_stages(document, table, table.model, _replaced(table.source, source or {}))
     if table.output is not None:
@@ -216,6 +259,10 @@ def _config(
     frame: StreamSpec,
 ) -> Config:
     """Check the sinks and the decider, and put it all together."""
+    stream = trained.manifest.stream if isinstance(trained, Bundle) else None
+    cycle_s = table.duty_cycle_s or (stream.duty_cycle_s if stream else None)
+    live = isinstance(source[0], Live) and source[0].live
+    silent_s = max(SILENT_S, 3 / source[0].spec.rate_hz, 2 * (cycle_s or 0)) if live else None
     sink_tables = [{"type": "stdout"}] if table.sinks is None else table.sinks
     from_bundle = table.decider is None and isinstance(trained, Bundle)
     decider_table = trained.manifest.decider if from_bundle and isinstance(trained, Bundle) else table.decider
@@ -234,6 +281,12 @@ def _config(
         columns=columns,
         frame=frame,
         max_streams=table.max_streams,
+        gaps=Gaps(cycle_s, stream.gap_limit_s if stream else 0.0),
+        buffer_samples=table.buffer.samples,
+        when_full=table.buffer.when_full or ("drop-oldest" if live else "block"),
+        silent_after_s=table.silent_after_s or silent_s,
+        checkpoint=checkpoint_table.place(document, table.checkpoint),
+        checkpoint_interval_s=table.checkpoint.interval_s,
     )
     return config if decider_table is None else _with_score(config)
 

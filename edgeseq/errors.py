@@ -28,5 +28,9 @@ class ModelError(EdgeseqError):
     """A model that cannot be loaded, or does not compute what it should on this device."""
 
 
+class StateError(EdgeseqError):
+    """A state, or a checkpoint of states, that is damaged or was taken of something else than what takes it up."""
+
+
 class SinkError(EdgeseqError):
     """Where alerts go: a broker, a file, a database."""

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from edgeseq.types import Chunk, Feature, Frames, TimesNs
+from edgeseq.errors import StateError
+from edgeseq.states import under
+from edgeseq.types import Chunk, Feature, Frames, State, TimesNs
 
 
 class FeatureChain:
@@ -37,3 +39,19 @@ class FeatureChain:
             if len(t_ns) == 0:
                 break
         return t_ns, values
+
+    def get_state(self) -> State:
+        """Return a copy of what all features remember, by their place in the chain."""
+        return {
+            f"{place}.{name}": value
+            for place, feature in enumerate(self._features)
+            for name, value in feature.get_state().items()
+        }
+
+    def set_state(self, state: State) -> None:
+        """Take it up. Raises StateError for the state of another chain."""
+        places = {str(place) for place in range(len(self._features))}
+        if beyond := {name for name in state if name.partition(".")[0] not in places}:
+            raise StateError(f"a chain of {len(places)} features has no {sorted(beyond)}: it was taken of another.")
+        for place, feature in enumerate(self._features):
+            feature.set_state(under(state, str(place)))

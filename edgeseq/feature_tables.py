@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from edgeseq import plugins, tables
-from edgeseq.bundle import Bundle, sha256
+from edgeseq.bundle import Bundle
+from edgeseq.checksums import sha256
 from edgeseq.errors import ConfigError
 from edgeseq.types import Feature, StreamSpec
 

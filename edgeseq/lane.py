@@ -7,10 +7,15 @@ from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeseq.errors import StateError
 from edgeseq.feature_chain import FeatureChain
+from edgeseq.gaps import Gap, Gaps, Records
+from edgeseq.snapshot import LaneState
+from edgeseq.states import plain, under
 from edgeseq.types import Chunk, Decider, Feature, Frames, Output, StepModel, TimesNs
 
 if TYPE_CHECKING:
@@ -20,11 +25,27 @@ MAX_FRAMES_PER_CALL = 1024
 """A longer run of frames is computed in several calls, so that a stop is heard and outputs do not pile up."""
 
 
+class _Counts(msgspec.Struct, forbid_unknown_fields=True):
+    """What a lane remembers beside its features, model and decider, under the same names."""
+
+    frames: int
+    seen: int
+    steps: int
+    warm: int
+    broken: bool
+    hole: bool
+    began_ns: int | None
+    last_ns: int | None
+    dropped: dict[str, int]
+
+
 class Lane:
     """What one stream passes through. The outputs are the same bit for bit however its chunks are split.
 
     model: a step model of this stream's own, freshly reset. gap_states: names of the states that a gap resets; None
-    for all of them, which resets the model as a whole. columns: which of a chunk's columns the features take.
+    for all of them, which resets the model as a whole. gaps: which gaps do so; one that is shorter only restarts what
+    the decider counts, and the pause of a duty cycle not even that. No feature's window spans any of them.
+    columns: which of a chunk's columns the features take.
 
     A frame that holds NaN or infinity never reaches the model, whose memory it would poison for good: it is dropped,
     counted in `dropped["not_finite_frame"]`, and treated as a gap.
@@ -38,6 +59,7 @@ class Lane:
         model: StepModel,
         decider: Decider | None,
         gap_states: frozenset[str] | None,
+        gaps: Gaps,
         columns: Sequence[int] | None,
         timing: Timing,
     ) -> None:
@@ -49,6 +71,8 @@ class Lane:
         self._model = model
         self._gap_states = gap_states
         self._initial = None if not gap_states else model.get_state()
+        self._gaps, self._records = gaps, Records(gaps)
+        self._broken = self._hole = False
         self._timing = timing
         self._times: deque[int] = deque(maxlen=(model.delay + 1) * model.frames_per_step)
         self._restart()
@@ -58,10 +82,59 @@ class Lane:
         """The stream's present level."""
         return self.decider.level if self.decider else "ok"
 
+    @property
+    def last_ns(self) -> int | None:
+        """The time of the newest sample; None before the first."""
+        return self._records.last_ns
+
+    def get_state(self) -> LaneState:
+        """Return a copy of everything remembered between two chunks."""
+        counts = _Counts(
+            frames=self.frames,
+            seen=self._seen,
+            steps=self._steps,
+            warm=self._warm,
+            broken=self._broken,
+            hole=self._hole,
+            began_ns=self._records.began_ns,
+            last_ns=self._records.last_ns,
+            dropped=self.dropped,
+        )
+        features = {f"features.{name}": value for name, value in self._chain.get_state().items()}
+        model = {f"model.{name}": value for name, value in self._model.get_state().items()}
+        return LaneState(
+            arrays={**features, **model, "times": np.array(self._times, np.int64)},
+            counts=msgspec.to_builtins(counts),
+            decider=self.decider.get_state() if self.decider else None,
+        )
+
+    def set_state(self, state: LaneState) -> None:
+        """Take it up. Raises StateError or ModelError for the state of another lane, which leaves this one spoiled."""
+        counts = plain(state.counts, _Counts)
+        times = state.arrays.get("times", np.empty(0))
+        if times.dtype != np.int64 or len(times) != min(counts.seen, self._times.maxlen or 0):
+            raise StateError(f"a state with the times of {len(times)} frames is not one of this model.")
+        if (self.decider is None) != (state.decider is None):
+            raise StateError("a state with a decider's is not one without, nor the other way round.")
+        self._chain.set_state(under(state.arrays, "features"))
+        self._model.set_state(under(state.arrays, "model"))
+        if self.decider and state.decider is not None:
+            self.decider.set_state(state.decider)
+        self._times.clear()
+        self._times.extend(times.tolist())
+        self.frames, self._seen, self._steps, self._warm = counts.frames, counts.seen, counts.steps, counts.warm
+        self._broken, self._hole = counts.broken, counts.hole
+        self._records.began_ns, self._records.last_ns = counts.began_ns, counts.last_ns
+        self.dropped = Counter(counts.dropped)
+
     def push(self, chunk: Chunk) -> Iterator[Output]:
         """Yield the outputs that a chunk completes."""
-        if chunk.gap:
-            yield from self._gap()
+        self._broken = self._broken or chunk.gap
+        if len(chunk.t_ns):
+            if self._broken:
+                yield from self._gap(self._records.judge(int(chunk.t_ns[0])))
+            self._broken = False
+            self._records.passed(chunk.t_ns)
         t_ns, values = self._chain.push(chunk)
         if len(t_ns) == 0:
             return
@@ -72,9 +145,12 @@ class Lane:
             stop = min(start + MAX_FRAMES_PER_CALL, len(values))
             if not finite[start]:
                 self.dropped["not_finite_frame"] += 1
-                yield from self._gap()
+                self._hole = True
                 start += 1
                 continue
+            if self._hole and self._times:
+                yield from self._gap(self._gaps.length(int(t_ns[start]) - self._times[-1]))
+            self._hole = False
             holes = np.flatnonzero(~finite[start:stop])
             stop = start + int(holes[0]) if len(holes) else stop
             yield from self._run(t_ns[start:stop], values[start:stop])
@@ -120,14 +196,16 @@ class Lane:
                 outputs.append(Output(int(when), self.stream, row, warming=self._warm <= self._model.warm_up))
         return outputs
 
-    def _gap(self) -> Iterator[Output]:
+    def _gap(self, gap: Gap) -> Iterator[Output]:
         """Reset what a gap resets: nothing, the named states, or the model as a whole.
 
         A model that starts anew first gives the outputs it owes: for it, the sequence before the gap has ended.
         """
-        if self._seen == 0:
+        if self._seen == 0 or gap is Gap.PAUSE:
             return
-        if self._gap_states is None:
+        if gap is Gap.SHORT:
+            pass
+        elif self._gap_states is None:
             yield from self.flush()
             self._model.reset()
             self._restart()

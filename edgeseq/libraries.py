@@ -31,6 +31,20 @@ def soundfile() -> Any:
     return sf
 
 
+def sounddevice() -> Any:
+    """Import sounddevice. Raises ConfigError naming the extra, or the system's library, that is missing."""
+    try:
+        return importlib.import_module("sounddevice")
+    except ImportError as cause:
+        raise ConfigError(
+            "listening to a sound device needs sounddevice, which is not installed: pip install 'edgeseq[audio]'."
+        ) from cause
+    except OSError as cause:  # the package is there, the library that it wraps is not
+        raise ConfigError(
+            f"sounddevice does not load ({cause}): it needs PortAudio. On Debian: apt-get install libportaudio2."
+        ) from cause
+
+
 def numba() -> Any:
     """Import Numba, which compiles the native engine. Raises ConfigError naming the cure where it does not load."""
     try:

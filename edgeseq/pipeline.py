@@ -6,17 +6,25 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from edgeseq.buffer import Buffer, WhenFull, default_samples
 from edgeseq.collector import frozen
+from edgeseq.gaps import ALL_GAPS, Gaps
 from edgeseq.lane import Lane
+from edgeseq.memory import Memory
+from edgeseq.silence import Silence
 from edgeseq.timing import Timing
-from edgeseq.types import About, Chunk, Decider, Feature, Output, Sink, Source, StepModel
+from edgeseq.types import About, Chunk, Decider, Event, Feature, Output, Sink, Source, StepModel
 
 MAX_STREAMS = 1024
+TURN_S = 0.5
+"""The hot loop turns at least this often, whatever comes."""
+FINISH_S = 5.0
+"""What was read before a stop is finished within this time."""
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +79,10 @@ class Pipeline:
     model: the step model; each stream steps a fork of it. features, decider: called once a stream, so that each has
     its own (decider None: outputs only). gap_states: names of the states that a gap resets; None for the whole model.
     columns: which of the source's channels the features take, in order; None for all as they come.
-    max_streams: how many streams may be open at once; samples of further ones are dropped and counted.
+    gaps: which gaps do so. max_streams: how many streams may be open at once; samples of further ones are dropped and
+    counted. buffer_samples, when_full: what is read ahead, see `Buffer`. silent_after_s: see `Silence`.
+    turn: called at every turn of the hot loop, twice a second at least as long as a single chunk takes no longer.
+    What another process remembered is taken up where `memory.keeper` was set before `run`.
 
     `run` is called once, from one thread; `stop`, the counters and `summary` may be used from any other.
     """
@@ -88,8 +99,14 @@ class Pipeline:
         gap_states: Collection[str] | None = (),
         columns: Sequence[int] | None = None,
         max_streams: int = MAX_STREAMS,
+        gaps: Gaps = ALL_GAPS,
+        buffer_samples: int | None = None,
+        when_full: WhenFull = "block",
+        silent_after_s: float | None = None,
+        turn: Callable[[], None] | None = None,
     ) -> None:
         self.source = source
+        self.turn = turn
         self.model = model
         self.sinks = list(sinks)
         self.about = about
@@ -99,11 +116,16 @@ class Pipeline:
         self._gap_states = None if gap_states is None else frozenset(gap_states)
         self._columns = columns
         self._max_streams = max_streams
+        self._gaps = gaps
+        samples = default_samples(source.spec.rate_hz) if buffer_samples is None else buffer_samples
+        self._buffer = Buffer(source, samples=samples, when_full=when_full)
+        self._silence = Silence(silent_after_s)
         self._lanes: dict[str, Lane] = {}
         self._refused: set[str] = set()
         self._counters = _Counters()
         self._stop = threading.Event()
         self._began = self._ended = 0.0
+        self.memory = Memory(source, self._lanes, self._silence, self.sinks)
 
     def run(self) -> Summary:
         """Run until the source ends or `stop` is called; sinks are then drained and closed. Returns the summary.
@@ -117,28 +139,56 @@ class Pipeline:
                 for sink in self.sinks:
                     sink.open(self.about)
                     stack.callback(sink.close)
-                stack.callback(self.source.close)
+                stack.callback(self.memory.close)
+                self._silence.begin(time.monotonic())
+                if not self.memory.resume(self._admit):
+                    self._lanes.clear()
+                    self._counters.streams = 0
                 stack.enter_context(frozen())
-                for chunk in self.source:
-                    if self._stop.is_set():
-                        break
-                    self._take(chunk)
-                if not self._stop.is_set():
+                self._loop(stack.enter_context(self._buffer))
+                stopped = self._stop.is_set()
+                if stopped:
+                    self.memory.keep()
+                else:
                     for stream in list(self._lanes):
                         self._end(stream)
+            if not stopped:
+                self.memory.forget()
         finally:
             self._ended = time.monotonic()
         return self.summary()
 
+    def _loop(self, buffer: Buffer) -> None:
+        """Take chunks until the source has ended, or, after a stop, what was read is finished."""
+        deadline = None
+        while not buffer.ended:
+            chunk = buffer.take(TURN_S)
+            if chunk is not None:
+                self._take(self.memory.marked(chunk))
+                self.memory.taken(chunk)
+            self.memory.turn()
+            self._tell(self._silence.check(time.monotonic()))
+            if self.turn is not None:
+                self.turn()
+            if self._stop.is_set():
+                deadline = deadline or time.monotonic() + FINISH_S
+                if time.monotonic() > deadline:
+                    return
+
     def stop(self) -> None:
         """Ask `run` to end soon: what was read is finished, sinks are drained. Outputs still owed are not made up."""
         self._stop.set()
-        self.source.close()
+        self._buffer.stop()
 
     @property
     def levels(self) -> dict[str, str]:
         """The present level of every open stream."""
         return {stream: lane.level for stream, lane in self._lanes.copy().items()}
+
+    @property
+    def silent(self) -> list[str]:
+        """The streams of which nothing has come for silent_after_s."""
+        return list(self._silence.streams)
 
     def summary(self) -> Summary:
         """Return what was done up to now."""
@@ -150,6 +200,8 @@ class Pipeline:
             dropped.update(_named("decider", lane.decider.ignored if lane.decider else {}))
             levels[lane.level] += 1
         dropped.update(_named("source", self.source.dropped))
+        dropped.update(_named("buffer", self._buffer.dropped))
+        dropped.update(_named("checkpoint", self.memory.dropped))
         for sink in self.sinks:
             dropped.update(_named(type(sink).__module__.rpartition(".")[2], sink.dropped))
         timing = self.timing
@@ -186,6 +238,8 @@ class Pipeline:
             return
         self._counters.samples += len(chunk.t_ns)
         self._counters.gaps += chunk.gap
+        if len(chunk.t_ns):
+            self._tell(self._silence.heard(chunk.stream, int(chunk.t_ns[-1]), time.monotonic()))
         for output in lane.push(chunk):
             self._give(lane, output)
         if chunk.last:
@@ -210,6 +264,7 @@ class Pipeline:
             model=self.model.fork(),
             decider=self._decider() if self._decider else None,
             gap_states=self._gap_states,
+            gaps=self._gaps,
             columns=self._columns,
             timing=self.timing,
         )
@@ -222,13 +277,17 @@ class Pipeline:
         self._counters.outputs += 1
         events = lane.decider.update(output) if lane.decider else ()
         level = lane.level
+        self._tell(events)
+        for sink in self.sinks:
+            sink.output(output, level)
+
+    def _tell(self, events: Iterable[Event]) -> None:
+        """Tell every sink of events, and count them."""
         for event in events:
             self._counters.events[event.kind] += 1
             log.info("%s %s: %s at %g", event.stream or "stream", event.kind, event.level, event.score)
-        for sink in self.sinks:
-            for event in events:
+            for sink in self.sinks:
                 sink.event(event)
-            sink.output(output, level)
 
     def _end(self, stream: str) -> None:
         """Give the outputs that the stream still owes, tell the sinks, and free its state."""
@@ -237,6 +296,7 @@ class Pipeline:
             self._give(lane, output)
         for sink in self.sinks:
             sink.end(stream)
+        self._silence.ended(stream)
         counters = self._counters
         counters.frames += lane.frames
         counters.levels[lane.level] += 1

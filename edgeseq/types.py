@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, Protocol, Self, runtime_checkable
+from typing import Any, Literal, Protocol, Self, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,9 @@ from numpy.typing import NDArray
 Frames = NDArray[np.float32]
 TimesNs = NDArray[np.int64]
 State = dict[str, NDArray[np.generic]]
+"""What a model or a feature remembers: arrays by name."""
+Plain = Mapping[str, Any]
+"""What a decider or a source remembers, as JSON has it: numbers, strings, and lists and mappings of them."""
 Shape = tuple[int, ...]
 
 
@@ -47,6 +50,8 @@ class Chunk:
 
     t_ns: int64[n], time of each sample. values: float32[n, channels]. gap: something was lost before this chunk.
     stream: which of the source's streams (one machine of many); "" where there is one. last: the stream ends here.
+    state: where a source that can be replayed stands behind this chunk, for its `set_state`; None of a live one. It
+    goes with the chunk, for the source itself may have been read further ahead.
     """
 
     t_ns: TimesNs
@@ -54,6 +59,7 @@ class Chunk:
     gap: bool = False
     stream: str = ""
     last: bool = False
+    state: Plain | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +136,25 @@ class Source(Protocol):
 
 
 @runtime_checkable
+class Replayable(Source, Protocol):
+    """A source that can go back to where it was: its chunks have a `state`, each its own."""
+
+    def set_state(self, state: Plain) -> None:
+        """Begin, when iterated, with what followed the chunk that had this state; asked once, before that.
+
+        The chunks are then the same bit for bit. Raises StateError where it is not the state of these data.
+        """
+        ...
+
+
+@runtime_checkable
+class Live(Protocol):
+    """A source that may say `live`: it measures now; what is not taken in time is lost, and it may fall silent."""
+
+    live: bool
+
+
+@runtime_checkable
 class Feature(Protocol):
     """One link of the feature chain: samples in, zero or more frames out, the same for any split of the input."""
 
@@ -143,6 +168,14 @@ class Feature(Protocol):
 
     def reset(self) -> None:
         """Forget everything remembered, as after `open`."""
+        ...
+
+    def get_state(self) -> State:
+        """Return a copy of everything remembered, once open."""
+        ...
+
+    def set_state(self, state: State) -> None:
+        """Take up where `get_state` was called, opened for the same spec. Raises StateError for another's state."""
         ...
 
 
@@ -241,6 +274,14 @@ class Decider(Protocol):
         """The stream's present level: "ok" or the name of the alert level that stands."""
         ...
 
+    def get_state(self) -> Plain:
+        """Return a copy of everything remembered, what was ignored included."""
+        ...
+
+    def set_state(self, state: Plain) -> None:
+        """Take up where `get_state` was called. Raises StateError for another's state."""
+        ...
+
 
 @runtime_checkable
 class Sink(Protocol):
@@ -269,6 +310,15 @@ class Sink(Protocol):
 
     def close(self) -> None:
         """Deliver what waits, within the sink's own limit, and count what could not be delivered."""
+        ...
+
+
+@runtime_checkable
+class Flushing(Protocol):
+    """A sink that takes events and delivers them later: what it holds must be safe before a checkpoint goes past it."""
+
+    def flush(self) -> None:
+        """Return when what was taken so far survives a kill, or is counted as dropped; called from any thread."""
         ...
 
 

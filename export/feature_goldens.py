@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeseq import bundle as bundles
-from edgeseq import feature_goldens, feature_tables, framing, tables
+from edgeseq import checksums, feature_goldens, feature_tables, framing, tables
 from edgeseq.errors import EdgeseqError
 from edgeseq.feature_goldens import FeatureGoldens, Link
 from edgeseq.feature_tables import FeatureTables
@@ -123,7 +123,7 @@ def add(path: Path, samples: Samples | None = None) -> None:
     if raw.goldens is None:
         raise ExportError(f"{path}: {raw.notes[0] if raw.notes else 'it has no feature chain'}.")
     writer.feature_goldens(path, raw.goldens)
-    (path / bundles.SIGNATURE).unlink(missing_ok=True)  # it was of the sums that were
+    (path / checksums.SIGNATURE).unlink(missing_ok=True)  # it was of the sums that were
     writer.sums(path)
 
 

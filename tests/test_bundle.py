@@ -14,6 +14,7 @@ import tomli_w
 
 import edgeseq
 from edgeseq import bundle as bundles
+from edgeseq import checksums
 from edgeseq.errors import BundleError
 
 INF, NAN = float("inf"), float("nan")
@@ -25,9 +26,9 @@ def folder(tmp_path: Path) -> Path:
 
 
 def resum(path: Path) -> None:
-    names = sorted(file.name for file in path.iterdir() if file.name != bundles.SUMS)
+    names = sorted(file.name for file in path.iterdir() if file.name != checksums.SUMS)
     sums = "".join(f"{hashlib.sha256((path / name).read_bytes()).hexdigest()}  {name}\n" for name in names)
-    (path / bundles.SUMS).write_text(sums)
+    (path / checksums.SUMS).write_text(sums)
 
 
 def edit(path: Path, keys: tuple[str | int, ...], value: Any) -> None:
@@ -81,7 +82,7 @@ def test_what_is_no_toml_is_refused(folder: Path, text: str) -> None:
 
 
 def _long_name(path: Path) -> None:
-    (path / bundles.SUMS).write_text("0" * 64 + "  " + "x" * 5000 + "\n")
+    (path / checksums.SUMS).write_text("0" * 64 + "  " + "x" * 5000 + "\n")
 
 
 def _unlisted(path: Path) -> None:
@@ -113,5 +114,5 @@ def test_a_folder_that_is_not_its_sums_is_refused(folder: Path, damage: Callable
 
 
 def test_a_signature_beside_the_sums_is_no_stranger(folder: Path) -> None:
-    (folder / bundles.SIGNATURE).write_bytes(b"x")
+    (folder / checksums.SIGNATURE).write_bytes(b"x")
     assert edgeseq.load(folder).variant == "float32"

@@ -1,13 +1,14 @@
 """What holds for every plug-in, ours and registered ones: each is found by itself, none needs a line here.
 
-A feature's example takes a stream of the channels a, b, c at 100 Hz; a decider's judges outputs of spread 1; a source's
-ends by itself; a stage says what its example takes, 4 samples a step; a sink with a `port` talks to a broker.
+A feature's example takes a stream of the channels a, b, c at 100 Hz; a decider's judges outputs of spread 1; a stage
+says what its example takes, 4 samples a step; a sink with a `port` talks to a broker. More of every source
+holds by tests/sources/test_source_conformance.py.
 """
 
 import inspect
 import itertools
+import json
 import tempfile
-import threading
 import tracemalloc
 from collections import defaultdict
 from pathlib import Path
@@ -19,12 +20,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgeseq import plugins, tables
-from edgeseq.errors import ConfigError
+from edgeseq.errors import ConfigError, StateError
 from edgeseq.types import (
     About,
     Channel,
     Checkable,
-    Chunk,
     Decider,
     Event,
     Feature,
@@ -84,50 +84,6 @@ def test_follows_its_protocol(kind: str, name: str) -> None:
     assert isinstance(make(kind, name), PROTOCOLS[kind])
 
 
-@of("sources")
-def test_source_gives_whole_chunks_in_order(name: str) -> None:
-    source = make("sources", name)
-    assert not isinstance(source, Checkable) or source.check()
-    before: dict[str, int] = {}
-    ended = set()
-    for chunk in source:
-        assert chunk.values.dtype == np.float32
-        assert chunk.t_ns.dtype == np.int64
-        assert chunk.values.shape == (len(chunk.t_ns), len(source.spec.channels))
-        assert chunk.stream not in ended
-        times = [before.get(chunk.stream, int(chunk.t_ns[0])), *chunk.t_ns.tolist()] if len(chunk.t_ns) else []
-        assert times == sorted(times)
-        if times:
-            before[chunk.stream] = times[-1]
-        if chunk.last:
-            ended.add(chunk.stream)
-    assert ended >= set(before), "every stream's end is marked"
-
-
-@of("sources")
-def test_source_keeps_nothing_of_its_chunks(name: str) -> None:
-    whole = [chunk.values.copy() for chunk in make("sources", name)]
-    spoiled = []
-    for chunk in make("sources", name):
-        spoiled.append(chunk.values.copy())
-        chunk.values[:] = -1e9
-    assert [part.tolist() for part in spoiled] == [part.tolist() for part in whole]
-
-
-@of("sources")
-def test_source_ends_when_closed(name: str) -> None:
-    source = make("sources", name)
-    if "pace" in inspect.signature(type(source)).parameters:
-        # An hour a second: only close can end this within the test's time.
-        source = make("sources", name, pace=1 / 3600)
-    chunks: list[Chunk] = []
-    thread = threading.Thread(target=lambda: chunks.extend(source), daemon=True)
-    thread.start()
-    source.close()
-    thread.join(30)
-    assert not thread.is_alive()
-
-
 @of("features")
 @given(data=st.data())
 @settings(max_examples=40, deadline=None)
@@ -172,6 +128,50 @@ def test_feature_neither_alters_nor_keeps_arrays(name: str) -> None:
     np.testing.assert_array_equal(first, kept)
     other.push(t_ns[:40], original[:40])
     np.testing.assert_array_equal(second, other.push(t_ns[40:], original[40:])[1])
+
+
+@of("features")
+@given(done=st.integers(0, 60), before=st.integers(0, 60))
+@settings(max_examples=40, deadline=None)
+def test_feature_goes_on_from_its_state(name: str, done: int, before: int) -> None:
+    t_ns, values = samples(120)
+    feature, other = opened(name), opened(name)
+    feature.push(t_ns[:done], values[:done]) if done else None
+    other.push(*samples(before, seed=1)) if before else None
+    other.set_state(feature.get_state())
+    following, again = feature.push(t_ns[done:], values[done:]), other.push(t_ns[done:], values[done:])
+    np.testing.assert_array_equal(again[0], following[0])
+    np.testing.assert_array_equal(again[1], following[1], strict=True)
+
+
+@of("features")
+def test_feature_state_is_a_copy(name: str) -> None:
+    t_ns, values = samples(120)
+    feature, other = opened(name), opened(name)
+    feature.push(t_ns[:60], values[:60])
+    state = feature.get_state()
+    kept = {key: value.copy() for key, value in state.items()}
+    other.set_state(state)
+    following = feature.push(t_ns[60:], values[60:])
+    for key, value in state.items():
+        np.testing.assert_array_equal(value, kept[key], err_msg="it does not change with what goes on")
+        value[...] = 1
+    np.testing.assert_array_equal(other.push(t_ns[60:], values[60:])[1], following[1])
+
+
+@of("features")
+def test_feature_refuses_the_state_of_another(name: str) -> None:
+    feature = opened(name)
+    feature.push(*samples(60))
+    state = feature.get_state()
+    with pytest.raises(StateError, match="was taken of something else"):
+        feature.set_state({**state, "no_such": np.zeros(3)})
+    for key, value in state.items():
+        for wrong in (value.astype(np.complex64), value[None]):
+            with pytest.raises(StateError, match="was taken of something else"):
+                feature.set_state({**state, key: wrong})
+        with pytest.raises(StateError, match="was taken of something else"):
+            feature.set_state({name: value for name, value in state.items() if name != key})
 
 
 @of("features")
@@ -261,6 +261,28 @@ def test_decider_says_the_same_of_the_same(name: str) -> None:
     assert any(walk(make("deciders", name), seed) for seed in range(8)), "the example raises something"
     for seed in range(8):
         assert walk(make("deciders", name), seed) == walk(make("deciders", name), seed)
+
+
+@of("deciders")
+@given(seed=st.integers(0, 7), done=st.integers(0, 400))
+@settings(max_examples=40, deadline=None)
+def test_decider_goes_on_from_its_state(name: str, seed: int, done: int) -> None:
+    decider, other = make("deciders", name), make("deciders", name)
+    walk(other, seed + 1)
+    walk(decider, seed, done)
+    walk(decider, seed, 3, warming=True)
+    written = json.dumps(decider.get_state(), allow_nan=False)
+    state = json.loads(written)
+    other.set_state(state)
+    assert (other.level, other.ignored) == (decider.level, decider.ignored)
+    following = walk(decider, seed + 2)
+    assert walk(other, seed + 2) == following
+    assert json.dumps(state) == written, "neither changes what it was given"
+    with pytest.raises(StateError):
+        other.set_state({**state, "no_such": 1})
+    for key in state:
+        with pytest.raises(StateError):
+            other.set_state({other_key: value for other_key, value in state.items() if other_key != key})
 
 
 @of("deciders")

@@ -14,8 +14,8 @@ import tiny_bundle
 
 import edgeseq
 from edgeseq import bundle as bundles
+from edgeseq import checksums, feature_tables, plugins, sums, verify
 from edgeseq import feature_goldens as goldens
-from edgeseq import feature_tables, plugins, sums, verify
 from edgeseq.cli import main
 from edgeseq.errors import BundleError, ModelError
 from edgeseq.feature_goldens import FILE
@@ -63,8 +63,8 @@ def folder(tmp_path: Path) -> Path:
 
 
 def resum(path: Path) -> None:
-    names = sorted(file.name for file in path.iterdir() if file.name != bundles.SUMS)
-    (path / bundles.SUMS).write_text("".join(f"{bundles.sha256(path / name)}  {name}\n" for name in names), "utf-8")
+    names = sorted(file.name for file in path.iterdir() if file.name != checksums.SUMS)
+    (path / checksums.SUMS).write_text("".join(f"{checksums.sha256(path / name)}  {name}\n" for name in names), "utf-8")
 
 
 def changed(path: Path, change: Callable[[Arrays], Any]) -> bundles.Bundle:

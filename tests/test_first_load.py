@@ -18,7 +18,7 @@ import tiny_bundle
 from onnx import numpy_helper
 
 import edgeseq
-from edgeseq import backends, bundle, first_load, machine, verdicts, verify
+from edgeseq import backends, bundle, checksums, first_load, machine, verdicts, verify
 from edgeseq.cli import main
 from edgeseq.errors import ModelError
 
@@ -55,8 +55,8 @@ def wrong(folder: Path) -> Path:
     leak = model.graph.initializer[0]
     leak.CopyFrom(numpy_helper.from_array(np.array([0.6], np.float32), leak.name))
     onnx.save(model, path)
-    names = sorted(file.name for file in folder.iterdir() if file.name != bundle.SUMS)
-    (folder / bundle.SUMS).write_text("".join(f"{bundle.sha256(folder / name)}  {name}\n" for name in names))
+    names = sorted(file.name for file in folder.iterdir() if file.name != checksums.SUMS)
+    (folder / checksums.SUMS).write_text("".join(f"{checksums.sha256(folder / name)}  {name}\n" for name in names))
     return folder
 
 

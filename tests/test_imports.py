@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("edgeseq", "export", "firmware_bridge", "zoo")
-PLUGINS = ("edgeseq.types", "edgeseq.errors", "edgeseq.jit", "edgeseq.tables", "edgeseq.libraries")
+PLUGINS = tuple(f"edgeseq.{each}" for each in ("types", "errors", "states", "jit", "tables", "libraries", "bearings"))
 
 # Module -> what of ours it may import, the first pattern that fits. A module may always import its own package's files.
 MAY_IMPORT: tuple[tuple[str, tuple[str, ...]], ...] = (
@@ -19,21 +19,48 @@ MAY_IMPORT: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("edgeseq.errors", ()),
     ("edgeseq.cache", ()),
     ("edgeseq.sums", ()),
+    ("edgeseq.states", ("edgeseq.types", "edgeseq.errors")),
     ("edgeseq.jit", ("edgeseq.errors", "edgeseq.cache", "edgeseq.sums")),
     ("edgeseq.tables", ("edgeseq.errors",)),
     ("edgeseq.libraries", ("edgeseq.errors",)),
     ("edgeseq.stepping", ("edgeseq.types", "edgeseq.errors")),
     ("edgeseq.plugins", ("edgeseq.tables", "edgeseq.errors")),
-    ("edgeseq.bundle", ("edgeseq.types", "edgeseq.errors", "edgeseq.tables")),
+    ("edgeseq.checksums", ("edgeseq.errors",)),
+    ("edgeseq.bearings", ("edgeseq.errors", "edgeseq.tables")),
+    ("edgeseq.bundle", ("edgeseq.types", "edgeseq.errors", "edgeseq.tables", "edgeseq.checksums")),
     ("edgeseq.outbox", ("edgeseq.types", "edgeseq.errors")),
     ("edgeseq.timing", ()),
     ("edgeseq.collector", ()),
     ("edgeseq.machine", ()),
     ("edgeseq.verdicts", ("edgeseq.cache",)),
-    ("edgeseq.feature_chain", ("edgeseq.types",)),
-    ("edgeseq.lane", ("edgeseq.types", "edgeseq.timing", "edgeseq.feature_chain")),
-    ("edgeseq.pipeline", ("edgeseq.types", "edgeseq.errors", "edgeseq.collector", "edgeseq.lane", "edgeseq.timing")),
+    ("edgeseq.feature_chain", ("edgeseq.types", "edgeseq.errors", "edgeseq.states")),
+    ("edgeseq.buffer", ("edgeseq.types",)),
+    ("edgeseq.gaps", ("edgeseq.types",)),
+    ("edgeseq.silence", ("edgeseq.types",)),
+    ("edgeseq.downtime", ("edgeseq.types",)),
+    ("edgeseq.snapshot", ("edgeseq.types",)),
+    (
+        "edgeseq.lane",
+        tuple(
+            f"edgeseq.{name}" for name in ["types", "errors", "states", "timing", "feature_chain", "gaps", "snapshot"]
+        ),
+    ),
+    (
+        "edgeseq.memory",
+        tuple(f"edgeseq.{name}" for name in ["types", "errors", "downtime", "lane", "silence", "snapshot"]),
+    ),
+    (
+        "edgeseq.pipeline",
+        tuple(
+            f"edgeseq.{name}"
+            for name in [
+                *("types", "errors", "buffer", "collector", "gaps"),
+                *("lane", "memory", "silence", "snapshot", "timing"),
+            ]
+        ),
+    ),
     ("edgeseq.sources.serial", (*PLUGINS, "firmware_bridge*")),
+    ("edgeseq.sources._device*", (*PLUGINS, "firmware_bridge*")),
     ("edgeseq.sources*", PLUGINS),
     # It makes the features that it is given as tables.
     ("edgeseq.features.side_by_side", (*PLUGINS, "edgeseq.plugins")),
@@ -63,6 +90,7 @@ HEAVY = (
     "pyarrow",
     "onnx",
     "torch",
+    "sounddevice",
     "soundfile",
     "tokenizers",
     "drain3",

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import tiny_bundle
 
-from edgeseq.bundle import sha256
+from edgeseq.checksums import sha256
 from edgeseq.cli import main
 
 

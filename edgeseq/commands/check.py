@@ -61,6 +61,7 @@ def main(args: argparse.Namespace) -> int:
 
 def describe(config: Config) -> list[str]:
     """Return what the pipeline would do, a sentence each. Raises what would keep it from running."""
+    from edgeseq.service import checkpoint_table
     from edgeseq.types import Checkable
     from edgeseq.wiring import Wired
 
@@ -97,7 +98,7 @@ def describe(config: Config) -> list[str]:
         )
     for sink, table in zip(config.sinks, config.sink_tables, strict=True):
         would.append(sink.check() if isinstance(sink, Checkable) else f"writes to {table['type']}")
-    return would
+    return [*would, checkpoint_table.words(config)]
 
 
 def _stages(config: Config, wired: Wired) -> list[str]:

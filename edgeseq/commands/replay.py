@@ -61,6 +61,8 @@ def _source(config: Path, data: Path | None) -> dict[str, Any]:
         raise ConfigError(
             f"a source of type '{name}' reads no file; replay takes --input FILE ({', '.join(files.SOURCES)})."
         )
+    if "device" in known and data is not None:
+        source["device"] = None  # the file is heard in its place
     return {**source, "pace": "fast"} if "pace" in known else source
 
 
@@ -69,12 +71,15 @@ def main(args: argparse.Namespace) -> int:
     from edgeseq import config as configs
     from edgeseq.commands import _common
     from edgeseq.record import Record
+    from edgeseq.types import Live
 
     _common.log_to_stderr(verbose=args.verbose)
     record = Record(args.output)
     config = configs.load(args.config, source=_source(args.config, args.input))
-    read = (config.document.path.parent / Path(str(config.source_table["path"])).expanduser()).resolve()
-    if args.output.resolve() == read:
+    if isinstance(config.source, Live) and config.source.live:
+        raise ConfigError("the source measures now, and is not recorded data; replay takes --input FILE.")
+    read = config.source_table.get("path")
+    if read and args.output.resolve() == (config.document.path.parent / Path(str(read)).expanduser()).resolve():
         raise ConfigError(f"--output: {args.output} is the file that is read.")
     pipeline = config.pipeline(sinks=[record])
     try:

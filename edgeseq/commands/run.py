@@ -47,6 +47,7 @@ def main(args: argparse.Namespace) -> int:
     """Run until the source ends or a signal comes."""
     from edgeseq import config as configs
     from edgeseq.commands import _common
+    from edgeseq.service import checkpoint_table
 
     _common.log_to_stderr(verbose=args.verbose)
     config = configs.load(args.config)
@@ -57,6 +58,7 @@ def main(args: argparse.Namespace) -> int:
         sinks = [sink for sink in sinks if not isinstance(sink, Stdout)]
     pipeline = config.pipeline(sinks=sinks)
     about, model = config.about, pipeline.model
+    pipeline.memory.keeper = checkpoint_table.keeper(config, model)
     logging.getLogger(__name__).info(
         "%s on %s starts: %s, %s on %s", about.pipeline, about.device, about.model, model.variant, model.backend
     )

@@ -6,11 +6,24 @@ import math
 from collections import Counter
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeseq.errors import ConfigError
-from edgeseq.types import Event, Frames, Output
+from edgeseq.errors import ConfigError, StateError
+from edgeseq.states import plain
+from edgeseq.types import Event, Frames, Output, Plain
+
+
+class _State(msgspec.Struct, forbid_unknown_fields=True):
+    """What is remembered; last: the outputs that are averaged, each with a value a class."""
+
+    last: list[list[float]]
+    seen: int
+    standing: int | None
+    alert: str
+    stood: int
+    ignored: dict[str, int]
 
 
 class Classes:
@@ -100,6 +113,21 @@ class Classes:
             self._alert = f"{output.stream or 'stream'}@{output.t_ns}"
             events.append(self._event("raised", output, float(average[likeliest])))
         return events
+
+    def get_state(self) -> Plain:
+        """Return everything remembered."""
+        held = _State(self._last.tolist(), self._seen, self._class, self._alert, self._stood, self.ignored)
+        state: dict[str, Any] = msgspec.to_builtins(held)
+        return state
+
+    def set_state(self, state: Plain) -> None:
+        """Take it up. Raises StateError for a state of other classes, or of another `smooth`."""
+        held, (smooth, classes) = plain(state, _State), self._last.shape
+        fits = len(held.last) == smooth and all(len(row) == classes for row in held.last)
+        if not fits or (held.standing is not None and held.standing not in self._told) or held.seen < 0:
+            raise StateError(f"it is not the state of {classes} classes averaged over {smooth} outputs.")
+        self._last, self._seen, self._class = np.array(held.last), held.seen, held.standing
+        self._alert, self._stood, self.ignored = held.alert, held.stood, Counter(held.ignored)
 
     def _event(self, kind: Any, output: Output, score: float) -> Event:
         raised = kind == "raised"

@@ -6,10 +6,25 @@ import math
 from collections import Counter
 from typing import Any, Literal
 
-from edgeseq.errors import ConfigError
-from edgeseq.types import Event, Output
+import msgspec
+
+from edgeseq.errors import ConfigError, StateError
+from edgeseq.states import plain
+from edgeseq.types import Event, Output, Plain
 
 LEVELS = ("ok", "warning", "critical")
+
+
+class _State(msgspec.Struct, forbid_unknown_fields=True):
+    """What is remembered; beyond, back: of each level, "ok" included."""
+
+    level: int
+    alert: str
+    sequence: int
+    worst: float
+    beyond: list[int]
+    back: list[int]
+    ignored: dict[str, int]
 
 
 class Hysteresis:
@@ -107,6 +122,20 @@ class Hysteresis:
             self._worst = max(self._worst, bad)
         before, self._level = self._level, self._next()
         return [] if self._level == before else [self._event(output, score, before)]
+
+    def get_state(self) -> Plain:
+        """Return everything remembered."""
+        held = _State(self._level, self._alert, self._sequence, self._worst, self._beyond, self._back, self.ignored)
+        state: dict[str, Any] = msgspec.to_builtins(held)
+        return state
+
+    def set_state(self, state: Plain) -> None:
+        """Take it up. Raises StateError for a state of other levels."""
+        held, levels = plain(state, _State), len(self._raise)
+        if not (len(held.beyond) == len(held.back) == levels and 0 <= held.level < levels):
+            raise StateError(f"a state of {len(held.beyond)} levels is not one of {levels} levels, 'ok' included.")
+        self._level, self._alert, self._sequence, self._worst = held.level, held.alert, held.sequence, held.worst
+        self._beyond, self._back, self.ignored = held.beyond, held.back, Counter(held.ignored)
 
     def _next(self) -> int:
         """Return the level that follows: the highest reached, or where the score has come back, the highest still held.

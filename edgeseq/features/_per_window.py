@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from edgeseq.features._channels import picked
 from edgeseq.features._windows import Windows, samples
+from edgeseq.states import Remembering
 from edgeseq.types import Channel, Frames, StreamSpec, TimesNs
 
 
@@ -32,8 +33,10 @@ class Number:
         return Channel(f"{channel.name}.{self.name}", self.unit.format(unit) if channel.unit else "")
 
 
-class PerWindow(ABC):
+class PerWindow(Remembering, ABC):
     """Cuts channels into windows and gives, a frame a window, the numbers of the first channel, then of the second."""
+
+    _remembers: tuple[str, ...] = ("_windows",)
 
     def __init__(self, window: float, hop: float | None, channels: list[str] | None) -> None:
         self._window, self._hop, self._channels = window, window if hop is None else hop, channels

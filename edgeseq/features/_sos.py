@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from edgeseq.errors import ConfigError
 from edgeseq.jit import entry
+from edgeseq.states import Remembering
 from edgeseq.types import Frames
 
 _F, _D = types.float32, types.float64
@@ -150,12 +151,14 @@ def filtered(x: Any, sections: Any, past: Any, running: Any, y: Any) -> None:
             start = end + 1
 
 
-class Filter:
+class Filter(Remembering):
     """Sections that run on the channels of a stream, the same for any split of it.
 
     It starts as if the first sample had been there forever: an offset, as gravity, makes no beginning of its own. A NaN
     or infinity comes out as NaN, and the filter starts anew behind it.
     """
+
+    _remembers = ("_past", "_running")
 
     def __init__(self, sections: Sections, channels: int) -> None:
         odd = len(sections) % 2

@@ -19,6 +19,7 @@ from edgeseq.features._fft import forward, power
 from edgeseq.features._per_window import Number
 from edgeseq.features._windows import MAX_SAMPLES, samples
 from edgeseq.jit import REASSOCIATED, entry
+from edgeseq.states import Remembering
 from edgeseq.types import Frames, StreamSpec, TimesNs
 
 Logarithm = Literal["none", "db", "log", "log_offset"]
@@ -225,13 +226,17 @@ def spectra(x: Any, board: Any, waiting: Any, y: Any) -> None:
                 kept[behind] = x[i, place]
 
 
-class Spectra:
+class Spectra(Remembering):
     """Applies a Recipe to channels of a stream: float32[windows, channels * width], at the windows' last samples."""
+
+    _remembers = ("_kept", "_waiting")
 
     def __init__(self, recipe: Recipe, channels: NDArray[np.intp]) -> None:
         self._hop, self._first = recipe.hop, recipe.lead + len(recipe.window)
         self._width = len(channels) * recipe.width
         self._board = _board(recipe, channels)
+        # Where in it the samples stand that wait for their windows.
+        self._kept = self._board[len(self._board) - len(channels) * len(recipe.window) :]
         self._kernel = spectra.compiled
         self._waiting = self._first
 

@@ -10,6 +10,7 @@ from numba.core import types
 from edgeseq.errors import ConfigError
 from edgeseq.features._channels import picked
 from edgeseq.jit import entry
+from edgeseq.states import Remembering
 from edgeseq.types import Frames, StreamSpec
 
 _F, _D, _I = types.float32, types.float64, types.int64
@@ -40,12 +41,14 @@ def speeds(x: Any, threshold: Any, scale: Any, past: Any, since: Any, y: Any) ->
         y[i] = scale / max(past[2], since[0] + 1 - past[1]) if not np.isnan(past[2]) else np.nan
 
 
-class Speed:
+class Speed(Remembering):
     """Speed in turns a second, sample by sample, of a channel in Hz, rpm or 1/min, or of a tachometer.
 
     pulses: how many rises through `threshold` a tachometer's channel makes a turn; None: it is no tachometer. A
     tachometer's speed is NaN up to the second pulse, and so again after a NaN; it goes to zero when the shaft stops.
     """
+
+    _remembers = ("_past", "_since")
 
     def __init__(self, spec: StreamSpec, channel: str, pulses: int | None, threshold: float) -> None:
         (self._place,) = picked(spec, [channel])

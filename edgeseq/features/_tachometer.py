@@ -12,6 +12,7 @@ from numba.core import types
 from numpy.typing import NDArray
 
 from edgeseq.jit import entry
+from edgeseq.states import Remembering
 from edgeseq.types import Frames, TimesNs
 
 _F, _D, _I = types.float32, types.float64, types.int64
@@ -55,12 +56,15 @@ class Run:
     values: Frames
 
 
-class Intervals:
+class Intervals(Remembering):
     """Finds intervals of up to `longest` samples in channel `place`, and keeps `reach` samples to both sides of them.
 
     A pulse is a rise through threshold, placed where the line between its two samples meets that. A longer interval,
     and one with less than `reach` samples before it, as at the start, is left out: what follows begins anew.
     """
+
+    _remembers = ("_t_ns", "_values", "_past", "_first", "_part", "_broken", "_anew")
+    _grows = ("_t_ns", "_values", "_first", "_part", "_broken")
 
     def __init__(self, place: int, channels: NDArray[np.intp], threshold: float, longest: int, reach: int) -> None:
         self._place, self._channels, self._threshold = place, channels, threshold

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from edgeseq.errors import ConfigError
+from edgeseq.states import Remembering
 from edgeseq.types import Frames, StreamSpec, TimesNs
 
 MAX_SAMPLES = 1 << 24
@@ -24,11 +25,14 @@ class Cut:
     samples: Frames
 
 
-class Windows:
+class Windows(Remembering):
     """Cuts a stream into windows of `size` samples, one every `hop`; the first is complete with sample `size`.
 
     At most size + hop samples are kept from block to block.
     """
+
+    _remembers = ("_kept", "_skip")
+    _grows = ("_kept",)
 
     def __init__(self, size: int, hop: int, channels: int) -> None:
         for name, value in (("window", size), ("hop", hop)):

@@ -12,6 +12,7 @@ import numpy as np
 from edgeseq import libraries
 from edgeseq.errors import ConfigError
 from edgeseq.features import _text
+from edgeseq.states import Remembering
 from edgeseq.types import Frames, StreamSpec, TimesNs
 
 MAX_WAIT = 1024
@@ -26,7 +27,7 @@ def reference(path: Path, text: str) -> list[int]:
     return ids
 
 
-class BytePairs:
+class BytePairs(Remembering):
     r"""Gives `<channel>.token`: what tokenizer.json makes of the text, as soon as no later text can change it.
 
     tokenizer: the file. end: a character that ends a text, "\n" where each line is one: all its tokens come out, it
@@ -42,6 +43,8 @@ class BytePairs:
 
     A NaN comes out as NaN, and the next text begins behind it. What is no code point counts as U+FFFD.
     """
+
+    _remembers = ("_text", "_done", "_blank")
 
     def __init__(self, *, tokenizer: Path, end: str | None = None, channel: str | None = None) -> None:
         if end is not None and len(end) != 1:

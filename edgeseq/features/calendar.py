@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeseq.errors import ConfigError
+from edgeseq.states import Remembering
 from edgeseq.types import Channel, Frames, StreamSpec, TimesNs
 
 Cycle = Literal["hour_of_day", "day_of_week", "day_of_year"]
@@ -35,7 +36,7 @@ def reference(t_ns: int, zone: tzinfo = UTC) -> dict[Cycle, float]:
     }
 
 
-class Calendar:
+class Calendar(Remembering):
     """Adds sine and cosine of the time's place in its day, week and year: `hour_of_day.sin`, `hour_of_day.cos`, ...
 
     cycles: which of "hour_of_day" (0 at midnight), "day_of_week" (0 at Monday, 0:00), "day_of_year" (0 at 1 January,

@@ -8,6 +8,7 @@ import numpy as np
 
 from edgeseq.errors import ConfigError
 from edgeseq.features import _text
+from edgeseq.states import Remembering
 from edgeseq.types import Frames, StreamSpec, TimesNs
 
 
@@ -17,7 +18,7 @@ def reference(text: str, vocabulary: list[str], unknown: int | Literal["skip"]) 
     return [token for token in found if not isinstance(token, str)]
 
 
-class Characters:
+class Characters(Remembering):
     """Gives `<channel>.character`, a token for each character, at its time.
 
     vocabulary: a character each; a character's token is its place, from 0. Longer entries, such as "<pad>", only take

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from edgeseq.errors import ConfigError
 from edgeseq.features._channels import picked
 from edgeseq.jit import entry
+from edgeseq.states import Remembering
 from edgeseq.types import Channel, Frames, StreamSpec, TimesNs
 
 _F, _D = types.float32, types.float64
@@ -36,7 +37,7 @@ def levels(x: Any, against: Any, least: Any, y: Any) -> None:
             y[i, c] = 20 * math.log10(v / against)
 
 
-class Decibels:
+class Decibels(Remembering):
     """Gives `<channel>.dB`, 20 log10(value / reference), of each channel: amplitudes, rms values and factors.
 
     reference: what counts as 0 dB, in the channel's unit; default 1. least: what anything below it counts as, zeros

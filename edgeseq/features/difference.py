@@ -12,6 +12,7 @@ from edgeseq.errors import ConfigError
 from edgeseq.features._channels import picked
 from edgeseq.features._per_sample import beside, outgoing
 from edgeseq.features._windows import Windows
+from edgeseq.states import Remembering
 from edgeseq.types import Channel, Frames, StreamSpec, TimesNs
 
 MAX_ORDER = 8
@@ -24,7 +25,7 @@ def reference(x: NDArray[Any], order: int, rate_hz: float = 1.0) -> NDArray[np.f
     return np.asarray(x, np.float64)
 
 
-class Difference:
+class Difference(Remembering):
     """Gives `<channel>.difference`, the backward difference of each channel, at the time of its newest sample.
 
     order: how often the difference is taken (1: slope, 2: its change), 1 to 8. per: "sample" leaves it in the
@@ -34,6 +35,8 @@ class Difference:
     The first frame comes with sample order + 1. The order + 1 frames that lean on a NaN are NaN; an infinity makes
     them infinite or NaN. A constant gives zeros.
     """
+
+    _remembers = ("_windows",)
 
     def __init__(
         self,

@@ -10,8 +10,8 @@ import numpy as np
 from numba.core import types
 from numpy.typing import NDArray
 
+from edgeseq import bearings
 from edgeseq.errors import ConfigError
-from edgeseq.features import _bearings
 from edgeseq.features._channels import picked
 from edgeseq.features._fft import Taper, backward, forward, taper, tapered
 from edgeseq.features._per_window import Number
@@ -19,6 +19,7 @@ from edgeseq.features._sos import Filter, butterworth
 from edgeseq.features._speed import Speed
 from edgeseq.features._windows import Windows, samples
 from edgeseq.jit import REASSOCIATED, entry
+from edgeseq.states import Remembering
 from edgeseq.types import Frames, StreamSpec, TimesNs
 
 _F, _D, _I = types.float32, types.float64, types.int64
@@ -110,7 +111,7 @@ def strikes(lines: Any, apart: Any, hz: Any, harmonics: Any, width: Any, y: Any)
                 y[k, c, f] = np.nan if not known or np.isnan(lines[k, c, 0]) else total
 
 
-class Envelope:
+class Envelope(Remembering):
     """Gives the amplitude spectrum of the envelope of each channel's band over windows, a frame a window.
 
     band: from and to in Hz, about a resonance that shocks excite; order: of each slope of the Butterworth filter that
@@ -135,6 +136,8 @@ class Envelope:
     every window of its channel that holds it, and the filter starts anew. What the sensor has clipped counts as it
     came; its harmonics may lie in the band. Less than a window gives no frame.
     """
+
+    _remembers = ("_filter", "_speed", "_windows")
 
     def __init__(
         self,
@@ -167,7 +170,7 @@ class Envelope:
             raise ConfigError("harmonics must be 1 or more, and width 0 to below 0.5.")
         self._band, self._order, self._analytic, self._taper = band, order, method == "analytic", taper
         self._window, self._hop, self._max_hz = window, window if hop is None else hop, max_hz
-        self._faults = None if bearing is None else np.array(_bearings.per_turn(bearing))
+        self._faults = None if bearing is None else np.array(bearings.per_turn(bearing))
         self._speed_hz, self._speed_channel, self._pulses, self._threshold = speed_hz, speed_channel, pulses, threshold
         self._harmonics, self._width, self._channels = harmonics, width, channels
 
@@ -207,7 +210,7 @@ class Envelope:
             self._fit(self._faults * self._speed_hz, self._apart * self._lines)
         self._windows = Windows(size, hop, count + (self._speed is not None))
         self._spectra, self._strikes = spectra.compiled, strikes.compiled
-        numbers = [Number(name) for name in _bearings.FAULTS]
+        numbers = [Number(name) for name in bearings.FAULTS]
         if self._faults is None:
             numbers = [Number(f"envelope_{line * self._apart:.10g}Hz") for line in range(self._lines)]
         return StreamSpec(
@@ -216,7 +219,7 @@ class Envelope:
 
     def _fit(self, hz: NDArray[np.float64], end: float) -> None:
         """Raise ConfigError for the frequencies that a fixed speed gives, where one could never be seen."""
-        for name, each in zip(_bearings.FAULTS, hz, strict=True):
+        for name, each in zip(bearings.FAULTS, hz, strict=True):
             if not self._apart <= each < end:
                 raise ConfigError(
                     f"{name} is {each:.4g} Hz at speed_hz = {self._speed_hz:g}; the envelope's spectrum goes from "
@@ -238,9 +241,9 @@ class Envelope:
         if self._speed is not None:
             for k in range(count):
                 turning[k] = cut.samples[-1, k * hop : k * hop + size].mean(dtype=np.float64)
-        y = np.empty((count, len(self._picked), len(_bearings.FAULTS)), np.float32)
+        y = np.empty((count, len(self._picked), len(bearings.FAULTS)), np.float32)
         self._strikes(lines, self._apart, turning[:, None] * self._faults, self._harmonics, self._width, y)
-        return cut.t_ns, y.reshape(count, len(self._picked) * len(_bearings.FAULTS))
+        return cut.t_ns, y.reshape(count, len(self._picked) * len(bearings.FAULTS))
 
     def reset(self) -> None:
         """Forget the filter's past, the pulses and the samples of an unfinished window."""

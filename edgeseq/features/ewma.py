@@ -13,6 +13,7 @@ from edgeseq.errors import ConfigError
 from edgeseq.features._channels import picked
 from edgeseq.features._per_sample import beside, outgoing
 from edgeseq.jit import entry
+from edgeseq.states import Remembering
 from edgeseq.types import Channel, Frames, StreamSpec, TimesNs
 
 _F, _D = types.float32, types.float64
@@ -42,7 +43,7 @@ def smooth(x: Any, alpha: Any, mean: Any, y: Any) -> None:
             y[i, c] = mean[c]
 
 
-class Ewma:
+class Ewma(Remembering):
     """Gives `<channel>.ewma`, the exponentially weighted mean up to each sample, in the channel's unit.
 
     time_constant: seconds until a step has come through to 63 %; each sample counts
@@ -51,6 +52,8 @@ class Ewma:
 
     The mean begins at the channel's first sample. A NaN or infinity comes out as NaN and is left out of the mean.
     """
+
+    _remembers = ("_mean",)
 
     def __init__(self, *, time_constant: float, channels: list[str] | None = None, keep: bool = False) -> None:
         if not (time_constant > 0 and math.isfinite(time_constant)):

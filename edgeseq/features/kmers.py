@@ -9,6 +9,7 @@ import numpy as np
 from edgeseq.errors import ConfigError
 from edgeseq.features import _text
 from edgeseq.features._windows import Windows
+from edgeseq.states import Remembering
 from edgeseq.types import Frames, StreamSpec, TimesNs
 
 _UNKNOWN, _MISSING = -1.0, -2.0
@@ -29,7 +30,7 @@ def reference(text: str, k: int, stride: int, alphabet: str, unknown: int | Lite
     return [token for token in found if isinstance(token, int)]
 
 
-class Kmers:
+class Kmers(Remembering):
     r"""Gives `<channel>.kmer`, a token for each k letters in a row, at the time of the last of them.
 
     k: letters a token. alphabet: the letters; default "ACGT". A token is the number that its letters' places are the
@@ -40,6 +41,8 @@ class Kmers:
 
     A token that leans on a NaN is NaN. What is no code point is not in the alphabet. Up to 2^24 tokens: ACGT, k = 12.
     """
+
+    _remembers = ("_windows",)
 
     def __init__(
         self,

@@ -9,10 +9,11 @@ import numpy as np
 from edgeseq.errors import ConfigError
 from edgeseq.features._channels import picked
 from edgeseq.features._windows import MAX_SAMPLES, Windows
+from edgeseq.states import Remembering
 from edgeseq.types import Channel, Frames, StreamSpec, TimesNs
 
 
-class Lags:
+class Lags(Remembering):
     """Gives `<channel>.lag<k>`, the sample k before, at the newest sample's time, in the channel's unit.
 
     lags: in samples, each 0 (the newest) or more, all different. A frame has those of the first channel in this order,
@@ -20,6 +21,8 @@ class Lags:
 
     The first frame comes with sample max(lags) + 1. A NaN or infinity comes out wherever it is the one looked back at.
     """
+
+    _remembers = ("_windows",)
 
     def __init__(self, *, lags: list[int], channels: list[str] | None = None) -> None:
         if not lags or min(lags) < 0 or max(lags) >= MAX_SAMPLES or len({*lags}) < len(lags):

@@ -7,10 +7,11 @@ from typing import Any
 from edgeseq.features._channels import picked
 from edgeseq.features._mel import Bands, Dialect, Spectrum
 from edgeseq.features._spectra import Logarithm, Spectra, not_causal, numbers
+from edgeseq.states import Remembering
 from edgeseq.types import Frames, StreamSpec, TimesNs
 
 
-class LogMel:
+class LogMel(Remembering):
     """Gives the energies in mel bands of each channel, a frame a hop, at the time of the window's last sample.
 
     dialect: whose numbers they are.
@@ -35,6 +36,8 @@ class LogMel:
     and a band without a bin, give the floor's logarithm. Clipped samples are taken as they are. An offset is in the
     lowest bands, but of Kaldi, which subtracts it. What is shorter than a window gives no frame.
     """
+
+    _remembers = ("_spectra",)
 
     def __init__(
         self,

@@ -14,6 +14,7 @@ import numpy as np
 from edgeseq import libraries
 from edgeseq.errors import ConfigError
 from edgeseq.features import _text
+from edgeseq.states import Remembering
 from edgeseq.types import Frames, StreamSpec, TimesNs
 
 MAX_LINE = 4000
@@ -89,7 +90,7 @@ def mine(
     return [" ".join(words) for words in templates]
 
 
-class LogTemplates:
+class LogTemplates(Remembering):
     """Gives `<channel>.template`, a token for each line, at the time of its line end: the number of its template.
 
     templates: the file that `edgeseq.features.log_templates.mine` wrote from the training logs. It is not changed: a
@@ -100,6 +101,8 @@ class LogTemplates:
     looked at. A NaN comes out as NaN, and what has begun of its line not at all. What is no code point counts as
     U+FFFD.
     """
+
+    _remembers = ("_begun",)
 
     def __init__(self, *, templates: Path, unknown: int | None = None, channel: str | None = None) -> None:
         library = libraries.drain()

@@ -12,6 +12,7 @@ from edgeseq.errors import ConfigError
 from edgeseq.features._channels import picked
 from edgeseq.features._mel import Bands, Dialect
 from edgeseq.features._spectra import Spectra, not_causal
+from edgeseq.states import Remembering
 from edgeseq.types import Channel, Frames, StreamSpec, TimesNs
 
 
@@ -25,7 +26,7 @@ def cosines(coefficients: int, bands: int) -> NDArray[np.float64]:
     return np.cos(at) * np.where(np.arange(coefficients) == 0, 1, np.sqrt(2))[:, None] / np.sqrt(bands)
 
 
-class Mfcc:
+class Mfcc(Remembering):
     """Gives the first cepstral coefficients of each channel, a frame a hop, at the time of the window's last sample.
 
     dialect: whose numbers they are: those of `log_mel` by that library's defaults, and then
@@ -44,6 +45,8 @@ class Mfcc:
     gives the cepstrum of the floor. Clipped samples are taken as they are; an offset is in the lowest bands, but of
     Kaldi, which subtracts it. What is shorter than a window gives no frame. `x.mfcc0` is channel x's first coefficient.
     """
+
+    _remembers = ("_spectra",)
 
     def __init__(
         self,

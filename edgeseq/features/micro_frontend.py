@@ -170,6 +170,8 @@ class MicroFrontend(PerWindow):
     ICASSP 2017; the integers of tensorflow/lite/experimental/microfrontend.
     """
 
+    _remembers = ("_windows", "_estimates")
+
     def __init__(
         self,
         *,

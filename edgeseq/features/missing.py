@@ -13,6 +13,7 @@ from edgeseq.errors import ConfigError
 from edgeseq.features._channels import picked
 from edgeseq.features._windows import MAX_SAMPLES, samples
 from edgeseq.jit import entry
+from edgeseq.states import Remembering
 from edgeseq.types import Channel, Frames, StreamSpec, TimesNs
 
 Policy = Literal["hold", "interpolate", "constant"]
@@ -66,7 +67,7 @@ def interpolate(x: Any, t_ns: Any, begin: Any, places: Any, most: Any, last: Any
             last[c], when[c], age[c] = v, t_ns[i], 0
 
 
-class Missing:
+class Missing(Remembering):
     """Fills in what is missing: a NaN, or an infinity. All channels come out, those not named as they are.
 
     policy: "hold", the channel's last good value, as long as that is at most `longest` seconds old; "interpolate", the
@@ -78,6 +79,9 @@ class Missing:
 
     What is missing for longer, and before a channel's first good value, is NaN: such a frame never reaches the model.
     """
+
+    _remembers = ("_rows", "_times", "_last", "_when", "_age")
+    _grows = ("_rows", "_times")
 
     def __init__(
         self,

@@ -17,6 +17,7 @@ from edgeseq.features._per_window import Number
 from edgeseq.features._tachometer import Intervals
 from edgeseq.features._windows import MAX_SAMPLES, Windows
 from edgeseq.jit import entry
+from edgeseq.states import Remembering
 from edgeseq.types import Frames, StreamSpec, TimesNs
 
 _F, _D, _I = types.float32, types.float64, types.int64
@@ -88,7 +89,7 @@ def amplitudes(x: Any, size: Any, hop: Any, weights: Any, lines: Any, y: Any) ->
                 y[k, c, b] = scale * np.sqrt(value.real**2 + value.imag**2) * (0.5 if lines[b] == 0 else 1.0)
 
 
-class OrderTracking:
+class OrderTracking(Remembering):
     """Gives the amplitudes of orders, multiples of the shaft's speed, over so many turns, a frame for those turns.
 
     Between two pulses of a tachometer the shaft is taken to turn evenly, and each channel is resampled to so many
@@ -110,6 +111,8 @@ class OrderTracking:
     A NaN or infinity makes NaN the frames that hold it, one in the tachometer those with the turn in which it came.
     What the sensor has clipped counts as it came; a tachometer is best clipped. Less than its turns give no frame.
     """
+
+    _remembers = ("_intervals", "_windows")
 
     def __init__(
         self,

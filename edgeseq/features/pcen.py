@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from edgeseq.errors import ConfigError
 from edgeseq.jit import entry
+from edgeseq.states import Remembering
 from edgeseq.types import Channel, Frames, StreamSpec, TimesNs
 
 _F = types.float64
@@ -58,7 +59,7 @@ def leveled(x: Any, running: Any, newest: Any, gain: Any, bias: Any, power: Any,
                 y[k, c] = bias**power * np.expm1(power * np.log1p(share / bias))
 
 
-class Pcen:
+class Pcen(Remembering):
     """Divides each channel's energy by its own running mean and compresses it; a frame for each that comes in.
 
     It takes energies: `log_mel` with logarithm = "none" gives them, whose gain matters: librosa's users multiply sound
@@ -70,6 +71,8 @@ class Pcen:
     A NaN or infinity gives NaN and leaves m as it was. What is negative, which no energy is, counts as zero; zeros give
     zero. A clipped sound has less contrast. m is forgotten where the stream has a gap.
     """
+
+    _remembers = ("_running",)
 
     def __init__(
         self,

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from edgeseq.errors import ConfigError
 from edgeseq.features._channels import picked
 from edgeseq.jit import REASSOCIATED, entry
+from edgeseq.states import Remembering
 from edgeseq.types import Frames, StreamSpec, TimesNs
 
 MAX_FACTOR = 1 << 14
@@ -65,7 +66,7 @@ def polyphase(x: Any, phases: Any, phase: Any, first: Any, y: Any) -> None:
             y[m, c] = total
 
 
-class Resample:
+class Resample(Remembering):
     """Gives each channel at another rate, up or down, low-pass filtered so that nothing folds back.
 
     rate_hz: samples a second that come out. The ratio to the rate that comes in must be one of whole numbers up to
@@ -79,6 +80,9 @@ class Resample:
     that came in, with no drift. Before the first sample there are zeros. A NaN or infinity makes all samples NaN or
     infinite that it reaches, half_length to each side. An offset stays; clipped samples are filtered as they are.
     """
+
+    _remembers = ("_past", "_times", "_next")
+    _grows = ("_past", "_times")
 
     def __init__(
         self, *, rate_hz: float, half_length: int = 10, beta: float = 5.0, channels: list[str] | None = None
@@ -125,7 +129,7 @@ class Resample:
 
     def push(self, t_ns: TimesNs, values: Frames) -> tuple[TimesNs, Frames]:
         """Return the samples that are complete with these, at their own times."""
-        x = np.ascontiguousarray(np.concatenate([self._past, values[:, self._picked].T], axis=1))
+        x = np.ascontiguousarray(np.concatenate([self._past, values[:, self._picked]]).T)
         times = np.concatenate([self._times, t_ns])
         # Output m stands `phase` / up after the sample in the middle of its window, which begins at `first`.
         count = max(0, ((x.shape[1] - self._size + 1) * self._up - 1 - self._next) // self._down + 1)
@@ -138,12 +142,12 @@ class Resample:
         following = self._next + count * self._down
         used = min(following // self._up, x.shape[1])
         self._next = following - used * self._up
-        self._past = x[:, used:].copy()
+        self._past = x[:, used:].T.copy()
         self._times = times[used:].copy()
         return out, y
 
     def reset(self) -> None:
         """Forget the samples so far: zeros stand before the next."""
-        self._past = np.zeros((len(self._picked), self._ahead), np.float32)
+        self._past = np.zeros((self._ahead, len(self._picked)), np.float32)
         self._times = np.zeros(self._ahead, np.int64)
         self._next = 0

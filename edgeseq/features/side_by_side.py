@@ -11,6 +11,7 @@ import numpy as np
 
 from edgeseq import plugins, tables
 from edgeseq.errors import ConfigError
+from edgeseq.states import Remembering
 from edgeseq.types import Feature, Frames, StreamSpec, TimesNs
 
 MAX_WAITING = 1 << 16
@@ -25,7 +26,7 @@ class _Inside(tables.Document):
         return ConfigError(message, *keys)
 
 
-class SideBySide:
+class SideBySide(Remembering):
     """Passes samples to several features and joins what they give: a frame has the first's values, then the second's.
 
     features: their tables, each as it would stand in [[features]] alone; all take the same samples. They must give
@@ -35,6 +36,9 @@ class SideBySide:
     of different lengths, is left out. A frame waits for the slowest feature, behind at most 65,536 others. Bad input is
     each feature's own affair: a NaN that one of them gives is in the frame.
     """
+
+    _remembers = ("_features", "_times", "_frames")
+    _grows = ("_times", "_frames")
 
     def __init__(self, *, features: list[dict[str, Any]]) -> None:
         if not features:
@@ -88,23 +92,25 @@ class SideBySide:
         for place, feature in enumerate(self._features):
             times, frames = feature.push(t_ns, values)
             if len(times):
-                held_times, held = self._waiting[place]
-                self._waiting[place] = np.concatenate([held_times, times]), np.concatenate([held, frames])
-        taken, done = _matches([times for times, _ in self._waiting])
+                self._times[place] = np.concatenate([self._times[place], times])
+                self._frames[place] = np.concatenate([self._frames[place], frames])
+        taken, done = _matches(self._times)
         joined = np.concatenate(
-            [frames[rows] for (_, frames), rows in zip(self._waiting, taken, strict=True)], axis=1, dtype=np.float32
+            [frames[rows] for frames, rows in zip(self._frames, taken, strict=True)], axis=1, dtype=np.float32
         )
-        joined_at = self._waiting[0][0][taken[0]]
-        for place, (times, frames) in enumerate(self._waiting):
+        joined_at = self._times[0][taken[0]]
+        for place, (times, frames) in enumerate(zip(self._times, self._frames, strict=True)):
             start = max(done[place], len(times) - MAX_WAITING)
-            self._waiting[place] = times[start:].copy(), frames[start:].copy()
+            self._times[place], self._frames[place] = times[start:].copy(), frames[start:].copy()
         return joined_at, joined
 
     def reset(self) -> None:
         """Reset all of them, and forget the frames that wait."""
         for feature in self._features:
             feature.reset()
-        self._waiting = [(np.empty(0, np.int64), np.empty((0, width), np.float32)) for width in self._widths]
+        # What waits for the others' frames of the same times, of each feature.
+        self._times = [np.empty(0, np.int64) for _ in self._widths]
+        self._frames = [np.empty((0, width), np.float32) for width in self._widths]
 
 
 def _matches(times: Sequence[TimesNs]) -> tuple[list[list[int]], list[int]]:

@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 
 from edgeseq.errors import ConfigError
 from edgeseq.features._channels import picked
+from edgeseq.states import Remembering
 from edgeseq.types import Frames, StreamSpec, TimesNs
 
 
-class Standardize:
+class Standardize(Remembering):
     """Brings every channel to mean 0 and standard deviation 1, as it was in training.
 
     channels: names of the channels that come out, in order; default: all that come in. What is not named, a regime

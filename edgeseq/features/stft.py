@@ -8,10 +8,11 @@ from edgeseq.features._channels import picked
 from edgeseq.features._fft import Taper, taper
 from edgeseq.features._mel import Spectrum
 from edgeseq.features._spectra import Recipe, Spectra, not_causal, numbers, transform, whole
+from edgeseq.states import Remembering
 from edgeseq.types import Frames, StreamSpec, TimesNs
 
 
-class Stft:
+class Stft(Remembering):
     """Gives each channel's spectrum over windows, a frame a hop, at the time of the window's last sample.
 
     The numbers are those of abs(librosa.stft(y, center=False)): no division by the window's sum or by the points.
@@ -25,6 +26,8 @@ class Stft:
     gives zeros. Clipped samples are taken as they are, an offset is in the lowest bins. What is shorter than a window
     gives no frame.
     """
+
+    _remembers = ("_spectra",)
 
     def __init__(
         self,

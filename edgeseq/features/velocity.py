@@ -14,6 +14,7 @@ from edgeseq.features._sos import Filter, Sections, butterworth
 from edgeseq.features._sos import reference as filtered
 from edgeseq.features._windows import Windows, samples
 from edgeseq.jit import REASSOCIATED, entry
+from edgeseq.states import Remembering
 from edgeseq.types import Channel, Frames, StreamSpec, TimesNs
 
 _F, _I = types.float32, types.int64
@@ -57,7 +58,7 @@ def levels(x: Any, size: Any, hop: Any, y: Any) -> None:
             y[k, c] = np.sqrt(squares / size)
 
 
-class Velocity:
+class Velocity(Remembering):
     """Integrates acceleration to velocity in mm/s between two frequencies, and gives it, or its RMS over windows.
 
     low, high: the band in Hz; 10 to 1000 is that of ISO 20816 for most machines (2 to 1000 below 600 turns a minute).
@@ -73,6 +74,8 @@ class Velocity:
     order / low s. A NaN or infinity comes out as NaN, in every window that holds it, and the filter starts anew. What
     the sensor has clipped counts as it came: its velocity is too low. Less than a window gives no frame.
     """
+
+    _remembers = ("_filter", "_windows")
 
     def __init__(
         self,

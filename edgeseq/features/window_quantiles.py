@@ -12,6 +12,7 @@ from edgeseq.errors import ConfigError
 from edgeseq.features._channels import picked
 from edgeseq.features._windows import Windows, samples
 from edgeseq.jit import entry
+from edgeseq.states import Remembering
 from edgeseq.types import Channel, Frames, StreamSpec, TimesNs
 
 SORT_FROM = 8
@@ -80,7 +81,7 @@ def sort(windows: NDArray[np.float32], quantiles: NDArray[np.float64]) -> NDArra
     return found.astype(np.float32)
 
 
-class WindowQuantiles:
+class WindowQuantiles(Remembering):
     """Gives quantiles of each channel over windows, a frame a window, at the time of the window's last sample.
 
     quantiles: from 0, the minimum, to 1, the maximum; between two samples they are interpolated linearly, as NumPy does
@@ -91,6 +92,8 @@ class WindowQuantiles:
     A window with a NaN is NaN. An infinity takes its place in the order; what is interpolated beside it is infinite or
     NaN. Clipped samples count as they are.
     """
+
+    _remembers = ("_windows", "_at", "_ring", "_order", "_missing")
 
     def __init__(
         self,

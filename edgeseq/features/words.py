@@ -9,6 +9,7 @@ import numpy as np
 
 from edgeseq.errors import ConfigError
 from edgeseq.features import _text
+from edgeseq.states import Remembering
 from edgeseq.types import Frames, StreamSpec, TimesNs
 
 MAX_WORD = 256
@@ -28,7 +29,7 @@ def reference(
     return [token for token in found if not isinstance(token, str)]
 
 
-class Words:
+class Words(Remembering):
     """Gives `<channel>.word`, a token for each word, at the time of the character that ends it: the one behind it.
 
     split: "blanks": words are what stands between blanks and line ends; "marks": words are letters, digits and
@@ -40,6 +41,8 @@ class Words:
     A word that nothing follows does not come out: end a text with a line end. A NaN comes out as NaN, and the word that
     it breaks not at all. What is no code point counts as U+FFFD. Words above 256 characters are unknown.
     """
+
+    _remembers = ("_begun",)
 
     def __init__(
         self,

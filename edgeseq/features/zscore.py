@@ -14,6 +14,7 @@ from edgeseq.features._channels import picked
 from edgeseq.features._per_sample import beside, outgoing
 from edgeseq.features._windows import MAX_SAMPLES, samples
 from edgeseq.jit import entry
+from edgeseq.states import Remembering
 from edgeseq.types import Channel, Frames, StreamSpec, TimesNs
 
 _F, _D, _I = types.float32, types.float64, types.int64
@@ -103,7 +104,7 @@ def windowed(x: Any, least: Any, at: Any, block: Any, tail: Any, y: Any) -> None
                     tail[k, 0, c], tail[k, 1, c] = mean, squares
 
 
-class Zscore:
+class Zscore(Remembering):
     """Gives `<channel>.zscore`: (sample - mean) / standard deviation of the recent past, the sample included.
 
     Either window: seconds, each sample in it counts alike; or time_constant: seconds, with
@@ -131,6 +132,8 @@ class Zscore:
         if not (min_std >= 0 and math.isfinite(min_std)):
             raise ConfigError(f"min_std must be 0 or more, not {min_std:g}.", "min_std")
         self._window, self._time_constant = window, time_constant
+        own = ("_count", "_mean", "_variance") if window is None else ("_at", "_block", "_tail")
+        self._remembers = ("_warming", *own)
         self._channels, self._keep, self._least = channels, keep, min_std
 
     @classmethod

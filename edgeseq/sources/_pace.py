@@ -18,7 +18,10 @@ LONGEST_WAIT_S = 3600.0
 
 
 class Pace:
-    """Waits until samples are due, on the monotonic clock. Every stream's clock starts at its own first sample."""
+    """Waits until samples are due, on the monotonic clock. Every stream's clock starts at its own first sample.
+
+    hurried: set while samples are read that nobody takes; they are due at once, and start no clock.
+    """
 
     def __init__(self, pace: PaceKey) -> None:
         if isinstance(pace, str) and pace not in ("fast", "real-time"):
@@ -28,6 +31,7 @@ class Pace:
             raise ConfigError(f"pace must be 'fast', 'real-time' or a number above 0, not {pace!r}.")
         self._anchors: dict[str, tuple[float, int]] = {}
         self._closed = threading.Event()
+        self.hurried = False
 
     @property
     def closed(self) -> bool:
@@ -44,7 +48,7 @@ class Pace:
 
     def wait(self, clock: str, t_ns: int) -> bool:
         """Wait until the sample of time t_ns is due on this clock. Returns False if closed before."""
-        if self._speed is None:
+        if self._speed is None or self.hurried:
             return not self._closed.is_set()
         begun, origin_ns = self._anchors.setdefault(clock, (time.monotonic(), t_ns))
         due = begun + (t_ns - origin_ns) / 1e9 / self._speed

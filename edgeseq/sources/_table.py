@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -19,16 +19,15 @@ from numpy.typing import NDArray
 from edgeseq import tables
 from edgeseq.errors import ConfigError, SourceError
 from edgeseq.sources._pace import Pace, PaceKey
-from edgeseq.sources._times import Grid, TimeFormat, start_ns
-from edgeseq.types import Channel, Chunk, Frames, StreamSpec, TimesNs
+from edgeseq.sources._replay import Replay
+from edgeseq.sources._times import GAP_PERIODS, Grid, TimeFormat, start_ns
+from edgeseq.types import Channel, Chunk, Frames, Plain, StreamSpec, TimesNs
 
 BATCH_ROWS = 1024
 MAX_STREAMS = 100_000
 """Keys of one file that are counted; more are no machines but a wrong column."""
 INTERLEAVE_MAX_BYTES = 512 << 20
 """What `interleave` may hold in memory: 4 bytes a value and 9 a row."""
-GAP_PERIODS = 1.5
-"""A step in time longer than this many sample periods is a gap."""
 
 UNCOUNTED = 1 << 62
 """More rows than any file has."""
@@ -139,6 +138,7 @@ class TableSource:
         self._only = None if streams is None else [str(stream) for stream in streams]
         self._grid = Grid(rate_hz, origin)
         self._pace = Pace(pace)
+        self._replay = Replay(reader.path, origin, self._pace)
         self._missing = missing
         self._interleave = interleave
 
@@ -155,8 +155,18 @@ class TableSource:
         """End the iteration, from any thread."""
         self._pace.close()
 
+    def set_state(self, state: Plain) -> None:
+        """Go on behind the chunk that had this state. Raises StateError where the file is another by now."""
+        self._replay.set_state(state)
+        self._grid = Grid(self.spec.rate_hz, self._replay.start_ns)
+        self._wanted = replace(self._wanted, start=self._replay.start_ns)
+
     def __iter__(self) -> Iterator[Chunk]:
         """Yield chunks; each stream's last one is marked and may be empty."""
+        return self._replay.marked(self._chunks())
+
+    def _chunks(self) -> Iterator[Chunk]:
+        """Yield all chunks."""
         counts = self._prepare()
         if self._pace.closed:
             return

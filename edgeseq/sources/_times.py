@@ -19,6 +19,8 @@ TimeFormat = Literal["s", "ms", "us", "ns", "iso"]
 """The TOML key `time_format`: numbers in that unit, counted from `start`, or ISO 8601 text."""
 
 NS_PER = {"s": 1_000_000_000, "ms": 1_000_000, "us": 1_000, "ns": 1}
+GAP_PERIODS = 1.5
+"""A step between given times that is longer than so many sample periods is a gap."""
 MAX_NS = 2**63 - 1
 """Of int64: times lie in the years 1678 to 2262."""
 START_YEARS = (1700, 2200)

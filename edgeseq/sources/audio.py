@@ -1,9 +1,10 @@
-"""A sound file as a source, read in bounded memory."""
+"""Sound as a source: a file, read in bounded memory, or what a device hears."""
 
 from __future__ import annotations
 
 import os
 import tempfile
+import threading
 import wave
 from collections import Counter
 from collections.abc import Iterator
@@ -15,10 +16,12 @@ import numpy as np
 
 from edgeseq import libraries
 from edgeseq.errors import ConfigError, SourceError
+from edgeseq.sources._microphone import Microphone
 from edgeseq.sources._pace import Pace, PaceKey
+from edgeseq.sources._replay import Replay
 from edgeseq.sources._table import Column
 from edgeseq.sources._times import Grid, start_ns
-from edgeseq.types import Channel, Chunk, Frames, StreamSpec
+from edgeseq.types import Channel, Chunk, Frames, Plain, StreamSpec
 
 BLOCK = 4096
 OPEN_SIZE = (1 << 31) - 1
@@ -26,9 +29,10 @@ OPEN_SIZE = (1 << 31) - 1
 
 
 class Audio:
-    """WAV, FLAC, OGG and what else libsndfile reads; samples as they are, full scale 1.
+    """WAV, FLAC, OGG and what else libsndfile reads, or a sound device; samples as they are, full scale 1.
 
-    path: the file. rate_hz: the rate that the model was trained at; a file of another rate is refused, never resampled;
+    path: the file; or device: the ALSA device to listen to, by name, a part of it, or number; see _microphone.py.
+    rate_hz: the rate that the model was trained at; a file of another rate is refused, never resampled;
     default in a configuration: the bundle's. channels: names of the file's channels in order, as many as it has;
     default there: the bundle's, otherwise one, "audio". start: time of the first sample, ISO 8601 or "now"; default:
     the Unix epoch. pace: "fast" (default), "real-time", or how many times faster than real time. Raises ConfigError
@@ -38,19 +42,31 @@ class Audio:
     def __init__(
         self,
         *,
-        path: Path,
+        path: Path | None = None,
+        device: str | int | None = None,
         rate_hz: float,
         channels: list[str | Column] | None = None,
         start: str = "1970-01-01",
         pace: PaceKey = "fast",
     ) -> None:
-        self._soundfile = libraries.soundfile()
+        if (path is None) == (device is None):
+            raise ConfigError("either path, a file, or device, what listens, is needed.")
         named = [Column(name=each) if isinstance(each, str) else each for each in channels or ["audio"]]
-        self._path = path
-        self._grid = Grid(rate_hz, start_ns(start))
+        self._path = path or Path()
         self._pace = Pace(pace)
+        self._replay = Replay(path, start_ns(start), self._pace)
+        self._grid = Grid(rate_hz, self._replay.start_ns)
         self.spec = StreamSpec(tuple(Channel(each.name, each.unit) for each in named), rate_hz)
         self.dropped: Counter[str] = Counter()
+        self.live = device is not None
+        self._closed = threading.Event()
+        self._microphone = None
+        if device is not None:
+            if start != "1970-01-01" or pace != "fast":
+                raise ConfigError("start and pace belong to a file; what is heard has its own.")
+            self._microphone = Microphone(device, rate_hz, len(named), self.dropped)
+        else:
+            self._soundfile = libraries.soundfile()
 
     @classmethod
     def example(cls) -> dict[str, Any]:
@@ -65,6 +81,8 @@ class Audio:
 
     def check(self) -> str:
         """See that the file is there, and of the right rate and channels; the sound itself is not read."""
+        if self._microphone is not None:
+            return self._microphone.check()
         with self._open() as file:
             words = f"{file.frames / file.samplerate:,.1f} s of sound"
         count = len(self.spec.channels)
@@ -73,10 +91,22 @@ class Audio:
 
     def close(self) -> None:
         """End the iteration, from any thread."""
+        self._closed.set()
         self._pace.close()
+
+    def set_state(self, state: Plain) -> None:
+        """Go on behind the chunk that had this state. Raises StateError where the file is another by now."""
+        self._replay.set_state(state)
+        self._grid = Grid(self.spec.rate_hz, self._replay.start_ns)
 
     def __iter__(self) -> Iterator[Chunk]:
         """Yield chunks; the last one is marked."""
+        if self._microphone is not None:
+            return self._microphone.chunks(self._closed)
+        return self._replay.marked(self._chunks())
+
+    def _chunks(self) -> Iterator[Chunk]:
+        """Yield all chunks."""
         most = self._pace.most_rows(self.spec.rate_hz, BLOCK)
         with self._open() as file:
             done, total = 0, int(file.frames)

@@ -17,9 +17,10 @@ import numpy as np
 
 from edgeseq.errors import ConfigError, SourceError
 from edgeseq.sources._pace import Pace, PaceKey
+from edgeseq.sources._replay import Replay
 from edgeseq.sources._table import Column
 from edgeseq.sources._times import Grid, start_ns
-from edgeseq.types import Channel, Chunk, StreamSpec
+from edgeseq.types import Channel, Chunk, Plain, StreamSpec
 
 BLOCK = 1 << 16
 """Bytes read at once."""
@@ -54,8 +55,9 @@ class Text:
         if len(names) != 1:
             raise ConfigError(f"a text is one channel; {len(names)} are named ({', '.join(names)}).", "channels")
         self._path = path
-        self._grid = Grid(rate_hz, start_ns(start))
         self._pace = Pace(pace)
+        self._replay = Replay(path, start_ns(start), self._pace)
+        self._grid = Grid(rate_hz, self._replay.start_ns)
         self.spec = StreamSpec((Channel(names[0]),), rate_hz)
         self.dropped: Counter[str] = Counter()
 
@@ -77,8 +79,17 @@ class Text:
         """End the iteration, from any thread."""
         self._pace.close()
 
+    def set_state(self, state: Plain) -> None:
+        """Go on behind the chunk that had this state. Raises StateError where the file is another by now."""
+        self._replay.set_state(state)
+        self._grid = Grid(self.spec.rate_hz, self._replay.start_ns)
+
     def __iter__(self) -> Iterator[Chunk]:
         """Yield chunks; the last one is marked."""
+        return self._replay.marked(self._chunks())
+
+    def _chunks(self) -> Iterator[Chunk]:
+        """Yield all chunks."""
         most = self._pace.most_rows(self.spec.rate_hz, BLOCK)
         done = 0
         for points, last in self._points():

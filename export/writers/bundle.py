@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from edgeseq import bundle as bundles
 from edgeseq import verify
-from edgeseq.bundle import GOLDENS, MANIFEST, SIGNATURE, SUMS, Manifest, sha256
+from edgeseq.bundle import GOLDENS, MANIFEST, Manifest
+from edgeseq.checksums import SIGNATURE, SUMS, sha256
 from edgeseq.feature_goldens import FILE, FeatureGoldens
 from export.errors import ExportError
 

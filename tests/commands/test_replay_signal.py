@@ -1,5 +1,6 @@
 """A signal through the commands: sound file in, sound file out, whole or not at all."""
 
+import dataclasses
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -117,9 +118,8 @@ def test_a_gap_starts_the_signal_anew(tmp_path: Path) -> None:
     times = np.arange(100, dtype=np.int64) * 62_500
     chunks = [Chunk(times[:43], x[:43]), Chunk(times[43:], x[43:], gap=True, last=True)]
     sink = Record(tmp_path / "y.wav")
-    pipeline = config.pipeline(sinks=[sink])
-    pipeline.source = Listed(chunks, config.source.spec)
-    assert pipeline.run().gaps == 1
+    given = dataclasses.replace(config, source=Listed(chunks, config.source.spec))
+    assert given.pipeline(sinks=[sink]).run().gaps == 1
     sink.keep()
     expected = []
     for part in (x[:43], x[43:]):

@@ -18,7 +18,7 @@ from test_reference import quantized
 import edgeseq
 import export
 from edgeseq import bundle as bundles
-from edgeseq import cli, goldens, verify
+from edgeseq import checksums, cli, goldens, verify
 from edgeseq.errors import BundleError, ConfigError, ModelError
 from export.quantize.reference import Interpreter
 
@@ -255,8 +255,8 @@ def test_saturation_is_not_wrap_around(gru_bundle: bundles.Bundle) -> None:
 
 
 def resum(path: Path) -> None:
-    names = sorted(file.name for file in path.iterdir() if file.name != bundles.SUMS)
-    (path / bundles.SUMS).write_text("".join(f"{bundles.sha256(path / name)}  {name}\n" for name in names))
+    names = sorted(file.name for file in path.iterdir() if file.name != checksums.SUMS)
+    (path / checksums.SUMS).write_text("".join(f"{checksums.sha256(path / name)}  {name}\n" for name in names))
 
 
 def test_the_interpreter_saturates_as_well() -> None:

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edgeseq import bearings
 from edgeseq.errors import ConfigError
-from edgeseq.features import _bearings
 from edgeseq.features._speed import Speed
 from edgeseq.types import Channel, Frames, StreamSpec
 
@@ -18,14 +18,14 @@ SPEC = StreamSpec((Channel("x", "g"), Channel("n", "rpm"), Channel("t")), 1000.0
 def test_those_of_a_known_bearing() -> None:
     """SKF 6205-2RS, the drive end of the Case Western Reserve rig, as its data centre gives them per turn."""
     bearing = {"balls": 9, "ball_diameter": 0.3126, "pitch_diameter": 1.537}
-    outer, inner, ball, cage = _bearings.per_turn(bearing)
+    outer, inner, ball, cage = bearings.per_turn(bearing)
     assert (outer, inner, cage) == pytest.approx((3.5848, 5.4152, 0.39828), rel=1e-3)
     assert 2 * ball == pytest.approx(4.7135, rel=1e-3)  # a ball strikes both races in one turn of its own
 
 
 def test_a_contact_angle_brings_the_races_together() -> None:
     bearing = {"balls": 10, "ball_diameter": 8.0, "pitch_diameter": 40.0}
-    flat, steep = (_bearings.per_turn(bearing | {"contact_angle": angle}) for angle in (0, 60))
+    flat, steep = (bearings.per_turn(bearing | {"contact_angle": angle}) for angle in (0, 60))
     assert flat == pytest.approx((4, 6, 2.4, 0.4))
     assert steep == pytest.approx((4.5, 5.5, 2.475, 0.45))
 
@@ -41,12 +41,12 @@ def test_a_contact_angle_brings_the_races_together() -> None:
 )
 def test_what_is_no_bearing(change: dict[str, float], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        _bearings.per_turn({"balls": 10, "ball_diameter": 8, "pitch_diameter": 40} | change)
+        bearings.per_turn({"balls": 10, "ball_diameter": 8, "pitch_diameter": 40} | change)
 
 
 def test_what_a_bearing_lacks() -> None:
     with pytest.raises(ConfigError, match="bearing lacks balls and pitch_diameter"):
-        _bearings.per_turn({"ball_diameter": 8})
+        bearings.per_turn({"ball_diameter": 8})
 
 
 def tachometer(positions: list[float], count: int) -> Frames:

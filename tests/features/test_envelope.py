@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 from scipy import signal
 from vibration_streams import RATE_HZ, SPEC, agree, frames, in_pieces, noise, opened, push
 
+from edgeseq import bearings
 from edgeseq.errors import ConfigError
-from edgeseq.features import _bearings
 from edgeseq.features.envelope import Envelope, reference
 from edgeseq.types import Channel, Frames, StreamSpec
 
 BEARING = {"balls": 8, "ball_diameter": 8, "pitch_diameter": 40}
-PER_TURN = _bearings.per_turn(BEARING)
+PER_TURN = bearings.per_turn(BEARING)
 FAULTS: dict[str, Any] = {"band": [100, 400.0], "window": 1.0, "bearing": BEARING, "channels": ["x"]}
 
 

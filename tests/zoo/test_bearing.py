@@ -10,7 +10,7 @@ import pytest
 from made_bearings import loose, packed
 
 from edgeseq import bundle as bundles
-from edgeseq.features._bearings import per_turn
+from edgeseq.bearings import per_turn
 from zoo.bearing import synthetic
 from zoo.bearing.data import BEARING, CHANNELS, SAMPLES, DataError, Run, read_runs
 from zoo.bearing.evaluate import DECIDER, HEALTHY, Alerts, alerts, growth, rule

@@ -11,7 +11,7 @@ from typing import Final
 
 import numpy as np
 
-from edgeseq.features import _bearings
+from edgeseq import bearings
 from zoo.bearing.data import BEARING, RATE_HZ, SAMPLES, SPEEDS_RPM, Floats, Run
 
 RESONANCE_HZ: Final = 4000.0
@@ -36,7 +36,7 @@ def run(seed: int, records: int = 60, condition: int = 1) -> Run:
 def _record(random: np.random.Generator, turns_hz: float, wear: float) -> Floats:
     """Make one record, float32[2560, 3]; wear from 0, sound, to 1."""
     t = np.arange(SAMPLES) / RATE_HZ
-    outer = _bearings.per_turn(BEARING)[0] * turns_hz * random.uniform(0.99, 1.0)  # the balls slip a little
+    outer = bearings.per_turn(BEARING)[0] * turns_hz * random.uniform(0.99, 1.0)  # the balls slip a little
     strikes = np.zeros(SAMPLES)
     at = np.arange(random.uniform(0, 1 / outer), t[-1], 1 / outer)
     strikes[(at * RATE_HZ).astype(int)] = random.uniform(0.7, 1.3, len(at))

@@ -1,0 +1,92 @@
+"""A sensor that falls silent: an alert, a turning loop, and the end of it."""
+
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from plain_pipeline import ABOUT, Given, Seen, chunk, samples
+from plain_step import PlainStep
+
+from edgeseq import pipeline as pipelines
+from edgeseq.pipeline import Pipeline
+from edgeseq.silence import Silence
+from edgeseq.types import Chunk
+
+S = 10**9
+
+
+def brief(events: Any) -> list[tuple[str, str, str, int, float]]:
+    return [(each.kind, each.stream, each.level, each.t_ns // S, each.score) for each in events]
+
+
+def test_silence_is_raised_once_and_cleared_by_a_sample() -> None:
+    silence = Silence(5.0)
+    silence.begin(100.0)
+    assert silence.heard("m", 50 * S, 101.0) == []
+    assert silence.check(105.9) == []
+    raised = silence.check(106.0)
+    assert brief(raised) == [("raised", "m", "silent", 55, 5.0)]
+    assert silence.streams == ["m"]
+    assert silence.check(1000.0) == []
+    cleared = silence.heard("m", 80 * S, 131.0)
+    assert brief(cleared) == [("cleared", "m", "ok", 80, 30.0)]
+    assert raised[0].alert == cleared[0].alert
+    assert (raised[0].sequence, cleared[0].sequence) == (0, 1)
+    assert silence.streams == []
+
+
+def test_every_stream_is_listened_to_by_itself_until_it_ends() -> None:
+    silence = Silence(5.0)
+    silence.begin(0.0)
+    for place, name in enumerate("abc"):
+        silence.heard(name, 0, float(place))
+    silence.heard("a", S, 4.0)
+    silence.ended("c")
+    assert [each.stream for each in silence.check(100.0)] == ["b", "a"]
+
+
+def test_a_source_that_never_speaks_is_silent_as_a_whole() -> None:
+    silence = Silence(5.0)
+    silence.begin(0.0)
+    (raised,) = silence.check(5.0)
+    assert (raised.kind, raised.stream) == ("raised", "")
+    (cleared,) = silence.heard("m", raised.t_ns + S, 7.0)
+    assert (cleared.kind, cleared.stream, cleared.alert) == ("cleared", "", raised.alert)
+    assert silence.check(8.0) == []
+
+
+def test_without_a_limit_nothing_is_ever_silent() -> None:
+    silence = Silence(None)
+    silence.begin(0.0)
+    assert silence.check(1e12) == []
+
+
+def test_the_loop_turns_while_nothing_comes_and_tells_the_sinks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pipelines, "TURN_S", 0.01)
+    heard, turns = threading.Event(), []
+
+    def chunks() -> Iterator[Chunk]:
+        yield chunk(samples(3))
+        assert heard.wait(60)
+        yield chunk(samples(3), 10 * S)
+
+    class Listening(Seen):
+        def event(self, event: Any) -> None:
+            super().event(event)
+            heard.set()
+
+    seen = Listening()
+    pipeline = Pipeline(
+        source=Given(chunks()),
+        model=PlainStep(2),
+        sinks=[seen],
+        about=ABOUT,
+        silent_after_s=0.05,
+        turn=lambda: turns.append(len(seen.outputs)),
+    )
+    summary = pipeline.run()
+    assert [each.kind for each in seen.events] == ["raised", "cleared"]
+    assert summary.events == {"raised": 1, "cleared": 1}
+    assert turns.count(3) > 1, "it turned while nothing came"
+    assert pipeline.silent == []
