@@ -112,8 +112,11 @@ class Lane:
         """Take it up. Raises StateError or ModelError for the state of another lane, which leaves this one spoiled."""
         counts = plain(state.counts, _Counts)
         times = state.arrays.get("times", np.empty(0))
-        if times.dtype != np.int64 or len(times) != min(counts.seen, self._times.maxlen or 0):
-            raise StateError(f"a state with the times of {len(times)} frames is not one of this model.")
+        fitting = min(counts.seen, self._times.maxlen or 0), counts.seen // self._model.frames_per_step
+        if times.dtype != np.int64 or (len(times), counts.steps) != fitting:
+            raise StateError(
+                f"a state with the times of {len(times)} frames, {counts.steps} steps, is not this model's."
+            )
         if (self.decider is None) != (state.decider is None):
             raise StateError("a state with a decider's is not one without, nor the other way round.")
         self._chain.set_state(under(state.arrays, "features"))

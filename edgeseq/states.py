@@ -7,7 +7,7 @@ where they do not fit.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from typing import Any, TypeVar
 
 import msgspec
 import numpy as np
@@ -18,15 +18,6 @@ from edgeseq.types import State
 _TEXT = np.dtype("<u4")
 """Text is remembered as its code points."""
 _Plain = TypeVar("_Plain")
-
-
-@runtime_checkable
-class _Stateful(Protocol):
-    """What is taken and taken up by itself: a part of a feature, or a feature inside another."""
-
-    def get_state(self) -> State: ...
-
-    def set_state(self, state: State) -> None: ...
 
 
 class Remembering:
@@ -82,7 +73,7 @@ def _take(state: State, name: str, held: Any) -> None:
     elif isinstance(held, list):
         for place, each in enumerate(held):
             _take(state, f"{name}.{place}", each)
-    elif isinstance(held, _Stateful):
+    elif hasattr(held, "get_state"):
         state.update({f"{name}.{key}": value for key, value in held.get_state().items()})
     elif held is not None:
         state[name] = np.array(held, {bool: np.bool_, int: np.int64, float: np.float64}[type(held)])
@@ -92,11 +83,16 @@ def _renewed(name: str, held: Any, state: State, *, any_length: bool) -> Any:
     """Return what is held as the state has it: the same object where it can be written in place."""
     if isinstance(held, list):
         return [_renewed(f"{name}.{place}", each, state, any_length=any_length) for place, each in enumerate(held)]
-    if held is None or isinstance(held, _Stateful):
-        if held is not None:
-            held.set_state(under(state, name))
+    if held is None:
+        return None
+    if hasattr(held, "set_state"):
+        held.set_state(under(state, name))
         return held
-    value = state[name]
+    return _value(name, held, state[name], any_length=any_length)
+
+
+def _value(name: str, held: Any, value: Any, *, any_length: bool) -> Any:
+    """Return a single value as the state has it."""
     if isinstance(held, str):
         return _text(name, value)
     _check(name, value, np.asarray(held), any_length=any_length)

@@ -1,7 +1,9 @@
 """A bundle small enough to read: one leaky average per stream, as float ONNX, written by hand."""
 
 import hashlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -10,8 +12,18 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 
-def write(path: Path, leak: float = 0.5) -> Path:
-    """Write a bundle whose model is h = leak * h + (1 - leak) * x over one channel, y = h."""
+def write(
+    path: Path,
+    leak: float = 0.5,
+    *,
+    rate_hz: float = 1.0,
+    features: Sequence[Mapping[str, Any]] = (),
+    reset: str = "start",
+) -> Path:
+    """Write a bundle whose model is h = leak * h + (1 - leak) * x over one channel, y = h, behind features.
+
+    reset: what resets h.
+    """
     path.mkdir(parents=True)
     onnx.save(_graph(leak), path / "step.float32.onnx")
     manifest = {
@@ -19,7 +31,8 @@ def write(path: Path, leak: float = 0.5) -> Path:
         "name": "leaky-average",
         "version": "1.0.0",
         "description": "A leaky average of one channel.",
-        "stream": {"rate_hz": 1.0, "channels": [{"name": "life", "unit": "cycles"}]},
+        "stream": {"rate_hz": rate_hz, "channels": [{"name": "life", "unit": "cycles"}]},
+        **({"features": list(features)} if features else {}),
         "output": {"kind": "regression", "names": ["rul"], "unit": "cycles", "lower_is_worse": True},
         "decider": {
             "type": "hysteresis",
@@ -34,7 +47,7 @@ def write(path: Path, leak: float = 0.5) -> Path:
                 "name": "step",
                 "inputs": [{"name": "x", "shape": [1, 1]}],
                 "outputs": [{"name": "y", "shape": [1, 1]}],
-                "states": [{"name": "h", "shape": [1, 1]}],
+                "states": [{"name": "h", "shape": [1, 1], "reset": reset}],
                 "warm_up": 8,
             }
         ],

@@ -11,7 +11,8 @@ from pathlib import Path
 HELP = """\
 Runs the pipeline that a configuration describes: samples from the source, through the bundle's features and model, to
 the decider, and its alerts to the sinks. It ends when the source does. SIGTERM or Ctrl-C ends it in good order: what
-was read is finished, sinks deliver what they hold; a second one ends it at once.
+was read is finished, sinks deliver what they hold; a second one ends it at once. With a place for checkpoints it goes
+on where it was, however it ended: [checkpoint] in the configuration, or systemd's StateDirectory=.
 
   edgeseq run pipeline.toml
   edgeseq run pipeline.toml --verbose           every event and connection as a line on stderr

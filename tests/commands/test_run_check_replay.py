@@ -136,12 +136,13 @@ def test_check_says_what_would_happen(write: Write, capsys: pytest.CaptureFixtur
         "leaky-average 1.0.0 (float32 on ort)",
         "judges rul in cycles by the configured hysteresis (direction = below, warning = 40, critical = 20)",
         "publishes to no-such-broker.invalid:1883 with MQTT 5",
+        "keeps no checkpoint: a restart begins anew",
     ):
         assert part in out
     status, out, _ = edgeseq(capsys, "check", config, "--json")
     document = json.loads(out)
     assert (status, document["ok"], document["device"]) == (0, True, "press-4")
-    assert len(document["would"]) == 5
+    assert len(document["would"]) == 6
 
 
 def test_check_finds_what_is_not_right(write: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

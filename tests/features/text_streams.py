@@ -18,7 +18,10 @@ def samples(text: str) -> tuple[Any, Frames]:
 
 
 def through(feature: Feature, text: str, cuts: Iterable[int] = ()) -> list[tuple[int, float]]:
-    """Return (time, token) of all that comes out of a text split at these places (modulo its length)."""
+    """Return (time, token) of all that comes out of a text split at these places (modulo its length).
+
+    At each of them the feature forgets everything, and takes its own state up again.
+    """
     feature.open(SPEC)
     t_ns, values = samples(text)
     edges = sorted({0, len(text), *(cut % len(text) for cut in cuts)}) if text else []
@@ -28,6 +31,9 @@ def through(feature: Feature, text: str, cuts: Iterable[int] = ()) -> list[tuple
         assert frames.shape == (len(times), 1)
         assert frames.dtype == np.float32
         found += zip(times.tolist(), frames[:, 0].tolist(), strict=True)
+        state = feature.get_state()
+        feature.reset()
+        feature.set_state(state)
     return found
 
 
