@@ -23,6 +23,7 @@ COMMANDS = {
     "verify": "replay a bundle's golden frames here, on every variant and backend",
     "inspect": "say what a bundle is",
     "warmup": "compile the native engine's kernels for this machine ahead of time",
+    "bridge": "microcontrollers on serial ports: list, watch, record, simulate",
     "bench": "measure a bundle's latency on this device",
 }
 OVERVIEW = """\

@@ -18,8 +18,8 @@ LIKELY_DRIFT = 100e-6
 """Quartzes of microcontrollers lie within this, mostly."""
 SLEW_S = 5.0
 """Within this time the told offset meets the estimate."""
-STEP_NS = 100_000_000
-"""An error larger than this is no error to be smoothed out: the offset steps, which is counted."""
+STEP_S = 0.1
+"""An error larger than this is none to be smoothed out: the offset steps, which is counted."""
 _NOISE_S = 20e-6
 """An exchange is never trusted beyond this: software on both ends has its part in it."""
 
@@ -85,7 +85,12 @@ class Clock:
         device_us, host_ns = self._origin
         middle_s = ((received + answered) / 2 - device_us) / 1e6
         offset_s = ((sent_ns - host_ns) + (now_ns - host_ns)) / 2e9 - middle_s
-        self._exchanges.append(_Exchange(middle_s, offset_s, max(_NOISE_S, trip_ns / 2e9)))
+        noise_s = max(_NOISE_S, trip_ns / 2e9)
+        if self._exchanges and abs(offset_s - self._told(middle_s)) - noise_s > STEP_S:
+            # One of the clocks was set: what was learnt before says nothing of now.
+            self.steps += 1
+            self._exchanges.clear()
+        self._exchanges.append(_Exchange(middle_s, offset_s, noise_s))
         self._aim(middle_s)
 
     def host_ns(self, device_us: int) -> int:
@@ -94,8 +99,7 @@ class Clock:
             raise ValueError("nothing has come from this device yet.")
         origin_us, origin_ns = self._origin
         after_s = (device_us - origin_us) / 1e6
-        told_s = self._told_s + self._slope * (after_s - self._since_s)
-        return origin_ns + (device_us - origin_us) * 1000 + round(told_s * 1e9)
+        return origin_ns + (device_us - origin_us) * 1000 + round(self._told(after_s) * 1e9)
 
     def _aim(self, now_s: float) -> None:
         """Estimate the line anew, and let what is told run from where it is to where the line will be."""
@@ -108,10 +112,10 @@ class Clock:
             spread += weight * (each.device_s - at) ** 2
             across += weight * (each.device_s - at) * (each.offset_s - mean)
         self._drift = across / (spread + LIKELY_DRIFT**-2)
-        told = self._told_s + self._slope * (now_s - self._since_s)
         wanted = mean + self._drift * (now_s - at)
-        if abs(wanted - told) * 1e9 > STEP_NS or len(self._exchanges) == 1:
-            self.steps += len(self._exchanges) > 1
-            told = wanted
+        told = self._told(now_s) if len(self._exchanges) > 1 else wanted
         self._since_s, self._told_s = now_s, told
         self._slope = self._drift + (wanted - told) / SLEW_S
+
+    def _told(self, device_s: float) -> float:
+        return self._told_s + self._slope * (device_s - self._since_s)

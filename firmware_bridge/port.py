@@ -123,7 +123,9 @@ def _pyserial() -> Any:
 
 def _explained(path: str, baud: int, cause: Exception) -> PortError:
     """Return the error in a sentence that says what to do."""
-    number = getattr(cause, "errno", None)
+    # pyserial says in words alone that settings failed; what the system said is the error before its own.
+    told = cause.__context__.args if isinstance(cause.__context__, termios.error) else (None,)
+    number = getattr(cause, "errno", None) or told[0]
     if isinstance(cause, ValueError):
         return PortError(f"{path}: {baud} is no speed of this port ({cause}).", passing=False)
     if number == errno.ENOENT or not Path(path).exists():

@@ -1,10 +1,11 @@
 """Fixtures that several tests share."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from shutil import which
 
 import pytest
+import wired_device
 from broker import MISSING, MOSQUITTO, Broker
 
 
@@ -21,3 +22,23 @@ def mosquitto(tmp_path: Path) -> Iterator[Broker]:
         yield broker
     finally:
         broker.end()
+
+
+@pytest.fixture
+def device(tmp_path: Path) -> Iterator[Callable[..., wired_device.WiredDevice]]:
+    """Give what plugs in a device of these options, the real C code, or skip saying how to install a compiler."""
+    if wired_device.MISSING:
+        pytest.skip(wired_device.MISSING)
+    there: list[wired_device.WiredDevice] = []
+
+    def plug(*options: str) -> wired_device.WiredDevice:
+        folder = tmp_path / f"device{len(there)}"
+        folder.mkdir()
+        there.append(wired_device.WiredDevice(folder, *options))
+        return there[-1]
+
+    try:
+        yield plug
+    finally:
+        for each in there:
+            each.gone()

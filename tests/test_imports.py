@@ -73,6 +73,8 @@ MAY_IMPORT: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("edgeseq.stages*", (*PLUGINS, "edgeseq.backends*")),
     ("edgeseq.chain", ("edgeseq.types", "edgeseq.stepping")),
     ("edgeseq.wiring", ("edgeseq.types", "edgeseq.errors", "edgeseq.tables", "edgeseq.plugins", "edgeseq.chain")),
+    ("edgeseq.commands.bridge", ("edgeseq*", "firmware_bridge*")),
+    ("edgeseq.bridge*", ("edgeseq*", "firmware_bridge*")),
     ("edgeseq*", ("edgeseq*",)),
     ("firmware_bridge*", ()),
     ("export*", ("edgeseq*",)),
@@ -94,6 +96,7 @@ HEAVY = (
     "soundfile",
     "tokenizers",
     "drain3",
+    "serial",
 )
 
 

@@ -35,6 +35,8 @@ SILENT_NS = 2_000_000_000
 """A started stream that is silent for so long is started again: START may have been lost, or the device begun anew."""
 RATE_NS = 2_000_000_000
 """A device has so long to take the rate that it was asked for."""
+ANSWER_NS = 5_000_000_000
+"""A device that is asked what it is has so long to say."""
 STATS = ("damaged", "lost", "duplicate", "late", "unknown", "restarts")
 
 
@@ -186,6 +188,29 @@ class Device:
         first, period = self._link.times_ns(samples)
         times: TimesNs = first + np.rint(np.arange(len(samples.values)) * period).astype(np.int64)
         return times
+
+
+def described(port: Port, ids: Sequence[int]) -> Description:
+    """Ask a device what these streams are, which must be alike. Raises SourceError where it does not say."""
+    link, began = Link(), now_ns()
+    asked_ns = 0
+    while any(each not in link.streams for each in ids):
+        now = now_ns()
+        if now - began > ANSWER_NS:
+            missing = [each for each in ids if each not in link.streams]
+            raise SourceError(
+                f"{port.path}: the device does not say what its stream {missing[0]} is, within "
+                f"{ANSWER_NS / 1e9:g} s. Does it speak the wire of docs/wire.md, and at this speed (baud)?"
+            )
+        if now - asked_ns > GREET_NS:
+            asked_ns = now
+            port.write(link.ask())
+        link.receive(port.read(LOOK_S), now_ns())
+    found = [link.streams[each] for each in ids]
+    kinds = {(each.rate, tuple((c.name, c.unit) for c in each.channels)) for each in found}
+    if len(kinds) > 1:
+        raise SourceError(f"{port.path}: these streams differ in rate or channels; take those that are alike.")
+    return found[0]
 
 
 def _counts(stats: Stats) -> Counter[str]:

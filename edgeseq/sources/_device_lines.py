@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from edgeseq.errors import ConfigError
+from edgeseq.sources._arrivals import Arrivals
 from edgeseq.sources._clock import now_ns
 from edgeseq.tables import suggest
 from edgeseq.types import Chunk, StreamSpec
@@ -29,7 +30,7 @@ class Lines:
         self._decoder = lines.LineDecoder(reader)
         self._before: Counter[str] = Counter()
         self._gap = self._given = False
-        self._last_ns = -(1 << 62)
+        self._arrivals = Arrivals(spec.rate_hz)
 
     @property
     def dropped(self) -> Counter[str]:
@@ -61,14 +62,11 @@ class Lines:
             yield from self._chunk(rows, now)
 
     def _chunk(self, rows: Sequence[lines.Row], now: int) -> Iterator[Chunk]:
-        """Yield rows that have arrived together: the last one now, the others a period each before."""
+        """Yield rows that have arrived together."""
         if not rows:
             return
-        period = 1e9 / self._spec.rate_hz
-        t_ns = now - np.rint(np.arange(len(rows) - 1, -1, -1) * period).astype(np.int64)
-        t_ns = np.maximum(t_ns, self._last_ns + 1 + np.arange(len(t_ns)))
-        self._last_ns = int(t_ns[-1])
-        gap, self._gap, self._given = self._gap, False, True
+        t_ns, gap = self._arrivals.dated(len(rows), now, lost=self._gap)
+        self._gap, self._given = False, True
         yield Chunk(t_ns, np.array(rows, np.float32), gap=gap)
 
 

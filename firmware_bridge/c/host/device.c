@@ -258,7 +258,7 @@ int main(int argc, char **argv) {
   static device self;
   static eb_stream streams[MAX_STREAMS];
   static eb_channel channels[MAX_CHANNELS];
-  static char names[MAX_CHANNELS][8];
+  static char names[MAX_CHANNELS][24];
   const char *path = NULL, *lines = NULL;
   unsigned long stream_count = 1, channel_count = 3, rate = 1000, rows = 0, count = 0;
   double patience = 0.0, heard = 0.0;
@@ -340,7 +340,7 @@ int main(int argc, char **argv) {
     streams[s].running = true;
   }
   while (!ended) {
-    bool finished = count != 0;
+    bool finished = count != 0, busy = false;
     double wait_s = 0.05;
     for (unsigned long s = 0; s < stream_count; s++) {
       eb_stream *stream = &streams[s];
@@ -360,6 +360,7 @@ int main(int argc, char **argv) {
         since[s] = seconds(&self) - (double)done[s] / hz;
       }
       double last = since[s] + (double)(done[s] + each) / hz;
+      busy = true;
       if (fast ? self.size > WAITING / 2 : last > seconds(&self)) {
         double left = fast ? 0.001 : last - seconds(&self);
         wait_s = left < wait_s ? left : wait_s;
@@ -377,7 +378,8 @@ int main(int argc, char **argv) {
       done[s] += each;
       frames[s]++;
     }
-    if ((finished && self.size == 0) || (patience > 0.0 && seconds(&self) > heard + patience)) {
+    bool alone = self.answers < 0 && !busy;
+    if (((finished || alone) && self.size == 0) || (patience > 0.0 && seconds(&self) > heard + patience)) {
       break;
     }
     flush(&self);
@@ -385,16 +387,18 @@ int main(int argc, char **argv) {
     struct timespec pause = {0, (long)(wait_s * 1e9)};
     ppoll(&polled, 1, &pause, NULL);
     if (polled.revents & POLLIN) {
-      uint8_t bytes[512];
+      uint8_t bytes[1 << 16];
       ssize_t read_now = read(self.answers, bytes, sizeof bytes);
       if (read_now > 0) {
         heard = seconds(&self);
-        eb_receive(&link, bytes, (size_t)read_now);
+        if (lines == NULL) {
+          eb_receive(&link, bytes, (size_t)read_now);
+        }
       } else if (read_now == 0 && pipes) {
-        break;
+        self.answers = -1;
       }
     } else if (pipes && (polled.revents & POLLHUP)) {
-      break;
+      self.answers = -1;
     }
   }
   fprintf(stderr, "device: %lu frames sent, %lu dropped, %lu damaged, %lu unknown\n", (unsigned long)link.sent,
