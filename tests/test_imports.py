@@ -28,7 +28,7 @@ MAY_IMPORT: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("edgeseq.checksums", ("edgeseq.errors",)),
     ("edgeseq.bearings", ("edgeseq.errors", "edgeseq.tables")),
     ("edgeseq.bundle", ("edgeseq.types", "edgeseq.errors", "edgeseq.tables", "edgeseq.checksums")),
-    ("edgeseq.outbox", ("edgeseq.types", "edgeseq.errors")),
+    ("edgeseq.outbox*", ("edgeseq.types", "edgeseq.errors")),
     ("edgeseq.timing", ()),
     ("edgeseq.collector", ()),
     ("edgeseq.machine", ()),

@@ -7,7 +7,7 @@ import pytest
 from keeping import Kept, Told
 
 from edgeseq import config as configs
-from edgeseq.service.checkpoint import decoded
+from edgeseq.service.checkpoint import decoded, encoded
 from edgeseq.snapshot import Snapshot
 
 ZOO = Path(__file__).parents[2] / "zoo"
