@@ -16,3 +16,92 @@ LEGACY := .venv-legacy
 MODELS := silero-vad
 
 .PHONY: help demo test test-long test-crash test-legacy litert-cases check format constraints clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make demo         install the runtime (no PyTorch) and watch turbofan engines wear out; ARGS='--speed 4'"
+	@echo "make test         install everything, then check and test; ARGS='-k export' for pytest, ARGS='-n 0' in one process"
+	@echo "make test-long    the proofs that take minutes: every family of models as TFLite, training commands, random damage"
+	@echo "make test-legacy  run the tests of TFLite files on tflite-runtime 2.14, in $(LEGACY) (Python 3.11)"
+	@echo "make test-crash   kill the outbox 1,000 times, with the power cut under it and without, and a pipeline 40 times"
+	@echo "make check        ruff, formatting and mypy only"
+	@echo "make format       let ruff format the code and fix what it can"
+	@echo "make constraints  pin the newest versions of everything but torch (constraints.txt)"
+	@echo "make clean        remove the environments, caches and builds"
+
+demo: $(VENV)/.demo
+	@$(BIN)/edgeseq demo --report out/demo.html $(ARGS)
+
+test: check
+	$(BIN)/python -m pytest -m "not long" $(PARALLEL) $(ARGS)
+
+test-long: $(VENV)/.dev litert-cases
+	EDGESEQ_LITERT_CASES=build/litert $(BIN)/python -m pytest -m long $(PARALLEL) $(ARGS)
+
+# The tests that kill, each with as many kills as takes a minute.
+test-crash: $(VENV)/.dev
+	EDGESEQ_KILLS=1000 $(BIN)/python -m pytest tests/outbox/test_power_cuts.py $(ARGS)
+	EDGESEQ_KILLS=40 $(BIN)/python -m pytest tests/service/test_killed.py $(ARGS)
+
+# The exporter writes what there is to run; the other environment has tflite-runtime and no exporter.
+test-legacy: $(VENV)/.dev $(LEGACY)/.made litert-cases
+	EDGESEQ_LITERT_CASES=build/litert $(LEGACY)/bin/python -m pytest tests/backends/test_litert.py tests/stages/test_foreign_tflite.py $(ARGS)
+
+litert-cases: $(VENV)/.dev
+	@rm -rf build/litert
+	PYTHONPATH=.:tests/export $(BIN)/python tests/backends/litert_cases.py build/litert
+
+check: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/.dev
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+$(VENV)/.made:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  echo "edgeseq needs Python 3.11 or newer; '$(PYTHON)' is missing or older. Choose one: make PYTHON=python3.12" >&2; \
+	  exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	  echo "'$(PYTHON)' cannot make a virtual environment. On Debian: sudo apt-get install python3-venv" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.demo: $(VENV)/.made pyproject.toml constraints.txt
+	@echo "Installing the runtime into $(VENV) (once; about 200 MB) ..."
+	@$(PIP) --editable '.[demo]'
+	@touch $@
+
+# What the tests install contains what the demo installs, so both stamps are set.
+$(VENV)/.dev: $(VENV)/.made pyproject.toml constraints.txt
+	@echo "Installing the runtime, export and the test tools into $(VENV) (once; about 1.5 GB with PyTorch) ..."
+	@$(PIP) --editable '.[dev]'
+	@$(PIP) --no-deps $(MODELS)
+	@touch $(VENV)/.demo $@
+
+$(LEGACY)/.made: pyproject.toml constraints.txt
+	@$(LEGACY_PYTHON) -c 'import ensurepip, sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null || { \
+	  echo "tflite-runtime 2.14 needs Python 3.11. Say where it is: make test-legacy LEGACY_PYTHON=/path/to/python3.11" >&2; \
+	  exit 1; }
+	@$(LEGACY_PYTHON) -m venv $(LEGACY)
+	@mkdir -p build
+	@grep -v -E '^(numpy|rocket-fft)==' constraints.txt > build/legacy.txt
+	@$(LEGACY)/bin/python -m pip install --quiet --disable-pip-version-check --constraint build/legacy.txt \
+	  --editable '.[tflite-legacy]' pytest pytest-xdist
+	@touch $@
+
+constraints:
+	rm -rf build/pins && $(PYTHON) -m venv build/pins
+	grep '^torch==' constraints.txt > build/pins/torch.txt
+	build/pins/bin/python -m pip install --quiet --constraint build/pins/torch.txt --editable '.[dev]'
+	build/pins/bin/python -m pip install --quiet --no-deps $(MODELS)
+	{ grep '^#' constraints.txt; \
+	  build/pins/bin/python -m pip freeze --all --exclude pip --exclude edgeseq --exclude-editable | sed 's/+cpu$$//'; \
+	} > build/pins/new.txt
+	mv build/pins/new.txt constraints.txt
+	rm -rf build/pins
+
+clean:
+	rm -rf $(VENV) $(LEGACY) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info

@@ -14,8 +14,13 @@ from edgeseq.types import Chunk, Source
 
 WhenFull = Literal["block", "drop-oldest", "skip-to-newest"]
 """The TOML key `when_full`: what happens to samples that come while the buffer is full."""
-POLICIES: tuple[WhenFull, ...] = ("block", "drop-oldest", "skip-to-newest")
-LEAST_SAMPLES, LEAST_S = 1 << 14, 10.0
+WORDS: dict[WhenFull, str] = {
+    "block": "the source waits",
+    "drop-oldest": "the oldest are dropped, counted, and a gap",
+    "skip-to-newest": "all that wait are dropped, counted, and a gap",
+}
+"""The policies, and what each does."""
+LEAST_SAMPLES, LEAST_S = 1 << 12, 10.0
 MOST_TOGETHER = 4096
 """Samples of chunks that are joined: more would keep the hot loop from turning."""
 ENDS_WITHIN_S = 5.0
@@ -25,7 +30,7 @@ log = logging.getLogger(__name__)
 
 
 def default_samples(rate_hz: float) -> int:
-    """Return how many samples wait where the configuration does not say: 10 s of one stream, 16,384 at least."""
+    """Return how many samples wait where the configuration does not say: 10 s of one stream, 4,096 at least."""
     return max(LEAST_SAMPLES, int(rate_hz * LEAST_S))
 
 
@@ -45,7 +50,8 @@ class Buffer:
         self.dropped: Counter[str] = Counter()
         self._source = source
         self._most, self._when_full = samples, when_full
-        self._changed = threading.Condition()
+        lock = threading.Lock()
+        self._came, self._room = threading.Condition(lock), threading.Condition(lock)
         # By stream, and the stream served longest ago first; under "block" all in one queue.
         self._waiting: dict[str, deque[Chunk]] = {}
         self._samples = 0
@@ -60,9 +66,9 @@ class Buffer:
 
     def __exit__(self, *_: object) -> None:
         """Drop what waits, close the source, and see that the reading ends."""
-        with self._changed:
+        with self._room:
             self._closed = True
-            self._changed.notify_all()
+            self._room.notify()
         self.stop()
         self._thread.join(ENDS_WITHIN_S)
         if self._thread.is_alive():
@@ -78,7 +84,7 @@ class Buffer:
     @property
     def ended(self) -> bool:
         """Whether the source has ended and everything was taken."""
-        with self._changed:
+        with self._came:
             return self._read and not self._waiting and self._failure is None
 
     def take(self, wait_s: float) -> Chunk | None:
@@ -86,11 +92,13 @@ class Buffer:
 
         Raises what the source raised, once everything before it was taken.
         """
-        with self._changed:
-            self._changed.wait_for(lambda: self._waiting or self._read, wait_s)
+        with self._came:
+            self._came.wait_for(lambda: self._waiting or self._read, wait_s)
             if self._waiting:
                 chunk = self._next()
-                self._changed.notify_all()
+                # Not for every chunk: two threads that take turns at each spend their time on that.
+                if self._samples <= self._most // 2:
+                    self._room.notify()
                 return chunk
             failure, self._failure = self._failure, None
         if failure is not None:
@@ -106,16 +114,16 @@ class Buffer:
         except Exception as cause:  # noqa: BLE001 - raised again where the chunks are taken
             self._failure = cause
         finally:
-            with self._changed:
+            with self._came:
                 self._read = True
-                self._changed.notify_all()
+                self._came.notify()
 
     def _put(self, chunk: Chunk) -> bool:
         """Let a chunk wait, after making room. Returns False if nobody will take it."""
         count = len(chunk.t_ns)
-        with self._changed:
+        with self._came:
             if self._when_full == "block":
-                self._changed.wait_for(lambda: self._closed or self._has_room(count))
+                self._room.wait_for(lambda: self._closed or self._has_room(count))
             elif not self._has_room(count):
                 self._make_room(0 if self._when_full == "skip-to-newest" else self._most - count)
             if self._closed:
@@ -123,7 +131,7 @@ class Buffer:
             key = "" if self._when_full == "block" else chunk.stream
             self._waiting.setdefault(key, deque()).append(chunk)
             self._samples += count
-            self._changed.notify_all()
+            self._came.notify()
         return True
 
     def _has_room(self, count: int) -> bool:

@@ -14,6 +14,7 @@ import msgspec
 from edgeseq import tables
 from edgeseq.checksums import SUMS, check_sums
 from edgeseq.errors import BundleError
+from edgeseq.gaps import Gaps
 from edgeseq.types import Channel, StreamSpec
 
 SCHEMA = 1
@@ -50,17 +51,21 @@ class StreamTable(_Table, frozen=True):
     """The stream that the feature chain takes in. rate_hz is the nominal rate of samples.
 
     duty_cycle_s: a record of samples begins so often; the pause between two is no gap. gap_limit_s: a gap of up to so
-    many seconds, last sample before to first behind, resets no state; a longer one those that say so.
+    many seconds, last sample before to first behind, resets no state; a longer one those that say so. Absent: any gap.
     """
 
     rate_hz: float
     channels: list[ChannelTable]
     duty_cycle_s: float | None = None
-    gap_limit_s: float = 0.0
+    gap_limit_s: float | None = None
 
     def spec(self) -> StreamSpec:
         """Return it as the StreamSpec that sources are checked against."""
         return StreamSpec(tuple(Channel(c.name, c.unit) for c in self.channels), self.rate_hz)
+
+    def gaps(self) -> Gaps:
+        """Return how gaps are judged."""
+        return Gaps(self.duty_cycle_s, self.gap_limit_s or 0.0)
 
 
 class Tensor(_Table, frozen=True):
@@ -315,7 +320,7 @@ def _check_stream(document: tables.Document, stream: StreamTable) -> None:
         raise document.fail("a stream has a rate above 0 and at least one channel.", "stream")
     if stream.duty_cycle_s is not None and not 0 < stream.duty_cycle_s < math.inf:
         raise document.fail("must be above 0.", "stream", "duty_cycle_s")
-    if not stream.gap_limit_s >= 0:
+    if stream.gap_limit_s is not None and not stream.gap_limit_s >= 0:
         raise document.fail("must be at least 0.", "stream", "gap_limit_s")
 
 

@@ -24,6 +24,7 @@ COMMANDS = {
     "inspect": "say what a bundle is",
     "warmup": "compile the native engine's kernels for this machine ahead of time",
     "bridge": "microcontrollers on serial ports: list, watch, record, simulate",
+    "schema": "print the JSON Schema of what subscribers are sent",
     "bench": "measure a bundle's latency on this device",
 }
 OVERVIEW = """\
@@ -44,7 +45,8 @@ def main(argv: list[str] | None = None) -> int:
         status = _run(sys.argv[1:] if argv is None else argv)
         sys.stdout.flush()
     except EdgeseqError as error:
-        print(f"edgeseq: {error}", file=sys.stderr)  # noqa: T201 - the user's error
+        if not error.said:
+            print(f"edgeseq: {error}", file=sys.stderr)  # noqa: T201 - the user's error
         return USAGE if isinstance(error, ConfigError) else FAILED
     except KeyboardInterrupt:
         print("edgeseq: interrupted", file=sys.stderr)  # noqa: T201 - the user's own doing

@@ -7,7 +7,7 @@ duty_cycle_s = 600                # default: the bundle's; a record of samples b
 silent_after_s = 30               # default for what is measured now: an alert where nothing comes for so long
 
 [buffer]                          # between source and model
-samples = 16384
+samples = 4096
 when_full = "drop-oldest"         # default for what is measured now; otherwise "block"
 
 [source]
@@ -27,6 +27,9 @@ type = "mqtt"
 
 [checkpoint]                      # default: see service/checkpoint_table.py
 interval_s = 30
+
+[outbox]                          # default: see service/outbox_table.py
+path = "outbox"
 """
 
 from __future__ import annotations
@@ -47,10 +50,11 @@ from edgeseq import bundle as bundles
 from edgeseq.buffer import WhenFull
 from edgeseq.bundle import Bundle
 from edgeseq.errors import BundleError
-from edgeseq.gaps import Gaps
+from edgeseq.gaps import ALL_GAPS, Gaps
 from edgeseq.pipeline import MAX_STREAMS, Pipeline
-from edgeseq.service import checkpoint_table
+from edgeseq.service import checkpoint_table, outbox_table
 from edgeseq.service.checkpoint_table import CheckpointTable
+from edgeseq.service.outbox_table import OutboxTable
 from edgeseq.types import About, Decider, Feature, Live, Sink, Source, StepModel, StreamSpec
 from edgeseq.wiring import OutputTable, Wired, wire
 
@@ -89,6 +93,7 @@ class _Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     duty_cycle_s: float | None = None
     silent_after_s: float | None = None
     checkpoint: CheckpointTable = CheckpointTable()
+    outbox: OutboxTable = OutboxTable()
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +126,7 @@ class Config:
     silent_after_s: float | None
     checkpoint: Path | None
     checkpoint_interval_s: float
+    outbox: OutboxTable
 
     @property
     def bundle(self) -> Bundle:
@@ -194,6 +200,7 @@ def load(path: Path | str, *, source: Mapping[str, Any] | None = None) -> Config
     for key, seconds in (("duty_cycle_s", table.duty_cycle_s), ("silent_after_s", table.silent_after_s)):
         if seconds is not None and not 0 < seconds < math.inf:
             raise document.fail(f"must be above 0, not {seconds:g}.", key)
+    outbox_table.check(document, table.outbox)
     if isinstance(table.model, list):
         return _with_stages(document, table, table.model, _replaced(table.source, source or {}))
     if table.output is not None:
@@ -259,10 +266,10 @@ def _config(
     frame: StreamSpec,
 ) -> Config:
     """Check the sinks and the decider, and put it all together."""
-    stream = trained.manifest.stream if isinstance(trained, Bundle) else None
-    cycle_s = table.duty_cycle_s or (stream.duty_cycle_s if stream else None)
+    gaps = trained.manifest.stream.gaps() if isinstance(trained, Bundle) else ALL_GAPS
+    gaps = gaps if table.duty_cycle_s is None else dataclasses.replace(gaps, duty_cycle_s=table.duty_cycle_s)
     live = isinstance(source[0], Live) and source[0].live
-    silent_s = max(SILENT_S, 3 / source[0].spec.rate_hz, 2 * (cycle_s or 0)) if live else None
+    silent_s = max(SILENT_S, 3 / source[0].spec.rate_hz, 2 * (gaps.duty_cycle_s or 0)) if live else None
     sink_tables = [{"type": "stdout"}] if table.sinks is None else table.sinks
     from_bundle = table.decider is None and isinstance(trained, Bundle)
     decider_table = trained.manifest.decider if from_bundle and isinstance(trained, Bundle) else table.decider
@@ -281,12 +288,13 @@ def _config(
         columns=columns,
         frame=frame,
         max_streams=table.max_streams,
-        gaps=Gaps(cycle_s, stream.gap_limit_s if stream else 0.0),
+        gaps=gaps,
         buffer_samples=table.buffer.samples,
         when_full=table.buffer.when_full or ("drop-oldest" if live else "block"),
         silent_after_s=table.silent_after_s or silent_s,
         checkpoint=checkpoint_table.place(document, table.checkpoint),
         checkpoint_interval_s=table.checkpoint.interval_s,
+        outbox=table.outbox,
     )
     return config if decider_table is None else _with_score(config)
 

@@ -39,6 +39,7 @@ class Downtime:
             _iso(next_ns),
             seconds,
             max(0, round(seconds * self._rate_hz) - 1),
+            extra={"stream": chunk.stream, "last_t_ns": last_ns, "next_t_ns": next_ns},
         )
         return replace(chunk, gap=True)
 

@@ -2,7 +2,12 @@
 
 
 class EdgeseqError(Exception):
-    """Base of all errors that are the user's to read: printed as one paragraph, without a traceback."""
+    """Base of all errors that are the user's to read: printed as one paragraph, without a traceback.
+
+    said: it was told already, in the form of a command's logs.
+    """
+
+    said = False
 
 
 class ConfigError(EdgeseqError):

@@ -20,6 +20,7 @@ from edgeseq.bundle import Bundle, StreamTable
 from edgeseq.errors import ConfigError, SourceError
 from edgeseq.feature_chain import FeatureChain
 from edgeseq.feature_tables import FeatureTables
+from edgeseq.gaps import ALL_GAPS, Gap, Gaps, Records
 from edgeseq.types import Checkable, Chunk, Frames, Source, StreamSpec, TimesNs
 
 OURS = ("path", "pace", "interleave")
@@ -69,12 +70,16 @@ class Counts:
 
 @dataclass(frozen=True)
 class Recipe:
-    """What turns files into frames. frame: the spec of what comes out. source: how files are read, in `document`."""
+    """What turns files into frames. frame: the spec of what comes out. source: how files are read, in `document`.
+
+    gaps: how gaps are judged; over the pause of a duty cycle a sequence goes on, as the model's state does.
+    """
 
     chain: FeatureTables
     frame: StreamSpec
     document: tables.Document
     source: Mapping[str, Any]
+    gaps: Gaps = ALL_GAPS
 
     def open(self, path: Path) -> tuple[Source, list[int]]:
         """Make the source that reads a file, and find its channels. Raises ConfigError where they do not fit."""
@@ -105,7 +110,7 @@ class Recipe:
         for chunk in source:
             lane = lanes.get(chunk.stream)
             if lane is None:
-                lane = lanes[chunk.stream] = _Lane(FeatureChain(self.chain.open()[0], columns))
+                lane = lanes[chunk.stream] = _Lane(FeatureChain(self.chain.open()[0], columns), self.gaps)
                 counts.streams += 1
             counts.samples += len(chunk.t_ns)
             counts.gaps += chunk.gap
@@ -130,21 +135,21 @@ def read(path: Path) -> Recipe:
     """
     if path.is_dir():
         bundle = bundles.read(path)
-        return _of_bundle(bundle, bundle.document, {})
+        return _of_bundle(bundle, bundle.document, {}, bundle.manifest.stream.gaps())
     document = tables.read(path)
     if "model" in document.table:
         config = configs.load(path)
-        return _of_bundle(config.bundle, document, _without_ours(config.source_table))
+        return _of_bundle(config.bundle, document, _without_ours(config.source_table), config.gaps)
     table = tables.convert(document, document.table, _Table)
     chain = FeatureTables(document, table.stream.spec(), table.features)
     check_source(document, table.source)
-    return Recipe(chain, chain.open()[1][-1], document, table.source)
+    return Recipe(chain, chain.open()[1][-1], document, table.source, table.stream.gaps())
 
 
-def _of_bundle(bundle: Bundle, document: tables.Document, source: Mapping[str, Any]) -> Recipe:
+def _of_bundle(bundle: Bundle, document: tables.Document, source: Mapping[str, Any], gaps: Gaps) -> Recipe:
     first_load.check_features(bundle)
     chain = feature_tables.of_bundle(bundle)
-    return Recipe(chain, chain.open()[1][-1], document, source)
+    return Recipe(chain, chain.open()[1][-1], document, source, gaps)
 
 
 def _without_ours(source: Mapping[str, Any]) -> dict[str, Any]:
@@ -166,14 +171,18 @@ def check_source(document: tables.Document, source: Mapping[str, Any]) -> None:
 class _Lane:
     """One stream of a file on its way through the chain."""
 
-    def __init__(self, chain: FeatureChain) -> None:
+    def __init__(self, chain: FeatureChain, gaps: Gaps) -> None:
         self.clock = _Clock()
+        self._records = Records(gaps)
         self._chain = chain
         self._lost = False
 
     def push(self, chunk: Chunk, counts: Counts) -> Part:
         """Return the frames that a chunk completes, and count those that are not finite."""
-        self._lost = self._lost or chunk.gap
+        if chunk.gap and (not len(chunk.t_ns) or self._records.judge(int(chunk.t_ns[0])) is not Gap.PAUSE):
+            self._lost = True
+        if len(chunk.t_ns):
+            self._records.passed(chunk.t_ns)
         t_ns, frames = self._chain.push(chunk)
         keep: NDArray[np.bool_] = np.asarray(np.isfinite(frames).all(axis=1))
         if len(keep) == 0:

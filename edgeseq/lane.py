@@ -21,8 +21,10 @@ from edgeseq.types import Chunk, Decider, Feature, Frames, Output, StepModel, Ti
 if TYPE_CHECKING:
     from edgeseq.timing import Timing
 
-MAX_FRAMES_PER_CALL = 1024
+FIRST_FRAMES_PER_CALL, MAX_FRAMES_PER_CALL = 64, 1024
 """A longer run of frames is computed in several calls, so that a stop is heard and outputs do not pile up."""
+CALL_NS = 100_000_000
+"""A call that takes longer is followed by shorter ones: between two the loop turns."""
 
 
 class _Counts(msgspec.Struct, forbid_unknown_fields=True):
@@ -73,6 +75,7 @@ class Lane:
         self._initial = None if not gap_states else model.get_state()
         self._gaps, self._records = gaps, Records(gaps)
         self._broken = self._hole = False
+        self._most = FIRST_FRAMES_PER_CALL
         self._timing = timing
         self._times: deque[int] = deque(maxlen=(model.delay + 1) * model.frames_per_step)
         self._restart()
@@ -145,7 +148,7 @@ class Lane:
         finite: NDArray[np.bool_] = np.asarray(np.isfinite(values).all(axis=1))
         start = 0
         while start < len(values):
-            stop = min(start + MAX_FRAMES_PER_CALL, len(values))
+            stop = min(start + self._most, len(values))
             if not finite[start]:
                 self.dropped["not_finite_frame"] += 1
                 self._hole = True
@@ -175,6 +178,10 @@ class Lane:
         else:
             rows = self._model.run(frames)
         took = time.perf_counter_ns() - began
+        if took > CALL_NS:
+            self._most = max(1, count * CALL_NS // (2 * took))
+        elif count == self._most:
+            self._most = min(2 * count, MAX_FRAMES_PER_CALL)
         if steps:
             self._timing.record(took // steps, steps)
         self._seen += count

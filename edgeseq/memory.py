@@ -5,22 +5,29 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
+from typing import TypeGuard
 
 from edgeseq.downtime import Downtime
 from edgeseq.errors import ModelError, StateError
 from edgeseq.lane import Lane
 from edgeseq.silence import Silence
-from edgeseq.snapshot import Keeper, Snapshot
+from edgeseq.snapshot import Keeper, Snapshot, Told
 from edgeseq.types import Chunk, Flushing, Plain, Replayable, Sink, Source
 
 log = logging.getLogger(__name__)
 
 
 class Memory:
-    """Takes snapshots of these parts for a keeper, and takes its last one up; without a keeper it does nothing."""
+    """Takes snapshots of these parts for a keeper, and takes its last one up; without a keeper it does nothing.
+
+    told: what the streams' last events left, asked once the sinks are open. Of a live source it overrides an older
+    snapshot: what raised those events does not come again. One that is replayed raises them again by itself.
+    """
 
     def __init__(self, source: Source, lanes: Mapping[str, Lane], silence: Silence, sinks: Sequence[Sink]) -> None:
         self.keeper: Keeper | None = None
+        self.told: Callable[[], Mapping[str, Told]] = dict
+        self._told: dict[str, Told] = {}
         self._source, self._lanes, self._silence, self._sinks = source, lanes, silence, sinks
         self._position: Plain | None = None
         self._downtime = Downtime(source.spec.rate_hz)
@@ -31,21 +38,38 @@ class Memory:
         Returns False where it does not fit, with the reason logged; the lanes are then to be thrown away.
         """
         snapshot = (self.keeper.last() if self.keeper else None) or Snapshot()
+        told = {} if _replays(self._source) else self.told()
+        self._told = dict(told)
+        silent = {stream: t_ns for stream, t_ns in snapshot.silent.items() if stream not in self._told}
+        silent |= {stream: told.silent_ns for stream, told in self._told.items() if told.silent_ns is not None}
         try:
             for stream, state in snapshot.lanes.items():
-                _fitting(admit(stream)).set_state(state)
+                lane = _fitting(admit(stream))
+                lane.set_state(state)
+                self.stand(lane)
             # Last, for it cannot be taken back.
             if snapshot.source is not None:
                 _replayable(self._source).set_state(snapshot.source)
         except (ModelError, StateError) as cause:
             log.warning("the checkpoint is not taken up, everything starts afresh: %s", cause)
+            self._told = dict(told)
             return False
         self._position = snapshot.source
         heard = {stream: lane.last_ns for stream, lane in self._lanes.items() if lane.last_ns is not None}
-        self._silence.resume(heard, snapshot.silent, time.monotonic())
+        self._silence.resume(heard, silent, time.monotonic())
         if snapshot.source is None:
             self._downtime.begin(heard)
         return True
+
+    def stand(self, lane: Lane) -> None:
+        """Let a lane that is new to this process stand where its last event left it, if it knows no later."""
+        told = self._told.pop(lane.stream, None)
+        if told is None or told.decider is None or lane.decider is None or told.last_ns <= (lane.last_ns or -1):
+            return
+        try:
+            lane.decider.set_state(told.decider)
+        except StateError as cause:
+            log.warning("stream '%s' does not stand where its last event left it: %s", lane.stream, cause)
 
     def marked(self, chunk: Chunk) -> Chunk:
         """Return the next chunk, with a gap mark where a downtime ends with it."""
@@ -94,7 +118,11 @@ def _fitting(lane: Lane | None) -> Lane:
     return lane
 
 
+def _replays(source: Source) -> TypeGuard[Replayable]:
+    return isinstance(source, Replayable) and source.replays
+
+
 def _replayable(source: Source) -> Replayable:
-    if not isinstance(source, Replayable):
+    if not _replays(source):
         raise StateError("it is of a source that can be replayed, and this one cannot.")
     return source

@@ -8,7 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from edgeseq.buffer import Buffer, WhenFull, default_samples
@@ -81,7 +81,8 @@ class Pipeline:
     columns: which of the source's channels the features take, in order; None for all as they come.
     gaps: which gaps do so. max_streams: how many streams may be open at once; samples of further ones are dropped and
     counted. buffer_samples, when_full: what is read ahead, see `Buffer`. silent_after_s: see `Silence`.
-    turn: called at every turn of the hot loop, twice a second at least as long as a single chunk takes no longer.
+    turn: called at every turn of the hot loop, and within a long chunk between calls of the model: twice a second at
+    least, as long as a single call takes no longer.
     What another process remembered is taken up where `memory.keeper` was set before `run`.
 
     `run` is called once, from one thread; `stop`, the counters and `summary` may be used from any other.
@@ -124,7 +125,7 @@ class Pipeline:
         self._refused: set[str] = set()
         self._counters = _Counters()
         self._stop = threading.Event()
-        self._began = self._ended = 0.0
+        self._began = self._ended = self._turned_s = 0.0
         self.memory = Memory(source, self._lanes, self._silence, self.sinks)
 
     def run(self) -> Summary:
@@ -168,12 +169,16 @@ class Pipeline:
                 self.memory.taken(chunk)
             self.memory.turn()
             self._tell(self._silence.check(time.monotonic()))
-            if self.turn is not None:
-                self.turn()
+            self._turned()
             if self._stop.is_set():
                 deadline = deadline or time.monotonic() + FINISH_S
                 if time.monotonic() > deadline:
                     return
+
+    def _turned(self) -> None:
+        if self.turn is not None:
+            self.turn()
+        self._turned_s = time.monotonic()
 
     def stop(self) -> None:
         """Ask `run` to end soon: what was read is finished, sinks are drained. Outputs still owed are not made up."""
@@ -231,6 +236,8 @@ class Pipeline:
     def _take(self, chunk: Chunk) -> None:
         """Pass one chunk through its stream's lane."""
         lane = self._lanes.get(chunk.stream) or self._admit(chunk.stream)
+        if lane is not None and lane.last_ns is None:
+            self.memory.stand(lane)
         if lane is None:
             self._counters.dropped["pipeline.max_streams"] += len(chunk.t_ns)
             if chunk.last:
@@ -242,6 +249,8 @@ class Pipeline:
             self._tell(self._silence.heard(chunk.stream, int(chunk.t_ns[-1]), time.monotonic()))
         for output in lane.push(chunk):
             self._give(lane, output)
+            if time.monotonic() - self._turned_s > TURN_S:
+                self._turned()
         if chunk.last:
             self._end(chunk.stream)
 
@@ -275,7 +284,9 @@ class Pipeline:
     def _give(self, lane: Lane, output: Output) -> None:
         """Let the decider judge an output, then tell every sink: events first, for they explain the level."""
         self._counters.outputs += 1
-        events = lane.decider.update(output) if lane.decider else ()
+        events = lane.decider.update(output) if lane.decider else []
+        if events and lane.decider:
+            events[-1] = replace(events[-1], state={"decider": lane.decider.get_state(), "last_ns": lane.last_ns})
         level = lane.level
         self._tell(events)
         for sink in self.sinks:
@@ -285,7 +296,10 @@ class Pipeline:
         """Tell every sink of events, and count them."""
         for event in events:
             self._counters.events[event.kind] += 1
-            log.info("%s %s: %s at %g", event.stream or "stream", event.kind, event.level, event.score)
+            log.info(
+                "%s %s: %s at %g", event.stream or "stream", event.kind, event.level, event.score,
+                extra={"event_id": event.event_id, "stream": event.stream, "kind": event.kind, "t_ns": event.t_ns},
+            )  # fmt: skip
             for sink in self.sinks:
                 sink.event(event)
 
@@ -307,5 +321,5 @@ class Pipeline:
 
 def _named(part: str, counts: Mapping[str, int]) -> dict[str, int]:
     """Return counts under "part.reason"."""
-    # Copied first, in one go: another thread may be counting a new reason.
-    return {f"{part}.{reason}": count for reason, count in dict(counts).items()}
+    # Copied first, in one go: another thread may be counting a new reason. One that has a part's name has it already.
+    return {reason if "." in reason else f"{part}.{reason}": count for reason, count in dict(counts).items()}

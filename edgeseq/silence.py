@@ -88,6 +88,7 @@ class Silence:
                     score=self._after_s,
                     t_ns=t_ns,
                     evidence={"silent_after_s": self._after_s, "last_sample_t_ns": str(heard.t_ns)},
+                    state={"silent_ns": heard.t_ns},
                 )
             )
         return events
@@ -111,5 +112,6 @@ class Silence:
                 score=(t_ns - silent.t_ns) / 1e9,
                 t_ns=max(t_ns, silent.t_ns + round(self._after_s * 1e9)),
                 evidence={"silent_after_s": self._after_s, "last_sample_t_ns": str(silent.t_ns)},
+                state={"silent_ns": None},
             )
         ]

@@ -30,6 +30,19 @@ class Snapshot:
     silent: Mapping[str, int] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a stream stood at with its last event, as that was told: `Event.state` of it and those before.
+
+    decider: its state; None where no decider spoke. last_ns: time of the newest sample that had been taken by then.
+    silent_ns: where the stream's silence is a standing alert, the time of its last sample.
+    """
+
+    decider: Plain | None = None
+    last_ns: int = 0
+    silent_ns: int | None = None
+
+
 class Keeper(Protocol):
     """Where snapshots are kept. It is asked from the hot loop, which writes nothing itself."""
 

@@ -6,7 +6,7 @@ source -> Chunk -> features -> frame -> step model -> output -> decider -> Event
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, Self, runtime_checkable
 
@@ -78,6 +78,8 @@ class Event:
 
     alert: stable name of the alert. sequence: 0 at raised, then 1, 2, ... severity: 1 warning, 2 critical.
     score: the value that decided, in the output's unit. evidence: what else a reader needs to judge it.
+    state: what its stream stands at with this event: it is kept with it, so that another process goes on from there,
+    and told nobody. Of several events of one output the last has it: they are told together or not at all.
     """
 
     kind: Literal["raised", "updated", "cleared"]
@@ -89,6 +91,7 @@ class Event:
     score: float
     t_ns: int
     evidence: Mapping[str, float | str] = field(default_factory=dict)
+    state: Plain = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def event_id(self) -> str:
@@ -137,7 +140,12 @@ class Source(Protocol):
 
 @runtime_checkable
 class Replayable(Source, Protocol):
-    """A source that can go back to where it was: its chunks have a `state`, each its own."""
+    """A source that can go back to where it was: its chunks have a `state`, each its own.
+
+    replays: whether these very data can be read again; what is heard, or comes through a pipe, cannot.
+    """
+
+    replays: bool
 
     def set_state(self, state: Plain) -> None:
         """Begin, when iterated, with what followed the chunk that had this state; asked once, before that.
@@ -310,6 +318,38 @@ class Sink(Protocol):
 
     def close(self) -> None:
         """Deliver what waits, within the sink's own limit, and count what could not be delivered."""
+        ...
+
+
+Pending = tuple[int, str, bytes]
+"""An event that waits to be delivered: its number, its stream, its payload."""
+
+
+@runtime_checkable
+class Delivering(Sink, Protocol):
+    """A sink that takes events out of the outbox, and says of each when its receiver has it for good."""
+
+    def room(self) -> int:
+        """How many events it takes now; 0 while its receiver is away. Called from any thread."""
+        ...
+
+    def deliver(self, events: Sequence[Pending], done: Callable[[Sequence[int]], None]) -> None:
+        """Take events in order; `done` is called with numbers, from any thread, as the receiver acknowledges.
+
+        What is not acknowledged when the sink is closed is delivered by the next process. Raises SinkError where none
+        of them was taken.
+        """
+        ...
+
+
+@runtime_checkable
+class Reporting(Protocol):
+    """A sink that takes a report on the pipeline's health every `health_interval_s` seconds."""
+
+    health_interval_s: float
+
+    def health(self, report: Plain) -> None:
+        """Take a report; see the schema of `health`."""
         ...
 
 

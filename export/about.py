@@ -8,14 +8,15 @@ from typing import Any
 import msgspec
 
 from edgeseq import tables
-from edgeseq.bundle import ChannelTable, GenerateTable, OutputTable, StreamTable
+from edgeseq.bundle import ChannelTable, GenerateTable, Graph, OutputTable, StreamTable
 from export.errors import ExportError
 
 
 class About(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """The tables that export takes over into bundle.toml, under the same names. Everything has a plain default.
 
-    source: how recordings of the stream are read, for `edgeseq features` and for raw samples; it stays here.
+    source: how recordings of the stream are read, for `edgeseq features` and for raw samples; it stays here. A stream
+    with gap_limit_s has the states reset by a longer gap; without it they hold over any.
     """
 
     name: str = ""
@@ -28,6 +29,13 @@ class About(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     decider: dict[str, Any] | None = None
     generate: GenerateTable | None = None
     calibration: str = ""
+
+    def on_gap(self, graph: Graph) -> Graph:
+        """Return a graph whose states all are reset by a gap, where the stream says which: longer than gap_limit_s."""
+        if self.stream is None or self.stream.gap_limit_s is None:
+            return graph
+        states = [msgspec.structs.replace(state, reset="gap") for state in graph.states]
+        return msgspec.structs.replace(graph, states=states)
 
     def stream_for(self, features: int) -> StreamTable:
         """Return the stream given, or one of so many unnamed channels at 1 Hz."""

@@ -133,7 +133,7 @@ def export(
             output=described.output_for(golden.outputs.shape[1]),
             decider=described.decider,
             calibration=described.calibration,
-            graphs=[graph],
+            graphs=[described.on_gap(graph)],
             files=proven.files,
             defaults=defaults(proven.files, default),
             accuracy=proven.accuracy,

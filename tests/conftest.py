@@ -9,6 +9,12 @@ import wired_device
 from broker import MISSING, MOSQUITTO, Broker
 
 
+@pytest.fixture(autouse=True)
+def state_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no test find or leave a pipeline's events in the user's home."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+
+
 @pytest.fixture
 def mosquitto(tmp_path: Path) -> Iterator[Broker]:
     """Give a real broker on a free loopback port, or skip saying how to install it."""

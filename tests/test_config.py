@@ -14,6 +14,7 @@ from edgeseq import config as configs
 from edgeseq.config import Config
 from edgeseq.deciders.hysteresis import Hysteresis
 from edgeseq.errors import BundleError, ConfigError, EdgeseqError, ModelError
+from edgeseq.gaps import Gaps
 from edgeseq.sinks.mqtt import Mqtt
 from edgeseq.sinks.stdout import Stdout
 from edgeseq.types import Output
@@ -275,3 +276,50 @@ def test_no_damage_to_a_configuration_makes_a_traceback(
     else:
         said = ""
     assert "Traceback" not in said
+
+
+def test_gaps_are_judged_as_the_bundle_says_unless_the_configuration_does(load: Load, tmp_path: Path) -> None:
+    assert load().gaps == Gaps()
+    assert load(('name = "wear"', 'name = "wear"\nduty_cycle_s = 5')).gaps == Gaps(5.0)
+    rewrite(tmp_path / "bundle", ("rate_hz = 1.0", "rate_hz = 1.0\nduty_cycle_s = 600.0\ngap_limit_s = 7200.0"))
+    assert load().gaps == Gaps(600.0, 7200.0)
+    assert load(('name = "wear"', 'name = "wear"\nduty_cycle_s = 5')).gaps == Gaps(5.0, 7200.0)
+    for wrong in ("duty_cycle_s = 0.0", "gap_limit_s = -1.0", "gap_limit_s = nan"):
+        tiny_bundle.write(tmp_path / wrong)
+        rewrite(tmp_path / wrong, ("rate_hz = 1.0", f"rate_hz = 1.0\n{wrong}"))
+        with pytest.raises(BundleError, match=rf"{wrong.split()[0]}: must be"):
+            load(('bundle = "bundle"', f'bundle = "{wrong}"'))
+
+
+def test_what_waits_and_what_is_silent_goes_by_the_source(load: Load, tmp_path: Path) -> None:
+    recorded = load()
+    assert (recorded.buffer_samples, recorded.when_full, recorded.silent_after_s) == (None, "block", None)
+    live = ('type = "csv"\npath = "data.csv"', 'type = "mqtt"\ntopic = "a"')
+    heard = load(live)
+    assert (heard.buffer_samples, heard.when_full, heard.silent_after_s) == (None, "drop-oldest", 30.0)
+    assert load(live, ('name = "wear"', 'name = "wear"\nduty_cycle_s = 600')).silent_after_s == 1200.0
+    rewrite(tmp_path / "bundle", ("rate_hz = 1.0", "rate_hz = 0.01"))
+    assert load(live).silent_after_s == 300.0
+    chosen = load(
+        ('name = "wear"', 'name = "wear"\nsilent_after_s = 5'),
+        ("[model]", '[buffer]\nsamples = 9\nwhen_full = "skip-to-newest"\n[model]'),
+    )
+    assert (chosen.buffer_samples, chosen.when_full, chosen.silent_after_s) == (9, "skip-to-newest", 5.0)
+    pipeline = chosen.pipeline(sinks=[])
+    assert (pipeline._buffer._most, pipeline._buffer._when_full) == (9, "skip-to-newest")
+    assert pipeline._silence._after_s == 5.0
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("silent_after_s = 0", "silent_after_s: must be above 0"),
+        ("duty_cycle_s = -1", "duty_cycle_s: must be above 0"),
+        ("buffer = { samples = 0 }", "buffer.samples: must be at least 1"),
+        ('buffer = { when_full = "drop_oldest" }', "buffer.when_full: .*drop_oldest"),
+        ("buffer = { size = 1 }", "unknown key 'size'"),
+    ],
+)
+def test_what_is_no_buffer(load: Load, text: str, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        load(('name = "wear"', f'name = "wear"\n{text}'))

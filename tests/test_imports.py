@@ -27,11 +27,12 @@ MAY_IMPORT: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("edgeseq.plugins", ("edgeseq.tables", "edgeseq.errors")),
     ("edgeseq.checksums", ("edgeseq.errors",)),
     ("edgeseq.bearings", ("edgeseq.errors", "edgeseq.tables")),
-    ("edgeseq.bundle", ("edgeseq.types", "edgeseq.errors", "edgeseq.tables", "edgeseq.checksums")),
+    ("edgeseq.bundle", ("edgeseq.types", "edgeseq.errors", "edgeseq.tables", "edgeseq.checksums", "edgeseq.gaps")),
     ("edgeseq.outbox*", ("edgeseq.types", "edgeseq.errors")),
     ("edgeseq.timing", ()),
     ("edgeseq.collector", ()),
     ("edgeseq.machine", ()),
+    ("edgeseq.clock", ()),
     ("edgeseq.verdicts", ("edgeseq.cache",)),
     ("edgeseq.feature_chain", ("edgeseq.types", "edgeseq.errors", "edgeseq.states")),
     ("edgeseq.buffer", ("edgeseq.types",)),
@@ -66,8 +67,8 @@ MAY_IMPORT: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("edgeseq.features.side_by_side", (*PLUGINS, "edgeseq.plugins")),
     ("edgeseq.features*", PLUGINS),
     ("edgeseq.deciders*", PLUGINS),
-    # A sink writes alerts through the durable outbox; a backend is opened with a bundle.
-    ("edgeseq.sinks*", (*PLUGINS, "edgeseq.outbox")),
+    # A backend is opened with a bundle; what a sink says has a clock's opinion of itself.
+    ("edgeseq.sinks*", (*PLUGINS, "edgeseq.clock")),
     ("edgeseq.backends*", (*PLUGINS, "edgeseq.bundle", "edgeseq.stepping")),
     # A stage that runs a file opens it as its backend does.
     ("edgeseq.stages*", (*PLUGINS, "edgeseq.backends*")),

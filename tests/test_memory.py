@@ -21,7 +21,8 @@ from edgeseq.features.difference import Difference
 from edgeseq.features.lags import Lags
 from edgeseq.pipeline import Pipeline
 from edgeseq.snapshot import LaneState, Snapshot
-from edgeseq.types import About, Channel, Chunk, Feature, Plain, StreamSpec
+from edgeseq.snapshot import Told as LastTold
+from edgeseq.types import About, Channel, Chunk, Event, Feature, Plain, StreamSpec
 
 SPEC = StreamSpec((Channel("a"), Channel("b")), 1.0)
 ABOUT = About("device", "pipeline", "plain", "1", ("h", "square"))
@@ -41,6 +42,7 @@ class Recorded:
 
     def __init__(self, chunks: Sequence[Chunk]) -> None:
         self.spec = SPEC
+        self.replays = True
         self.dropped: Mapping[str, int] = {}
         self._chunks = [dataclasses.replace(chunk, state={"given": i}) for i, chunk in enumerate(chunks, start=1)]
 
@@ -57,7 +59,9 @@ class Recorded:
 
 
 class Lived:
-    """A source that gives these chunks, once."""
+    """A source that gives these chunks, once; a class that reads files, too, and so has set_state."""
+
+    replays = False
 
     def __init__(self, chunks: Sequence[Chunk]) -> None:
         self.spec = SPEC
@@ -66,6 +70,9 @@ class Lived:
 
     def __iter__(self) -> Iterator[Chunk]:
         yield from self._chunks
+
+    def set_state(self, state: Plain) -> None:
+        raise StateError(f"what was heard cannot be heard again: {state}")
 
     def close(self) -> None:
         pass
@@ -243,3 +250,42 @@ def test_the_downtime_of_a_live_source_is_a_gap_and_the_log_says_which(caplog: p
     )
     unmarked = run(Lived([*before, *after]))[0]
     assert rest.lines != unmarked.lines[-len(rest.lines) :], "the gap tells"
+
+
+class Events(Told):
+    """A sink that keeps the events themselves."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.events: list[Event] = []
+
+    def event(self, event: Event) -> None:
+        self.events.append(event)
+
+
+@pytest.mark.parametrize("changed", [{}, {"features": tuple}])
+@pytest.mark.parametrize("replays", [False, True])
+def test_an_alert_told_after_the_last_snapshot_is_not_raised_again(
+    replays: bool,  # noqa: FBT001 - a parameter of the test
+    changed: dict[str, Any],
+) -> None:
+    def told(source: Any, last: Snapshot | None, left: Mapping[str, LastTold], **more: Any) -> tuple[Events, Kept]:
+        sink = Events()
+        keeper = Kept(sink, last)
+        parts = {"features": chain, "decider": decider, "model": PlainStep(2), "gap_states": (), **more}
+        pipeline = Pipeline(source=source, sinks=[sink], about=ABOUT, buffer_samples=1, **parts)
+        pipeline.memory.keeper, pipeline.memory.told = keeper, lambda: left
+        pipeline.run()
+        return sink, keeper
+
+    before, keeper = told(Lived(lived(0, 20)), None, {})
+    (raised,) = before.events
+    assert raised.kind == "raised"
+    snapshot = next(snapshot for snapshot, _ in keeper.kept if snapshot.lanes[""].decider != raised.state["decider"])
+    left = {"": LastTold(raised.state["decider"], raised.state["last_ns"])}
+    source = Recorded(lived(30, 40)) if replays else Lived(lived(30, 40))
+    after, _ = told(source, snapshot, left, **changed)
+    # Recorded data raise it again by themselves, under the same name.
+    assert [event.kind for event in after.events] == (["raised"] if replays else [])
+    again, _ = told(Lived(lived(30, 40)), snapshot, {}, **changed)
+    assert [event.kind for event in again.events] == ["raised"], "it hangs on what was told"

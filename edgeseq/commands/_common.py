@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING, Protocol
 
+from edgeseq.service import logs
 from edgeseq.text import number
 
 if TYPE_CHECKING:
@@ -25,10 +26,14 @@ class Stoppable(Protocol):
         ...
 
 
-def log_to_stderr(*, verbose: bool) -> None:
+def log_to_stderr(*, verbose: bool, form: logs.Form = "text") -> None:
     """Send logs to stderr, one line each; stdout is for results alone."""
-    form = "%(asctime)s %(levelname)s %(name)s: %(message)s"
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO if verbose else logging.WARNING, format=form)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    if form == "json":
+        handler.setFormatter(logs.JsonLines())
+        sys.excepthook = logs.hook
+    logging.basicConfig(handlers=[handler], level=logging.INFO if verbose else logging.WARNING)
 
 
 @contextmanager

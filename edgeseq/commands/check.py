@@ -61,7 +61,7 @@ def main(args: argparse.Namespace) -> int:
 
 def describe(config: Config) -> list[str]:
     """Return what the pipeline would do, a sentence each. Raises what would keep it from running."""
-    from edgeseq.service import checkpoint_table
+    from edgeseq.service import checkpoint_table, outbox_table
     from edgeseq.types import Checkable
     from edgeseq.wiring import Wired
 
@@ -96,9 +96,23 @@ def describe(config: Config) -> list[str]:
             f"judges {name}{f' in {unit}' if unit else ''} by {whose} {config.decider_table['type']}"
             + (f" ({keys})" if keys else "")
         )
+    would += _waits(config)
     for sink, table in zip(config.sinks, config.sink_tables, strict=True):
         would.append(sink.check() if isinstance(sink, Checkable) else f"writes to {table['type']}")
-    return [*would, checkpoint_table.words(config)]
+    return [*would, *filter(None, [outbox_table.words(config)]), checkpoint_table.words(config)]
+
+
+def _waits(config: Config) -> list[str]:
+    """Return what happens where samples come too quickly, too late or not at all, a sentence each."""
+    from edgeseq.buffer import WORDS, default_samples
+
+    most = config.buffer_samples or default_samples(config.source.spec.rate_hz)
+    would = [f"lets up to {most:,} samples wait for the model; when more come, {WORDS[config.when_full]}"]
+    if config.gaps.duty_cycle_s is not None:
+        would.append(f"takes the pause between records, one each {config.gaps.duty_cycle_s:g} s, for no gap")
+    if config.silent_after_s is not None:
+        would.append(f"raises an alert where nothing has come for {config.silent_after_s:g} s")
+    return would
 
 
 def _stages(config: Config, wired: Wired) -> list[str]:

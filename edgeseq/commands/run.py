@@ -7,6 +7,10 @@ import json
 import logging
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from edgeseq.service import logs
 
 HELP = """\
 Runs the pipeline that a configuration describes: samples from the source, through the bundle's features and model, to
@@ -17,6 +21,7 @@ on where it was, however it ended: [checkpoint] in the configuration, or systemd
   edgeseq run pipeline.toml
   edgeseq run pipeline.toml --verbose           every event and connection as a line on stderr
   edgeseq run pipeline.toml --json              at the end, what was done as one JSON document on stdout
+  edgeseq run pipeline.toml --log json          logs, errors and the summary as lines of JSON on stderr
 
 A configuration:
 
@@ -42,22 +47,40 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--json", action="store_true", help="one JSON document on stdout at the end; a stdout sink is then silent"
     )
+    parser.add_argument(
+        "--log",
+        choices=("text", "json"),
+        help="what stderr is written in; default: text on a terminal, else JSON lines",
+    )
 
 
 def main(args: argparse.Namespace) -> int:
     """Run until the source ends or a signal comes."""
+    from edgeseq.service import logs
+
+    form = args.log or logs.default()
+    with logs.errors_in(form):
+        return _run(args, form)
+
+
+def _run(args: argparse.Namespace, form: logs.Form) -> int:
+    """Run, and write to stderr in a form."""
     from edgeseq import config as configs
     from edgeseq.commands import _common
-    from edgeseq.service import checkpoint_table
+    from edgeseq.service import checkpoint_table, logs, outbox_table
 
-    _common.log_to_stderr(verbose=args.verbose)
+    _common.log_to_stderr(verbose=args.verbose, form=form)
     config = configs.load(args.config)
-    sinks = config.sinks
+    sinks = list(config.sinks)
     if args.json:
         from edgeseq.sinks.stdout import Stdout
 
         sinks = [sink for sink in sinks if not isinstance(sink, Stdout)]
+    sinks, delivery = outbox_table.behind(config, sinks)
     pipeline = config.pipeline(sinks=sinks)
+    if delivery is not None:
+        pipeline.memory.told = delivery.told
+        delivery.summary = lambda: pipeline.summary().table()
     about, model = config.about, pipeline.model
     pipeline.memory.keeper = checkpoint_table.keeper(config, model)
     logging.getLogger(__name__).info(
@@ -67,6 +90,8 @@ def main(args: argparse.Namespace) -> int:
         summary = pipeline.run()
     if args.json:
         print(json.dumps(summary.table(), indent=2))
+    elif form == "json":
+        logs.say("info", _common.words(summary).splitlines()[0], **summary.table())
     else:
         print(_common.words(summary), file=sys.stderr)
     return 0

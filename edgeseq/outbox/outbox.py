@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -22,6 +22,8 @@ from edgeseq.outbox.store import Store
 
 MIN_BYTES = 4096
 MAX_SEVERITY = 255
+MOST = 1024
+"""Calls in one write."""
 ROOM = 128
 """Bytes of a record besides its key, event_id, state and payload, at most."""
 
@@ -47,7 +49,7 @@ class New:
 
 @dataclass(slots=True)
 class _Call:
-    """What a thread waits for. result: an event's id. again: it must wait for the next write."""
+    """What a thread waits for. size: of an event, its bytes; result: its id. again: it must wait for the next write."""
 
     prepare: Callable[[_Call, _Batch], None]
     size: int = 0
@@ -100,6 +102,7 @@ class Outbox:
         self._max_events, self._max_age_s = max_events, max_age_s
         self._changed = threading.Condition()
         self._waiting: list[_Call] = []
+        self._most = MOST
         self._leading = self._closed = False
         self._refused = self._syncs = 0
         self._store = Store(Path(path), sinks, max_bytes)
@@ -147,15 +150,16 @@ class Outbox:
         if call.error:
             raise OutboxFull(call.error)
 
-    def end(self, key: str, state: bytes = b"") -> None:
-        """Note that a stream has ended: what its state is from here on; its event_ids are not known any more.
+    def end(self, states: Mapping[str, bytes]) -> None:
+        """Note that streams have ended: what each stands at from here on; their event_ids are not known any more.
 
         Raises OutboxFull.
         """
-        call = _Call(partial(self._prepare_end, key, state))
-        self._commit([call])
-        if call.error:
-            raise OutboxFull(call.error)
+        calls = [_Call(partial(self._prepare_end, key, state)) for key, state in states.items()]
+        self._commit(calls)
+        for call in calls:
+            if call.error:
+                raise OutboxFull(call.error)
 
     def pending(
         self, limit: int, sink: str, *, after: int = 0, upto: int | None = None
@@ -182,6 +186,11 @@ class Outbox:
                 except OSError as cause:
                     raise SinkError(f"the outbox cannot be read: {segment.path}: {cause.strerror}.") from cause
         return found
+
+    def known(self, event_id: str, key: str) -> bool:
+        """Return whether an event was put under this event_id, of a stream that has not ended since."""
+        with self._changed:
+            return self._store.known(event_id, key) is not None
 
     def states(self) -> dict[str, bytes]:
         """Return what each key stands at since its latest event that had a state."""
@@ -244,31 +253,36 @@ class Outbox:
 
     def _lead(self) -> None:
         """Write for all that wait. The lock is let go while the disk works; `_leading` keeps others from writing."""
-        calls, self._waiting = self._waiting, []
+        calls, self._waiting = self._waiting[: self._most], self._waiting[self._most :]
         self._leading = True
         batch = _Batch()
-        error = "the write was given up"
+        error, retry = "the write was given up", False
         try:
             self._expire(batch)
             for place, call in enumerate(calls):
                 call.again = False
                 call.prepare(call, batch)
                 if call.again:
-                    calls, self._waiting = calls[:place], calls[place:]
+                    calls, self._waiting = calls[:place], calls[place:] + self._waiting
                     break
             self._write(batch)
             error = ""
         except OSError as cause:
-            error = f"the outbox cannot be written: {cause.strerror or cause}. Make room on its disk."
+            error = f"the outbox cannot be written: {cause.strerror or cause}. Make room on its disk, or mend it."
+            # Where there is no room for all there may be for some.
+            retry = len(calls) > 1
         finally:
             if error:
                 for segment, place, bits in batch.settled:
                     segment.owe(place, bits)
             else:
                 self._store.dropped.update(batch.dropped)
+            self._most = max(1, len(calls) // 2) if error else min(MOST, 2 * self._most)
+            if retry:
+                calls, self._waiting = [], calls + self._waiting
             for call in calls:
                 call.error, call.done = call.error or error, True
-                self._refused += bool(call.error)
+                self._refused += bool(call.error and call.size)
             self._leading = False
             self._changed.notify_all()
 

@@ -1,4 +1,4 @@
-"""One file of the log, and what is known in memory of the events in it: 14 bytes each, for a backlog may be long."""
+"""One file of the log, and what memory knows of the events in it: 10 to 14 bytes each, for backlogs may be long."""
 
 from __future__ import annotations
 
@@ -22,6 +22,12 @@ MAX_SINKS = 8
 _NAME = re.compile(r"([0-9a-f]{16})-([0-9a-f]{16})\.log")
 
 
+class Tally:
+    """How many events are owed to anybody, in all segments together."""
+
+    events = 0
+
+
 class Segment:
     """A file of records, ids ascending. Who is owed what lives here; what it means is the outbox's to know.
 
@@ -30,32 +36,35 @@ class Segment:
     when its newest event was put.
     """
 
-    def __init__(self, path: Path, first: int, sync: bytes, mask: int) -> None:
-        self.path, self.first, self.sync, self.mask = path, first, sync, mask
+    def __init__(self, path: Path, first: int, sync: bytes, mask: int, tally: Tally) -> None:
+        self.path, self.first, self.sync, self.mask, self.tally = path, first, sync, mask, tally
         self.size = 0
         self.newest_ns = 0
         self.live: Counter[int] = Counter()
         # Ids count from `first`.
-        self._ids, self._offsets, self._hashes = array("I"), array("I"), array("I")
+        self._ids: array[int] | range = array("I")
+        self._offsets, self._hashes = array("I"), array("I")
         self._owed, self._severities = bytearray(), bytearray()
 
     @classmethod
-    def new(cls, folder: Path, first: int, mask: int) -> Segment:
+    def new(cls, folder: Path, first: int, mask: int, tally: Tally) -> Segment:
         """Return a segment whose file does not exist yet."""
         sync = secrets.token_bytes(SYNC_BYTES)
-        return cls(folder / f"{first:016x}-{sync.hex()}.log", first, sync, mask)
+        return cls(folder / f"{first:016x}-{sync.hex()}.log", first, sync, mask, tally)
 
     @classmethod
-    def at(cls, path: Path, mask: int) -> Segment | None:
+    def at(cls, path: Path, mask: int, tally: Tally) -> Segment | None:
         """Return the segment of a file, still empty; None where the file is none."""
         found = _NAME.fullmatch(path.name)
-        return cls(path, int(found[1], 16), bytes.fromhex(found[2]), mask) if found else None
+        return cls(path, int(found[1], 16), bytes.fromhex(found[2]), mask, tally) if found else None
 
     def __len__(self) -> int:
         return len(self._ids)
 
     def add(self, event: Put, offset: int) -> None:
         """Note an event that stands at `offset`, owed to all sinks of the segment."""
+        if isinstance(self._ids, range):
+            self._ids = array("I", self._ids)
         self._ids.append(event.id - self.first)
         self._offsets.append(offset)
         self._hashes.append(fingerprint(event.event_id))
@@ -63,7 +72,15 @@ class Segment:
         self._severities.append(event.severity)
         self.newest_ns = max(self.newest_ns, event.at_ns)
         if self.mask:
-            self.live[event.severity] += 1
+            self._count(len(self._ids) - 1, 1)
+
+    def seal(self) -> None:
+        """Give back what is held in reserve for more events."""
+        ids = self._ids
+        if ids and ids[-1] - ids[0] == len(ids) - 1:
+            self._ids = range(ids[0], ids[-1] + 1)
+        self._offsets, self._hashes = self._offsets[:], self._hashes[:]
+        self._owed, self._severities = bytearray(self._owed), bytearray(self._severities)
 
     def position(self, number: int) -> int | None:
         """Return where in the columns an event stands."""
@@ -86,6 +103,7 @@ class Segment:
 
     def _count(self, place: int, change: int) -> None:
         severity = self._severities[place]
+        self.tally.events += change
         self.live[severity] += change
         if not self.live[severity]:
             del self.live[severity]

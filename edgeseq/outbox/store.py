@@ -15,12 +15,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from edgeseq.errors import SinkError
+from edgeseq.outbox.disk import sync_folder, write
 from edgeseq.outbox.record import VERSION, Ack, Damage, Head, Latest, Put, Record, encode, scan
-from edgeseq.outbox.segment import Segment, fingerprint
+from edgeseq.outbox.segment import Segment, Tally, fingerprint
 
 MAX_SEGMENT_BYTES = 4 << 20
 MAX_KEYS = 4096
 """Of how many keys the latest state is kept; beyond it that of the key longest silent is let go."""
+FINGERPRINTS = 1 << 24
 HISTORY = 8
 """So many segments that nobody is owed are kept, up to an eighth of max_bytes: their event ids are still known."""
 SAID = 10
@@ -45,6 +47,9 @@ class Store:
         self.dropped: Counter[str] = Counter()
         self.damage: dict[str, list[Damage]] = {}
         self.next_id = 1
+        self._tally = Tally()
+        # A bit for each fingerprint of an event_id that was ever noted: most are answered by it at once.
+        self._noted = bytearray(FINGERPRINTS // 8)
         self._active: Segment | None = None
         self._file = -1
         try:
@@ -78,7 +83,7 @@ class Store:
     @property
     def events(self) -> int:
         """How many events are owed to anybody."""
-        return sum(segment.live.total() for segment in self.segments)
+        return self._tally.events
 
     @property
     def size(self) -> int:
@@ -102,7 +107,8 @@ class Store:
     def known(self, event_id: str, key: str) -> int | None:
         """Return the id of the event that was put under this event_id, of a stream that has not ended since."""
         hashed = fingerprint(event_id)
-        for segment in reversed(self.segments):
+        byte, bit = divmod(hashed % FINGERPRINTS, 8)
+        for segment in reversed(self.segments) if self._noted[byte] >> bit & 1 else ():
             places = segment.alike(hashed)
             for _, event in segment.events(places) if len(places) else ():
                 if event and event.event_id == event_id and event.id > self._ended(event.key):
@@ -125,6 +131,8 @@ class Store:
     def note(self, segment: Segment, event: Put, offset: int) -> None:
         """Take up an event that stands in the log."""
         segment.add(event, offset)
+        byte, bit = divmod(fingerprint(event.event_id) % FINGERPRINTS, 8)
+        self._noted[byte] |= 1 << bit
         if event.state is not None:
             self.keep(Latest(event.id, event.key, event.event_id, event.state, self._ended(event.key)))
 
@@ -145,7 +153,7 @@ class Store:
             self._seal()
             self._tidy()
         if self._active is None:
-            self._active = Segment.new(self.folder, self._next(), self.mask)
+            self._active = Segment.new(self.folder, self._next(), self.mask, self._tally)
         if self._active.size:
             return self._active, b""
         return self._active, encode(Head(VERSION, list(self.sinks)), self._active.sync)
@@ -185,6 +193,8 @@ class Store:
         self._seal()
 
     def _seal(self) -> None:
+        if self._active is not None:
+            self._active.seal()
         if self._file >= 0:
             os.close(self._file)
         self._file, self._active = -1, None
@@ -251,7 +261,7 @@ class Store:
 
     def _shrink(self, segment: Segment) -> None:
         """Rewrite a segment without what nobody needs any more, or remove it. Raises OSError; then it is as it was."""
-        slim = Segment(segment.path, segment.first, segment.sync, segment.mask)
+        slim = Segment(segment.path, segment.first, segment.sync, segment.mask, Tally())
         data = bytearray(encode(Head(VERSION, self._names(segment.mask)), segment.sync))
         empty = len(data)
         for record in self._needed(segment):
@@ -276,6 +286,8 @@ class Store:
             finally:
                 os.close(file)
             aside.rename(segment.path)
+            # The same events are owed as before.
+            slim.tally = self._tally
             self.segments[self.segments.index(segment)] = slim
         # In this order on the disk, too: an acknowledgement that is left out next needs its event to be gone.
         sync_folder(self.folder)
@@ -313,10 +325,11 @@ class Store:
         for path in self.folder.glob("*.new"):
             path.unlink()
         for path in sorted(self.folder.glob("*.log")):
-            segment = Segment.at(path, self.mask)
+            segment = Segment.at(path, self.mask, self._tally)
             if segment is not None:
                 self.segments.append(segment)
                 self._read(segment)
+                segment.seal()
         self._tell()
         self._tidy()
 
@@ -376,19 +389,3 @@ class Store:
             )
         if len(places) > SAID:
             log.warning("the outbox is damaged at %d more places", len(places) - SAID)
-
-
-def write(file: int, data: bytes | bytearray) -> None:
-    """Write all of it. Raises OSError."""
-    view = memoryview(data)
-    while view:
-        view = view[os.write(file, view) :]
-
-
-def sync_folder(folder: Path) -> None:
-    """Make a folder's names durable. Raises OSError."""
-    file = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(file)
-    finally:
-        os.close(file)

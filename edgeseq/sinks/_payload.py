@@ -1,17 +1,20 @@
 """What is sent: the JSON of an event and of a stream's state, the same for every sink.
 
-Schema 1. Times twice: `time`, ISO 8601 in UTC with nanoseconds, for people; `t_ns`, nanoseconds since the Unix epoch,
-for programs. A number that is not finite is null. Fields are only ever added under one schema number.
+Schema 1, published as edgeseq/schema.json. Times twice: `time`, ISO 8601 in UTC with nanoseconds, for people; `t_ns`,
+nanoseconds since the Unix epoch, for programs. A number that is not finite is null. Fields are only ever added under
+one schema number.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
 
+from edgeseq import clock
 from edgeseq.types import About, Event, Output
 
 SCHEMA = 1
@@ -32,14 +35,15 @@ def state(about: About, output: Output, level: str) -> dict[str, Any]:
     }
 
 
-def event(about: About, event: Event) -> dict[str, Any]:
-    """Return an event."""
+def event(about: About, event: Event, stream_sequence: int | None = None) -> dict[str, Any]:
+    """Return an event. stream_sequence: its number among those of its stream; None where nobody counts them."""
     evidence = {name: _number(value) if isinstance(value, float) else value for name, value in event.evidence.items()}
     return {
         **_head(about, event.stream, event.t_ns),
         "event_id": event.event_id,
         "alert": event.alert,
         "sequence": event.sequence,
+        "stream_sequence": stream_sequence,
         "kind": event.kind,
         "level": event.level,
         "severity": event.severity,
@@ -47,6 +51,29 @@ def event(about: About, event: Event) -> dict[str, Any]:
         "unit": about.unit,
         "evidence": evidence,
     }
+
+
+def health(about: About, now_ns: int, report: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a report on the pipeline, at a time in nanoseconds since the Unix epoch."""
+    head = _head(about, "", now_ns)
+    del head["stream"]
+    return {**head, **report}
+
+
+def status(about: About, word: str, now_ns: int | None) -> dict[str, Any]:
+    """Return the device's status. The last will is written before its time is known, so it has none."""
+    head = _head(about, "", now_ns or 0)
+    timeless = ("stream", "time", "t_ns", "clock_synced") if now_ns is None else ("stream",)
+    return {"status": word, **{key: value for key, value in head.items() if key not in timeless}}
+
+
+class _Named(msgspec.Struct):
+    event_id: str
+
+
+def event_id(payload: bytes) -> str:
+    """Return an encoded event's id."""
+    return msgspec.json.decode(payload, type=_Named).event_id
 
 
 def encode(payload: dict[str, Any]) -> bytes:
@@ -73,6 +100,7 @@ def _head(about: About, stream: str, t_ns: int) -> dict[str, Any]:
         "stream": stream,
         "time": iso_utc(t_ns),
         "t_ns": t_ns,
+        "clock_synced": clock.synced(),
         "model": about.model,
         "model_version": about.model_version,
     }

@@ -33,12 +33,23 @@ def stream(device: str, pipeline: str, stream: str, kind: str) -> str:
     return f"{ROOT}/{level(device)}/{level(pipeline)}/{level(stream)}/{kind}"
 
 
+def health(device: str, pipeline: str) -> str:
+    """Return the topic of a pipeline's retained health."""
+    return f"{ROOT}/{level(device)}/{level(pipeline)}/health"
+
+
 def client_id(device: str, pipeline: str) -> str:
     """Return a client's name: stable, so that a broker that has not noticed a lost connection replaces it at once.
 
     With a random one it would announce the last will of the old connection after the new one said it is online.
     """
-    return "edgeseq-" + re.sub(r"[^A-Za-z0-9_-]", "_", f"{level(device)}-{level(pipeline)}")
+    return f"edgeseq-{plain(device)}-{plain(pipeline)}"
+
+
+def plain(name: str) -> str:
+    """Return a name in letters, digits, - and _ alone; one that had others ends in its hash, so that no two meet."""
+    safe = re.sub(r"[^A-Za-z0-9_-]", "_", name)[: MAX_LEVEL - 20]
+    return safe if safe == name else f"{safe}-{hashlib.sha256(_bytes(name)).hexdigest()[:8]}"
 
 
 def _bytes(text: str) -> bytes:

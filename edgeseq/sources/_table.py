@@ -133,6 +133,7 @@ class TableSource:
         origin = start_ns(start)
         self.spec = StreamSpec(tuple(Channel(channel.name, channel.unit) for channel in named), rate_hz)
         self.dropped: Counter[str] = Counter()
+        self.replays = True
         self._reader = reader
         self._wanted = Wanted([c.column or c.name for c in named], stream_column, time_column, time_format, origin)
         self._only = None if streams is None else [str(stream) for stream in streams]

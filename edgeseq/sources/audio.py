@@ -58,6 +58,7 @@ class Audio:
         self._grid = Grid(rate_hz, self._replay.start_ns)
         self.spec = StreamSpec(tuple(Channel(each.name, each.unit) for each in named), rate_hz)
         self.dropped: Counter[str] = Counter()
+        self.replays = path is not None
         self.live = device is not None
         self._closed = threading.Event()
         self._microphone = None

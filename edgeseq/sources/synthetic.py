@@ -99,6 +99,7 @@ class Synthetic:
         pace: PaceKey = "fast",
     ) -> None:
         named = [Column(name=each, unit="g") if isinstance(each, str) else each for each in channels or ["x"]]
+        self.replays = True
         self.spec = StreamSpec(tuple(Channel(each.name, each.unit) for each in named), rate_hz)
         self.dropped: Counter[str] = Counter()
         self._start_ns = start_ns(start)

@@ -60,6 +60,7 @@ class Text:
         self._grid = Grid(rate_hz, self._replay.start_ns)
         self.spec = StreamSpec((Channel(names[0]),), rate_hz)
         self.dropped: Counter[str] = Counter()
+        self.replays = path is not None
 
     @classmethod
     def example(cls) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from edgeseq import frames_file, framing, tables
 from edgeseq.feature_chain import FeatureChain
 from edgeseq.feature_tables import FeatureTables
+from edgeseq.gaps import ALL_GAPS
 from edgeseq.sources import _table, audio
 from edgeseq.types import Channel, Chunk, Frames, StreamSpec
 
@@ -226,7 +227,7 @@ def test_chunks_may_be_split_anywhere(gaps: set[int], cuts: set[int]) -> None:
     values, t_ns = samples(2300)[700:1600], np.arange(900, dtype=np.int64) * 1_000_000
 
     def parts(at: set[int]) -> tuple[Frames, list[int], list[bool], int]:
-        lane, counts = framing._Lane(FeatureChain(chain.open()[0])), framing.Counts()
+        lane, counts = framing._Lane(FeatureChain(chain.open()[0]), ALL_GAPS), framing.Counts()
         found = [
             lane.push(Chunk(t_ns[start:stop], values[start:stop], gap=start in gaps), counts)
             for start, stop in itertools.pairwise(sorted({0, *at, 900}))
@@ -239,3 +240,19 @@ def test_chunks_may_be_split_anywhere(gaps: set[int], cuts: set[int]) -> None:
     whole, split = parts(gaps), parts(gaps | cuts)
     np.testing.assert_array_equal(split[0], whole[0])
     assert split[1:] == whole[1:]
+
+
+@pytest.mark.parametrize(("cycle", "starts"), [("", [1, 2, 3]), ("duty_cycle_s = 10\n", [3])])
+def test_the_pause_of_a_duty_cycle_begins_no_new_sequence(
+    cycle: str, starts: list[int], tmp_path: Path, capsys: Any
+) -> None:
+    rows = [f"{number * 10 + i / 100},{number},{i}" for number in (0, 1, 2, 4) for i in range(10)]
+    data, output = tmp_path / "x.csv", tmp_path / "y.npz"
+    data.write_text("\n".join(["t,a,b", *rows]))
+    stream = f'[stream]\nrate_hz = 100\n{cycle}channels = [{{ name = "a" }}, {{ name = "b" }}]\n'
+    features = '[[features]]\ntype = "window_statistics"\nwindow = 0.1\nstatistics = ["mean"]\n'
+    (tmp_path / "chain.toml").write_text(f'{stream}{features}[source]\ntime_column = "t"\n')
+    assert run(capsys, tmp_path / "chain.toml", "--input", data, "--output", output)[0] == 0
+    made = load(output)
+    np.testing.assert_array_equal(made["frames"], np.array([[c, 4.5] for c in (0, 1, 2, 4)], np.float32))
+    assert np.flatnonzero(made["gap"]).tolist() == starts

@@ -15,7 +15,7 @@ import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 import pytest
 import tiny_bundle
-from broker import Broker, port_of, reserved_port
+from broker import Broker
 
 from edgeseq import cli
 from edgeseq.pipeline import Pipeline, Summary
@@ -65,7 +65,7 @@ def edgeseq(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int
 
 
 def test_run_writes_events_and_ends(write: Write, capsys: pytest.CaptureFixture[str]) -> None:
-    status, out, err = edgeseq(capsys, "run", write())
+    status, out, err = edgeseq(capsys, "run", write(), "--log", "text")
     assert status == 0
     assert [line.split()[1:3] for line in out.splitlines()] == [["A", "warning"], ["A", "critical"]]
     assert "wear on press-4: done" in err
@@ -96,15 +96,21 @@ def test_run_reaches_a_real_broker(write: Write, mosquitto: Broker, capsys: pyte
     assert (status, json.loads(out)["dropped"]) == (0, {"decider.warming": 16})
 
 
-def test_run_without_a_broker_fails_in_one_paragraph(write: Write, capsys: pytest.CaptureFixture[str]) -> None:
-    with reserved_port() as nobody:
-        port = port_of(nobody)
-        status, out, err = edgeseq(
-            capsys, "run", write(rest=f'[[sinks]]\ntype = "mqtt"\nhost = "127.0.0.1"\nport = {port}')
-        )
-    assert (status, out) == (1, "")
-    assert f"edgeseq: the MQTT broker at 127.0.0.1:{port} cannot be reached" in err
-    assert "Traceback" not in err
+def test_without_a_broker_events_wait_for_the_next_run(
+    write: Write, mosquitto: Broker, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = write(rest=f'[[sinks]]\ntype = "mqtt"\nhost = "127.0.0.1"\nport = {mosquitto.port}\ndrain_s = 0.1')
+    mosquitto.stop()
+    status, out, _ = edgeseq(capsys, "run", config)
+    assert (status, out) == (0, "")
+    assert f"the MQTT broker at 127.0.0.1:{mosquitto.port} cannot be reached" in caplog.text
+    assert "2 events wait in the outbox for the next start" in caplog.text
+    mosquitto.start()
+    lines = mosquitto.watch("edgeseq/+/+/+/event")
+    assert edgeseq(capsys, "run", write(rest=f'[[sinks]]\ntype = "mqtt"\nport = {mosquitto.port}'))[0] == 0
+    seen = [json.loads(line.split(" ", 3)[3]) for line in lines(lambda seen: len(seen) >= 4)]
+    assert len({event["event_id"] for event in seen}) == 2, "the data ended, so that the second run says the same again"
+    assert sorted(event["stream_sequence"] for event in seen) == [1, 2, 3, 4]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -142,7 +148,7 @@ def test_check_says_what_would_happen(write: Write, capsys: pytest.CaptureFixtur
     status, out, _ = edgeseq(capsys, "check", config, "--json")
     document = json.loads(out)
     assert (status, document["ok"], document["device"]) == (0, True, "press-4")
-    assert len(document["would"]) == 6
+    assert document["would"][0].startswith("reads 1 channels at 1 Hz")
 
 
 def test_check_finds_what_is_not_right(write: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

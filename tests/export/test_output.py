@@ -15,6 +15,7 @@ import pytest
 import export
 from edgeseq import cli
 from edgeseq.bundle import StreamTable
+from edgeseq.gaps import Gaps
 from export import frames
 from export.graph import Input
 from export.writers import bundle as writer
@@ -139,6 +140,16 @@ def test_a_description_that_does_not_fit_the_model_is_refused(tmp_path: Path) ->
     with pytest.raises(export.ExportError, match="asked for twice"):
         small(tmp_path / "b", variants=["float32", "float32"])
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("limit", "reset"), [({}, "start"), ({"gap_limit_s": 3600.0}, "gap")])
+def test_about_says_what_gaps_do(limit: dict[str, float], reset: str, tmp_path: Path) -> None:
+    channels = [{"name": name} for name in "abcde"]
+    stream = {"rate_hz": 1.0, "channels": channels, "duty_cycle_s": 600.0, **limit}
+    given = export.About(stream=export.about.msgspec.convert(stream, StreamTable))
+    bundle = small(tmp_path / "b", about=given)
+    assert {state.reset for state in bundle.graph().states} == {reset}
+    assert bundle.manifest.stream.gaps() == Gaps(600.0, limit.get("gap_limit_s", 0.0))
 
 
 def _array(array: Any) -> bytes:

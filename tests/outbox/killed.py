@@ -46,8 +46,11 @@ def work(folder: Path, pipe: int, round_: int) -> NoReturn:
             while waiting[0] >= BACKLOG:
                 time.sleep(0.0005)
             event_id = f"{round_}.{name}.{number}"
-            outbox.put(event_id.encode() + b" " + b"x" * (number % 300), key=name, event_id=event_id, state=b"s")
-            os.write(pipe, b"put %s\n" % event_id.encode())
+            # Of many keys, so that what is delivered is rewritten to what they stand at, not only removed.
+            key = f"{name}{number % 50}"
+            state = event_id.encode()
+            outbox.put(state + b" " + b"x" * (number % 300), key=key, event_id=event_id, state=state)
+            os.write(pipe, b"put %s\n" % state)
 
     for name in "ab":
         threading.Thread(target=put, args=(name,), daemon=True).start()
@@ -59,6 +62,17 @@ def work(folder: Path, pipe: int, round_: int) -> NoReturn:
         outbox.ack([number for number, _, _ in batch], "sink")
         for _, _, payload in batch:
             os.write(pipe, b"done %s\n" % payload.split()[0])
+
+
+def behind(put: set[str], states: dict[str, bytes]) -> int:
+    """Return how many keys stand at less than their last event that was put."""
+    newest: dict[str, tuple[int, int]] = {}
+    for event_id in put:
+        round_, name, number = event_id.split(".")
+        key = f"{name}{int(number) % 50}"
+        newest[key] = max(newest.get(key, (0, 0)), (int(round_), int(number)))
+    stand = {key: (int(state.split(b".")[0]), int(state.split(b".")[2])) for key, state in states.items()}
+    return sum(stand.get(key, (-1, -1)) < last for key, last in newest.items())
 
 
 def read(pipe: int, until: bytes = b"") -> bytes:
@@ -129,6 +143,7 @@ def main() -> None:
                 "kills": args.kills,
                 "put": len(put),
                 "lost": len(lost),
+                "states_behind": behind(put, outbox.states()),
                 "most_twice_after_a_kill": twice,
                 "window": WINDOW,
                 "twice_though_acknowledged": late,

@@ -21,8 +21,21 @@ def told(config: Path, last: Snapshot | None = None) -> tuple[list[str], list[tu
     return sink.lines, keeper.kept
 
 
-@pytest.mark.parametrize("backend", ["native", "ort", "litert"])
-@pytest.mark.parametrize("name", ["turbofan", "keyword"])
+LONG = [pytest.mark.long]
+
+
+@pytest.mark.parametrize(
+    ("name", "backend"),
+    [
+        ("keyword", "native"),
+        ("turbofan", "ort"),
+        ("turbofan", "litert"),
+        *(
+            pytest.param(*each, marks=LONG)
+            for each in (("turbofan", "native"), ("keyword", "ort"), ("keyword", "litert"))
+        ),
+    ],
+)
 def test_it_goes_on_bit_for_bit(name: str, backend: str, tmp_path: Path) -> None:
     shutil.copytree(ZOO / name, tmp_path / name)
     config = tmp_path / name / "pipeline.toml"

@@ -3,9 +3,10 @@
 import json
 import logging
 import math
-import socket
+import re
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from shutil import which
@@ -16,7 +17,9 @@ import pytest
 from broker import Broker, port_of, reserved_port
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from payload_schema import kind_of, validated
 
+from edgeseq import clock
 from edgeseq.errors import ConfigError, SinkError
 from edgeseq.sinks import _topic, mqtt
 from edgeseq.sinks.mqtt import Mqtt
@@ -42,9 +45,27 @@ def event(sequence: int = 0) -> Event:
 
 
 def parsed(lines: list[str]) -> list[tuple[str, str, str, dict[str, Any]]]:
-    """Return (retained, qos, topic, payload) of each line."""
+    """Return (retained, qos, topic, payload) of each line, a payload as the schema says."""
     split = [line.split(" ", 3) for line in lines]
-    return [(retained, qos, topic, json.loads(payload)) for retained, qos, topic, payload in split]
+    found = [(retained, qos, topic, json.loads(payload)) for retained, qos, topic, payload in split]
+    for _, _, topic, payload in found:
+        validated(kind_of(topic), payload)
+    return found
+
+
+def until(condition: Callable[[], bool]) -> None:
+    for _ in range(600):
+        if condition():
+            return
+        time.sleep(0.05)
+    pytest.fail("not within 30 s")
+
+
+def opened(made: Mqtt, about: About = ABOUT) -> Mqtt:
+    """Open it, and return when the broker is there."""
+    made.open(about)
+    until(lambda: made.room() > 0)
+    return made
 
 
 def counts(made: Mqtt) -> dict[str, int]:
@@ -55,7 +76,7 @@ def counts(made: Mqtt) -> dict[str, int]:
 def test_status_state_and_event(mosquitto: Broker, protocol: str) -> None:
     lines = mosquitto.watch("edgeseq/#")
     made = sink(mosquitto, protocol=protocol)
-    made.open(ABOUT)
+    opened(made)
     made.event(event())
     made.output(output(40.5, 1_767_225_601_000_000_001), "warning")
     made.end("7")
@@ -70,6 +91,7 @@ def test_status_state_and_event(mosquitto: Broker, protocol: str) -> None:
         "stream": "7",
         "time": "2026-01-01T00:00:01.000000001Z",
         "t_ns": 1_767_225_601_000_000_001,
+        "clock_synced": clock.synced(),
         "model": "rul",
         "model_version": "1.2.0",
     }
@@ -78,6 +100,7 @@ def test_status_state_and_event(mosquitto: Broker, protocol: str) -> None:
         "event_id": "7@5-0",
         "alert": "7@5",
         "sequence": 0,
+        "stream_sequence": None,
         "kind": "raised",
         "level": "warning",
         "severity": 1,
@@ -99,7 +122,7 @@ def test_status_state_and_event(mosquitto: Broker, protocol: str) -> None:
 @PROTOCOLS
 def test_states_and_status_are_retained_and_events_are_not(mosquitto: Broker, protocol: str) -> None:
     made = sink(mosquitto, protocol=protocol)
-    made.open(ABOUT)
+    opened(made)
     made.event(event())
     made.output(output(1), "ok")
     made.close()
@@ -111,8 +134,10 @@ def test_states_and_status_are_retained_and_events_are_not(mosquitto: Broker, pr
 def test_the_last_will_says_offline(mosquitto: Broker, protocol: str) -> None:
     lines = mosquitto.watch(STATUS)
     program = (
-        "import os; from edgeseq.sinks.mqtt import Mqtt; from edgeseq.types import About\n"
-        f"Mqtt(host='127.0.0.1', port={mosquitto.port}, protocol='{protocol}').open(About('press-4', 'p'))\n"
+        "import os, time; from edgeseq.sinks.mqtt import Mqtt; from edgeseq.types import About\n"
+        f"made = Mqtt(host='127.0.0.1', port={mosquitto.port}, protocol='{protocol}')\n"
+        "made.open(About('press-4', 'p'))\n"
+        "while not made.room(): time.sleep(0.01)\n"
         "os._exit(1)"
     )
     subprocess.run([sys.executable, "-c", program], check=False)
@@ -122,7 +147,7 @@ def test_the_last_will_says_offline(mosquitto: Broker, protocol: str) -> None:
 def test_states_are_rate_limited_but_a_new_level_and_the_end_are_not(mosquitto: Broker) -> None:
     lines = mosquitto.watch(STATE)
     made = sink(mosquitto, state_interval_s=1e9)
-    made.open(ABOUT)
+    opened(made)
     for value, level in [(1, "ok"), (2, "ok"), (3, "warning"), (4, "warning"), (5, "ok"), (6, "ok"), (7, "ok")]:
         made.output(output(value), level)
         acknowledged(made)
@@ -135,7 +160,7 @@ def test_states_are_rate_limited_but_a_new_level_and_the_end_are_not(mosquitto: 
 def test_a_flood_of_states_leaves_room_for_events(mosquitto: Broker) -> None:
     events, states = mosquitto.watch(EVENT), mosquitto.watch("edgeseq/press-4/turbofan/+/state")
     made = sink(mosquitto, state_interval_s=0, max_queued=30)
-    made.open(ABOUT)
+    opened(made)
     for place in range(3000):
         made.output(Output(place, str(place % 100), np.array([place], np.float32)), "ok")
     made.event(event())
@@ -164,7 +189,7 @@ def test_a_broker_that_is_lost_is_found_again(
 ) -> None:
     monkeypatch.setattr(mqtt, "RECONNECT_S", (1, 1))
     made = sink(mosquitto, protocol=protocol, state_interval_s=0)
-    made.open(ABOUT)
+    opened(made)
     made.output(output(1), "ok")
     mosquitto.stop()
     wait_for(made, lambda: not made._connected)
@@ -184,7 +209,7 @@ def test_a_broker_that_is_lost_is_found_again(
 
 def test_what_does_not_get_out_is_counted(mosquitto: Broker) -> None:
     made = sink(mosquitto, max_queued=3, drain_s=0.1)
-    made.open(ABOUT)
+    opened(made)
     acknowledged(made)
     mosquitto.stop()
     wait_for(made, lambda: not made._connected)
@@ -195,22 +220,28 @@ def test_what_does_not_get_out_is_counted(mosquitto: Broker) -> None:
     assert counts(made) == {"queue_full": 2, "not_acknowledged": 3, "state_not_sent": 1}
 
 
-def test_a_broker_that_is_not_there_is_one_paragraph() -> None:
+def test_a_broker_that_is_not_there_is_told_once_and_waited_for(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mqtt, "RECONNECT_S", (1, 1))
     with reserved_port() as nobody:
         port = port_of(nobody)
-        with pytest.raises(SinkError) as caught:
-            Mqtt(host="127.0.0.1", port=port).open(ABOUT)
-    message = str(caught.value)
-    assert f"127.0.0.1:{port} cannot be reached" in message
-    assert "Check host and port" in message
-    assert "\n" not in message
+        made = Mqtt(host="127.0.0.1", port=port, drain_s=0)
+        made.open(ABOUT)
+        assert made.room() == 0
+        until(lambda: bool(caplog.records))
+        time.sleep(1.5)
+        made.close()
+    (record,) = caplog.records
+    assert f"127.0.0.1:{port} cannot be reached: [Errno 111] Connection refused" in record.getMessage()
+    assert "Check host and port" in record.getMessage()
 
 
-def test_a_port_that_is_no_broker_is_one_paragraph() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        made = Mqtt(host="127.0.0.1", port=server.getsockname()[1], connect_timeout_s=0.2)
-        with pytest.raises(SinkError, match=r"does not take us: no answer to CONNECT within 0.2 s"):
-            made.open(ABOUT)
+def test_a_name_that_is_none_is_told_and_does_not_end_the_thread(caplog: pytest.LogCaptureFixture) -> None:
+    made = Mqtt(host="a..b", drain_s=0)
+    made.open(ABOUT)
+    until(lambda: "cannot be reached" in caplog.text)
+    made.close()
 
 
 @PROTOCOLS
@@ -230,36 +261,60 @@ def test_user_and_password(mosquitto: Broker, protocol: str, tmp_path: Path, cap
     made.close()
     assert counts(made) == {}
     password.write_text("wr0ng-word")
-    with pytest.raises(SinkError, match=r"does not take us: .*[Nn]ot authori[sz]ed") as caught:
-        sink(mosquitto, protocol=protocol, username="edge", password_file=password).open(ABOUT)
-    said = str(caught.value) + caplog.text + repr(made.__dict__)
+    made = sink(mosquitto, protocol=protocol, username="edge", password_file=password, drain_s=0)
+    made.open(ABOUT)
+    until(lambda: re.search(r"does not take us: .*[Nn]ot authori[sz]ed", caplog.text) is not None)
+    made.close()
+    said = caplog.text + repr(made.__dict__)
     assert "s3cret-word" not in said
     assert "wr0ng-word" not in said
 
 
-def test_tls_checks_the_certificate(mosquitto: Broker) -> None:
+def certificates(folder: Path) -> None:
+    """Make an authority, ca.pem, and two certificates by it: the broker's and a client's."""
     if which("openssl") is None:
         pytest.skip("openssl is not installed; apt-get install openssl")
+    new = ["openssl", "req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
+    openssl([*new, "-x509", "-subj", "/CN=our authority", "-keyout", "ca.key", "-out", "ca.pem"], folder)
+    for name in ("broker", "client"):
+        openssl([*new, "-subj", f"/CN={name}", "-keyout", f"{name}.key", "-out", f"{name}.csr"], folder)
+        (folder / "names").write_text("subjectAltName=IP:127.0.0.1\n")
+        sign = ["openssl", "x509", "-req", "-in", f"{name}.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial"]
+        openssl([*sign, "-extfile", "names", "-out", f"{name}.pem"], folder)
+
+
+def openssl(command: list[str], folder: Path) -> None:
+    subprocess.run(command, cwd=folder, check=True, capture_output=True)
+
+
+@PROTOCOLS
+def test_tls_with_an_authority_and_client_certificates(
+    mosquitto: Broker, protocol: str, caplog: pytest.LogCaptureFixture
+) -> None:
     folder = mosquitto.folder
-    request = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
-    request += ["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"]
-    subprocess.run(
-        [*request, "-keyout", "key.pem", "-out", "cert.pem"],
-        cwd=folder,
-        check=True,
-        capture_output=True,
-    )
+    certificates(folder)
     mosquitto.stop()
-    mosquitto.settings = f"allow_anonymous true\ncertfile {folder}/cert.pem\nkeyfile {folder}/key.pem\nuser root\n"
+    mosquitto.settings = (
+        f"allow_anonymous true\ncafile {folder}/ca.pem\ncertfile {folder}/broker.pem\nkeyfile {folder}/broker.key\n"
+        "require_certificate true\nuser root\n"
+    )
     mosquitto.start()
-    made = sink(mosquitto, ca_file=folder / "cert.pem")
+    ours = {"ca_file": folder / "ca.pem", "cert_file": folder / "client.pem", "key_file": folder / "client.key"}
+    made = sink(mosquitto, protocol=protocol, **ours)
     made.check()
     made.open(ABOUT)
     made.event(event())
+    until(lambda: made.room() > 0)
     made.close()
     assert counts(made) == {}
-    with pytest.raises(SinkError, match="certificate verify failed"):
-        sink(mosquitto, tls=True).open(ABOUT)
+    for wrong in ({"tls": True}, {"ca_file": folder / "ca.pem"}):
+        caplog.clear()
+        made = sink(mosquitto, protocol=protocol, drain_s=0, **wrong)
+        made.open(ABOUT)
+        said = "certificate verify failed" if "tls" in wrong else "lets nobody in|certificate required"
+        until(lambda said=said: re.search(said, caplog.text) is not None)  # type: ignore[misc]
+        assert made.room() == 0
+        made.close()
 
 
 @pytest.mark.parametrize(
@@ -271,6 +326,8 @@ def test_tls_checks_the_certificate(mosquitto: Broker) -> None:
         ({"port": 70_000}, "port must lie between"),
         ({"protocol": "3"}, "protocol must be one of 5, 3.1.1"),
         ({"password_file": Path("x")}, "needs username"),
+        ({"key_file": Path("x")}, "needs cert_file"),
+        ({"health_interval_s": 0.0}, "health_interval_s must be above 0"),
         ({"max_queued": 0}, "max_queued must be at least 1"),
         ({"drain_s": -1.0}, "drain_s and state_interval_s at least 0"),
         ({"drain_s": math.inf}, "at most 86400"),
@@ -295,7 +352,12 @@ def test_files_are_checked_without_a_broker(tmp_path: Path) -> None:
     empty.write_text("\n")
     with pytest.raises(SinkError, match="holds no password"):
         Mqtt(username="x", password_file=empty).check()
-    assert "the broker must be there within 10 s" in Mqtt().check()
+    key, other = tmp_path / "key", tmp_path / "other"
+    key.write_text("no key")
+    other.write_text("no certificate")
+    with pytest.raises(SinkError, match=r"client certificate .* cannot be used: .*Both must be PEM"):
+        Mqtt(cert_file=other, key_file=key).check()
+    assert "as soon and as often as the broker is there" in Mqtt().check()
 
 
 @settings(deadline=None)

@@ -132,6 +132,7 @@ def test_source_goes_on_behind_any_chunk(name: str, play: Play) -> None:
     example = cls.example()
     source = cls(**example)
     assert isinstance(source, Replayable)
+    assert source.replays
     whole = [plainly(chunk) for chunk in source]
     states = [json.loads(json.dumps(chunk[-1])) for chunk in whole]
     assert None not in states

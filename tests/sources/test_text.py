@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeseq.errors import ConfigError, SourceError
+from edgeseq.errors import ConfigError, SourceError, StateError
 from edgeseq.sources import text
 from edgeseq.sources.text import Text
 
@@ -83,6 +83,9 @@ def piped(monkeypatch: pytest.MonkeyPatch) -> Any:
 def test_what_is_piped_in_comes_at_once(piped: Piped) -> None:
     source = Text(rate_hz=10)
     assert "standard input" in source.check()
+    assert not source.replays
+    with pytest.raises(StateError, match="standard input is not read twice"):
+        source.set_state({"chunks": 1, "bytes": 0, "start_ns": 0})
     chunks = iter(source)
     os.write(piped.writer, "gr\xfc".encode()[:-1])
     assert next(chunks).values[:, 0].tolist() == [ord("g"), ord("r")]
@@ -93,6 +96,7 @@ def test_what_is_piped_in_comes_at_once(piped: Piped) -> None:
     os.close(piped.writer)
     end = next(chunks)
     assert end.last
+    assert later.state is end.state is None
     assert len(end.t_ns) == 0
 
 
