@@ -106,3 +106,20 @@ class Broker:
             witness.wait()
         self.stop()
         self.reserved.close()
+
+
+def certificates(folder: Path) -> None:
+    """Make an authority, ca.pem, and two certificates by it: the broker's and a client's."""
+    if which("openssl") is None:
+        pytest.skip("openssl is not installed; apt-get install openssl")
+    new = ["openssl", "req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
+    openssl([*new, "-x509", "-subj", "/CN=our authority", "-keyout", "ca.key", "-out", "ca.pem"], folder)
+    for name in ("broker", "client"):
+        openssl([*new, "-subj", f"/CN={name}", "-keyout", f"{name}.key", "-out", f"{name}.csr"], folder)
+        (folder / "names").write_text("subjectAltName=IP:127.0.0.1\n")
+        sign = ["openssl", "x509", "-req", "-in", f"{name}.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial"]
+        openssl([*sign, "-extfile", "names", "-out", f"{name}.pem"], folder)
+
+
+def openssl(command: list[str], folder: Path) -> None:
+    subprocess.run(command, cwd=folder, check=True, capture_output=True)

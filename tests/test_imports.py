@@ -11,7 +11,9 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("edgeseq", "export", "firmware_bridge", "zoo")
-PLUGINS = tuple(f"edgeseq.{each}" for each in ("types", "errors", "states", "jit", "tables", "libraries", "bearings"))
+PLUGINS = tuple(
+    f"edgeseq.{each}" for each in ("types", "errors", "states", "jit", "tables", "libraries", "secrets", "bearings")
+)
 
 # Module -> what of ours it may import, the first pattern that fits. A module may always import its own package's files.
 MAY_IMPORT: tuple[tuple[str, tuple[str, ...]], ...] = (
@@ -27,6 +29,7 @@ MAY_IMPORT: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("edgeseq.plugins", ("edgeseq.tables", "edgeseq.errors")),
     ("edgeseq.checksums", ("edgeseq.errors",)),
     ("edgeseq.bearings", ("edgeseq.errors", "edgeseq.tables")),
+    ("edgeseq.secrets", ("edgeseq.errors",)),
     ("edgeseq.bundle", ("edgeseq.types", "edgeseq.errors", "edgeseq.tables", "edgeseq.checksums", "edgeseq.gaps")),
     ("edgeseq.outbox*", ("edgeseq.types", "edgeseq.errors")),
     ("edgeseq.timing", ()),

@@ -17,8 +17,9 @@ from typing import Any, Literal
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
-from edgeseq.errors import ConfigError
-from edgeseq.sinks import _home_assistant, _payload, _secrets, _topic
+from edgeseq import secrets
+from edgeseq.errors import ConfigError, SinkError
+from edgeseq.sinks import _home_assistant, _payload, _topic
 from edgeseq.sinks._paho import Client, json_properties
 from edgeseq.types import About, Event, Output, Pending
 
@@ -139,9 +140,9 @@ class Mqtt:
 
     def check(self) -> str:
         """See that the files are there; the broker is not asked."""
-        _secrets.password(self._password_file)
+        secrets.password(self._password_file, SinkError)
         if self._tls:
-            _secrets.tls(*self._certificates)
+            secrets.tls(*self._certificates, SinkError)
         return (
             f"publishes to {self._where} with MQTT {self._protocol}{', encrypted,' if self._tls else ''} under "
             f"{_topic.ROOT}/, as soon and as often as the broker is there"
@@ -241,9 +242,9 @@ class Mqtt:
         # What is on its way is bounded here, by kind; paho must not refuse any of it.
         client.max_queued_messages_set(0)
         if self._username is not None:
-            client.username_pw_set(self._username, _secrets.password(self._password_file))
+            client.username_pw_set(self._username, secrets.password(self._password_file, SinkError))
         if self._tls:
-            client.tls_set_context(_secrets.tls(*self._certificates))
+            client.tls_set_context(secrets.tls(*self._certificates, SinkError))
         will = _payload.encode(_payload.status(self._about, "offline", None))
         properties = json_properties(will=True) if self._protocol == "5" else None
         client.will_set(_topic.status(self._about.device), will, QOS, retain=True, properties=properties)

@@ -6,7 +6,6 @@ import contextlib
 import itertools
 import logging
 import re
-import ssl
 import threading
 import uuid
 from collections import Counter, deque
@@ -21,6 +20,7 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersi
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
+from edgeseq import secrets
 from edgeseq.errors import ConfigError, SourceError
 from edgeseq.sources import _messages
 from edgeseq.sources._arrivals import Arrivals, Stamps
@@ -58,7 +58,8 @@ class Mqtt:
     """Subscribes to topics and takes each message's samples, one or several; a stream a topic, if there are many.
 
     host, port, protocol ("5" or "3.1.1"): the broker. username, password_file: the password is the file's first line.
-    tls: encrypt, and check the broker's certificate against the system's authorities, or ca_file, which implies tls.
+    tls: encrypt, and check the broker's certificate against the system's authorities, or ca_file, which implies tls;
+    cert_file, key_file: our own certificate, where the broker asks for one (the key may stand in the same file).
     topic: what is subscribed to, with the wildcards + and #. What they stand for, joined by "/", names the stream;
     without one there is one stream. qos: 0, 1 (default), 2.
     format: "json" (default) or "float32": rows of float32, little endian, the channels of a sample side by side.
@@ -88,6 +89,8 @@ class Mqtt:
         password_file: Path | None = None,
         tls: bool = False,
         ca_file: Path | None = None,
+        cert_file: Path | None = None,
+        key_file: Path | None = None,
         qos: Literal[0, 1, 2] = 1,
         format: Literal["json", "float32"] = "json",  # noqa: A002 - the TOML key
         time_column: str | None = None,
@@ -102,6 +105,8 @@ class Mqtt:
             raise ConfigError(f"host is a name or an address alone, port lies between 1 and {MAX_PORT}.")
         if password_file is not None and username is None:
             raise ConfigError("password_file needs username.", "password_file")
+        if key_file is not None and cert_file is None:
+            raise ConfigError("key_file needs cert_file.", "key_file")
         if format == "float32" and (time_column or any(each.column for each in named)):
             raise ConfigError("float32 rows have neither times nor paths: time_column and column belong to JSON.")
         _check_filter(topic)
@@ -113,7 +118,8 @@ class Mqtt:
             self._json = Json([each.column or each.name for each in named], time_column, time_format)
         self._host, self._port, self._protocol = host, port, protocol
         self._username, self._password_file = username, password_file
-        self._tls, self._ca_file = tls or ca_file is not None, ca_file
+        self._tls = tls or ca_file is not None or cert_file is not None
+        self._certificates = (ca_file, cert_file, key_file)
         self._closed = threading.Event()
         self._streams: dict[str, _Stream] = {}
         # What paho's callbacks say, in the thread that iterates: messages, and why the broker will never take us.
@@ -133,9 +139,9 @@ class Mqtt:
 
     def check(self) -> str:
         """See that the files are there; the broker is not asked."""
-        self._password()
+        secrets.password(self._password_file, SourceError)
         if self._tls:
-            self._context()
+            secrets.tls(*self._certificates, SourceError)
         dated = "dated as they arrive" if self._json is None or not self._json.timed else "with their own times"
         what = "JSON" if self._json is not None else "float32 rows"
         encrypted = ", encrypted," if self._tls else ""
@@ -175,9 +181,10 @@ class Mqtt:
                 )
             if self._closed.is_set():
                 return
-            wait_s = FIRST_WAIT_S if self._subscribed else min(2 * wait_s, LONGEST_WAIT_S)
+            wait_s = FIRST_WAIT_S if self._subscribed else wait_s
             self._lost(reason, wait_s)
             self._closed.wait(wait_s)
+            wait_s = min(2 * wait_s, LONGEST_WAIT_S)
 
     def _lost(self, reason: str, wait_s: float) -> None:
         """Mark what may be missing, and say so."""
@@ -199,9 +206,9 @@ class Mqtt:
         )
         client.connect_timeout = CONNECT_S
         if self._username is not None:
-            client.username_pw_set(self._username, self._password())
+            client.username_pw_set(self._username, secrets.password(self._password_file, SourceError))
         if self._tls:
-            client.tls_set_context(self._context())
+            client.tls_set_context(secrets.tls(*self._certificates, SourceError))
         client.on_connect = self._on_connect
         client.on_subscribe = self._on_subscribe
         client.on_message = self._on_message
@@ -214,26 +221,6 @@ class Mqtt:
         properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
         properties.MaximumPacketSize = MAX_PAYLOAD + 2 * MAX_TOPIC
         return {"properties": properties, "clean_start": True}
-
-    def _password(self) -> str | None:
-        """Read the password, which is nowhere else kept or logged."""
-        if self._password_file is None:
-            return None
-        try:
-            password = self._password_file.read_text("utf-8").partition("\n")[0].rstrip("\r")
-        except (OSError, UnicodeDecodeError) as cause:
-            reason = getattr(cause, "strerror", None) or "not UTF-8 text"
-            raise SourceError(f"the password file {self._password_file} cannot be read: {reason}.") from cause
-        if not password:
-            raise SourceError(f"the password file {self._password_file} holds no password on its first line.")
-        return password
-
-    def _context(self) -> ssl.SSLContext:
-        """Return the TLS context."""
-        try:
-            return ssl.create_default_context(cafile=self._ca_file)
-        except OSError as cause:
-            raise SourceError(f"the certificate file {self._ca_file} cannot be used: {cause}.") from cause
 
     def _on_connect(self, client: paho.Client, _data: Any, _flags: Any, code: Any, _properties: Any) -> None:
         if not code.is_failure:

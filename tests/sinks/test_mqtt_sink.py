@@ -9,12 +9,11 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from shutil import which
 from typing import Any
 
 import numpy as np
 import pytest
-from broker import Broker, port_of, reserved_port
+from broker import Broker, certificates, port_of, reserved_port
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from payload_schema import kind_of, validated
@@ -268,23 +267,6 @@ def test_user_and_password(mosquitto: Broker, protocol: str, tmp_path: Path, cap
     said = caplog.text + repr(made.__dict__)
     assert "s3cret-word" not in said
     assert "wr0ng-word" not in said
-
-
-def certificates(folder: Path) -> None:
-    """Make an authority, ca.pem, and two certificates by it: the broker's and a client's."""
-    if which("openssl") is None:
-        pytest.skip("openssl is not installed; apt-get install openssl")
-    new = ["openssl", "req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
-    openssl([*new, "-x509", "-subj", "/CN=our authority", "-keyout", "ca.key", "-out", "ca.pem"], folder)
-    for name in ("broker", "client"):
-        openssl([*new, "-subj", f"/CN={name}", "-keyout", f"{name}.key", "-out", f"{name}.csr"], folder)
-        (folder / "names").write_text("subjectAltName=IP:127.0.0.1\n")
-        sign = ["openssl", "x509", "-req", "-in", f"{name}.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial"]
-        openssl([*sign, "-extfile", "names", "-out", f"{name}.pem"], folder)
-
-
-def openssl(command: list[str], folder: Path) -> None:
-    subprocess.run(command, cwd=folder, check=True, capture_output=True)
 
 
 @PROTOCOLS

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from broker import Broker
+from broker import Broker, certificates
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -134,6 +134,7 @@ def test_a_stream_is_called_what_the_wildcards_stand_for(topic: str, found: str,
         ({"channels": []}, "channels is empty"),
         ({"rate_hz": 0}, "rate_hz must be above 0"),
         ({"password_file": Path("x")}, "password_file needs username"),
+        ({"key_file": Path("x")}, "key_file needs cert_file"),
     ],
 )
 def test_what_is_no_subscription(keys: dict[str, Any], words: str) -> None:
@@ -279,6 +280,30 @@ def test_a_broker_that_refuses_ends_it_with_the_reason(mosquitto: Broker, tmp_pa
     with subscribed(mosquitto, topic="v", **keys) as reading:
         reading.until(lambda: reading.failure)
     assert "does not take us: Not authorized" in str(reading.failure)
+
+
+@pytest.mark.parametrize("protocol", ["5", "3.1.1"])
+def test_tls_with_an_authority_and_client_certificates(
+    mosquitto: Broker, protocol: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = mosquitto.folder
+    certificates(folder)
+    mosquitto.stop()
+    mosquitto.settings = (
+        f"allow_anonymous true\ncafile {folder}/ca.pem\ncertfile {folder}/broker.pem\nkeyfile {folder}/broker.key\n"
+        "require_certificate true\nuser root\n"
+    )
+    mosquitto.start()
+    ours = {"ca_file": folder / "ca.pem", "cert_file": folder / "client.pem", "key_file": folder / "client.key"}
+    with subscribed(mosquitto, topic="v", host="127.0.0.1", protocol=protocol, **ours) as reading:
+        assert "encrypted" in reading.source.check()
+        options = ("--cafile", "ca_file", "--cert", "cert_file", "--key", "key_file", "-h", "127.0.0.1")
+        publish(mosquitto, "v", '{"a": 1}', *(str(ours.get(each, each)) for each in options))
+        reading.until(lambda: reading.chunks)
+    stranger = Reading(Mqtt(topic="v", host="127.0.0.1", port=mosquitto.port, rate_hz=1.0, channels=["a"], tls=True))
+    stranger.until(lambda: "certificate verify failed" in caplog.text)
+    assert not stranger.source._subscribed
+    stranger.end()
 
 
 def test_check_says_what_it_would_do(tmp_path: Path) -> None:
