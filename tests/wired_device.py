@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 from shutil import which
 
+import firmware_bridge as wire
 from firmware_bridge import simulator
 
 MISSING = None if which("cc") else "there is no C compiler; apt-get install gcc"
@@ -51,6 +52,17 @@ class WiredDevice:
         if self._process and self._process.poll() is None:
             self._process.kill()
             self._process.communicate()
+
+
+def counted(program: Path, host: bytes) -> wire.Counters:
+    """Return what a device has counted after these bytes of the host; that it answered nothing is seen as well."""
+    done = subprocess.run(
+        [str(program), "--pipe"], input=host + wire.encode(wire.Ask()), capture_output=True, check=True, timeout=300
+    )
+    messages = wire.Decoder().feed(done.stdout)
+    assert {type(message) for message in messages} <= {wire.Hello, wire.Log, wire.Counters}
+    (counters,) = [message for message in messages if isinstance(message, wire.Counters)]
+    return counters
 
 
 def recorded(*options: str, host: bytes = b"") -> bytes:

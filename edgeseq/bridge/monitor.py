@@ -50,6 +50,7 @@ class Watch:
         link, began = self.link, time.monotonic()
         due, received, before = began, 0, Counter[int]()
         last: dict[int, list[float]] = {}
+        started: set[int] = set()
         port.write(link.ask() + link.ping(now_ns()))
         while not self._stop.is_set() and (seconds is None or self.seconds < seconds):
             for message in link.receive(self._read(port), now_ns()):
@@ -64,14 +65,18 @@ class Watch:
                 elif isinstance(message, Log):
                     self.logs = [*self.logs, message][-LOGS:]
                     yield message
+            for each in link.streams.keys() - started:
+                started.add(each)
+                port.write(link.start(each))
             now = time.monotonic()
             self.seconds = now - began
             if now - due >= 1.0:
                 rates = {each: (self.samples[each] - before[each]) / (now - due) for each in self.samples}
                 yield Moment(self.seconds, (self.received - received) / (now - due), rates, last)
                 due, received, before, last = now, self.received, self.samples.copy(), {}
-                silent = [each for each in link.streams if not rates.get(each)]
-                port.write(link.ask() + b"".join(map(link.start, silent)) + link.ping(now_ns()))
+                # A device that has begun anew, or did not hear the first START, is silent.
+                started = {each for each in started if rates.get(each)}
+                port.write(link.ask() + link.ping(now_ns()))
 
     def _read(self, port: Port) -> bytes:
         data = port.read(LOOK_S)

@@ -29,13 +29,14 @@ def real_frames(count: int) -> list[bytes]:
         options = ("--format", form, "--channels", str(channels), "--rows", str(rows), "--autostart", "--boot", "9")
         raw = wired_device.recorded(*options, "--count", str(int(share * count) + 1), host=host_bytes())
         found += [piece + b"\0" for piece in raw.split(b"\0") if piece]
+    assert len(found) >= count
     rng = np.random.default_rng(7)
     return [found[place] for place in rng.permutation(len(found))[:count]]
 
 
 def host_bytes() -> bytes:
     """Return one of every message that a host sends."""
-    said = [wire.Ask(), wire.Rate(rate=Fraction(800)), wire.Ping(token=7), wire.Start(), wire.Stop()]
+    said = [wire.Ask(), wire.Rate(rate=Fraction(800)), wire.Ping(token=7), wire.Stop(), wire.Start()]
     return b"".join(wire.encode(message) for message in said)
 
 
