@@ -15,7 +15,7 @@ LEGACY := .venv-legacy
 # Somebody else's model that tests run; of its package the files alone are needed, not the libraries it asks for.
 MODELS := silero-vad
 
-.PHONY: help demo test test-long test-crash test-legacy litert-cases check format constraints clean
+.PHONY: help demo test test-long test-crash test-legacy test-system litert-cases check format constraints clean
 .DEFAULT_GOAL := help
 
 help:
@@ -23,6 +23,7 @@ help:
 	@echo "make test         install everything, then check and test; ARGS='-k export' for pytest, ARGS='-n 0' in one process"
 	@echo "make test-long    the proofs that take minutes: every family of models as TFLite, training commands, random damage"
 	@echo "make test-legacy  run the tests of TFLite files on tflite-runtime 2.14, in $(LEGACY) (Python 3.11)"
+	@echo "make test-system  boot a Debian 12 with systemd in a container and try edgeseq there as a service (root; 4 minutes)"
 	@echo "make test-crash   kill the outbox 1,000 times, with the power cut under it and without, and a pipeline 40 times"
 	@echo "make check        ruff, formatting and mypy only"
 	@echo "make format       let ruff format the code and fix what it can"
@@ -33,10 +34,13 @@ demo: $(VENV)/.demo
 	@$(BIN)/edgeseq demo --report out/demo.html $(ARGS)
 
 test: check
-	$(BIN)/python -m pytest -m "not long" $(PARALLEL) $(ARGS)
+	$(BIN)/python -m pytest -m "not long" --ignore=tests/system $(PARALLEL) $(ARGS)
 
 test-long: $(VENV)/.dev litert-cases
 	EDGESEQ_LITERT_CASES=build/litert $(BIN)/python -m pytest -m long $(PARALLEL) $(ARGS)
+
+test-system: $(VENV)/.dev
+	$(BIN)/python -m pytest -n 0 tests/system $(ARGS)
 
 # The tests that kill, each with as many kills as takes a minute.
 test-crash: $(VENV)/.dev

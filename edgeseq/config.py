@@ -25,6 +25,7 @@ type = "hysteresis"
 [[sinks]]                         # default: stdout
 type = "mqtt"
 
+[service]                         # default: see service/settings.py
 [checkpoint]                      # default: see service/checkpoint_table.py
 interval_s = 30
 
@@ -52,9 +53,10 @@ from edgeseq.bundle import Bundle
 from edgeseq.errors import BundleError
 from edgeseq.gaps import ALL_GAPS, Gaps
 from edgeseq.pipeline import MAX_STREAMS, Pipeline
-from edgeseq.service import checkpoint_table, outbox_table
+from edgeseq.service import checkpoint_table, credentials, outbox_table, settings
 from edgeseq.service.checkpoint_table import CheckpointTable
 from edgeseq.service.outbox_table import OutboxTable
+from edgeseq.service.settings import Settings
 from edgeseq.types import About, Decider, Feature, Live, Sink, Source, StepModel, StreamSpec
 from edgeseq.wiring import OutputTable, Wired, wire
 
@@ -89,6 +91,7 @@ class _Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     decider: dict[str, Any] | None = None
     sinks: list[dict[str, Any]] | None = None
     max_streams: int = MAX_STREAMS
+    service: dict[str, Any] | None = None
     buffer: _BufferTable = _BufferTable()
     duty_cycle_s: float | None = None
     silent_after_s: float | None = None
@@ -102,8 +105,8 @@ class Config:
 
     trained: the model, a bundle or stages by others; variant, backend: which of the bundle's. source_table,
     sink_tables, decider_table: the tables behind them, with what the bundle filled in. columns: which of the source's
-    channels the features take; frame: the spec of what the model takes. checkpoint: where states are kept; None for
-    nowhere. The rest is as the pipeline takes it.
+    channels the features take; frame: the spec of what the model takes. service: how systemd is to run it. checkpoint:
+    where states are kept; None for nowhere. The rest is as the pipeline takes it.
     """
 
     document: tables.Document
@@ -120,6 +123,7 @@ class Config:
     columns: Sequence[int]
     frame: StreamSpec
     max_streams: int
+    service: Settings
     gaps: Gaps
     buffer_samples: int | None
     when_full: WhenFull
@@ -219,7 +223,7 @@ def _with_bundle(document: tables.Document, table: _Table, model: _ModelTable, s
         "rate_hz": wanted.rate_hz,
     }
     source_table = _with_offered(document, "sources", source_table, offered, "source")
-    source: Source = plugins.create(document, "sources", source_table, "source")
+    source: Source = plugins.create(document, "sources", credentials.given(source_table, "source"), "source")
     about = About(
         device=table.device or socket.gethostname() or "device",
         pipeline=table.name,
@@ -237,7 +241,7 @@ def _with_stages(
     document: tables.Document, table: _Table, stages: Sequence[Mapping[str, Any]], source_table: dict[str, Any]
 ) -> Config:
     """Check a configuration whose model is stages: they take the source's samples, all channels, as they come."""
-    source: Source = plugins.create(document, "sources", source_table, "source")
+    source: Source = plugins.create(document, "sources", credentials.given(source_table, "source"), "source")
     spec = source.spec
     wired = wire(document, stages, table.output, len(spec.channels))
     if wired.chain.signal and table.decider is not None:
@@ -280,7 +284,10 @@ def _config(
         variant="auto",
         backend="auto",
         source=source[0],
-        sinks=[plugins.create(document, "sinks", dict(sink), "sinks", i) for i, sink in enumerate(sink_tables)],
+        sinks=[
+            plugins.create(document, "sinks", credentials.given(sink, f"sinks.{i}"), "sinks", i)
+            for i, sink in enumerate(sink_tables)
+        ],
         source_table=source[1],
         sink_tables=sink_tables,
         decider_table=decider_table,
@@ -288,6 +295,7 @@ def _config(
         columns=columns,
         frame=frame,
         max_streams=table.max_streams,
+        service=settings.read(document, table.service),
         gaps=gaps,
         buffer_samples=table.buffer.samples,
         when_full=table.buffer.when_full or ("drop-oldest" if live else "block"),

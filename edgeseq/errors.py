@@ -39,3 +39,7 @@ class StateError(EdgeseqError):
 
 class SinkError(EdgeseqError):
     """Where alerts go: a broker, a file, a database."""
+
+
+class ServiceError(EdgeseqError):
+    """systemd, or a program of the system that an installation asks, refuses."""

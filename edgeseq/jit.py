@@ -50,6 +50,11 @@ class Function:
         return self._compiled
 
     @property
+    def asked(self) -> bool:
+        """Whether this process has asked for it."""
+        return self._compiled is not None
+
+    @property
     def kept(self) -> bool:
         """Whether its machine code was there already."""
         return bool(getattr(self.compiled, "stats", self.compiled).cache_hits)

@@ -60,6 +60,7 @@ class Audio:
         self.dropped: Counter[str] = Counter()
         self.replays = path is not None
         self.live = device is not None
+        self.devices = ("/dev/snd",) if self.live else ()
         self._closed = threading.Event()
         self._microphone = None
         if device is not None:

@@ -74,6 +74,7 @@ class Serial:
         if not ids or len(set(ids)) < len(ids) or not all(0 <= each <= 255 for each in ids):  # noqa: PLR2004
             raise ConfigError("streams lists different numbers from 0 to 255.", "streams")
         self.spec = StreamSpec(tuple(Channel(each.name, each.unit) for each in named), rate_hz)
+        self.devices = (port,)
         self._port, self._baud, self._protocol, self._reconnect = port, baud, protocol, reconnect
         self._closed = threading.Event()
         self._counts: Counter[str] = Counter()
