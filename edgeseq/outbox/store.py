@@ -326,18 +326,27 @@ class Store:
             path.unlink()
         for path in sorted(self.folder.glob("*.log")):
             segment = Segment.at(path, self.mask, self._tally)
-            if segment is not None:
-                self.segments.append(segment)
-                self._read(segment)
-                segment.seal()
+            if segment is None:
+                continue
+            self._skip(segment.first)
+            try:
+                data = path.read_bytes()
+            except PermissionError:
+                raise
+            except OSError as cause:
+                # A disk that is going bad: what else is on it can still be saved.
+                log.error("%s cannot be read, its events are lost: %s", path, cause)  # noqa: TRY400 - a sentence
+                self.damage[path.name] = [Damage(0, path.stat().st_size)]
+                continue
+            self.segments.append(segment)
+            self._read(segment, data)
+            segment.seal()
         self._tell()
         self._tidy()
 
-    def _read(self, segment: Segment) -> None:
+    def _read(self, segment: Segment, data: bytes) -> None:
         """Take up a segment's records."""
-        data = segment.path.read_bytes()
         segment.size = len(data)
-        self._skip(segment.first)
         for found in scan(data, segment.sync):
             if isinstance(found, Damage):
                 self.damage.setdefault(segment.path.name, []).append(found)

@@ -1,5 +1,6 @@
 """Damage anywhere in a store costs the records that it lies in, and is told."""
 
+import errno
 import itertools
 import logging
 import re
@@ -133,3 +134,26 @@ def test_without_the_sum_a_flipped_bit_is_delivered(folder: Path, monkeypatch: p
         outbox = Outbox(folder / str(protected))
         assert payloads(outbox) == ([] if protected else [b"60 degrees"])
         outbox.close()
+
+
+def test_a_file_that_the_disk_does_not_read_costs_itself(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    for place in range(3):
+        outbox = Outbox(folder)
+        outbox.put(b"payload %d" % place, key="k")
+        outbox.close()
+    bad = sorted(folder.glob("*.log"))[1]
+    read = Path.read_bytes
+
+    def read_or_fail(path: Path) -> bytes:
+        if path == bad:
+            raise OSError(errno.EIO, "Input/output error")
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", read_or_fail)
+    outbox = Outbox(folder)
+    assert payloads(outbox) == [b"payload 0", b"payload 2"]
+    assert outbox.stats()["damage"] == {"places": 1, "bytes": bad.stat().st_size}
+    assert f"{bad} cannot be read, its events are lost" in caplog.text
+    outbox.close()

@@ -1,0 +1,95 @@
+"""[outbox]: where events wait, what is refused, and which sinks stand behind it."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import tiny_bundle
+
+from edgeseq import config as configs
+from edgeseq.commands import check
+from edgeseq.config import Config
+from edgeseq.errors import ConfigError, SinkError
+from edgeseq.outbox import Outbox
+from edgeseq.service import outbox_table
+from edgeseq.sinks.stdout import Stdout
+from edgeseq.types import About
+
+CONFIG = """\
+name = "we/ar"
+[source]
+type = "csv"
+path = "data.csv"
+[model]
+bundle = "bundle"
+[decider]
+type = "hysteresis"
+direction = "below"
+warning = 40
+"""
+SINKS = '[[sinks]]\ntype = "mqtt"\n[[sinks]]\ntype = "stdout"\n[[sinks]]\ntype = "sqlite"\npath = "events.db"\n'
+SECOND = '[[sinks]]\ntype = "sqlite"\npath = "more.db"\n'
+Load = Callable[[str], Config]
+
+
+@pytest.fixture
+def load(tmp_path: Path) -> Load:
+    tiny_bundle.write(tmp_path / "bundle")
+    (tmp_path / "data.csv").write_text("life\n50\n30\n10\n")
+
+    def load(rest: str) -> Config:
+        (tmp_path / "pipeline.toml").write_text(CONFIG + rest)
+        return configs.load(tmp_path / "pipeline.toml")
+
+    return load
+
+
+def test_where_events_wait(load: Load, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("STATE_DIRECTORY", raising=False)
+    assert outbox_table.place(load(SINKS)) == tmp_path / "state" / "edgeseq" / "we%2Far" / "outbox"
+    monkeypatch.setenv("XDG_STATE_HOME", "")
+    monkeypatch.setenv("HOME", "/nobody")
+    assert outbox_table.place(load(SINKS)) == Path("/nobody/.local/state/edgeseq/we%2Far/outbox")
+    monkeypatch.setenv("STATE_DIRECTORY", "/var/lib/a:/var/lib/b")
+    assert outbox_table.place(load(SINKS)) == Path("/var/lib/a/outbox")
+    assert outbox_table.place(load(SINKS + '[outbox]\npath = "here"\n')) == tmp_path / "here"
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ("max_events = 0", "max_events: must be at least 1"),
+        ("max_bytes = 1000", "max_bytes: must be at least 4096"),
+        ("max_age_s = 0.0", "max_age_s: must be above 0"),
+        ("max_age_s = nan", "max_age_s: must be above 0"),
+        ("max_event = 5", "max_events"),
+        ('path = "a\\u0000b"', "path"),
+    ],
+)
+def test_what_is_refused(load: Load, keys: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load(f"{SINKS}[outbox]\n{keys}\n")
+
+
+def test_only_sinks_that_deliver_stand_behind_it(load: Load, tmp_path: Path) -> None:
+    config = load(SINKS + SECOND + f'[outbox]\npath = "{tmp_path / "outbox"}"\nmax_events = 7\n')
+    sinks, delivery = outbox_table.behind(config, config.sinks)
+    assert delivery is not None
+    assert sinks[0] is delivery
+    assert [type(sink) for sink in sinks[1:]] == [Stdout]
+    delivery.open(About("device", "we/ar"))
+    with pytest.raises(SinkError, match="in use by another process"):
+        Outbox(tmp_path / "outbox")
+    delivery.close()
+    outbox = Outbox(tmp_path / "outbox", ["mqtt", "sqlite", "sqlite-3"])
+    assert outbox.stats()["pending"] == {"mqtt": 0, "sqlite": 0, "sqlite-3": 0}
+    outbox.close()
+    assert any(
+        "keeps events in" in sentence and "up to 7 and 1,074 MB" in sentence for sentence in check.describe(config)
+    )
+
+
+def test_without_such_a_sink_there_is_none(load: Load) -> None:
+    config = load('[[sinks]]\ntype = "stdout"\n')
+    assert outbox_table.behind(config, config.sinks) == (config.sinks, None)
+    assert not any("keeps events in" in sentence for sentence in check.describe(config))
