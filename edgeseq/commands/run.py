@@ -71,3 +71,34 @@ def _run(args: argparse.Namespace, form: logs.Form) -> int:
     from edgeseq.service.notify import Notify
     from edgeseq.service.warm import warm
     from edgeseq.service.watchdog import Watchdog
+
+    _common.log_to_stderr(verbose=args.verbose, form=form)
+    config = configs.load(args.config)
+    sinks = list(config.sinks)
+    if args.json:
+        from edgeseq.sinks.stdout import Stdout
+
+        sinks = [sink for sink in sinks if not isinstance(sink, Stdout)]
+    sinks, delivery = outbox_table.behind(config, sinks)
+    pipeline = config.pipeline(sinks=sinks)
+    from edgeseq.service import checkpoint_table, logs, outbox_table
+    from edgeseq.service.notify import Notify
+    from edgeseq.service.warm import warm
+    from edgeseq.service.watchdog import Watchdog
+    if delivery is not None:
+        pipeline.memory.told = delivery.told
+        delivery.summary = lambda: pipeline.summary().table()
+    about, model = config.about, pipeline.model
+    pipeline.memory.keeper = checkpoint_table.keeper(config, model)
+    logging.getLogger(__name__).info(
+        "%s on %s starts: %s, %s on %s", about.pipeline, about.device, about.model, model.variant, model.backend
+    )
+    with _common.stopped_by_signals(pipeline):
+        summary = pipeline.run()
+    if args.json:
+        print(json.dumps(summary.table(), indent=2))
+    elif form == "json":
+        logs.say("info", _common.words(summary).splitlines()[0], **summary.table())
+    else:
+        print(_common.words(summary), file=sys.stderr)
+    return 0
