@@ -15,16 +15,17 @@ LEGACY := .venv-legacy
 # Somebody else's model that tests run; of its package the files alone are needed, not the libraries it asks for.
 MODELS := silero-vad
 
-.PHONY: help demo test test-long test-crash test-legacy test-system litert-cases check format constraints clean
+.PHONY: help demo test test-long test-crash test-legacy test-system test-fuzz litert-cases check format constraints clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo         install the runtime (no PyTorch) and watch turbofan engines wear out; ARGS='--speed 4'"
 	@echo "make test         install everything, then check and test; ARGS='-k export' for pytest, ARGS='-n 0' in one process"
 	@echo "make test-long    the proofs that take minutes: every family of models as TFLite, training commands, random damage"
+	@echo "make test-fuzz    a fuzzer guided by coverage on what comes over the wire; ARGS='--seconds 600'"
 	@echo "make test-legacy  run the tests of TFLite files on tflite-runtime 2.14, in $(LEGACY) (Python 3.11)"
 	@echo "make test-system  boot a Debian 12 with systemd in a container and try edgeseq there as a service (root; 4 minutes)"
-	@echo "make test-crash   kill the outbox 1,000 times, with the power cut under it and without, and a pipeline 40 times"
+	@echo "make test-crash   kill what is written to disk 1,000 times, the power cut under it, and a pipeline 40 times"
 	@echo "make check        ruff, formatting and mypy only"
 	@echo "make format       let ruff format the code and fix what it can"
 	@echo "make constraints  pin the newest versions of everything but torch (constraints.txt)"
@@ -44,8 +45,12 @@ test-system: $(VENV)/.dev
 
 # The tests that kill, each with as many kills as takes a minute.
 test-crash: $(VENV)/.dev
-	EDGESEQ_KILLS=1000 $(BIN)/python -m pytest tests/outbox/test_power_cuts.py $(ARGS)
+	EDGESEQ_KILLS=1000 $(BIN)/python -m pytest tests/outbox/test_power_cuts.py tests/service/test_checkpoint_power.py $(ARGS)
 	EDGESEQ_KILLS=40 $(BIN)/python -m pytest tests/service/test_killed.py $(ARGS)
+
+test-fuzz: $(VENV)/.dev
+	@$(PIP) --editable '.[fuzz]'
+	PYTHONPATH=.:tests $(BIN)/python tests/firmware_bridge/fuzz_wire.py $(ARGS)
 
 # The exporter writes what there is to run; the other environment has tflite-runtime and no exporter.
 test-legacy: $(VENV)/.dev $(LEGACY)/.made litert-cases
@@ -99,7 +104,7 @@ $(LEGACY)/.made: pyproject.toml constraints.txt
 constraints:
 	rm -rf build/pins && $(PYTHON) -m venv build/pins
 	grep '^torch==' constraints.txt > build/pins/torch.txt
-	build/pins/bin/python -m pip install --quiet --constraint build/pins/torch.txt --editable '.[dev]'
+	build/pins/bin/python -m pip install --quiet --constraint build/pins/torch.txt --editable '.[dev,fuzz]'
 	build/pins/bin/python -m pip install --quiet --no-deps $(MODELS)
 	{ grep '^#' constraints.txt; \
 	  build/pins/bin/python -m pip freeze --all --exclude pip --exclude edgeseq --exclude-editable | sed 's/+cpu$$//'; \

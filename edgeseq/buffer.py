@@ -127,6 +127,7 @@ class Buffer:
             elif not self._has_room(count):
                 self._make_room(0 if self._when_full == "skip-to-newest" else self._most - count)
             if self._closed:
+                self.dropped["left_behind"] += count
                 return False
             key = "" if self._when_full == "block" else chunk.stream
             self._waiting.setdefault(key, deque()).append(chunk)

@@ -16,6 +16,7 @@ LIVE = 100
 """Of the events that wait, so many of the newest go before all others."""
 BACKLOG_IN_FLIGHT = 50
 """Older events that are under way at a time: those that come meanwhile find room beside them."""
+HEALTH_S = 1.0
 POLL_S = 0.2
 """A sink is asked this often whether its receiver is back."""
 
@@ -35,9 +36,10 @@ class Courier(threading.Thread):
         # Numbers of what the sink has and its receiver not yet, and whether it is of the backlog; when it was given.
         self._flying: dict[int, tuple[bool, float]] = {}
         self._done: list[int] = []
-        # Up to the one number events are backlog; up to the other that was given, or is on its way.
+        # Events up to `_live` are backlog; of that, what comes up to `_behind` was given to the sink before.
         self._live, self._behind = outbox.last_id, 0
-        self._health_due = time.monotonic()
+        # By the first time the sink may have found its receiver.
+        self._health_due = time.monotonic() + HEALTH_S
         self._failing = ""
 
     def wake(self) -> None:

@@ -121,16 +121,17 @@ class Journal(threading.Thread):
                 log.error("the end of streams was not noted: %s", cause)  # noqa: TRY400 - a sentence
 
     def _events(self, events: Sequence[Event]) -> None:
-        news = []
+        # One that is there already, or comes twice, takes no number.
+        news: dict[str, New] = {}
         for event in events:
-            if self._outbox.known(event.event_id, event.stream):
+            if event.event_id in news or self._outbox.known(event.event_id, event.stream):
                 continue
             try:
-                news.append(self._new(event))
+                news[event.event_id] = self._new(event)
             except UnicodeError as cause:
                 self.dropped["not_text"] += 1
                 log.error("an event of stream %r cannot be sent: %s", event.stream, cause)  # noqa: TRY400 - a sentence
-        refused = [result for result in self._outbox.put_all(news) if isinstance(result, OutboxFull)]
+        refused = [result for result in self._outbox.put_all(news.values()) if isinstance(result, OutboxFull)]
         if refused:
             log.error("%d events are lost: %s", len(refused), refused[0])
 

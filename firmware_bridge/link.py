@@ -78,13 +78,9 @@ class Link:
             del self._pings[next(iter(self._pings))]
         return self._send(Ping(token=self._token))
 
-    def times_ns(self, message: Samples) -> tuple[int, float]:
-        """Return the host's time of a message's first sample, and the nanoseconds between samples.
-
-        Raises KeyError while the stream is not described.
-        """
-        rate = self.streams[message.stream].rate
-        return self.clock.host_ns(self.clock.unwrap(message.time_us)), 1e9 * rate.denominator / rate.numerator
+    def first_ns(self, message: Samples) -> int:
+        """Return the host's time of a message's first sample."""
+        return self.clock.host_ns(self.clock.unwrap(message.time_us))
 
     def _describe(self, hello: Hello) -> None:
         """Note a channel; a stream is described when all its channels say the same of it."""

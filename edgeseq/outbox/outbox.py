@@ -144,7 +144,7 @@ class Outbox:
         Ids that it is not owed are passed over. Raises ValueError for an unknown sink, OutboxFull where the disk has no
         room for it: the events then are still pending.
         """
-        bit, numbers = self._store.bit(sink), list(ids)
+        bit, numbers = self._store.index.bit(sink), list(ids)
         call = _Call(partial(self._prepare_ack, numbers, bit, sink))
         self._commit([call])
         if call.error:
@@ -168,18 +168,18 @@ class Outbox:
 
         Raises ValueError for an unknown sink, SinkError where the disk does not read.
         """
-        bit = self._store.bit(sink)
+        bit = self._store.index.bit(sink)
         found: list[tuple[int, str, bytes]] = []
         with self._changed:
             self._expect_open()
-            for segment in self._store.segments:
+            for segment in self._store.index.segments:
                 if segment.last <= after or not segment.live or len(found) >= limit:
                     continue
                 places = segment.owed(bit, after, segment.last if upto is None else upto)[: limit - len(found)]
                 try:
                     for place, event in segment.events(places) if len(places) else ():
                         if event is None:
-                            segment.settle(place, self._store.mask)
+                            segment.settle(place, self._store.index.mask)
                             self._store.dropped["damaged"] += 1
                         else:
                             found.append((event.id, event.key, event.payload))
@@ -190,12 +190,12 @@ class Outbox:
     def known(self, event_id: str, key: str) -> bool:
         """Return whether an event was put under this event_id, of a stream that has not ended since."""
         with self._changed:
-            return self._store.known(event_id, key) is not None
+            return self._store.index.known(event_id, key) is not None
 
     def states(self) -> dict[str, bytes]:
         """Return what each key stands at since its latest event that had a state."""
         with self._changed:
-            return {key: latest.state for key, latest in self._store.latest.items()}
+            return {key: latest.state for key, latest in self._store.index.latest.items()}
 
     @property
     def last_id(self) -> int:
@@ -211,16 +211,13 @@ class Outbox:
         when read). damage: what the start found: places and bytes.
         """
         with self._changed:
-            store = self._store
+            store, index = self._store, self._store.index
             damage = [found.length for places in store.damage.values() for found in places]
             return {
-                "events": store.events,
-                "pending": {
-                    sink: sum(len(segment.owed(store.bit(sink), 0, segment.last)) for segment in store.segments)
-                    for sink in store.sinks
-                },
-                "bytes": store.size,
-                "segments": len(store.segments),
+                "events": index.events,
+                "pending": {sink: index.pending(sink) for sink in index.sinks},
+                "bytes": index.size,
+                "segments": len(index.segments),
                 "syncs": self._syncs,
                 "dropped": {**store.dropped, **({"refused": self._refused} if self._refused else {})},
                 "damage": {"places": len(damage), "bytes": sum(damage)},
@@ -269,8 +266,8 @@ class Outbox:
             error = ""
         except OSError as cause:
             error = f"the outbox cannot be written: {cause.strerror or cause}. Make room on its disk, or mend it."
-            # Where there is no room for all there may be for some.
-            retry = len(calls) > 1
+            # Where there is no room for all there may be for some, or there is when what was delivered is removed.
+            retry = self._store.free() or len(calls) > 1
         finally:
             if error:
                 for segment, place, bits in batch.settled:
@@ -309,7 +306,7 @@ class Outbox:
     def _prepare_put(self, event: New, call: _Call, batch: _Batch) -> None:
         event_id = event.event_id or uuid.uuid4().hex
         twin = batch.added.get(event_id)
-        known = twin.result if twin else event.event_id and self._store.known(event_id, event.key)
+        known = twin.result if twin else event.event_id and self._store.index.known(event_id, event.key)
         if known:
             call.result = known
             return
@@ -319,15 +316,15 @@ class Outbox:
         batch.size += call.size
         batch.added[event_id] = call
         put = Put(call.result, time.time_ns(), event.severity, event.key, event_id, event.state, event.payload)
-        batch.records.append((put, lambda segment, offset: self._store.note(segment, put, offset)))
+        batch.records.append((put, lambda segment, offset: self._store.index.note(segment, put, offset)))
 
     def _room(self, event: New, call: _Call, batch: _Batch) -> bool:
         """Make room for an event, or say why there is none, or that it must wait for those before it."""
         if call.size > self._store.max_bytes // 4:
             call.error = f"an event of {call.size} bytes is too large for an outbox of {self._store.max_bytes}."
             return False
-        while self._store.events + len(batch.added) >= self._max_events:
-            found = self._store.victim(event.severity)
+        while self._store.index.events + len(batch.added) >= self._max_events:
+            found = self._store.index.victim(event.severity)
             if found is None:
                 return self._no_room(call, batch)
             self._settle(batch, *found, "full")
@@ -345,19 +342,19 @@ class Outbox:
 
     def _settle(self, batch: _Batch, segment: Segment, place: int, reason: str) -> None:
         """Drop an event."""
-        batch.settled.append((segment, place, segment.settle(place, self._store.mask)))
+        batch.settled.append((segment, place, segment.settle(place, self._store.index.mask)))
         batch.settled_ids.append(segment.id_at(place))
         batch.dropped[reason] = batch.dropped.get(reason, 0) + 1
 
     def _expire(self, batch: _Batch) -> None:
         if self._max_age_s is not None:
-            for segment, place in self._store.expired(time.time_ns() - int(self._max_age_s * 1e9)):
+            for segment, place in self._store.index.expired(time.time_ns() - int(self._max_age_s * 1e9)):
                 self._settle(batch, segment, place, "expired")
 
     def _prepare_ack(self, ids: Sequence[int], bit: int, sink: str, _call: _Call, batch: _Batch) -> None:
         owed = []
         for number in ids:
-            found = self._store.find(number)
+            found = self._store.index.find(number)
             if found is not None and found[0].owed_to(found[1]) & bit:
                 owed.append(number)
         if owed:
@@ -365,11 +362,11 @@ class Outbox:
 
     def _acked(self, ids: Sequence[int], bit: int) -> None:
         for number in ids:
-            found = self._store.find(number)
+            found = self._store.index.find(number)
             if found is not None:
                 found[0].settle(found[1], bit)
 
     def _prepare_end(self, key: str, state: bytes, _call: _Call, batch: _Batch) -> None:
         number = self._store.number()
         latest = Latest(number, key, "", state, number)
-        batch.records.append((latest, lambda _segment, _offset: self._store.keep(latest)))
+        batch.records.append((latest, lambda _segment, _offset: self._store.index.keep(latest)))

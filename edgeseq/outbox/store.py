@@ -1,4 +1,4 @@
-"""The segments in a folder: which events they hold, who is owed them, and how room is made. For one thread at a time.
+"""The files of the log: how they are read, written, and made smaller. For one thread at a time.
 
 The folder holds `lock` and the segments, whose names begin with the lowest id in them. Only the newest is written to;
 one that was not closed properly is never written to again, so that nothing stands behind a torn record.
@@ -9,21 +9,18 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
-from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from edgeseq.errors import SinkError
 from edgeseq.outbox.disk import sync_folder, write
+from edgeseq.outbox.index import Index
 from edgeseq.outbox.record import VERSION, Ack, Damage, Head, Latest, Put, Record, encode, scan
-from edgeseq.outbox.segment import Segment, Tally, fingerprint
+from edgeseq.outbox.segment import Segment, Tally
 
 MAX_SEGMENT_BYTES = 4 << 20
-MAX_KEYS = 4096
-"""Of how many keys the latest state is kept; beyond it that of the key longest silent is let go."""
-FINGERPRINTS = 1 << 24
-HISTORY = 8
+HISTORY = 64
 """So many segments that nobody is owed are kept, up to an eighth of max_bytes: their event ids are still known."""
 SAID = 10
 """Damaged places told one by one; of more, only how many."""
@@ -32,24 +29,18 @@ log = logging.getLogger(__name__)
 
 
 class Store:
-    """What is in the folder. Raises SinkError where it cannot be used, or another process uses it.
+    """What is in the folder, and the index of it. Raises SinkError where it cannot be used, or another process uses it.
 
-    events: how many are owed to anybody. size: bytes of all segments. dropped: "full", "expired" and "damaged" events.
-    damage: bytes that were no records when the folder was read, by segment.
+    dropped: "full", "expired" and "damaged" events. damage: bytes that were no records when the folder was read, by
+    segment.
     """
 
     def __init__(self, folder: Path, sinks: Sequence[str], max_bytes: int) -> None:
-        self.folder, self.sinks, self.max_bytes = folder, tuple(sinks), max_bytes
+        self.folder, self.max_bytes, self.index = folder, max_bytes, Index(sinks)
         self.segment_bytes = min(MAX_SEGMENT_BYTES, max_bytes // 16)
-        self.mask = (1 << len(sinks)) - 1
-        self.segments: list[Segment] = []
-        self.latest: dict[str, Latest] = {}
         self.dropped: Counter[str] = Counter()
         self.damage: dict[str, list[Damage]] = {}
         self.next_id = 1
-        self._tally = Tally()
-        # A bit for each fingerprint of an event_id that was ever noted: most are answered by it at once.
-        self._noted = bytearray(FINGERPRINTS // 8)
         self._active: Segment | None = None
         self._file = -1
         try:
@@ -80,62 +71,6 @@ class Store:
         self._seal()
         os.close(self._lock)
 
-    @property
-    def events(self) -> int:
-        """How many events are owed to anybody."""
-        return self._tally.events
-
-    @property
-    def size(self) -> int:
-        """Bytes of all segments."""
-        return sum(segment.size for segment in self.segments)
-
-    def bit(self, sink: str) -> int:
-        """Return a sink's bit. Raises ValueError for one that the outbox was not opened for."""
-        if sink not in self.sinks:
-            raise ValueError(f"the outbox is open for {', '.join(self.sinks)}, not for '{sink}'")
-        return 1 << self.sinks.index(sink)
-
-    def find(self, number: int) -> tuple[Segment, int] | None:
-        """Return where an event is noted, by its id."""
-        behind = bisect_right(self.segments, number, key=lambda segment: segment.first)
-        if not behind:
-            return None
-        place = self.segments[behind - 1].position(number)
-        return None if place is None else (self.segments[behind - 1], place)
-
-    def known(self, event_id: str, key: str) -> int | None:
-        """Return the id of the event that was put under this event_id, of a stream that has not ended since."""
-        hashed = fingerprint(event_id)
-        byte, bit = divmod(hashed % FINGERPRINTS, 8)
-        for segment in reversed(self.segments) if self._noted[byte] >> bit & 1 else ():
-            places = segment.alike(hashed)
-            for _, event in segment.events(places) if len(places) else ():
-                if event and event.event_id == event_id and event.id > self._ended(event.key):
-                    return event.id
-        latest = self.latest.get(key)
-        return latest.id if latest is not None and latest.event_id == event_id else None
-
-    def _ended(self, key: str) -> int:
-        return self.latest[key].ended if key in self.latest else 0
-
-    def keep(self, latest: Latest) -> None:
-        """Note what a key stands at; what is newer stays."""
-        if latest.key in self.latest and self.latest[latest.key].id > latest.id:
-            return
-        self.latest.pop(latest.key, None)
-        self.latest[latest.key] = latest
-        if len(self.latest) > MAX_KEYS:
-            del self.latest[next(iter(self.latest))]
-
-    def note(self, segment: Segment, event: Put, offset: int) -> None:
-        """Take up an event that stands in the log."""
-        segment.add(event, offset)
-        byte, bit = divmod(fingerprint(event.event_id) % FINGERPRINTS, 8)
-        self._noted[byte] |= 1 << bit
-        if event.state is not None:
-            self.keep(Latest(event.id, event.key, event.event_id, event.state, self._ended(event.key)))
-
     def number(self) -> int:
         """Return an id that was never given, for the segment that is written next."""
         self.writable()
@@ -153,10 +88,10 @@ class Store:
             self._seal()
             self._tidy()
         if self._active is None:
-            self._active = Segment.new(self.folder, self._next(), self.mask, self._tally)
+            self._active = Segment.new(self.folder, self._next(), self.index.mask, self.index.tally)
         if self._active.size:
             return self._active, b""
-        return self._active, encode(Head(VERSION, list(self.sinks)), self._active.sync)
+        return self._active, encode(Head(VERSION, list(self.index.sinks)), self._active.sync)
 
     def append(self, segment: Segment, data: bytes | bytearray) -> None:
         """Write records to the segment that `writable` gave; they are durable afterwards. Raises OSError.
@@ -178,7 +113,7 @@ class Store:
             self._give_up(segment)
             raise
         if created:
-            self.segments.append(segment)
+            self.index.segments.append(segment)
         segment.size += len(data)
 
     def _give_up(self, segment: Segment) -> None:
@@ -201,20 +136,6 @@ class Store:
 
     # Making room.
 
-    def victim(self, severity: int) -> tuple[Segment, int] | None:
-        """Return the oldest event of the lowest severity there is, if that is not above `severity`."""
-        lowest = min((least for segment in self.segments for least in segment.live), default=severity + 1)
-        if lowest > severity:
-            return None
-        segment = next(segment for segment in self.segments if segment.live[lowest])
-        return segment, int(segment.of_severity(lowest)[0])
-
-    def expired(self, before_ns: int) -> Iterator[tuple[Segment, int]]:
-        """Yield the events of segments in which all are older than that."""
-        for segment in self.segments:
-            if segment.live and segment.newest_ns < before_ns:
-                yield from ((segment, place) for place in range(len(segment)) if segment.owed_to(place))
-
     def room_for(self, count: int, severity: int, *, numbered: bool) -> bool:
         """See that so many bytes more stay within max_bytes, with room to rewrite a segment. Raises OSError.
 
@@ -222,13 +143,13 @@ class Store:
         numbered: events have ids for the segment that is being written, so that no other may take its place now.
         """
         limit = self.max_bytes - self.segment_bytes - count
-        if self.size <= limit:
+        if self.index.size <= limit:
             return True
-        for segment in [segment for segment in self.segments if 2 * segment.live.total() <= len(segment)]:
-            if self.size > limit and segment is not self._active:
+        for segment in [segment for segment in self.index.segments if 2 * segment.live.total() <= len(segment)]:
+            if self.index.size > limit and segment is not self._active:
                 self._shrink(segment)
-        while self.size > limit:
-            found = self.victim(severity)
+        while self.index.size > limit:
+            found = self.index.victim(severity)
             if found is None:
                 return False
             segment, _ = found
@@ -237,7 +158,8 @@ class Store:
                     return False
                 self._seal()
             lowest = min(segment.live)
-            settled = [(place, segment.settle(place, self.mask)) for place in segment.of_severity(lowest).tolist()]
+            places = segment.of_severity(lowest).tolist()
+            settled = [(place, segment.settle(place, self.index.mask)) for place in places]
             try:
                 self._shrink(segment)
             except OSError:
@@ -248,21 +170,37 @@ class Store:
             log.warning("the outbox is full: its %d oldest events of severity %d were dropped", len(settled), lowest)
         return True
 
+    def free(self) -> bool:
+        """Remove all that nobody is owed, for a disk that is full; return whether that made room."""
+        before = self.index.size
+        self._remove([segment for segment in self.index.segments if not segment.live])
+        return self.index.size < before
+
     def _tidy(self) -> None:
         """Remove what nobody is owed, but for the newest of it."""
+        dead = [segment for segment in self.index.segments if not segment.live]
         kept, used = 0, 0
-        for segment in reversed([segment for segment in self.segments if not segment.live]):
-            kept, used = kept + 1, used + segment.size
-            if kept > HISTORY or used > self.max_bytes // 8 or self.size > self.max_bytes - self.segment_bytes:
-                try:
-                    self._shrink(segment)
-                except OSError as cause:
-                    log.warning("%s could not be removed: %s", segment.path.name, cause)
+        for segment in reversed(dead):
+            used += segment.size
+            if kept == HISTORY or used > self.max_bytes // 8 or self.index.size > self.max_bytes - self.segment_bytes:
+                break
+            kept += 1
+        self._remove(dead[: len(dead) - kept])
+
+    def _remove(self, segments: Sequence[Segment]) -> None:
+        # The oldest first: what settled their events stands behind them, and goes when they are gone.
+        for segment in segments:
+            if segment is self._active:
+                continue
+            try:
+                self._shrink(segment)
+            except OSError as cause:
+                log.warning("%s could not be removed: %s", segment.path.name, cause)
 
     def _shrink(self, segment: Segment) -> None:
         """Rewrite a segment without what nobody needs any more, or remove it. Raises OSError; then it is as it was."""
         slim = Segment(segment.path, segment.first, segment.sync, segment.mask, Tally())
-        data = bytearray(encode(Head(VERSION, self._names(segment.mask)), segment.sync))
+        data = bytearray(encode(Head(VERSION, self.index.names(segment.mask)), segment.sync))
         empty = len(data)
         for record in self._needed(segment):
             if isinstance(record, Put):
@@ -272,7 +210,7 @@ class Store:
             data += encode(record, segment.sync)
         if len(data) == empty:
             segment.path.unlink()
-            self.segments.remove(segment)
+            self.index.segments.remove(segment)
         elif len(data) < segment.size:
             slim.size = len(data)
             aside = segment.path.with_suffix(".new")
@@ -287,8 +225,8 @@ class Store:
                 os.close(file)
             aside.rename(segment.path)
             # The same events are owed as before.
-            slim.tally = self._tally
-            self.segments[self.segments.index(segment)] = slim
+            slim.tally = self.index.tally
+            self.index.segments[self.index.segments.index(segment)] = slim
         # In this order on the disk, too: an acknowledgement that is left out next needs its event to be gone.
         sync_folder(self.folder)
 
@@ -298,13 +236,13 @@ class Store:
             record = None if isinstance(found, Damage) else found[1]
             if isinstance(record, Put):
                 place = segment.position(record.id)
-                latest = self.latest.get(record.key)
+                latest = self.index.latest.get(record.key)
                 if place is not None and segment.owed_to(place):
                     yield record
                 elif latest is not None and latest.id == record.id and record.state is not None:
                     yield latest
             elif isinstance(record, Latest):
-                latest = self.latest.get(record.key)
+                latest = self.index.latest.get(record.key)
                 if latest is not None and (record == latest or (record.ended and record.ended == latest.ended)):
                     yield record
             elif isinstance(record, Ack):
@@ -313,11 +251,8 @@ class Store:
                     yield Ack(ids, record.sink)
 
     def _outlives(self, number: int, segment: Segment) -> bool:
-        found = self.find(number)
+        found = self.index.find(number)
         return found is not None and (found[0] is not segment or bool(segment.owed_to(found[1])))
-
-    def _names(self, mask: int) -> list[str]:
-        return [name for place, name in enumerate(self.sinks) if mask >> place & 1]
 
     # Reading what is there.
 
@@ -325,7 +260,7 @@ class Store:
         for path in self.folder.glob("*.new"):
             path.unlink()
         for path in sorted(self.folder.glob("*.log")):
-            segment = Segment.at(path, self.mask, self._tally)
+            segment = Segment.at(path, self.index.mask, self.index.tally)
             if segment is None:
                 continue
             self._skip(segment.first)
@@ -338,7 +273,7 @@ class Store:
                 log.error("%s cannot be read, its events are lost: %s", path, cause)  # noqa: TRY400 - a sentence
                 self.damage[path.name] = [Damage(0, path.stat().st_size)]
                 continue
-            self.segments.append(segment)
+            self.index.segments.append(segment)
             self._read(segment, data)
             segment.seal()
         self._tell()
@@ -357,13 +292,13 @@ class Store:
                     self._check(record, segment)
                 case Put():
                     self._skip(record.id)
-                    self.note(segment, record, offset)
+                    self.index.note(segment, record, offset)
                 case Ack():
                     self._skip(*record.ids)
-                    self._settle(record)
+                    self.index.settle(record)
                 case Latest():
                     self._skip(record.id)
-                    self.keep(record)
+                    self.index.keep(record)
 
     def _skip(self, *ids: int) -> None:
         self.next_id = max(self.next_id, *(number + 1 for number in ids))
@@ -374,18 +309,13 @@ class Store:
                 f"{segment.path} is of version {head.version} of the outbox, this edgeseq knows {VERSION}. Update "
                 "edgeseq, or move the folder away; its undelivered events stay in it."
             )
-        segment.mask = sum(self.bit(sink) for sink in set(head.sinks) & set(self.sinks))
-
-    def _settle(self, ack: Ack) -> None:
-        if ack.sink is not None and ack.sink not in self.sinks:
-            return
-        bits = self.mask if ack.sink is None else self.bit(ack.sink)
-        for segment, place in filter(None, map(self.find, ack.ids)):
-            segment.settle(place, bits)
+        segment.mask = sum(self.index.bit(sink) for sink in set(head.sinks) & set(self.index.sinks))
 
     def _tell(self) -> None:
         """Say what was damaged."""
-        places = [(segment, damage) for segment in self.segments for damage in self.damage.get(segment.path.name, ())]
+        places = [
+            (segment, damage) for segment in self.index.segments for damage in self.damage.get(segment.path.name, ())
+        ]
         for segment, damage in places[:SAID]:
             log.warning(
                 "the outbox lost %d bytes of %s, from byte %d on: %s",

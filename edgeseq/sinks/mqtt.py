@@ -222,8 +222,11 @@ class Mqtt:
             self._wait_for_acknowledgements(deadline)
         self.dropped["not_acknowledged"] += sum(done is None for _, done in self._flying.values())
         self.dropped["state_not_sent"] += len(self._waiting)
+        connected = self._connected
         client.disconnect()
-        client.loop_stop()
+        if connected:
+            # Otherwise its thread may be waiting for an answer to a connect; it ends by itself then.
+            client.loop_stop()
         self._client = None
 
     def _wait_for_acknowledgements(self, deadline: float) -> None:

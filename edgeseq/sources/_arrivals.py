@@ -18,6 +18,8 @@ SETTLE_S = 10.0
 """Within so much time the samples' own rate follows the arrivals'."""
 LATE_S, LATE_PERIODS = 2.0, 3.0
 """Samples that arrive later than this after the ones before let them expect are behind a gap."""
+RATE_DIFFERS = 0.05
+"""A sender may measure so much faster or slower than it says."""
 SET_BACK_S = 60.0
 """Times that run back further are no messages out of order, but a clock that was set."""
 
@@ -75,10 +77,32 @@ class Stamps:
     """
 
     def __init__(self, rate_hz: float, dropped: Counter[str]) -> None:
-        self._period_ns = round(1e9 / rate_hz)
+        self._period_ns = 1e9 / rate_hz
         self._dropped = dropped
         self._last_ns: int | None = None
         self._moved_ns = 0
+        # When the block that follows the last one begins, by the rate, and how far from it that may be.
+        self._next_ns = self._slack_ns = 0
+
+    def spread(self, first_ns: int, count: int) -> Kept:
+        """Return what is kept of `count` samples of which the first one's time is given.
+
+        The others follow by the rate. Blocks that follow each other, as nearly as a rate that is not quite right lets
+        them, have no gap between them, and do not overlap.
+        """
+        offsets = np.rint(np.arange(count) * self._period_ns).astype(np.int64)
+        begins = first_ns + self._moved_ns
+        if self._last_ns is not None and abs(begins - self._next_ns) <= self._slack_ns:
+            t_ns = np.maximum(begins + offsets, self._last_ns + 1 + np.arange(count))
+            self._last_ns = int(t_ns[-1])
+            kept = Kept(np.ones(count, np.bool_), t_ns, np.zeros(count, np.bool_))
+        else:
+            kept = self.checked(first_ns + offsets)
+        if kept.keep.any():
+            span = count * self._period_ns
+            self._next_ns = first_ns + self._moved_ns + round(span)
+            self._slack_ns = round(max((GAP_PERIODS - 1) * self._period_ns, RATE_DIFFERS * span))
+        return kept
 
     def checked(self, given: TimesNs) -> Kept:
         """Return what is kept of samples with these times, int64[n], n >= 1."""
@@ -92,7 +116,7 @@ class Stamps:
                 self._moved_ns = 0
             if last - (t_ns + self._moved_ns) > SET_BACK_S * 1e9:
                 self._dropped["clock_set_back"] += 1
-                self._moved_ns = last + self._period_ns - t_ns
+                self._moved_ns = last + round(self._period_ns) - t_ns
                 gaps[place] = True
             moved = t_ns + self._moved_ns
             if moved <= last:

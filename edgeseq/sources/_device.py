@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -25,6 +26,10 @@ LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNI
 
 LOOK_S = 0.1
 """The longest wait: whether the source was closed, and what is to be sent, is looked at this often."""
+GATHER_S = 0.004
+"""So long what has come waits for more; the kernel holds 4 KiB at least, five times what 2 Mbaud bring meanwhile."""
+ANSWERED_NS = 50_000_000
+"""Pong comes within this, mostly."""
 GREET_NS = 200_000_000
 """Between attempts to hear who the device is, and between the first PINGs."""
 PING_NS = 1_000_000_000
@@ -91,14 +96,17 @@ class Device:
         self._before, self._link = self.dropped, Link()
         for stream in self._streams.values():
             stream.scales, stream.asked_rate_ns = None, None
-        opened, due, pings = now_ns(), 0, 0
+        opened, due, pinged, pings = now_ns(), 0, 0, 0
         try:
             while not closed.is_set():
                 now = now_ns()
                 if now >= due:
                     self._speak(port, now, opened)
-                    pings += 1
+                    pinged, pings = now, pings + 1
                     due = now + (GREET_NS if pings < PINGS_AT_START else PING_NS)
+                elif now_ns() - pinged > ANSWERED_NS:
+                    # Many small frames are read in one go; only a Pong, whose arrival is a time, is not kept waiting.
+                    time.sleep(GATHER_S)
                 data = port.read(LOOK_S)
                 yield from self._chunks(data, now_ns())
         finally:
@@ -175,18 +183,21 @@ class Device:
             self._before["unexpected_frames"] += len(samples)
             return
         stream.heard_ns = now
-        raw = np.concatenate([each.values[:, stream.columns] for each in samples])
+        raw = np.concatenate([each.values for each in samples])[:, stream.columns]
         values: Frames = np.multiply(raw, stream.scales, dtype=np.float32)
-        t_ns = np.concatenate([self._times(each) for each in samples])
+        t_ns = self._times(samples)
         # Frames of a device a bit faster than it says would overlap.
         t_ns = np.maximum(t_ns, stream.last_ns + 1 + np.arange(len(t_ns)))
         stream.last_ns = int(t_ns[-1])
         gap, stream.gap, stream.given = stream.gap or samples[0].gap, False, True
         yield Chunk(t_ns, values, gap=gap, stream=stream.name)
 
-    def _times(self, samples: Samples) -> TimesNs:
-        first, period = self._link.times_ns(samples)
-        times: TimesNs = first + np.rint(np.arange(len(samples.values)) * period).astype(np.int64)
+    def _times(self, samples: Sequence[Samples]) -> TimesNs:
+        """Return each sample's time: that of its frame's first, and so many periods."""
+        counts = np.array([len(each.values) for each in samples])
+        firsts = np.array([self._link.first_ns(each) for each in samples])
+        within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+        times: TimesNs = np.repeat(firsts, counts) + np.rint(within * (1e9 / self._spec.rate_hz)).astype(np.int64)
         return times
 
 

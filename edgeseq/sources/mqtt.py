@@ -27,8 +27,8 @@ from edgeseq.sources._arrivals import Arrivals, Stamps
 from edgeseq.sources._clock import now_ns
 from edgeseq.sources._messages import Json, Message, MessageError
 from edgeseq.sources._table import Column
-from edgeseq.sources._times import NS_PER, TimeFormat
-from edgeseq.types import Channel, Chunk, StreamSpec, TimesNs
+from edgeseq.sources._times import TimeFormat
+from edgeseq.types import Channel, Chunk, StreamSpec
 
 PROTOCOLS = {"5": MQTTProtocolVersion.MQTTv5, "3.1.1": MQTTProtocolVersion.MQTTv311}
 LOOK_S = 0.2
@@ -269,7 +269,10 @@ class Mqtt:
             t_ns, gap = stream.arrivals.dated(len(message.values), now_ns(), lost=lost)
             self._heard.append(Chunk(t_ns, message.values, gap=gap, stream=name))
             return
-        kept = stream.stamps.checked(self._spread(message.t_ns, len(message.values)))
+        if len(message.t_ns) == len(message.values):
+            kept = stream.stamps.checked(message.t_ns)
+        else:
+            kept = stream.stamps.spread(int(message.t_ns[0]), len(message.values))
         values = message.values[kept.keep]
         gaps = np.flatnonzero(kept.gaps).tolist()
         cuts = sorted({0, *gaps, len(values)})
@@ -278,14 +281,6 @@ class Mqtt:
             self._heard.append(Chunk(kept.t_ns[start:stop], values[start:stop], gap=gap, stream=name))
         if len(values) == 0:
             stream.lost = lost
-
-    def _spread(self, t_ns: TimesNs, count: int) -> TimesNs:
-        """Return a time for each sample, where the first one's may be all that is told."""
-        if len(t_ns) == count:
-            return t_ns
-        offsets: TimesNs = np.rint(np.arange(count) * (NS_PER["s"] / self.spec.rate_hz)).astype(np.int64)
-        spread: TimesNs = t_ns[0] + offsets
-        return spread
 
 
 def _check_filter(topic: str) -> None:

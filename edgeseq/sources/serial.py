@@ -142,11 +142,11 @@ class Serial:
                 if not cause.passing and not met:
                     raise SourceError(str(cause)) from cause
                 if not self._reconnect and met:
-                    break
+                    yield from self._device.end()
+                    return
                 if wait_s == FIRST_WAIT_S:
                     self._counts["unplugged"] += met
                     log.warning("%s It is waited for.", cause)
                 self._device.interrupted()
             self._closed.wait(wait_s)
             wait_s = min(2 * wait_s, LONGEST_WAIT_S)
-        yield from self._device.end()

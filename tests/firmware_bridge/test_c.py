@@ -130,7 +130,7 @@ def test_every_error_of_one_bit_is_detected_on_the_device() -> None:
 
 
 def test_nothing_is_taken_for_a_frame_on_the_device() -> None:
-    """A share of what long_wire.py does with ten million; the sanitizers watch every access."""
+    """A share of what test_wire_at_length.py does with ten million; the sanitizers watch every access."""
     frames = [*wire_errors.real_frames(20), *(piece + b"\0" for piece in wire_errors.host_bytes().split(b"\0")[:-1])]
     blocks = wire_errors.wrong_frames(frames, np.random.default_rng(2), 50_000)
     raw = b"".join(block.data for block in blocks) + b"\0" + wire.encode(wire.Ask())

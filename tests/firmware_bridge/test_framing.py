@@ -57,7 +57,7 @@ def test_contents_that_fit_into_no_frame_are_refused(size: int) -> None:
 
 
 def test_every_error_of_one_bit_is_detected(frames: list[bytes]) -> None:
-    """A share of what long_wire.py does for 100,000 frames."""
+    """A share of what test_wire_at_length.py does for 100,000 frames."""
     for frame, following in zip(frames, [*frames[1:], frames[0]], strict=True):
         decoder = wire.Decoder()
         assert decoder.feed(wire_errors.one_bit_wrong(frame)) == []
@@ -101,7 +101,7 @@ def test_bursts_in_the_decoded_bytes_are_detected(frames: list[bytes]) -> None:
 
 
 def test_nothing_is_taken_for_a_frame(frames: list[bytes]) -> None:
-    """A share of what long_wire.py does with ten million."""
+    """A share of what test_wire_at_length.py does with ten million."""
     rng = np.random.default_rng(1)
     decoder = wire.Decoder()
     count = 0

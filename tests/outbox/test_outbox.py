@@ -280,6 +280,30 @@ def test_a_disk_that_fails_costs_the_events_it_refused_and_no_other(
     outbox.close()
 
 
+def test_what_was_delivered_makes_room_on_a_full_disk(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for _ in range(3):
+        outbox = Outbox(folder)
+        outbox.ack([outbox.put(b"x" * 1000, key="k")], "mqtt")
+        outbox.close()
+    outbox = Outbox(folder)
+    assert outbox.stats()["segments"] == 3
+    real = os.write
+
+    def small(file: int, data: bytes) -> int:
+        left = 3500 - sum(path.stat().st_size for path in folder.glob("*.log"))
+        if left <= 0:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(file, bytes(data)[:left])
+
+    monkeypatch.setattr(os, "write", small)
+    for place in range(3):
+        outbox.put(b"%d" % place + b"y" * 900, key="k")
+    with pytest.raises(OutboxFull):
+        outbox.put(b"y" * 1000, key="k")
+    assert [payload[:1] for payload in payloads(outbox)] == [b"0", b"1", b"2"]
+    outbox.close()
+
+
 def test_where_there_is_no_room_for_all_there_is_for_some(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     outbox = Outbox(folder)
     outbox.put(b"0", key="k")

@@ -28,7 +28,11 @@ def layer(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def outcome(layer: Path, folder: Path, kills: int, *options: str) -> dict[str, Any]:
     done = subprocess.run(
         [sys.executable, str(KILLED), "--kills", str(kills), *options, str(folder)],
-        env={**os.environ, "LD_PRELOAD": str(layer), "PYTHONPATH": str(Path(__file__).parents[2])},
+        env={
+            **os.environ,
+            "LD_PRELOAD": str(layer),
+            "PYTHONPATH": f"{Path(__file__).parents[2]}:{Path(__file__).parents[1]}",
+        },
         capture_output=True,
         text=True,
         check=False,

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import tiny_bundle
+from small_chains import ECHO, build
 
 from edgeseq import config as configs
 from edgeseq.commands import check
@@ -122,3 +123,12 @@ def test_variant_and_backend_make_it_another(load: Load) -> None:
     model.variant = "int8"
     after = checkpoint_table.identity(config, model)
     assert [name for name, value in before.items() if after[name] != value] == ["variant"]
+
+
+def test_stages_make_it_another(tmp_path: Path) -> None:
+    identities = []
+    for stages in (ECHO, ECHO, ECHO.replace("gain = 3", "gain = 4")):
+        config = build(tmp_path, stages)
+        identities.append(checkpoint_table.identity(config, config.pipeline().model))
+    assert identities[0] == identities[1]
+    assert [name for name, value in identities[0].items() if identities[2][name] != value] == ["model"]

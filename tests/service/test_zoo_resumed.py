@@ -1,10 +1,12 @@
-"""The zoo's pipelines on every backend, ended somewhere and taken up from the bytes of a checkpoint."""
+"""The zoo's pipelines on every backend, and stages, ended somewhere and taken up from the bytes of a checkpoint."""
 
 import shutil
 from pathlib import Path
 
 import pytest
+import soundfile
 from keeping import Kept, Told
+from small_chains import ECHO, SPECTRAL, build, signal
 
 from edgeseq import config as configs
 from edgeseq.service.checkpoint import decoded, encoded
@@ -13,10 +15,10 @@ from edgeseq.snapshot import Snapshot
 ZOO = Path(__file__).parents[2] / "zoo"
 
 
-def told(config: Path, last: Snapshot | None = None) -> tuple[list[str], list[tuple[Snapshot, int]]]:
+def told(config: Path, last: Snapshot | None = None, every: int = 50) -> tuple[list[str], list[tuple[Snapshot, int]]]:
     sink = Told()
     pipeline = configs.load(config, source={"pace": "fast"}).pipeline(sinks=[sink])
-    pipeline.memory.keeper = keeper = Kept(sink, last, every=50)
+    pipeline.memory.keeper = keeper = Kept(sink, last, every)
     pipeline.run()
     return sink.lines, keeper.kept
 
@@ -46,4 +48,16 @@ def test_it_goes_on_bit_for_bit(name: str, backend: str, tmp_path: Path) -> None
     snapshot, before = kept[len(kept) // 2]
     rest, _ = told(config, decoded(encoded(snapshot, {}))[0])
     assert 0 < before < len(lines)
+    assert lines[:before] + rest == lines
+
+
+@pytest.mark.parametrize("stages", [ECHO, SPECTRAL], ids=["echo", "spectral"])
+def test_stages_go_on_bit_for_bit(stages: str, tmp_path: Path) -> None:
+    build(tmp_path, stages)
+    # No number of steps: what waits for the rest of its step is remembered, too.
+    soundfile.write(tmp_path / "in.wav", signal(20_001), 16000, subtype="FLOAT")
+    lines, kept = told(tmp_path / "pipeline.toml", every=1)
+    snapshot, before = kept[0]
+    assert 0 < before < len(lines)
+    rest, _ = told(tmp_path / "pipeline.toml", decoded(encoded(snapshot, {}))[0])
     assert lines[:before] + rest == lines

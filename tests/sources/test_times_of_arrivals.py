@@ -2,14 +2,18 @@
 
 import time
 from collections import Counter
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edgeseq.errors import SourceError
 from edgeseq.sources import _clock
 from edgeseq.sources._arrivals import Arrivals, Stamps
+from edgeseq.sources.csv import Csv
 
 S, MS = 10**9, 10**6
 
@@ -135,3 +139,41 @@ def test_a_wall_clock_that_is_set_moves_nothing_and_is_told_once(
         assert before <= after < before + 60 * S
         before = after
     assert [record.message[:38] for record in caplog.records] == [f"the wall clock was set by {by_s:+.3f} s; "[:38]]
+
+
+def test_in_a_file_equal_times_are_samples_and_steps_back_an_error(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text("t,a\n1,1\n1,2\n2,3\n")
+    keys: dict[str, Any] = {"path": tmp_path / "x.csv", "channels": ["a"], "rate_hz": 1.0, "time_column": "t"}
+    chunks = list(Csv(**keys))
+    assert np.concatenate([chunk.t_ns for chunk in chunks]).tolist() == [S, S, 2 * S]
+    assert not any(chunk.gap for chunk in chunks)
+    (tmp_path / "x.csv").write_text("t,a\n1,1\n0.5,2\n")
+    with pytest.raises(SourceError, match="time runs backwards"):
+        list(Csv(**keys))
+
+
+def blocks(starts_s: list[float], count: int, rate: float) -> tuple[list[Any], Counter[str]]:
+    dropped: Counter[str] = Counter()
+    stamps = Stamps(rate, dropped)
+    return [stamps.spread(round(at * S), count) for at in starts_s], dropped
+
+
+@pytest.mark.parametrize("real", [990.0, 999.9, 1000.0, 1000.1, 1010.0])
+def test_blocks_of_a_rate_that_is_not_quite_right_follow_each_other(real: float) -> None:
+    found, dropped = blocks([100 + at * 1000 / real for at in range(50)], 1000, 1000.0)
+    times = np.concatenate([each.t_ns for each in found])
+    assert len(times) == 50_000
+    assert (np.diff(times) > 0).all()
+    assert not any(each.gaps.any() for each in found)
+    assert dropped == {}
+    firsts = np.array([each.t_ns[0] for each in found])
+    assert np.abs(firsts - [round((100 + at * 1000 / real) * S) for at in range(50)]).max() < 15 * MS
+
+
+def test_a_block_that_is_missing_late_or_there_twice() -> None:
+    found, dropped = blocks([100, 101, 101, 103, 102, 104, 104.5, 10, 11], 10, 10.0)
+    assert [each.keep.sum() for each in found] == [10, 10, 0, 10, 0, 10, 5, 10, 10]
+    assert [bool(each.gaps.any()) for each in found] == [False] * 3 + [True] + [False] * 3 + [True, False]
+    assert dropped == {"duplicate": 1 + 1, "late": 9 + 10 + 4, "clock_set_back": 1}
+    times = np.concatenate([each.t_ns for each in found])
+    assert (np.diff(times) > 0).all()

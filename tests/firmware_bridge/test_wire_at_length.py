@@ -1,6 +1,9 @@
-"""The long proofs of the wire, run by `make test-fuzz`: a hundred thousand real frames with each of their bits wrong, ten
-million frames that are none, each for both sides. The shares of them in `make test` are in test_framing.py and test_c.py.
+"""The wire's proofs at full length, for both sides; their shares in `make test` are in test_framing.py and test_c.py.
+
+A hundred thousand real frames, each once with each of its bits wrong, and ten million frames that are none.
 """
+
+import itertools
 
 import numpy as np
 import pytest
@@ -9,6 +12,11 @@ import wired_device
 
 import firmware_bridge as wire
 from firmware_bridge import simulator
+
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.skipif(wired_device.MISSING is not None, reason=str(wired_device.MISSING)),
+]
 
 FRAMES = 100_000
 WRONG = 10_000_000
@@ -45,7 +53,7 @@ def test_every_error_of_one_bit_is_detected_on_both_sides(frames: list[bytes]) -
 
 
 def test_a_lost_end_costs_two_frames_and_gives_none(frames: list[bytes]) -> None:
-    for frame, following in zip(frames, frames[1:], strict=False):
+    for frame, following in itertools.pairwise(frames):
         for bit in range(8):
             assert wire.Decoder().feed(frame[:-1] + bytes((1 << bit,)) + following) == []
 
