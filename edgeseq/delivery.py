@@ -49,7 +49,7 @@ class Delivery:
         """What was not delivered and never will be, by reason."""
         counts = Counter(self._counted)
         if self._outbox is not None and self._journal is not None:
-            for part in (self._journal.dropped.copy(), self._outbox.stats()["dropped"]):
+            for part in (self._journal.dropped.copy(), self._outbox.dropped):
                 counts.update({f"outbox.{reason}": count for reason, count in part.items()})
         for name, sink in self._sinks.items():
             counts.update({f"{name}.{reason}": count for reason, count in dict(sink.dropped).items()})
@@ -119,7 +119,7 @@ class Delivery:
         left = self._outbox.stats()["events"]
         if left:
             log.warning("%d events wait in the outbox for the next start", left)
-        parts = (self._journal.dropped, self._outbox.stats()["dropped"])
+        parts = (self._journal.dropped, self._outbox.dropped)
         self._counted = {f"outbox.{reason}": count for part in parts for reason, count in part.items()}
         self._outbox.close()
         self._outbox = None

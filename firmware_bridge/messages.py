@@ -128,6 +128,11 @@ class Log(Message):
     level: str = "info"
     text: str = ""
 
+    @property
+    def line(self) -> str:
+        """The text as one line without control characters, whatever the device has sent."""
+        return "".join(letter if letter.isprintable() else " " for letter in self.text)
+
     def body(self) -> bytes:
         """Return level and text."""
         return bytes((LEVELS.index(self.level),)) + _text(self.text, MAX_BODY - 1)

@@ -47,6 +47,8 @@ class Port:
             self._serial = serial.Serial(path, baud, timeout=0, write_timeout=1.0, exclusive=True)
             # pyserial's lock is a convention between programs that ask; this is the kernel's, for all but root.
             fcntl.ioctl(self._serial.fileno(), termios.TIOCEXCL)
+            self._poll = select.poll()
+            self._poll.register(self._serial.fileno(), select.POLLIN)
         except (OSError, ValueError) as cause:  # pyserial's own error is an OSError
             raise _explained(path, baud, cause) from cause
 
@@ -59,8 +61,7 @@ class Port:
     def read(self, timeout_s: float) -> bytes:
         """Return what has come, after at most so long; b"" where nothing has. Raises PortError where it is gone."""
         try:
-            ready, _, _ = select.select([self._serial.fileno()], [], [], timeout_s)
-            if not ready:
+            if not self._poll.poll(timeout_s * 1000):
                 return b""
             data = os.read(self._serial.fileno(), BLOCK)
         except OSError as cause:

@@ -17,7 +17,7 @@ from edgeseq import pipeline as pipelines
 from edgeseq.buffer import MOST_TOGETHER, Buffer, WhenFull
 from edgeseq.errors import SourceError
 from edgeseq.pipeline import Pipeline
-from edgeseq.types import Chunk
+from edgeseq.types import Chunk, Frames
 
 
 def everything(waiting: Buffer) -> list[Chunk]:
@@ -181,7 +181,7 @@ def test_a_model_that_has_fallen_behind_catches_up_by_run() -> None:
         read.set()
 
     class Slow(PlainStep):
-        def run(self, x: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+        def run(self, x: Frames) -> Frames:
             assert read.wait(30)
             model.calls.append(len(x))
             return super().run(x)
@@ -195,6 +195,44 @@ def test_a_model_that_has_fallen_behind_catches_up_by_run() -> None:
     np.testing.assert_array_equal(
         seen.values(), PlainStep(2).run(np.concatenate([each.values for each in numbered(40)]))
     )
+
+
+@pytest.mark.parametrize(("when_full", "kept"), [("drop-oldest", 7), ("skip-to-newest", 5)])
+def test_a_model_that_cannot_keep_up_loses_as_declared(when_full: WhenFull, kept: int) -> None:
+    """It computes the first sample while 40 more come; what is left of them is a sequence of its own."""
+    computing, read = threading.Event(), threading.Event()
+    whole = samples(41)
+
+    def chunks() -> Iterator[Chunk]:
+        yield chunk(whole[:1])
+        assert computing.wait(30)
+        yield from (chunk(whole[i : i + 1], i) for i in range(1, 41))
+        read.set()
+
+    class Slow(PlainStep):
+        def run(self, x: Frames) -> Frames:
+            computing.set()
+            assert read.wait(30)
+            return super().run(x)
+
+        def fork(self) -> "Slow":
+            return Slow(2)
+
+    seen = Seen()
+    summary = Pipeline(
+        source=Given(chunks()),
+        model=Slow(2),
+        sinks=[seen],
+        about=ABOUT,
+        gap_states=None,
+        buffer_samples=7,
+        when_full=when_full,
+    ).run()
+    expected = [PlainStep(2).run(whole[:1]), PlainStep(2).run(whole[-kept:])]
+    np.testing.assert_array_equal(seen.values(), np.concatenate(expected))
+    assert summary.gaps == 1
+    assert summary.samples == 1 + kept
+    assert summary.dropped == {f"buffer.{when_full.replace('-', '_')}": 40 - kept}
 
 
 def test_a_failure_comes_after_what_was_read_before_it() -> None:
@@ -270,7 +308,7 @@ def test_what_was_read_is_finished_after_a_stop_as_long_as_there_is_time(
     )
     summary = pipeline.run()
     assert summary.stopped
-    # One more may have been under way.
-    assert summary.samples - finished in {0, 1}
-    assert summary.samples + summary.dropped.get("buffer.left_behind", 0) in {100, 101}
+    # One more may have found room when the first was taken, and one been under way.
+    assert summary.samples - finished in {0, 1, 2}
+    assert summary.samples + summary.dropped.get("buffer.left_behind", 0) in {100, 101, 102}
     assert seconds > 0 or summary.samples == 1

@@ -120,7 +120,7 @@ def _monitor(args: argparse.Namespace) -> int:
                 continue
             if isinstance(watch, Watch):
                 _tell_streams(watch, known)
-            print(_moment(watch, each) if isinstance(each, Moment) else f"{each.level}: {each.text}", flush=True)
+            print(_moment(watch, each) if isinstance(each, Moment) else f"{each.level}: {each.line}", flush=True)
     if args.json:
         print(json.dumps({"port": args.port, **watch.table()}, indent=2))
     return 0

@@ -203,6 +203,13 @@ class Outbox:
         with self._changed:
             return self._store.next_id - 1
 
+    @property
+    def dropped(self) -> dict[str, int]:
+        """What was dropped since the start, by reason; see `stats`. Never waits for the disk."""
+        counts = self._store.dropped.copy()
+        counts.update({"refused": self._refused} if self._refused else {})
+        return dict(counts)
+
     def stats(self) -> dict[str, Any]:
         """Return counts.
 
@@ -219,7 +226,7 @@ class Outbox:
                 "bytes": index.size,
                 "segments": len(index.segments),
                 "syncs": self._syncs,
-                "dropped": {**store.dropped, **({"refused": self._refused} if self._refused else {})},
+                "dropped": self.dropped,
                 "damage": {"places": len(damage), "bytes": sum(damage)},
             }
 

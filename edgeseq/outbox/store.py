@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from edgeseq.errors import SinkError
-from edgeseq.outbox.disk import sync_folder, write
+from edgeseq.outbox.disk import make_folder, sync_folder, write
 from edgeseq.outbox.index import Index
 from edgeseq.outbox.record import VERSION, Ack, Damage, Head, Latest, Put, Record, encode, scan
 from edgeseq.outbox.segment import Segment, Tally
@@ -43,28 +43,26 @@ class Store:
         self.next_id = 1
         self._active: Segment | None = None
         self._file = -1
+        self._lock = -1
         try:
-            folder.mkdir(0o700, parents=True, exist_ok=True)
-            # The folder's own name must be durable, too.
-            sync_folder(folder.parent)
+            make_folder(folder)
             self._lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            self._take_lock()
-            self._load()
-        except OSError as cause:
-            raise SinkError(
-                f"the outbox {folder} cannot be used: {cause.strerror or cause}. Set [outbox] path to a folder that "
-                "this user may write to."
-            ) from cause
-
-    def _take_lock(self) -> None:
-        try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as cause:
-            os.close(self._lock)
-            raise SinkError(
-                f"the outbox {self.folder} is in use by another process. Stop that one, or give each pipeline a path "
-                "of its own in [outbox]."
-            ) from cause
+            self._load()
+        except BaseException as cause:
+            if self._lock >= 0:
+                os.close(self._lock)
+            if isinstance(cause, BlockingIOError):
+                raise SinkError(
+                    f"the outbox {folder} is in use by another process. Stop that one, or give each pipeline a path of "
+                    "its own in [outbox]."
+                ) from cause
+            if isinstance(cause, OSError):
+                raise SinkError(
+                    f"the outbox {folder} cannot be used: {cause.strerror or cause}. Set [outbox] path to a folder "
+                    "that this user may write to."
+                ) from cause
+            raise
 
     def close(self) -> None:
         """Let the folder go."""

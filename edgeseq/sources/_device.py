@@ -24,6 +24,8 @@ from firmware_bridge.port import Port, PortError
 log = logging.getLogger(__name__)
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
+FASTEST, SLOWEST = (1 << 32) - 1, 100_000
+"""Samples a second, and seconds a sample, that can be asked for."""
 LOOK_S = 0.1
 """The longest wait: whether the source was closed, and what is to be sent, is looked at this often."""
 GATHER_S = 0.004
@@ -149,7 +151,9 @@ class Device:
                     f"the device's stream {number} has {float(found.rate):g} samples a second and takes no other rate; "
                     f"the pipeline takes {self._spec.rate_hz:g} (rate_hz)."
                 )
-            said.append(self._link.rate(number, Fraction(self._spec.rate_hz).limit_denominator(100_000)))
+            # A ratio of two numbers of 32 bits each.
+            most = min(SLOWEST, int(FASTEST / self._spec.rate_hz))
+            said.append(self._link.rate(number, Fraction(self._spec.rate_hz).limit_denominator(most)))
             return False
         stream.columns = [names.index(column) for column in self._columns]
         stream.scales = np.array([float(found.channels[place].scale) for place in stream.columns], np.float32)
@@ -168,7 +172,7 @@ class Device:
                     waiting.clear()
                 waiting.append(message)
             elif isinstance(message, Log):
-                log.log(LEVELS[message.level], "the device says: %s", message.text)
+                log.log(LEVELS[message.level], "the device says: %s", message.line)
         if self._link.decoder.stats.restarts > restarts:
             log.warning("the device has begun anew")
             for stream in self._streams.values():

@@ -21,6 +21,7 @@ BLOCK_S = 0.02
 BUFFER_S = 0.5
 """What PortAudio holds meanwhile; more that is not taken in time is an overrun."""
 LOOK_S = 0.005
+"""It is looked whether that much is there when it should be, and then this often."""
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 10.0
 """Between attempts to open a device that is gone; doubled each time."""
 
@@ -84,7 +85,7 @@ class Microphone:
             # Never a read that waits: a device that hears nothing would keep it for ever.
             ready = stream.read_available
             if ready < least:
-                closed.wait(LOOK_S)
+                closed.wait(max(LOOK_S, (least - ready) / self._rate_hz))
                 continue
             values, overrun = stream.read(ready)
             yield np.array(values, np.float32), overrun

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from edgeseq.errors import ConfigError, SourceError
-from edgeseq.sources._device import Device
+from edgeseq.sources._device import FASTEST, SLOWEST, Device
 from edgeseq.sources._device_lines import Lines, reader
 from edgeseq.sources._table import Column
 from edgeseq.types import Channel, Chunk, StreamSpec
@@ -66,8 +66,8 @@ class Serial:
         twice = [name for name, count in Counter(each.name for each in named).items() if count > 1]
         if twice:
             raise ConfigError(f"channels names '{twice[0]}' twice.", "channels")
-        if not 0 < rate_hz < 1 << 32:
-            raise ConfigError(f"rate_hz must be above 0 and below 2^32, not {rate_hz:g}.", "rate_hz")
+        if not 1 / SLOWEST <= rate_hz <= FASTEST:
+            raise ConfigError(f"rate_hz must lie between {1 / SLOWEST:g} and {FASTEST:,}, not {rate_hz:g}.", "rate_hz")
         if baud < 1:
             raise ConfigError(f"baud must be at least 1, not {baud}.", "baud")
         ids = [0] if streams is None else streams

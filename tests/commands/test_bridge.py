@@ -31,7 +31,7 @@ def test_ports_are_listed(capsys: Any) -> None:
 
 
 def test_monitor_tells_who_it_is_and_what_is_lost(device: Plug, capsys: Any) -> None:
-    there = device("--drop", "9", "--streams", "2", "--format", "int24", "--drift", "200")
+    there = device("--drop", "9", "--streams", "2", "--format", "int24", "--drift", "20000")
     assert cli.main(["bridge", "monitor", there.port, "--seconds", "2.2", "--json"]) == 0
     seen = json.loads(capsys.readouterr().out)
     assert [(stream["stream"], stream["rate_hz"], stream["format"]) for stream in seen["streams"]] == [

@@ -140,6 +140,10 @@ def test_a_device_that_begins_anew_says_so() -> None:
     assert decoder.stats == wire.Stats(good=14, restarts=1)
 
 
+def test_a_line_of_log_is_one_line_whatever_the_device_sends() -> None:
+    assert wire.Log(text="\x1b[31mred\r\nERROR root: a lie\0").line == " [31mred  ERROR root: a lie "
+
+
 def test_a_frame_of_a_later_version_of_us_is_counted() -> None:
     decoder = wire.Decoder()
     for body in (b"\1\x63" + bytes(7), b"\1\2" + bytes(7) + b"\0\3ab", b"\1\1" + bytes(7) + b"short"):

@@ -246,8 +246,9 @@ def test_another_version_is_not_guessed_at(folder: Path, monkeypatch: pytest.Mon
     outbox.put(b"1", key="k")
     outbox.close()
     monkeypatch.undo()
-    with pytest.raises(SinkError, match="of version 2 of the outbox, this edgeseq knows 1"):
-        Outbox(folder)
+    for _ in range(2):
+        with pytest.raises(SinkError, match="of version 2 of the outbox, this edgeseq knows 1"):
+            Outbox(folder)
 
 
 @pytest.mark.parametrize("what", ["write", "fdatasync"])

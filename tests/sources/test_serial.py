@@ -14,6 +14,7 @@ from typing import Any, Self
 import numpy as np
 import pytest
 import serial
+from serial.tools import list_ports, list_ports_common
 from wired_device import WiredDevice
 
 from edgeseq.errors import ConfigError, EdgeseqError, SourceError
@@ -21,6 +22,7 @@ from edgeseq.sources import _device
 from edgeseq.sources._table import Column
 from edgeseq.sources.serial import Serial
 from edgeseq.types import Chunk
+from firmware_bridge import port
 
 Plug = Callable[..., WiredDevice]
 RAMP = ("--signal", "ramp")
@@ -122,6 +124,21 @@ def test_a_device_that_is_plugged_in_later_is_waited_for(device: Plug, caplog: p
     assert caplog.text.count("nothing is plugged in there") == 1, "said once, not at every attempt"
 
 
+def test_attempts_become_rarer(monkeypatch: pytest.MonkeyPatch) -> None:
+    reading = Serial(port="/dev/none", rate_hz=1.0, channels=["a"])
+    waits: list[float] = []
+
+    def wait(timeout: float) -> bool:
+        waits.append(timeout)
+        if len(waits) == 8:
+            reading.close()
+        return False
+
+    monkeypatch.setattr(reading._closed, "wait", wait)
+    assert list(reading) == []
+    assert waits == [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0]
+
+
 def test_a_device_reset_behind_a_line_that_stays(
     device: Plug, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -219,15 +236,15 @@ def test_a_port_that_may_not_be_opened_says_who_may(device: Plug, monkeypatch: p
     def refuse(*_: object, **__: object) -> None:
         raise serial.SerialException(13, "could not open port: Permission denied")
 
-    port = Path(device().port).resolve()
-    reading = Serial(port=str(port), rate_hz=1000.0, channels=["c0"])
+    path = Path(device().port).resolve()
+    reading = Serial(port=str(path), rate_hz=1000.0, channels=["c0"])
     monkeypatch.setattr(serial, "Serial", refuse)
-    port.chmod(0o660)
-    group = grp.getgrgid(port.stat().st_gid).gr_name
+    path.chmod(0o660)
+    group = grp.getgrgid(path.stat().st_gid).gr_name
     words = f"the group {group} may: sudo usermod -aG {group} " if group != "root" else "only root may open it"
     with pytest.raises(SourceError, match=words):
         next(iter(reading))
-    port.chmod(0o600)
+    path.chmod(0o600)
     with pytest.raises(SourceError, match=rf"only root may open it \(mode 600, group {group}\). A udev rule"):
         next(iter(reading))
 
@@ -265,7 +282,7 @@ def test_lines_that_are_no_rows_are_counted_and_a_gap(device: Plug) -> None:
     [
         ({"channels": []}, "channels is empty"),
         ({"channels": ["a", "a"]}, "names 'a' twice"),
-        ({"rate_hz": 0.0}, "rate_hz must be above 0"),
+        ({"rate_hz": 0.0}, "rate_hz must lie between 1e-05 and 4,294,967,295, not 0"),
         ({"baud": 0}, "baud must be at least 1"),
         ({"streams": [0, 0]}, "streams lists different numbers"),
         ({"streams": [256]}, "streams lists different numbers"),
@@ -291,6 +308,25 @@ def test_check_opens_nothing_and_offers_what_is_there(device: Plug) -> None:
         ConfigError, match=r"nothing is plugged in there\. (Ports that are there|No serial port is there)"
     ):
         source(there).check()
+
+
+def test_the_name_that_stays_is_offered(device: Plug, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What /sys says of hardware is put in place, for there is none here; what udev made of it is a link, as there."""
+    there = str(Path(device().port).resolve())
+    found = list_ports_common.ListPortInfo(there)
+    found.description = "Pico - Board CDC"
+    by_id = tmp_path / "by-id"
+    by_id.mkdir()
+    stays = by_id / "usb-Raspberry_Pi_Pico_E660-if00"
+    stays.symlink_to(there)
+    monkeypatch.setattr(list_ports, "comports", lambda: [found])
+    monkeypatch.setattr(port, "BY_ID", by_id)
+    assert port.ports() == [port.Found(str(stays), there, "Pico - Board CDC")]
+    words = Serial(port=there, rate_hz=1.0, channels=["a"]).check()
+    assert words.endswith(f"the name may change when it is plugged in again: {stays} is the one that stays")
+    assert "the name may change" not in Serial(port=str(stays), rate_hz=1.0, channels=["a"]).check()
+    with pytest.raises(ConfigError, match=f"Ports that are there: {stays}"):
+        Serial(port="/dev/none", rate_hz=1.0, channels=["a"]).check()
 
 
 def test_something_else_than_a_port_is_refused(tmp_path: Path) -> None:
