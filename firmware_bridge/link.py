@@ -14,19 +14,29 @@ PINGS = 16
 
 
 @dataclass(frozen=True, slots=True)
+class Channel:
+    """A channel as its device describes it; a sample times `scale` is in `unit`."""
+
+    name: str
+    unit: str
+    scale: float
+
+
+@dataclass(frozen=True, slots=True)
 class Description:
-    """A stream as its device describes it: rate in Hz, format, and one Hello for each channel, in order."""
+    """A stream as its device describes it: rate in Hz, format, and the channels in order."""
 
     rate: Fraction
     format: str
-    channels: tuple[Hello, ...]
+    channels: tuple[Channel, ...]
 
 
 @dataclass(slots=True)
 class Link:
     """What is known of the device at the other end of a connection that has just been opened.
 
-    streams: those that are fully described. counters: the device's latest own ones.
+    streams: those that are fully described, the same object for as long as the description is the same. counters: the
+    device's latest own ones.
     """
 
     decoder: Decoder = field(default_factory=Decoder)
@@ -100,8 +110,11 @@ class Link:
             if (each.rate, each.format, each.channels) == (hello.rate, hello.format, hello.channels)
         ]
         if len(same) == hello.channels:
-            channels = tuple(sorted(same, key=lambda each: each.index))
-            self.streams[hello.stream] = Description(hello.rate, hello.format, channels)
+            in_order = sorted(same, key=lambda each: each.index)
+            channels = tuple(Channel(each.name, each.unit, float(each.scale)) for each in in_order)
+            found = Description(hello.rate, hello.format, channels)
+            if self.streams.get(hello.stream) != found:
+                self.streams[hello.stream] = found
 
     def _send(self, message: Message) -> bytes:
         """Give a message the next number, and return its bytes."""

@@ -59,7 +59,7 @@ class Watch:
                     if message.stream in link.streams:
                         channels = link.streams[message.stream].channels
                         last[message.stream] = [
-                            float(value) * float(channel.scale)
+                            float(value) * channel.scale
                             for value, channel in zip(message.values[-1], channels, strict=False)
                         ]
                 elif isinstance(message, Log):
@@ -94,7 +94,7 @@ class Watch:
                     "stream": number,
                     "rate_hz": float(found.rate),
                     "format": found.format,
-                    "channels": [{"name": c.name, "unit": c.unit, "scale": float(c.scale)} for c in found.channels],
+                    "channels": [{"name": c.name, "unit": c.unit, "scale": c.scale} for c in found.channels],
                     "samples": self.samples[number],
                 }
                 for number, found in sorted(self.link.streams.items())

@@ -49,11 +49,15 @@ STATS = ("damaged", "lost", "duplicate", "late", "unknown", "restarts")
 
 @dataclass(slots=True)
 class _Stream:
-    """What is known of one stream. columns, scales: of the wanted channels; last_ns: time of the newest sample."""
+    """What is known of one stream. found: its description, once it fits; columns, scales: of the wanted channels.
+
+    last_ns: time of the newest sample.
+    """
 
     name: str
+    found: Description | None = None
     columns: list[int] = field(default_factory=list)
-    scales: Frames | None = None
+    scales: Frames = field(default_factory=lambda: np.empty(0, np.float32))
     heard_ns: int = 0
     asked_rate_ns: int | None = None
     last_ns: int = -(1 << 62)
@@ -97,7 +101,7 @@ class Device:
         """Yield chunks until closed. Raises PortError where the device goes, SourceError where it is another one."""
         self._before, self._link = self.dropped, Link()
         for stream in self._streams.values():
-            stream.scales, stream.asked_rate_ns = None, None
+            stream.found, stream.asked_rate_ns = None, None
         opened, due, pinged, pings = now_ns(), 0, 0, 0
         try:
             while not closed.is_set():
@@ -131,7 +135,7 @@ class Device:
 
     def _fits(self, number: int, stream: _Stream, found: Description, said: list[bytes], now: int) -> bool:
         """Hold what the device says of a stream against what is wanted; ask for the rate. Raises SourceError."""
-        if stream.scales is not None:
+        if stream.found is found:
             return True
         names = [each.name for each in found.channels]
         for column, channel in zip(self._columns, self._spec.channels, strict=True):
@@ -156,8 +160,8 @@ class Device:
             said.append(self._link.rate(number, Fraction(self._spec.rate_hz).limit_denominator(most)))
             return False
         stream.columns = [names.index(column) for column in self._columns]
-        stream.scales = np.array([float(found.channels[place].scale) for place in stream.columns], np.float32)
-        stream.heard_ns = 0
+        stream.scales = np.array([found.channels[place].scale for place in stream.columns], np.float32)
+        stream.found, stream.heard_ns = found, 0
         return True
 
     def _chunks(self, data: bytes, now: int) -> Iterator[Chunk]:
@@ -176,14 +180,19 @@ class Device:
         if self._link.decoder.stats.restarts > restarts:
             log.warning("the device has begun anew")
             for stream in self._streams.values():
-                stream.scales = None
+                stream.found = None
         for number, samples in parts.items():
             yield from self._chunk(number, samples, now)
 
     def _chunk(self, number: int, samples: Sequence[Samples], now: int) -> Iterator[Chunk]:
-        """Yield consecutive samples of a stream as one chunk; before the stream was started none are wanted."""
+        """Yield consecutive samples of a stream as one chunk, if they are of the description that fits."""
         stream = self._streams[number]
-        if stream.scales is None or any(each.values.shape[1] <= max(stream.columns) for each in samples):
+        found = stream.found
+        if (
+            found is None
+            or found is not self._link.streams.get(number)
+            or any(each.values.shape[1] != len(found.channels) for each in samples)
+        ):
             self._before["unexpected_frames"] += len(samples)
             return
         stream.heard_ns = now

@@ -97,7 +97,7 @@ class Serial:
     def example(cls) -> dict[str, Any]:
         """Return parameters for a device that is a program, which this starts; it ends after half a second of data."""
         folder = Path(tempfile.mkdtemp(prefix="edgeseq-"))
-        port, program = folder / "port", simulator.build(folder)
+        port, program = folder / "port", simulator.build(folder, ("-O0",))
         options = ["--count", "25", "--signal", "ramp", "--patience", "10", "--background"]
         subprocess.run([program, "--link", port, *options], check=True, stdout=subprocess.DEVNULL)
         return {"port": str(port), "rate_hz": 1000.0, "channels": ["c0", "c2"], "reconnect": False}

@@ -61,7 +61,7 @@ def test_samples_without_a_loss_dated_by_the_device(device: Plug, form: str) -> 
     # The clock wraps after a third of a second.
     there = device(*RAMP, "--format", form, "--clock", "4294637296")
     began = time.time_ns()
-    reading = source(there, channels=["c2", "c0"])
+    reading = source(there, channels=["c2", "c0"], baud=2_000_000)
     t_ns, values = joined(until(reading, samples(600)))
     np.testing.assert_allclose(values, np.arange(len(values))[:, None] + [2000, 0], rtol=1e-6)
     assert reading.dropped == {}
