@@ -21,7 +21,7 @@ PROGRAMS = {
 }
 PACKAGES = "systemd,systemd-sysv,dbus,python3,python3-venv,mosquitto,mosquitto-clients,procps"
 PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
-PATIENCE_S = 90.0
+PATIENCE_S = 40.0
 """A condition that has not come by then does not come; nothing is concluded from its coming sooner or later."""
 
 

@@ -83,7 +83,7 @@ class Sensor(Service):
 
     def watch(self) -> None:
         """Start a real subscriber whose session the broker keeps."""
-        command = f"exec mosquitto_sub -c -i witness -q 1 -t edgeseq/bench/sensor/+/event >> {SEEN}"
+        command = f"exec mosquitto_sub -h 127.0.0.1 -c -i witness -q 1 -t edgeseq/bench/sensor/+/event >> {SEEN}"
         self.debian.run("systemd-run", "--quiet", "--unit=witness", "--property=Restart=always", "sh", "-c", command)
 
     def events(self) -> list[dict[str, Any]]:
