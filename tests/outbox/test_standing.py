@@ -117,7 +117,9 @@ def test_what_was_told_overrides_an_older_checkpoint_and_no_newer_one(
     decider = Hysteresis(direction="above", warning=1.0).get_state()
     log.end({"": json.dumps({"number": 1, "decider": decider, "last_ns": last_ns}).encode()})
     log.close()
-    assert [event["kind"] for event in run(outbox, [chunk(LOW, 10)], Kept(kept))] == kinds
+    # An event of before may come once more: the crash was quicker than its acknowledgement.
+    events = run(outbox, [chunk(LOW, 10)], Kept(kept))
+    assert [event["kind"] for event in events if event["t_ns"] >= 10] == kinds
 
 
 def test_a_silence_that_stands_is_cleared_by_its_name(folder: Path) -> None:
