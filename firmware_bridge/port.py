@@ -45,17 +45,12 @@ class Port:
         self.path = path
         try:
             self._serial = serial.Serial(path, baud, timeout=0, write_timeout=1.0, exclusive=True)
-<<<<<<< HEAD
-            # pyserial's lock is a convention between programs that ask; this is the kernel's, for all but root.
-            fcntl.ioctl(self._serial.fileno(), termios.TIOCEXCL)
-            self._poll = select.poll()
-            self._poll.register(self._serial.fileno(), select.POLLIN)
-=======
             # pyserial's lock is a convention between programs that ask; this is the kernel's, for all but root. It ends
             # with the last who has the port open: with a pseudo-terminal's other end, which no new reader outlives.
             if not Path(path).resolve().is_relative_to("/dev/pts"):
                 fcntl.ioctl(self._serial.fileno(), termios.TIOCEXCL)
->>>>>>> service
+            self._poll = select.poll()
+            self._poll.register(self._serial.fileno(), select.POLLIN)
         except (OSError, ValueError) as cause:  # pyserial's own error is an OSError
             raise _explained(path, baud, cause) from cause
 

@@ -81,10 +81,8 @@ def _run(args: argparse.Namespace, form: logs.Form) -> int:
         sinks = [sink for sink in sinks if not isinstance(sink, Stdout)]
     sinks, delivery = outbox_table.behind(config, sinks)
     pipeline = config.pipeline(sinks=sinks)
-    from edgeseq.service import checkpoint_table, logs, outbox_table
-    from edgeseq.service.notify import Notify
-    from edgeseq.service.warm import warm
-    from edgeseq.service.watchdog import Watchdog
+    warm(pipeline.model, len(config.frame.channels))
+    pipeline.turn = Watchdog(Notify(), pipeline).turn
     if delivery is not None:
         pipeline.memory.told = delivery.told
         delivery.summary = lambda: pipeline.summary().table()
