@@ -125,6 +125,7 @@ class Journal(threading.Thread):
         news: dict[str, New] = {}
         for event in events:
             if event.event_id in news or self._outbox.known(event.event_id, event.stream):
+                log.info("event %s was told before", event.event_id)
                 continue
             try:
                 news[event.event_id] = self._new(event)

@@ -15,11 +15,10 @@ LEVEL = "silent"
 
 @dataclass(slots=True)
 class _Heard:
-    """When a stream was last heard: `at_s` on the monotonic clock, `t_ns` on the samples'; its standing alert."""
+    """When a stream was last heard: `at_s` on the monotonic clock, `t_ns` on the samples'."""
 
     at_s: float
     t_ns: int
-    alert: str = ""
 
 
 class Silence:
@@ -46,7 +45,7 @@ class Silence:
             self.heard(stream, t_ns, now_s)
         for stream, t_ns in silent.items():
             self._heard.pop(stream, None)
-            self._silent[stream] = _Heard(now_s, t_ns, self._alert(stream, t_ns))
+            self._silent[stream] = _Heard(now_s, t_ns)
 
     def begin(self, now_s: float) -> None:
         """Listen from now on, for the first samples too."""
@@ -75,27 +74,25 @@ class Silence:
             if now_s - heard.at_s < self._after_s:
                 break
             self._silent[stream] = self._heard.pop(stream)
-            heard.alert = self._alert(stream, heard.t_ns)
-            t_ns = heard.t_ns + round(self._after_s * 1e9)
             events.append(
                 Event(
                     kind="raised",
-                    alert=heard.alert,
+                    alert=_alert(stream, heard.t_ns),
                     sequence=0,
                     stream=stream,
                     level=LEVEL,
                     severity=1,
                     score=self._after_s,
-                    t_ns=t_ns,
+                    t_ns=self._raised_ns(heard.t_ns),
                     evidence={"silent_after_s": self._after_s, "last_sample_t_ns": str(heard.t_ns)},
                     state={"silent_ns": heard.t_ns},
                 )
             )
         return events
 
-    def _alert(self, stream: str, last_ns: int) -> str:
-        """Return an alert's name: the same for the same silence, whichever process tells of it."""
-        return f"{stream or 'stream'}/{LEVEL}@{last_ns + round(self._after_s * 1e9)}"
+    def _raised_ns(self, last_ns: int) -> int:
+        """Return when a silence was raised; a process before this one may have had another limit, or this one none."""
+        return last_ns + (round(self._after_s * 1e9) if math.isfinite(self._after_s) else 0)
 
     def _cleared(self, stream: str, t_ns: int) -> list[Event]:
         silent = self._silent.pop(stream, None)
@@ -104,14 +101,19 @@ class Silence:
         return [
             Event(
                 kind="cleared",
-                alert=silent.alert,
+                alert=_alert(stream, silent.t_ns),
                 sequence=1,
                 stream=stream,
                 level="ok",
                 severity=0,
                 score=(t_ns - silent.t_ns) / 1e9,
-                t_ns=max(t_ns, silent.t_ns + round(self._after_s * 1e9)),
+                t_ns=max(t_ns, self._raised_ns(silent.t_ns)),
                 evidence={"silent_after_s": self._after_s, "last_sample_t_ns": str(silent.t_ns)},
                 state={"silent_ns": None},
             )
         ]
+
+
+def _alert(stream: str, last_ns: int) -> str:
+    """Return an alert's name: the same for the same silence, whichever process tells of it."""
+    return f"{stream or 'stream'}/{LEVEL}@{last_ns}"

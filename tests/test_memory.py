@@ -19,6 +19,7 @@ from edgeseq.deciders.hysteresis import Hysteresis
 from edgeseq.errors import StateError
 from edgeseq.features.difference import Difference
 from edgeseq.features.lags import Lags
+from edgeseq.gaps import Gaps
 from edgeseq.pipeline import Pipeline
 from edgeseq.snapshot import LaneState, Snapshot
 from edgeseq.snapshot import Told as LastTold
@@ -233,14 +234,17 @@ def lived(first: int, last: int) -> list[Chunk]:
     return [Chunk(t_ns[i : i + 1], np.full((1, 2), t_ns[i] / SECOND, np.float32)) for i in range(last - first)]
 
 
-def test_the_downtime_of_a_live_source_is_a_gap_and_the_log_says_which(caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("gaps", [Gaps(), Gaps(limit_s=60), Gaps(duty_cycle_s=50)])
+def test_the_downtime_of_a_live_source_is_a_gap_and_the_log_says_which(
+    gaps: Gaps, caplog: pytest.LogCaptureFixture
+) -> None:
     before, after = lived(0, 20), lived(50, 60)
-    snapshot = run(Lived(before))[1].kept[-1][0]
+    snapshot = run(Lived(before), gaps=gaps)[1].kept[-1][0]
     assert snapshot.source is None
     marked = [dataclasses.replace(chunk, gap=place == 0) for place, chunk in enumerate(after)]
     caplog.clear()
-    rest, _, pipeline = run(Lived(after), snapshot)
-    whole = run(Lived([*before, *marked]))[0]
+    rest, _, pipeline = run(Lived(after), snapshot, gaps=gaps)
+    whole = run(Lived([*before, *marked]), gaps=gaps)[0]
     assert rest.lines == whole.lines[-len(rest.lines) :]
     assert pipeline.summary().gaps == 1
     (warning,) = [record.message for record in caplog.records if record.levelno == logging.WARNING]
@@ -248,7 +252,7 @@ def test_the_downtime_of_a_live_source_is_a_gap_and_the_log_says_which(caplog: p
         "the stream: nothing was taken between 1970-01-01T00:00:19+00:00 and 1970-01-01T00:00:50+00:00, 31.000 s or "
         "about 30 samples: the service was down. It is a gap."
     )
-    unmarked = run(Lived([*before, *after]))[0]
+    unmarked = run(Lived([*before, *after]), gaps=gaps)[0]
     assert rest.lines != unmarked.lines[-len(rest.lines) :], "the gap tells"
 
 

@@ -40,6 +40,22 @@ def test_silence_is_raised_once_and_cleared_by_a_sample() -> None:
     assert not silence.streams
 
 
+@pytest.mark.parametrize("after_s", [5.0, 7.0, None])
+def test_another_process_goes_on_with_a_standing_silence(after_s: float | None) -> None:
+    before, after = Silence(5.0), Silence(after_s)
+    before.begin(100.0)
+    assert before.heard("m", 50 * S, 100.0) == before.heard("n", 54 * S, 104.0) == []
+    (raised,) = before.check(106.0)
+    after.begin(3.0)
+    after.resume({"m": 50 * S, "n": 54 * S}, before.streams, 3.0)
+    assert after.check(7.0) == [], "it is not raised again"
+    (cleared,) = after.heard("m", 80 * S, 7.5)
+    assert (cleared.kind, cleared.alert, cleared.sequence) == ("cleared", raised.alert, 1)
+    assert cleared.t_ns == 80 * S
+    later = after.check(11.0)
+    assert [event.stream for event in later] == ([] if after_s is None else ["n"]), "the other is awaited anew"
+
+
 def test_every_stream_is_listened_to_by_itself_until_it_ends() -> None:
     silence = Silence(5.0)
     silence.begin(0.0)

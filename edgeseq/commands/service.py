@@ -66,6 +66,7 @@ def main(args: argparse.Namespace) -> int:
         print(made.text, end="")
         return 0
     paths.check(needed)
+    paths.check_written(config, made.state)
     return _carry_out(args, install.installing(made, executable))
 
 

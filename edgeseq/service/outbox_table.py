@@ -89,11 +89,17 @@ def behind(config: Config, sinks: Sequence[Sink]) -> tuple[list[Sink], Delivery 
 
 
 def words(config: Config) -> str | None:
-    """Return where events wait, as a sentence; None where no sink takes them from there."""
+    """Return where events wait, as a sentence; None where no sink takes them from there.
+
+    Raises ConfigError where that cannot be a folder.
+    """
     if not any(isinstance(sink, Delivering) for sink in config.sinks):
         return None
-    limits = config.outbox
+    limits, folder = config.outbox, place(config)
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    if not there.is_dir():
+        raise config.document.fail(f"{there} is no folder; events are kept in one.", NAME, "path")
     return (
-        f"keeps events in {place(config)} until they are delivered, up to {limits.max_events:,} and "
+        f"keeps events in {folder} until they are delivered, up to {limits.max_events:,} and "
         f"{limits.max_bytes / 1e6:,.0f} MB"
     )

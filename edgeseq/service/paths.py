@@ -47,6 +47,22 @@ def check(paths: Mapping[str, Path]) -> None:
                 )
 
 
+def check_written(config: configs.Config, state: Path) -> None:
+    """Raise ConfigError for what is written anywhere but into the service's own folder.
+
+    state: that folder.
+    """
+    document = config.document
+    written = [(path, key) for key in ("checkpoint", "outbox") if (path := document.table.get(key, {}).get("path"))]
+    written += [(str(table["path"]), f"sinks[{i}]") for i, table in enumerate(config.sink_tables) if "path" in table]
+    for path, key in written:
+        if not tables.path(document.path.resolve().parent, path).is_relative_to(state):
+            advice = (
+                "leave the key out" if key in ("checkpoint", "outbox") else f"write it as {state / Path(path).name}"
+            )
+            raise ConfigError(f"{document.path}: {key}.path: a service writes into {state} alone; {advice}.")
+
+
 def shown(paths: Mapping[str, Path]) -> list[Path]:
     """Return those that the system's own folders do not hold already, none inside another."""
     system = [Path(path) for path in SYSTEM if path.startswith("/")]
@@ -69,5 +85,6 @@ def named(config: configs.Config) -> Iterator[tuple[str, str]]:
         for table in several:
             plugin = inspect.getattr_static(plugins.find(kind, table["type"]), "__init__")
             for key, hint in typing.get_type_hints(plugin).items():
-                if key in table and Path in (hint, *typing.get_args(hint)) and not key.endswith(SECRET):
+                written = kind == "sinks" and key == "path"
+                if key in table and Path in (hint, *typing.get_args(hint)) and not key.endswith(SECRET) and not written:
                     yield key, table[key]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -103,6 +104,8 @@ def unit(config: configs.Config, executable: Path, shown: Sequence[Path]) -> Uni
 
 def _running(config: configs.Config, executable: Path, path: Path) -> list[str]:
     drain_s = sum(float(getattr(sink, "drain_s", 0)) for sink in config.sinks)
+    # A source that ends is followed by that, too, in which the loop no longer turns.
+    watchdog_s = max(config.service.watchdog_s, math.ceil(drain_s) + 1)
     return [
         "# Ready once the goldens have passed here and the model has taken a step.",
         "Type=notify",
@@ -110,7 +113,7 @@ def _running(config: configs.Config, executable: Path, path: Path) -> list[str]:
         f"ExecStart={quoted(executable)} run {quoted(path)}",
         f"TimeoutStartSec={START_S}",
         "# The hot loop's own turns keep it quiet, no timer does.",
-        f"WatchdogSec={config.service.watchdog_s}",
+        f"WatchdogSec={watchdog_s}",
         "# SIGTERM: what was read is finished, sinks deliver what they hold.",
         f"TimeoutStopSec={STOP_S + drain_s:g}",
         "KillMode=mixed",

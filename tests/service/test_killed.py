@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import pytest
 import tiny_bundle
-from broker import Broker
 
 from edgeseq.service.checkpoint import decoded
 
@@ -187,41 +186,3 @@ def wait_for_checkpoint(path: Path, frames: int) -> None:
                 return
         time.sleep(0.01)
     pytest.fail("no checkpoint was written")
-
-
-@pytest.mark.long
-def test_killed_at_random_every_alert_reaches_the_broker_under_one_number(
-    folder: Path, expected: list[str], mosquitto: Broker, tmp_path: Path
-) -> None:
-    alerts = {said["event_id"]: said for line in expected if (said := json.loads(line))["type"] == "event"}
-    watched = mosquitto.watch("edgeseq/press-4/wear/+/event")
-    rest = f'[checkpoint]\ninterval_s = 0.02\n[[sinks]]\ntype = "mqtt"\nport = {mosquitto.port}'
-    systemd = {**os.environ, "STATE_DIRECTORY": str(tmp_path / "state")}
-    rng = np.random.default_rng(1)
-    for kill in range(KILLS + 1):
-        with start(folder, "told", pace='"real-time"', rest=rest, env=systemd) as process:
-            assert process.stdout is not None
-            assert process.stderr is not None
-            if kill < KILLS:
-                # All kills come in the first half: nothing has ended yet.
-                for _ in range(int(rng.integers(1, ROWS // KILLS))):
-                    process.stdout.readline()
-                process.kill()
-            process.stdout.read()
-            log = process.stderr.read()
-        assert process.returncode == (-signal.SIGKILL if kill < KILLS else 0), log
-    lines = watched(lambda seen: len(seen) >= len(alerts))
-    told: dict[str, set[tuple[str, int]]] = {}
-    for line in lines:
-        said = json.loads(line.split(" ", 3)[3])
-        told.setdefault(said["event_id"], set()).add((said["stream"], said["stream_sequence"]))
-        assert {name: said[name] for name in ("kind", "t_ns", "score", "evidence")} == {
-            name: alerts[said["event_id"]][name] for name in ("kind", "t_ns", "score", "evidence")
-        }
-    assert set(told) == set(alerts), "none is missing, none is made up"
-    numbers = sorted(number for each in told.values() for number in each)
-    assert numbers == [
-        (unit, number)
-        for unit in "AB"
-        for number in range(1, 1 + sum(alert["stream"] == unit for alert in alerts.values()))
-    ]

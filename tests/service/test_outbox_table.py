@@ -89,6 +89,12 @@ def test_only_sinks_that_deliver_stand_behind_it(load: Load, tmp_path: Path) -> 
     )
 
 
+def test_a_file_in_its_place_is_found_before_it_runs(load: Load) -> None:
+    config = load(SINKS + '[outbox]\npath = "data.csv/outbox"\n')
+    with pytest.raises(ConfigError, match=r"data\.csv is no folder"):
+        check.describe(config)
+
+
 def test_without_such_a_sink_there_is_none(load: Load) -> None:
     config = load('[[sinks]]\ntype = "stdout"\n')
     assert outbox_table.behind(config, config.sinks) == (config.sinks, None)

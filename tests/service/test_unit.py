@@ -140,7 +140,27 @@ def test_in_real_time(tmp_path: Path) -> None:
     assert lines(text, "RestrictRealtime") == []
 
 
+def test_it_writes_into_its_own_folder_alone(tmp_path: Path) -> None:
+    state = Path("/var/lib/edgeseq/pump")
+    paths.check_written(load(tmp_path), state)
+    for text, says in (
+        ('[outbox]\npath = "/srv/outbox"', "outbox.path: a service writes into"),
+        ('[[sinks]]\ntype = "sqlite"\npath = "alerts.db"', "write it as /var/lib/edgeseq/pump/alerts.db"),
+    ):
+        load(tmp_path)
+        file = tmp_path / "pump.toml"
+        file.write_text(file.read_text().replace("[service]", text))
+        with pytest.raises(ConfigError, match=says):
+            paths.check_written(configs.load(file), state)
+        inside = file.read_text().replace("/srv/outbox", f"{state}/outbox").replace("alerts.db", f"{state}/alerts.db")
+        file.write_text(inside)
+        paths.check_written(configs.load(file), state)
+        assert [path for path in paths.shown(paths.needed(configs.load(file), EDGESEQ)) if "var" in path.parts] == []
+
+
 def test_it_stops_within_what_its_sinks_take(tmp_path: Path) -> None:
+    slow = unit(load(tmp_path, "watchdog_s = 5", sink="drain_s = 60"), EDGESEQ, SHOWN).text
+    assert lines(slow, "WatchdogSec") == ["61"]
     assert lines(unit(load(tmp_path, sink="drain_s = 7.5"), EDGESEQ, SHOWN).text, "TimeoutStopSec") == ["22.5"]
 
 

@@ -269,10 +269,7 @@ def test_user_and_password(mosquitto: Broker, protocol: str, tmp_path: Path, cap
     assert "wr0ng-word" not in said
 
 
-@PROTOCOLS
-def test_tls_with_an_authority_and_client_certificates(
-    mosquitto: Broker, protocol: str, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_tls_with_an_authority_and_client_certificates(mosquitto: Broker, caplog: pytest.LogCaptureFixture) -> None:
     folder = mosquitto.folder
     certificates(folder)
     mosquitto.stop()
@@ -282,7 +279,7 @@ def test_tls_with_an_authority_and_client_certificates(
     )
     mosquitto.start()
     ours = {"ca_file": folder / "ca.pem", "cert_file": folder / "client.pem", "key_file": folder / "client.key"}
-    made = sink(mosquitto, protocol=protocol, **ours)
+    made = sink(mosquitto, **ours)
     made.check()
     made.open(ABOUT)
     made.event(event())
@@ -291,7 +288,7 @@ def test_tls_with_an_authority_and_client_certificates(
     assert counts(made) == {}
     for wrong in ({"tls": True}, {"ca_file": folder / "ca.pem"}):
         caplog.clear()
-        made = sink(mosquitto, protocol=protocol, drain_s=0, **wrong)
+        made = sink(mosquitto, drain_s=0, **wrong)
         made.open(ABOUT)
         said = "certificate verify failed" if "tls" in wrong else "lets nobody in|certificate required"
         until(lambda said=said: re.search(said, caplog.text) is not None)  # type: ignore[misc]

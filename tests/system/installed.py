@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from machine import Machine
 
 STUCK = "/etc/edgeseq/stuck"
@@ -29,6 +31,9 @@ warning_clear = 62.5
 critical = 20.0
 critical_clear = 25.0
 min_steps = 3
+
+[checkpoint]
+interval_s = 0.5
 
 [[sinks]]
 type = "mqtt"
@@ -72,6 +77,13 @@ class Service:
     def restarts(self) -> int:
         """How often systemd has started it anew by itself."""
         return int(self.show("NRestarts"))
+
+    def exposure(self) -> float:
+        """Return systemd's verdict on the unit that runs: 0 is exposed to nothing, 10 to everything."""
+        said = self.debian.run("systemd-analyze", "security", self.unit)
+        found = re.search(r"Overall exposure level for \S+: ([\d.]+)", said)
+        assert found, said
+        return float(found[1])
 
     def ready(self) -> None:
         """Wait until it is ready."""

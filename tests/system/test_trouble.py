@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 
 from installed import CONFIG, EDGESEQ, STUCK, ZOO, Service
@@ -18,6 +19,34 @@ def test_killed_it_is_started_anew(pump: Service) -> None:
     pump.debian.until(lambda: pump.restarts == 1, "it is started anew")
     pump.ready()
     assert pump.pid not in ("0", before)
+
+
+def frames(pump: Service) -> int:
+    """Return how many frames the service's status tells, once there is one."""
+    found = None
+    while found is None:
+        found = re.search(r"([\d,]+) frames", pump.show("StatusText"))
+    return int(found[1].replace(",", ""))
+
+
+def killed_late(pump: Service, command: str = "true") -> tuple[int, int]:
+    """Return the frames told before the service is killed, and by the next one when it is ready."""
+    pump.debian.until(lambda: frames(pump) > 50, "some frames are taken")
+    before = frames(pump)
+    pump.debian.run("sh", "-c", f"kill -KILL {pump.pid} && {command}")
+    pump.debian.until(lambda: pump.restarts == 1, "it is started anew")
+    pump.ready()
+    return before, frames(pump)
+
+
+def test_killed_a_recording_goes_on_where_it_was(pump: Service) -> None:
+    before, after = killed_late(pump)
+    assert after >= before - 40
+
+
+def test_without_the_checkpoint_it_begins_anew(pump: Service) -> None:
+    before, after = killed_late(pump, "rm /var/lib/edgeseq/pump/checkpoint*")
+    assert after < before / 2
 
 
 def test_killed_without_restart_it_stays_down(pump: Service) -> None:
