@@ -71,7 +71,11 @@ def test_every_dependency_is_pinned() -> None:
     extras = project["optional-dependencies"]
     wanted = [
         *project["dependencies"],
-        *(line for extra in ("export", "parquet", "demo", "audio", "text", "tflite", "dev") for line in extras[extra]),
+        *(
+            line
+            for extra in ("export", "parquet", "demo", "audio", "serial", "fuzz", "text", "tflite", "dev")
+            for line in extras[extra]
+        ),
     ]
     names = {re.split(r"[\[<>=;!~ ]", line)[0] for line in wanted} - {"edgeseq"}
     pinned = {line.partition("==")[0] for line in (ROOT / "constraints.txt").read_text("utf-8").splitlines()}

@@ -73,6 +73,7 @@ class Device:
         self._streams = {each: _Stream(str(each) if len(ids) > 1 else "") for each in ids}
         self._before: Counter[str] = Counter()
         self._link = Link()
+        self._warned = False
 
     @property
     def words(self) -> str:
@@ -102,6 +103,7 @@ class Device:
         self._before, self._link = self.dropped, Link()
         for stream in self._streams.values():
             stream.found, stream.asked_rate_ns = None, None
+        self._warned = False
         opened, due, pinged, pings = now_ns(), 0, 0, 0
         try:
             while not closed.is_set():
@@ -123,8 +125,11 @@ class Device:
         """Send what is due: who are you, what time is it, start."""
         link = self._link
         said = []
-        if any(each not in link.streams for each in self._streams):
+        if unknown := [each for each in self._streams if each not in link.streams]:
             said.append(link.ask())
+            if not self._warned and now - opened > ANSWER_NS:
+                self._warned = True
+                log.warning("%s It goes on being asked.", _unknown(port, unknown[0]))
         elif link.clock.synchronized or now - opened > UNSYNCED_NS:
             for number, stream in self._streams.items():
                 if self._fits(number, stream, link.streams[number], said, now) and now - stream.heard_ns > SILENT_NS:
@@ -194,6 +199,7 @@ class Device:
             or any(each.values.shape[1] != len(found.channels) for each in samples)
         ):
             self._before["unexpected_frames"] += len(samples)
+            stream.gap = stream.given
             return
         stream.heard_ns = now
         raw = np.concatenate([each.values for each in samples])[:, stream.columns]
@@ -221,11 +227,7 @@ def described(port: Port, ids: Sequence[int]) -> Description:
     while any(each not in link.streams for each in ids):
         now = now_ns()
         if now - began > ANSWER_NS:
-            missing = [each for each in ids if each not in link.streams]
-            raise SourceError(
-                f"{port.path}: the device does not say what its stream {missing[0]} is, within "
-                f"{ANSWER_NS / 1e9:g} s. Does it speak the wire of docs/wire.md, and at this speed (baud)?"
-            )
+            raise SourceError(_unknown(port, next(each for each in ids if each not in link.streams)))
         if now - asked_ns > GREET_NS:
             asked_ns = now
             port.write(link.ask())
@@ -235,6 +237,13 @@ def described(port: Port, ids: Sequence[int]) -> Description:
     if len(kinds) > 1:
         raise SourceError(f"{port.path}: these streams differ in rate or channels; take those that are alike.")
     return found[0]
+
+
+def _unknown(port: Port, number: int) -> str:
+    return (
+        f"{port.path}: the device does not say what its stream {number} is, within {ANSWER_NS / 1e9:g} s. Does it "
+        "speak the wire of docs/wire.md, and at this speed (baud)?"
+    )
 
 
 def _counts(stats: Stats) -> Counter[str]:

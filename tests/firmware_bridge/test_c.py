@@ -119,6 +119,14 @@ def test_commands_are_obeyed() -> None:
     assert counters.sent == len(messages) - 1
 
 
+@pytest.mark.parametrize("wrong", wire_errors.WRONG, ids=str)
+def test_each_check_is_one_on_the_device(wrong: dict[str, int]) -> None:
+    assert [m.token for m in told(wired_device.recorded(host=wire_errors.ping())) if isinstance(m, wire.Pong)] == [7]
+    messages = told(wired_device.recorded(host=b"\0" + wire_errors.ping(**wrong) + wire.encode(wire.Ask())))
+    assert not [m for m in messages if isinstance(m, wire.Pong)]
+    assert [m.damaged for m in messages if isinstance(m, wire.Counters)] == [1]
+
+
 def test_every_error_of_one_bit_is_detected_on_the_device() -> None:
     frames = [piece + b"\0" for piece in wire_errors.host_bytes().split(b"\0")[:-1]]
     raw = b"".join(map(wire_errors.one_bit_wrong, frames))

@@ -56,6 +56,14 @@ def test_contents_that_fit_into_no_frame_are_refused(size: int) -> None:
         framing.seal(bytes(size))
 
 
+@pytest.mark.parametrize("wrong", wire_errors.WRONG, ids=str)
+def test_each_check_is_one(wrong: dict[str, int]) -> None:
+    assert wire.Decoder().feed(wire_errors.ping()) == [wire.Ping(token=7)]
+    decoder = wire.Decoder()
+    assert decoder.feed(wire_errors.ping(**wrong)) == []
+    assert decoder.stats == wire.Stats(damaged=1)
+
+
 def test_every_error_of_one_bit_is_detected(frames: list[bytes]) -> None:
     """A share of what test_wire_at_length.py does for 100,000 frames."""
     for frame, following in zip(frames, [*frames[1:], frames[0]], strict=True):

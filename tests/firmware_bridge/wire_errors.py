@@ -1,5 +1,7 @@
 """What can happen to bytes on their way: errors of one bit, mutated and random frames, made many at a time."""
 
+import struct
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -38,6 +40,19 @@ def host_bytes() -> bytes:
     """Return one of every message that a host sends."""
     said = [wire.Ask(), wire.Rate(rate=Fraction(800)), wire.Ping(token=7), wire.Stop(), wire.Start()]
     return b"".join(wire.encode(message) for message in said)
+
+
+def ping(*, length: int = 0, version: int = 1, crc: int = 0, total: int = 0) -> bytes:
+    """Return a PING, made by hand as docs/wire.md has it; what is not 0, or version 1, is by so much wrong."""
+    contents = bytes((version, wire.Ping.TYPE, 0)) + struct.pack("<HII", 0, 0, 7)
+    frame = bytes((1 + len(contents) + 5 + length,)) + contents
+    frame += ((zlib.crc32(frame) + crc) % (1 << 32)).to_bytes(4, "little")
+    frame += bytes(((total - sum(frame)) % 256,))
+    return b"".join(bytes((len(run) + 1,)) + run for run in frame.split(b"\0")) + b"\0"
+
+
+WRONG = ({"length": 1}, {"length": -1}, {"version": 2}, {"crc": 1}, {"crc": 1 << 31}, {"total": 1}, {"total": 128})
+"""Each breaks one check and keeps all others."""
 
 
 def one_bit_wrong(frame: bytes) -> bytes:
