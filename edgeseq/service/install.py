@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+import msgspec
+
 from edgeseq.errors import ConfigError, ServiceError
 from edgeseq.service.steps import Step
 from edgeseq.service.unit import CACHE, MARK, ROOT, STATE, USER, Unit
@@ -168,7 +170,16 @@ def _start(name: str) -> None:
         _run("systemctl", "restart", name)
     except ServiceError as cause:
         said = _run("journalctl", "--unit", name, "--lines", "5", "--output", "cat", "--no-pager")
-        raise ServiceError(f"{name} does not start. Its last words:\n{said}") from cause
+        words = "\n".join(_message(line) for line in said.splitlines())
+        raise ServiceError(f"{name} does not start. Its last words:\n{words}") from cause
+
+
+def _message(line: str) -> str:
+    """Return what a line of the journal says: the message, where it is one of ours in JSON."""
+    try:
+        return str(msgspec.json.decode(line)["message"])
+    except (msgspec.DecodeError, KeyError, TypeError):
+        return line
 
 
 def _text(file: Path) -> str | None:

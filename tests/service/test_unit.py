@@ -16,6 +16,7 @@ from edgeseq import config as configs
 from edgeseq.cli import main
 from edgeseq.errors import ConfigError
 from edgeseq.service import devices, paths
+from edgeseq.service.settings import Settings
 from edgeseq.service.unit import Unit, quoted, unit
 
 ROOT = Path(__file__).parents[2]
@@ -217,6 +218,12 @@ def test_mistakes_are_said_with_their_line(tmp_path: Path, service: str, says: s
     with pytest.raises(ConfigError, match=re.escape(says)) as found:
         load(tmp_path, service)
     assert "pump.toml, line 13: service." in str(found.value)
+
+
+def test_the_operator_finds_every_key() -> None:
+    page = (ROOT / "docs" / "service.md").read_text("utf-8")
+    for key in Settings.__struct_fields__:
+        assert f"| `{key}` |" in page
 
 
 def test_a_name_that_no_unit_bears(tmp_path: Path) -> None:

@@ -110,6 +110,12 @@ class Sensor(Service):
         self.debian.until(lambda: not self.missing(), f"all have come; missing: {self.missing()}")
         assert len(self.ids()) == len(self.numbers())
 
+    def summary(self) -> dict[str, Any]:
+        """Return what the service said when it ended."""
+        said = (json.loads(line) for line in self.journal("--lines=20").splitlines() if line.startswith("{"))
+        found: dict[str, Any] = [line for line in said if "dropped" in line and "events" in line][-1]
+        return found
+
     def missing(self) -> set[int]:
         """Return the numbers below the highest one seen that have not been seen."""
         return {*range(1, max(self.numbers()))} - {*self.numbers()}

@@ -67,7 +67,7 @@ def test_it_sees_what_it_needs_and_nothing_else(pump: Service) -> None:
 
 def test_it_is_exposed_to_little(pump: Service) -> None:
     assert pump.exposure() <= 1.1
-    pump.override("[Service]\nProtectSystem=no\nRootDirectory=\n")
+    pump.override("[Service]\nProtectSystem=no\nPrivateUsers=no\nRestrictNamespaces=no\n")
     assert pump.exposure() > 1.1
 
 
@@ -86,6 +86,16 @@ def test_a_wrong_configuration_is_said_before_anything_is_done(debian: Machine) 
     assert status == 2
     assert "Did you mean 'pace'?" in said
     assert debian.status("systemctl", "cat", wrong.unit)[0] == 1
+
+
+def test_one_that_never_gets_ready_tells_its_last_words(debian: Machine) -> None:
+    bad = Service(debian, "bad")
+    bad.configure(text=CONFIG.replace('type = "mqtt"', 'type = "mqtt"\nca_file = "/etc/edgeseq/nothing.pem"'))
+    status, said = debian.status(EDGESEQ, "service", "install", bad.config)
+    assert status == 1
+    assert "edgeseq-bad.service does not start. Its last words:" in said
+    assert "the certificate file /etc/edgeseq/nothing.pem cannot be used" in said
+    debian.run(EDGESEQ, "service", "uninstall", bad.config, "--purge")
 
 
 def test_what_a_service_could_not_see_is_refused(debian: Machine) -> None:
