@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from importlib import metadata
 
 from edgeseq import libraries
+from edgeseq.backends.settings import turn_off_telemetry
 from edgeseq.doctor.finding import Finding
 from edgeseq.errors import ConfigError
 
@@ -19,22 +20,24 @@ NEEDED = {
 }
 """Distribution -> what is imported of it."""
 OPTIONAL = {
-    "soundfile": "audio",
-    "sounddevice": "audio",
-    "pyarrow": "parquet",
-    "tokenizers": "text",
-    "drain3": "text",
+    "soundfile": ("soundfile", "audio"),
+    "sounddevice": ("sounddevice", "audio"),
+    "pyserial": ("serial", "serial"),
+    "pyarrow": ("pyarrow", "parquet"),
+    "tokenizers": ("tokenizers", "text"),
+    "drain3": ("drain3", "text"),
 }
-"""Distribution -> the extra that brings it; what is imported has the same name."""
+"""Distribution -> what is imported of it, and the extra that brings it."""
 
 
 def findings() -> Iterator[Finding]:
     """Load each library there is."""
+    turn_off_telemetry()
     for name, module in NEEDED.items():
         yield _loaded(name, module) or Finding(name, "bad", "is not installed", "pip install --upgrade edgeseq")
     yield _litert()
-    for name, extra in OPTIONAL.items():
-        found = _loaded(name, name)
+    for name, (module, extra) in OPTIONAL.items():
+        found = _loaded(name, module)
         if found is not None and found.level == "bad":
             yield found
         elif found is not None:

@@ -16,8 +16,12 @@ from edgeseq.service.credentials import SECRET
 
 HIDDEN = tuple(Path(path) for path in ("/home", "/root", "/run/user", "/tmp", "/var/tmp"))  # noqa: S108 - only names
 """What ProtectHome and PrivateTmp hide."""
-SYSTEM = ("/usr", "/etc", "-/bin", "-/sbin", "-/lib", "-/lib64", "-/run/systemd/resolve", "-/run/avahi-daemon")
-"""What every service sees, if it is there: programs and libraries, settings, and who knows the names of hosts."""
+SYSTEM = (
+    *("/usr", "/etc", "-/bin", "-/sbin", "-/lib", "-/lib64"),
+    *("-/run/systemd/resolve", "-/run/avahi-daemon", "-/run/systemd/timesync"),
+)
+"""What every service sees, if it is there: programs and libraries, settings, who knows the names
+of hosts, and whether the clock is set."""
 
 
 def needed(config: configs.Config, executable: Path) -> dict[str, Path]:
