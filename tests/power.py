@@ -39,6 +39,9 @@ def cut(
     before: what stood there when the ledger began. tear: of what was not synced some stays: a beginning of the names
     that came and went, and of each file's bytes a beginning, of which a piece may be zeros; else none does.
     """
+    if not (beside / "ledger").exists():
+        # It was killed before it was watched, and had done nothing.
+        return
     kept = [path for path in beside.iterdir() if path.name != "ledger"]
     contents = {path.stat().st_ino: path.read_bytes() for path in (*folder.iterdir(), *kept)}
     disk = Disk(before)

@@ -297,6 +297,11 @@ class Store:
                 case Latest():
                     self._skip(record.id)
                     self.index.keep(record)
+        damage = self.damage.get(segment.path.name)
+        if damage and damage[-1].offset + damage[-1].length == len(data):
+            # An end that is no record is cut off, so that it is told of once.
+            segment.size = damage[-1].offset
+            os.truncate(segment.path, segment.size)
 
     def _skip(self, *ids: int) -> None:
         self.next_id = max(self.next_id, *(number + 1 for number in ids))
@@ -321,7 +326,7 @@ class Store:
                 segment.path.name,
                 damage.offset,
                 "the last write was cut short, or is damaged"
-                if damage.offset + damage.length == segment.size
+                if damage.offset == segment.size
                 else "they are damaged; all around is whole",
             )
         if len(places) > SAID:

@@ -46,6 +46,22 @@ def test_every_bit_of_a_store_flipped_costs_its_record_and_no_other(
             other.unlink()
 
 
+def test_a_write_that_was_cut_short_is_told_once(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    outbox = Outbox(folder)
+    for place in range(2):
+        outbox.put(b"payload %d" % place, key="k")
+    outbox.close()
+    (path,) = folder.glob("*.log")
+    path.write_bytes(path.read_bytes()[:-5])
+    for places in (1, 0):
+        caplog.clear()
+        outbox = Outbox(folder)
+        assert payloads(outbox) == [b"payload 0"]
+        assert outbox.stats()["damage"]["places"] == places
+        assert ("the last write was cut short, or is damaged" in caplog.text) == bool(places)
+        outbox.close()
+
+
 def test_damage_found_when_it_is_read_costs_that_event(folder: Path) -> None:
     outbox = Outbox(folder)
     for place in range(3):
