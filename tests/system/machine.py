@@ -38,6 +38,7 @@ class Machine:
         with self._log.open("ab") as log:
             self._nspawn = subprocess.Popen(
                 [
+                    *("setpriv", "--pdeathsig", "KILL"),  # nothing is left of it where the tests are killed
                     *("systemd-nspawn", "--boot", "--register=no", "--keep-unit", "--link-journal=no"),
                     *("--console=pipe", "--private-network", "--quiet", f"--bind-ro={self._wheels}:/mnt/wheels"),
                     f"--directory={self.root}",
