@@ -8,7 +8,7 @@ silent_after_s = 30               # default for what is measured now: an alert w
 
 [buffer]                          # between source and model
 samples = 4096
-when_full = "drop-oldest"         # default for what is measured now; otherwise "block"
+when_full = "drop-oldest"         # default for what is measured now; what can be read again always waits
 
 [source]
 type = "csv"                      # edgeseq/sources/csv.py; its parameters are the keys
@@ -57,7 +57,7 @@ from edgeseq.service import checkpoint_table, credentials, outbox_table, setting
 from edgeseq.service.checkpoint_table import CheckpointTable
 from edgeseq.service.outbox_table import OutboxTable
 from edgeseq.service.settings import Settings
-from edgeseq.types import About, Decider, Feature, Live, Sink, Source, StepModel, StreamSpec
+from edgeseq.types import About, Decider, Feature, Live, Replayable, Sink, Source, StepModel, StreamSpec
 from edgeseq.wiring import OutputTable, Wired, wire
 
 MAX_NAME = 200
@@ -272,8 +272,7 @@ def _config(
     """Check the sinks and the decider, and put it all together."""
     gaps = trained.manifest.stream.gaps() if isinstance(trained, Bundle) else ALL_GAPS
     gaps = gaps if table.duty_cycle_s is None else dataclasses.replace(gaps, duty_cycle_s=table.duty_cycle_s)
-    live = isinstance(source[0], Live) and source[0].live
-    silent_s = max(SILENT_S, 3 / source[0].spec.rate_hz, 2 * (gaps.duty_cycle_s or 0)) if live else None
+    when_full, silent_s = _arriving(table, source[0], gaps)
     sink_tables = [{"type": "stdout"}] if table.sinks is None else table.sinks
     from_bundle = table.decider is None and isinstance(trained, Bundle)
     decider_table = trained.manifest.decider if from_bundle and isinstance(trained, Bundle) else table.decider
@@ -298,13 +297,26 @@ def _config(
         service=settings.read(document, table.service),
         gaps=gaps,
         buffer_samples=table.buffer.samples,
-        when_full=table.buffer.when_full or ("drop-oldest" if live else "block"),
-        silent_after_s=table.silent_after_s or silent_s,
+        when_full=when_full,
+        silent_after_s=silent_s,
         checkpoint=checkpoint_table.place(document, table.checkpoint),
         checkpoint_interval_s=table.checkpoint.interval_s,
         outbox=table.outbox,
     )
     return config if decider_table is None else _with_score(config)
+
+
+def _arriving(table: _Table, source: Source, gaps: Gaps) -> tuple[WhenFull, float | None]:
+    """Return what happens when the buffer is full, and after how many seconds a stream is silent.
+
+    What can be read again, a replay above all, waits and is never silent: the same data give the same, however quickly.
+    """
+    if isinstance(source, Replayable) and source.replays:
+        return "block", None
+    if not (isinstance(source, Live) and source.live):
+        return table.buffer.when_full or "block", table.silent_after_s
+    usual = max(SILENT_S, 3 / source.spec.rate_hz, 2 * (gaps.duty_cycle_s or 0))
+    return table.buffer.when_full or "drop-oldest", table.silent_after_s or usual
 
 
 def _replaced(table: dict[str, Any], by: Mapping[str, Any]) -> dict[str, Any]:

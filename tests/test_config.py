@@ -301,10 +301,18 @@ def test_what_waits_and_what_is_silent_goes_by_the_source(load: Load, tmp_path: 
     rewrite(tmp_path / "bundle", ("rate_hz = 1.0", "rate_hz = 0.01"))
     assert load(live).silent_after_s == 300.0
     chosen = load(
+        live,
         ('name = "wear"', 'name = "wear"\nsilent_after_s = 5'),
         ("[model]", '[buffer]\nsamples = 9\nwhen_full = "skip-to-newest"\n[model]'),
     )
     assert (chosen.buffer_samples, chosen.when_full, chosen.silent_after_s) == (9, "skip-to-newest", 5.0)
+    replayed = load(
+        live,
+        ('name = "wear"', 'name = "wear"\nsilent_after_s = 5'),
+        ("[model]", '[buffer]\nwhen_full = "skip-to-newest"\n[model]'),
+        source={"type": "csv", "path": str(tmp_path / "data.csv")},
+    )
+    assert (replayed.when_full, replayed.silent_after_s) == ("block", None), "a replay hangs on no clock"
     pipeline = chosen.pipeline(sinks=[])
     assert (pipeline._buffer._most, pipeline._buffer._when_full) == (9, "skip-to-newest")
     assert pipeline._silence._after_s == 5.0

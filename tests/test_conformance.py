@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import plugin_examples
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -52,7 +53,7 @@ def of(kind: str) -> Any:
 
 def make(kind: str, name: str, **more: Any) -> Any:
     cls = plugins.find(kind, name)
-    return cls(**{**cls.example(), **more})
+    return cls(**{**plugin_examples.of(cls), **more})
 
 
 def opened(name: str) -> Feature:
@@ -73,7 +74,7 @@ def test_parameters_are_toml_keys(kind: str, name: str) -> None:
     kinds = {parameter.kind for parameter in inspect.signature(cls).parameters.values()}
     assert kinds <= {inspect.Parameter.KEYWORD_ONLY}
     document = tables.Document(Path("x.toml"), "", {})
-    as_toml = {key: str(value) if isinstance(value, Path) else value for key, value in cls.example().items()}
+    as_toml = {key: str(value) if isinstance(value, Path) else value for key, value in plugin_examples.of(cls).items()}
     assert cls(**tables.keywords(document, as_toml, cls)) is not None
     with pytest.raises(ConfigError, match="unknown key 'no_such_key'"):
         tables.keywords(document, {"no_such_key": 1}, cls)

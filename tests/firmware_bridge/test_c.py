@@ -149,6 +149,13 @@ def test_nothing_is_taken_for_a_frame_on_the_device() -> None:
     assert not [m for m in messages if isinstance(m, wire.Pong)]
 
 
+@pytest.mark.parametrize(("before", "pongs"), [(b"", 0), (b"x", 1)])
+def test_a_second_half_that_looks_like_a_frame_is_none_on_the_device(before: bytes, pongs: int) -> None:
+    _, cut = wire_errors.cut_in_two()
+    messages = told(wired_device.recorded(host=b"\0" + before + cut + b"\0"))
+    assert len([m for m in messages if isinstance(m, wire.Pong)]) == pongs
+
+
 @pytest.mark.parametrize("raw", [b"\xff" * 70_000, b"\1" * 70_000, b"\xfe" * 254 + b"\0" + b"\xff" * 255 + b"\0"])
 def test_a_line_that_makes_no_sense_does_no_harm(raw: bytes) -> None:
     messages = told(wired_device.recorded(host=raw + b"\0" + wire.encode(wire.Ping(token=5))))

@@ -10,6 +10,7 @@ import numpy as np
 import wired_device
 
 import firmware_bridge as wire
+from firmware_bridge import framing
 
 BLOCK = 2000
 
@@ -53,6 +54,19 @@ def ping(*, length: int = 0, version: int = 1, crc: int = 0, total: int = 0) -> 
 
 WRONG = ({"length": 1}, {"length": -1}, {"version": 2}, {"crc": 1}, {"crc": 1 << 31}, {"total": 1}, {"total": 128})
 """Each breaks one check and keeps all others."""
+
+
+def cut_in_two() -> tuple[bytes, bytes]:
+    """Return a frame, and a longer one that holds it as its tail, cut in two by a zero where one bit has to be 1.
+
+    That is the one case in which no checksum helps: the second half is a frame of its own. Both without the last zero.
+    """
+    inner = ping()[:-1]
+    outer = bytes((len(inner) + 23, 1)) + b"\2" * 20 + b"\4" + inner
+    whole = framing.encode(outer)
+    cut = whole.replace(b"\4" + inner, b"\0" + inner)
+    assert cut != whole
+    return inner, cut
 
 
 def one_bit_wrong(frame: bytes) -> bytes:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import plugin_examples
 import pytest
 
 from edgeseq import plugins
@@ -31,7 +32,7 @@ def examples_write_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 
 def make(name: str, **more: Any) -> Any:
     cls = plugins.find("sources", name)
-    return cls(**{**cls.example(), **more})
+    return cls(**{**plugin_examples.of(cls), **more})
 
 
 Play = Callable[[str], tuple[Any, Iterator[Chunk]]]
@@ -129,7 +130,7 @@ def test_source_goes_on_behind_any_chunk(name: str, play: Play) -> None:
     if not hasattr(cls, "set_state"):
         assert all(chunk.state is None for chunk in play(name)[1]), "it says nothing of where it is"
         return
-    example = cls.example()
+    example = plugin_examples.of(cls)
     source = cls(**example)
     assert isinstance(source, Replayable)
     assert source.replays
