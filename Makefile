@@ -15,7 +15,7 @@ LEGACY := .venv-legacy
 # Somebody else's model that tests run; of its package the files alone are needed, not the libraries it asks for.
 MODELS := silero-vad
 
-.PHONY: help demo test test-long test-crash test-fuzz test-legacy test-system litert-cases check format constraints clean
+.PHONY: help demo test test-long test-crash test-legacy test-system test-fuzz litert-cases check format constraints clean
 .DEFAULT_GOAL := help
 
 help:
@@ -24,8 +24,8 @@ help:
 	@echo "make test-long    the proofs that take minutes: every family of models as TFLite, training commands, random damage"
 	@echo "make test-fuzz    a fuzzer guided by coverage on what comes over the wire; ARGS='--seconds 600'"
 	@echo "make test-legacy  run the tests of TFLite files on tflite-runtime 2.14, in $(LEGACY) (Python 3.11)"
-	@echo "make test-crash   kill what is written to disk 1,000 times, the power cut under it, and a pipeline 40 times"
 	@echo "make test-system  boot a Debian 12 with systemd in a container and try edgeseq there as a service (root; 4 minutes)"
+	@echo "make test-crash   kill what is written to disk 1,000 times, the power cut under it, and a pipeline 40 times"
 	@echo "make check        ruff, formatting and mypy only"
 	@echo "make format       let ruff format the code and fix what it can"
 	@echo "make constraints  pin the newest versions of everything but torch (constraints.txt)"

@@ -39,7 +39,7 @@ def test_a_day_without_a_broker(mosquitto: Broker, folder: Path, monkeypatch: py
     monkeypatch.setattr(mqtt, "RECONNECT_S", (1, 1))
     mosquitto.settings += "max_queued_messages 0\nmax_queued_bytes 0\n"
     mosquitto.stop()
-    sink = Mqtt(host="127.0.0.1", port=mosquitto.port, drain_s=60)
+    sink = Mqtt(host="127.0.0.1", port=mosquitto.port, protocol="3.1.1", drain_s=60)
     made = Delivery(partial(Outbox, folder, max_bytes=MAX_BYTES), {"mqtt": sink})
     made.open(ABOUT)
     assert made._outbox is not None
