@@ -48,11 +48,11 @@ import msgspec
 
 from edgeseq import backends, feature_tables, first_load, loading, plugins, tables
 from edgeseq import bundle as bundles
-from edgeseq.buffer import WhenFull
 from edgeseq.bundle import Bundle
 from edgeseq.errors import BundleError
 from edgeseq.gaps import ALL_GAPS, Gaps
 from edgeseq.pipeline import MAX_STREAMS, Pipeline
+from edgeseq.pipeline.buffer import WhenFull
 from edgeseq.service import checkpoint_table, credentials, outbox_table, settings
 from edgeseq.service.checkpoint_table import CheckpointTable
 from edgeseq.service.outbox_table import OutboxTable
@@ -74,7 +74,7 @@ class _ModelTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 class _BufferTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """[buffer]: what waits between source and model, see edgeseq/buffer.py."""
+    """[buffer]: what waits between source and model, see edgeseq/pipeline/buffer.py."""
 
     samples: int | None = None
     when_full: WhenFull | None = None

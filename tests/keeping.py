@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 
-from edgeseq.snapshot import Snapshot
+from edgeseq.pipeline.snapshot import Snapshot
 from edgeseq.types import About, Event, Output
 
 

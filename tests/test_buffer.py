@@ -12,11 +12,10 @@ from hypothesis import strategies as st
 from plain_pipeline import ABOUT, Given, Seen, chunk, samples
 from plain_step import PlainStep
 
-from edgeseq import buffer
-from edgeseq import pipeline as pipelines
-from edgeseq.buffer import MOST_TOGETHER, Buffer, WhenFull
 from edgeseq.errors import SourceError
-from edgeseq.pipeline import Pipeline
+from edgeseq.pipeline import Pipeline, buffer
+from edgeseq.pipeline import pipeline as pipelines
+from edgeseq.pipeline.buffer import MOST_TOGETHER, Buffer, WhenFull
 from edgeseq.types import Chunk, Frames
 
 

@@ -38,29 +38,11 @@ MAY_IMPORT: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("edgeseq.clock", ()),
     ("edgeseq.verdicts", ("edgeseq.cache",)),
     ("edgeseq.feature_chain", ("edgeseq.types", "edgeseq.errors", "edgeseq.states")),
-    ("edgeseq.buffer", ("edgeseq.types",)),
     ("edgeseq.gaps", ("edgeseq.types",)),
-    ("edgeseq.silence", ("edgeseq.types",)),
-    ("edgeseq.downtime", ("edgeseq.types",)),
-    ("edgeseq.snapshot", ("edgeseq.types",)),
     (
-        "edgeseq.lane",
+        "edgeseq.pipeline*",
         tuple(
-            f"edgeseq.{name}" for name in ["types", "errors", "states", "timing", "feature_chain", "gaps", "snapshot"]
-        ),
-    ),
-    (
-        "edgeseq.memory",
-        tuple(f"edgeseq.{name}" for name in ["types", "errors", "downtime", "lane", "silence", "snapshot"]),
-    ),
-    (
-        "edgeseq.pipeline",
-        tuple(
-            f"edgeseq.{name}"
-            for name in [
-                *("types", "errors", "buffer", "collector", "gaps"),
-                *("lane", "memory", "silence", "snapshot", "timing"),
-            ]
+            f"edgeseq.{name}" for name in ["types", "errors", "states", "feature_chain", "gaps", "collector", "timing"]
         ),
     ),
     ("edgeseq.sources.serial", (*PLUGINS, "firmware_bridge*")),

@@ -21,8 +21,8 @@ from edgeseq.features.difference import Difference
 from edgeseq.features.lags import Lags
 from edgeseq.gaps import Gaps
 from edgeseq.pipeline import Pipeline
-from edgeseq.snapshot import LaneState, Snapshot
-from edgeseq.snapshot import Told as LastTold
+from edgeseq.pipeline.snapshot import LaneState, Snapshot
+from edgeseq.pipeline.snapshot import Told as LastTold
 from edgeseq.types import About, Channel, Chunk, Event, Feature, Plain, StreamSpec
 
 SPEC = StreamSpec((Channel("a"), Channel("b")), 1.0)

@@ -11,10 +11,10 @@ import pytest
 from plain_pipeline import ABOUT, Given, Seen, chunk, samples
 from plain_step import PlainStep
 
-from edgeseq import lane as lanes
-from edgeseq import pipeline as pipelines
 from edgeseq.pipeline import Pipeline
-from edgeseq.silence import Silence
+from edgeseq.pipeline import lane as lanes
+from edgeseq.pipeline import pipeline as pipelines
+from edgeseq.pipeline.silence import Silence
 from edgeseq.types import Chunk
 
 S = 10**9

@@ -104,7 +104,7 @@ def describe(config: Config) -> list[str]:
 
 def _waits(config: Config) -> list[str]:
     """Return what happens where samples come too quickly, too late or not at all, a sentence each."""
-    from edgeseq.buffer import WORDS, default_samples
+    from edgeseq.pipeline.buffer import WORDS, default_samples
 
     most = config.buffer_samples or default_samples(config.source.spec.rate_hz)
     would = [f"lets up to {most:,} samples wait for the model; when more come, {WORDS[config.when_full]}"]

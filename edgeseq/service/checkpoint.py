@@ -20,7 +20,7 @@ import msgspec
 import numpy as np
 
 from edgeseq.errors import StateError
-from edgeseq.snapshot import LaneState, Snapshot
+from edgeseq.pipeline.snapshot import LaneState, Snapshot
 
 MAGIC = b"edgeseq checkpoint 1\n"
 NUMBERS = "biuf"

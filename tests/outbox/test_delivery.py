@@ -18,9 +18,8 @@ import pytest
 from broker import Broker
 from payload_schema import validated
 
-from edgeseq import courier, journal
 from edgeseq.deciders.hysteresis import Hysteresis
-from edgeseq.delivery import Delivery
+from edgeseq.delivery import Delivery, courier, journal
 from edgeseq.errors import SinkError
 from edgeseq.outbox import New, Outbox
 from edgeseq.sinks import mqtt

@@ -18,7 +18,7 @@ from edgeseq.deciders.hysteresis import Hysteresis
 from edgeseq.delivery import Delivery
 from edgeseq.outbox import Outbox
 from edgeseq.pipeline import Pipeline
-from edgeseq.snapshot import Keeper, Snapshot
+from edgeseq.pipeline.snapshot import Keeper, Snapshot
 from edgeseq.types import Chunk
 
 # The plain model sums up what comes: this leaves it where it was, brings it above the threshold, and far below.

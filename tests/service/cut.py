@@ -20,8 +20,8 @@ from typing import NoReturn
 import numpy as np
 import power
 
+from edgeseq.pipeline.snapshot import LaneState, Snapshot
 from edgeseq.service.checkpoint import Checkpoint, encoded, write
-from edgeseq.snapshot import LaneState, Snapshot
 
 NAME = "checkpoint"
 

@@ -17,8 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeseq.errors import StateError
+from edgeseq.pipeline.snapshot import LaneState, Snapshot
 from edgeseq.service.checkpoint import MAGIC, Checkpoint, decoded, encoded, write
-from edgeseq.snapshot import LaneState, Snapshot
 
 MINE = {"pipeline": "wear", "model": "abc", "variant": "float32"}
 

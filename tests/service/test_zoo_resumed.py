@@ -9,8 +9,8 @@ from keeping import Kept, Told
 from small_chains import ECHO, SPECTRAL, build, signal
 
 from edgeseq import config as configs
+from edgeseq.pipeline.snapshot import Snapshot
 from edgeseq.service.checkpoint import decoded, encoded
-from edgeseq.snapshot import Snapshot
 
 ZOO = Path(__file__).parents[2] / "zoo"
 

@@ -7,11 +7,11 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeGuard
 
-from edgeseq.downtime import Downtime
 from edgeseq.errors import ModelError, StateError
-from edgeseq.lane import Lane
-from edgeseq.silence import Silence
-from edgeseq.snapshot import Keeper, Snapshot, Told
+from edgeseq.pipeline.downtime import Downtime
+from edgeseq.pipeline.lane import Lane
+from edgeseq.pipeline.silence import Silence
+from edgeseq.pipeline.snapshot import Keeper, Snapshot, Told
 from edgeseq.types import Chunk, Flushing, Plain, Replayable, Sink, Source
 
 log = logging.getLogger(__name__)

@@ -9,12 +9,12 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
 
-from edgeseq.courier import Courier
+from edgeseq.delivery.courier import Courier
+from edgeseq.delivery.journal import Journal
 from edgeseq.errors import SinkError
-from edgeseq.journal import Journal
 from edgeseq.outbox import Outbox
+from edgeseq.pipeline.snapshot import Told
 from edgeseq.sinks import _payload
-from edgeseq.snapshot import Told
 from edgeseq.types import About, Delivering, Event, Output
 
 log = logging.getLogger(__name__)

@@ -11,12 +11,12 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from edgeseq.buffer import Buffer, WhenFull, default_samples
 from edgeseq.collector import frozen
 from edgeseq.gaps import ALL_GAPS, Gaps
-from edgeseq.lane import Lane
-from edgeseq.memory import Memory
-from edgeseq.silence import Silence
+from edgeseq.pipeline.buffer import Buffer, WhenFull, default_samples
+from edgeseq.pipeline.lane import Lane
+from edgeseq.pipeline.memory import Memory
+from edgeseq.pipeline.silence import Silence
 from edgeseq.timing import Timing
 from edgeseq.types import About, Chunk, Decider, Event, Feature, Output, Sink, Source, StepModel
 
@@ -26,7 +26,7 @@ TURN_S = 0.5
 FINISH_S = 5.0
 """What was read before a stop is finished within this time."""
 
-log = logging.getLogger(__name__)
+log = logging.getLogger(__package__)
 
 
 @dataclass(frozen=True, slots=True)

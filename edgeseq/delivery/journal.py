@@ -12,8 +12,8 @@ from typing import Any
 import msgspec
 
 from edgeseq.outbox import New, Outbox, OutboxFull
+from edgeseq.pipeline.snapshot import Told
 from edgeseq.sinks import _payload
-from edgeseq.snapshot import Told
 from edgeseq.types import About, Event
 
 MAX_QUEUED = 1000

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from edgeseq.errors import StateError
 from edgeseq.feature_chain import FeatureChain
 from edgeseq.gaps import Gap, Gaps, Records
-from edgeseq.snapshot import LaneState
+from edgeseq.pipeline.snapshot import LaneState
 from edgeseq.states import plain, under
 from edgeseq.types import Chunk, Decider, Feature, Frames, Output, StepModel, TimesNs
 
