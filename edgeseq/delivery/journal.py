@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from edgeseq.errors import SinkError
 from edgeseq.outbox import New, Outbox, OutboxFull
 from edgeseq.pipeline.snapshot import Told
 from edgeseq.sinks import _payload
@@ -75,10 +76,12 @@ class Journal(threading.Thread):
             self._changed.notify_all()
 
     def flush(self) -> None:
-        """Return when all that was left so far is durable, or counted as dropped."""
+        """Return when all that was left so far is durable or counted as dropped. Raises SinkError where it never is."""
         with self._changed:
             taken = self._taken
-            while self._written < taken and self.is_alive():
+            while self._written < taken:
+                if not self.is_alive():
+                    raise SinkError("the thread that writes events to the outbox has ended; the log says why.")
                 self._changed.wait(ALIVE_S)
 
     def close(self) -> None:
@@ -101,12 +104,10 @@ class Journal(threading.Thread):
             # An event that was not even queued has its number all the same, so that subscribers see what they miss.
             for stream, count in missed.items():
                 self._stand(stream).number += count
-            try:
-                self._put(items)
-            finally:
-                with self._changed:
-                    self._written += len(items)
-                    self._changed.notify_all()
+            self._put(items)
+            with self._changed:
+                self._written += len(items)
+                self._changed.notify_all()
             self._tell()
 
     def _put(self, items: Sequence[Event | str]) -> None:

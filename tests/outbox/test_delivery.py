@@ -259,6 +259,29 @@ def test_a_thread_that_ends_ends_the_pipeline(folder: Path) -> None:
     made.close()
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_what_was_not_written_is_never_called_safe(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, release = threading.Event(), threading.Event()
+
+    def broken(*_: object) -> None:
+        begun.set()
+        release.wait(30)
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(journal.Journal, "_events", broken)
+    made = Delivery(partial(Outbox, folder), {"slow": Slow()}, drain_s=0)
+    made.open(ABOUT)
+    made.event(event(1))
+    assert begun.wait(30)
+    threading.Timer(0.1, release.set).start()
+    with pytest.raises(SinkError, match="writes events to the outbox has ended"):
+        made.flush()
+    for ask in (made.flush, partial(made.event, event(2))):
+        with pytest.raises(SinkError, match="thread 'journal' that delivers events has ended"):
+            ask()
+    made.close()
+
+
 def test_a_process_that_was_killed_does_not_raise_an_alert_twice(folder: Path) -> None:
     """A decider that goes on from its last event's state clears the alert under the name it was raised by."""
     sink = Slow()
