@@ -220,7 +220,8 @@ class Mqtt:
         self._wait_for_acknowledgements(deadline)
         if self._connected and self._publish_status("offline"):
             self._wait_for_acknowledgements(deadline)
-        self.dropped["not_acknowledged"] += sum(done is None for _, done in self._flying.values())
+        with self._acknowledged:
+            self.dropped["not_acknowledged"] += sum(done is None for _, done in self._flying.values())
         self.dropped["state_not_sent"] += len(self._waiting)
         connected = self._connected
         client.disconnect()

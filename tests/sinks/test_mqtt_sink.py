@@ -6,6 +6,7 @@ import math
 import re
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -217,6 +218,33 @@ def test_what_does_not_get_out_is_counted(mosquitto: Broker) -> None:
     made.output(output(1), "ok")
     made.close()
     assert counts(made) == {"queue_full": 2, "not_acknowledged": 3, "state_not_sent": 1}
+
+
+def test_what_is_acknowledged_while_it_is_closed_does_no_harm() -> None:
+    with reserved_port() as held:
+        made = Mqtt(host="127.0.0.1", port=port_of(held), drain_s=0)
+        made.open(ABOUT)
+        made.event(event(0))
+        made.event(event(1))
+
+        class Busy(dict[int, Any]):
+            """Gives way to whoever acknowledges, between one message and the next."""
+
+            def values(self) -> Any:
+                for value in super().values():
+                    thread = threading.Thread(target=acknowledge)
+                    thread.start()
+                    thread.join(0.05)
+                    yield value
+
+        def acknowledge() -> None:
+            with made._acknowledged:
+                flying.popitem()
+
+        flying = Busy(made._flying)
+        made._flying = flying
+        made.close()
+    assert counts(made) == {"not_acknowledged": 2}
 
 
 def test_a_broker_that_is_not_there_is_told_once_and_waited_for(
