@@ -130,6 +130,16 @@ def test_states_and_status_are_retained_and_events_are_not(mosquitto: Broker, pr
     assert sorted((retained, topic) for retained, _, topic, _ in late) == [("1", STATUS), ("1", STATE)]
 
 
+def test_a_pipeline_that_ends_is_not_the_end_of_the_others_on_its_device(mosquitto: Broker) -> None:
+    going, ended = opened(sink(mosquitto)), opened(sink(mosquitto), About("press-4", "other"))
+    ended.close()
+    going.health({})
+    acknowledged(going)
+    late = parsed(mosquitto.watch(STATUS)(lambda seen: len(seen) == 1))
+    assert [(retained, payload["status"]) for retained, _, _, payload in late] == [("1", "online")]
+    going.close()
+
+
 @PROTOCOLS
 def test_the_last_will_says_offline(mosquitto: Broker, protocol: str) -> None:
     lines = mosquitto.watch(STATUS)
@@ -224,12 +234,10 @@ def test_what_is_acknowledged_while_it_is_closed_does_no_harm() -> None:
     with reserved_port() as held:
         made = Mqtt(host="127.0.0.1", port=port_of(held), drain_s=0)
         made.open(ABOUT)
-        made.event(event(0))
-        made.event(event(1))
+        for sequence in (0, 1):
+            made.event(event(sequence))
 
         class Busy(dict[int, Any]):
-            """Gives way to whoever acknowledges, between one message and the next."""
-
             def values(self) -> Any:
                 for value in super().values():
                     thread = threading.Thread(target=acknowledge)
