@@ -15,9 +15,11 @@ import pytest
 from wired_device import MISSING, WiredDevice
 
 from edgeseq import cli
+from edgeseq.bridge.record import Recording
 from edgeseq.sources import _device
 from edgeseq.sources.csv import Csv
 from edgeseq.sources.parquet import Parquet
+from edgeseq.types import Channel, Chunk, StreamSpec
 
 Plug = Callable[..., WiredDevice]
 
@@ -72,6 +74,15 @@ def test_what_is_recorded_reads_back(device: Plug, tmp_path: Path, capsys: Any, 
     values = np.concatenate([chunk.values for chunk in chunks])
     np.testing.assert_array_equal(values, np.arange(700)[:, None] + [0, 2000])
     assert not any(chunk.gap for chunk in chunks)
+
+
+def test_a_name_with_commas_and_quotes_reads_back(tmp_path: Path) -> None:
+    name, t_ns = 'x, "raw"', np.array([1_000_000_000], np.int64)
+    with Recording(tmp_path / "run.csv", StreamSpec((Channel(name),), 1.0), streams=False) as recording:
+        recording.write(Chunk(t_ns, np.array([[1.5]], np.float32)))
+    keys: dict[str, Any] = {"time_column": "t_ns", "time_format": "ns", "rate_hz": 1.0, "channels": [name]}
+    (chunk,) = [chunk for chunk in Csv(path=tmp_path / "run.csv", **keys) if len(chunk.t_ns)]
+    assert chunk.values.tolist() == [[1.5]]
 
 
 def test_streams_are_a_column(device: Plug, tmp_path: Path) -> None:
