@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from wired_device import MISSING, WiredDevice
+from wired_device import BUILT, MISSING, STRICT, WiredDevice
 
 from edgeseq import cli
 from edgeseq.bridge.record import Recording
@@ -20,6 +20,7 @@ from edgeseq.sources import _device
 from edgeseq.sources.csv import Csv
 from edgeseq.sources.parquet import Parquet
 from edgeseq.types import Channel, Chunk, StreamSpec
+from firmware_bridge import simulator
 
 Plug = Callable[..., WiredDevice]
 
@@ -143,6 +144,16 @@ def test_no_device_and_no_answer_are_sentences(
     there = device("--lines", "csv")
     assert cli.main(["bridge", "record", there.port, str(tmp_path / "x.csv"), "--samples", "1"]) == 1
     assert "does not say what its stream 0 is" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(MISSING is not None, reason=str(MISSING))
+def test_simulate_replaces_a_link_and_no_file(tmp_path: Path) -> None:
+    file = tmp_path / "run.csv"
+    file.write_text("a recording")
+    command = [simulator.build(BUILT, STRICT), "--link", file]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    assert (done.returncode, done.stderr) == (1, f"device: {file}: File exists\n")
+    assert file.read_text() == "a recording"
 
 
 def test_simulate_is_the_device(tmp_path: Path) -> None:
