@@ -65,7 +65,7 @@ def place(config: Config) -> Path:
     home = Path(os.environ.get("XDG_STATE_HOME", ""))
     if not home.is_absolute():
         home = Path("~/.local/state").expanduser()
-    return home / "edgeseq" / _topic.level(config.about.pipeline) / NAME
+    return home / "edgeseq" / _topic.plain(config.about.pipeline) / NAME
 
 
 def behind(config: Config, sinks: Sequence[Sink]) -> tuple[list[Sink], Delivery | None]:
