@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from edgeseq.delivery.worker import Worker
 from edgeseq.errors import SinkError
 from edgeseq.outbox import New, Outbox, OutboxFull
 from edgeseq.pipeline.snapshot import Told
@@ -37,14 +38,14 @@ class _Stands(msgspec.Struct, omit_defaults=True):
     silent_ns: int | None = None
 
 
-class Journal(threading.Thread):
+class Journal(Worker):
     """A thread that puts what it is left with into the outbox, in order. written: called when something is there.
 
     dropped: "queue_full" events that came faster than the disk takes them; "not_text", of streams whose name is none.
     """
 
     def __init__(self, outbox: Outbox, about: About, written: Callable[[], None]) -> None:
-        super().__init__(name="journal", daemon=True)
+        super().__init__("journal")
         self.dropped: Counter[str] = Counter()
         self._outbox, self._about, self._tell = outbox, about, written
         # Guards queue, counts and flags.
@@ -91,7 +92,7 @@ class Journal(threading.Thread):
             self._changed.notify_all()
         self.join()
 
-    def run(self) -> None:
+    def work(self) -> None:
         """Write until closed."""
         while True:
             with self._changed:
