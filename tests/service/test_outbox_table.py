@@ -89,9 +89,13 @@ def test_only_sinks_that_deliver_stand_behind_it(load: Load, tmp_path: Path) -> 
     with pytest.raises(SinkError, match="in use by another process"):
         Outbox(tmp_path / "outbox")
     delivery.close()
-    outbox = Outbox(tmp_path / "outbox", ["mqtt", "sqlite", "sqlite-3"])
-    assert outbox.stats()["pending"] == {"mqtt": 0, "sqlite": 0, "sqlite-3": 0}
+    outbox = Outbox(tmp_path / "outbox", ["mqtt", "sqlite", "sqlite-2"])
+    assert outbox.stats()["pending"] == {"mqtt": 0, "sqlite": 0, "sqlite-2": 0}
     outbox.close()
+    fewer = load(SINKS.replace('type = "mqtt"', 'type = "stdout"') + SECOND)
+    _, delivery = outbox_table.behind(fewer, fewer.sinks)
+    assert delivery is not None
+    assert list(delivery._sinks) == ["sqlite", "sqlite-2"], "what is owed is owed still"
     assert any(
         "keeps events in" in sentence and "up to 7 and 1,074 MB" in sentence for sentence in check.describe(config)
     )
