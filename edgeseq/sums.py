@@ -13,6 +13,9 @@ def of_sources(names: tuple[str, ...], libraries: str) -> str:
     digest = hashlib.sha256(libraries.encode())
     for name in names:
         path = _ROOT / name
-        for file in [path] if path.is_file() else sorted(path.rglob("*.py")):
+        files = [path] if path.is_file() else sorted(path.rglob("*.py"))
+        if not files:
+            raise FileNotFoundError(f"edgeseq has no sources called {name}")
+        for file in files:
             digest.update(file.name.encode() + file.read_bytes())
     return digest.hexdigest()[:16]

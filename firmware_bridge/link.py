@@ -7,7 +7,20 @@ from fractions import Fraction
 
 from firmware_bridge.clock import Clock
 from firmware_bridge.decoder import Decoder
-from firmware_bridge.messages import Ask, Counters, Hello, Message, Ping, Pong, Rate, Samples, Start, Stop, encode
+from firmware_bridge.messages import (
+    Ask,
+    Counters,
+    Hello,
+    Message,
+    Ping,
+    Pong,
+    Rate,
+    Samples,
+    Start,
+    Stop,
+    encode,
+    one_line,
+)
 
 PINGS = 16
 """Pings without an answer that are remembered; the oldest is given up."""
@@ -111,7 +124,7 @@ class Link:
         ]
         if len(same) == hello.channels:
             in_order = sorted(same, key=lambda each: each.index)
-            channels = tuple(Channel(each.name, each.unit, float(each.scale)) for each in in_order)
+            channels = tuple(Channel(one_line(each.name), one_line(each.unit), float(each.scale)) for each in in_order)
             found = Description(hello.rate, hello.format, channels)
             if self.streams.get(hello.stream) != found:
                 self.streams[hello.stream] = found

@@ -131,7 +131,7 @@ class Log(Message):
     @property
     def line(self) -> str:
         """The text as one line without control characters, whatever the device has sent."""
-        return "".join(letter if letter.isprintable() else " " for letter in self.text)
+        return one_line(self.text)
 
     def body(self) -> bytes:
         """Return level and text."""
@@ -213,6 +213,11 @@ class Ping(Message):
     def body(self) -> bytes:
         """Return the token."""
         return struct.pack("<I", self.token)
+
+
+def one_line(text: str) -> str:
+    """Return text of a device's as a person or a log may see it: no control character moves a cursor or ends a line."""
+    return "".join(letter if letter.isprintable() else " " for letter in text)
 
 
 def encode(message: Message) -> bytes:

@@ -293,3 +293,12 @@ def test_an_alert_told_after_the_last_snapshot_is_not_raised_again(
     assert [event.kind for event in after.events] == (["raised"] if replays else [])
     again, _ = told(Lived(lived(30, 40)), snapshot, {}, **changed)
     assert [event.kind for event in again.events] == ["raised"], "it hangs on what was told"
+
+
+def test_a_silence_that_stands_is_cleared_though_the_snapshot_is_refused() -> None:
+    sink = Events()
+    pipeline = Pipeline(source=Lived(lived(30, 40)), sinks=[sink], about=ABOUT, model=PlainStep(2))
+    pipeline.memory.keeper = Kept(sink, Snapshot(lanes={"": LaneState({}, {}, None)}))
+    pipeline.memory.told = lambda: {"": LastTold(silent_ns=5 * SECOND)}
+    pipeline.run()
+    assert [(event.kind, event.alert) for event in sink.events] == [("cleared", f"stream/silent@{5 * SECOND}")]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import csv
+import io
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -51,7 +53,10 @@ class Recording:
             self._schema = self._pa.schema(list(zip(self._names, kinds, strict=True)))
             self._writer = self._pa.parquet.ParquetWriter(self._file, self._schema)
         else:
-            self._file.write((",".join(self._names) + "\n").encode())
+            # The names are the device's: there may be commas in them.
+            header = io.StringIO()
+            csv.writer(header, lineterminator="\n").writerow(self._names)
+            self._file.write(header.getvalue().encode())
 
     def __enter__(self) -> Self:
         return self

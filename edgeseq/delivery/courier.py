@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from edgeseq.delivery.worker import Worker
 from edgeseq.errors import SinkError
 from edgeseq.outbox import Outbox, OutboxFull
 from edgeseq.types import Delivering, Pending, Reporting
@@ -23,11 +24,11 @@ POLL_S = 0.2
 log = logging.getLogger(__name__)
 
 
-class Courier(threading.Thread):
+class Courier(Worker):
     """Delivers to one sink. delay_ms: from a live event's coming to its acknowledgement, the longest lately."""
 
     def __init__(self, name: str, sink: Delivering, outbox: Outbox, report: Callable[[], dict[str, Any]]) -> None:
-        super().__init__(name=name, daemon=True)
+        super().__init__(name)
         self.delay_ms = 0.0
         self._sink, self._outbox, self._report = sink, outbox, report
         self._changed = threading.Condition()
@@ -53,7 +54,7 @@ class Courier(threading.Thread):
         self._deadline = deadline
         self.wake()
 
-    def run(self) -> None:
+    def work(self) -> None:
         """Deliver until told to finish."""
         while True:
             with self._changed:

@@ -79,14 +79,13 @@ class Delivery:
 
     def output(self, output: Output, level: str) -> None:
         """Pass an output on. Raises SinkError where a thread of ours has ended, which it must not."""
-        for thread in (self._journal, *self._couriers):
-            if thread is not None and not thread.is_alive():
-                raise SinkError(f"the thread '{thread.name}' that delivers events has ended; the log says why.")
+        self._expect_alive()
         for sink in self._sinks.values():
             sink.output(output, level)
 
     def event(self, event: Event) -> None:
-        """Leave an event to be written; never waits."""
+        """Leave an event to be written; never waits. Raises SinkError as `output` does."""
+        self._expect_alive()
         if self._journal is not None:
             self._journal.leave(event)
 
@@ -98,7 +97,8 @@ class Delivery:
             sink.end(stream)
 
     def flush(self) -> None:
-        """Return when all events so far are durable, or counted as dropped."""
+        """Return when all events so far are durable, or counted as dropped. Raises SinkError as `output` does."""
+        self._expect_alive()
         if self._journal is not None:
             self._journal.flush()
 
@@ -123,6 +123,12 @@ class Delivery:
         self._counted = {f"outbox.{reason}": count for part in parts for reason, count in part.items()}
         self._outbox.close()
         self._outbox = None
+
+    def _expect_alive(self) -> None:
+        """Raise SinkError where a thread of ours has ended."""
+        for thread in (self._journal, *self._couriers):
+            if thread is not None and not thread.is_alive():
+                raise SinkError(f"the thread '{thread.name}' that delivers events has ended; the log says why.")
 
     def _wake(self) -> None:
         for courier in self._couriers:

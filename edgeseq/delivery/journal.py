@@ -11,6 +11,8 @@ from typing import Any
 
 import msgspec
 
+from edgeseq.delivery.worker import Worker
+from edgeseq.errors import SinkError
 from edgeseq.outbox import New, Outbox, OutboxFull
 from edgeseq.pipeline.snapshot import Told
 from edgeseq.sinks import _payload
@@ -36,14 +38,14 @@ class _Stands(msgspec.Struct, omit_defaults=True):
     silent_ns: int | None = None
 
 
-class Journal(threading.Thread):
+class Journal(Worker):
     """A thread that puts what it is left with into the outbox, in order. written: called when something is there.
 
     dropped: "queue_full" events that came faster than the disk takes them; "not_text", of streams whose name is none.
     """
 
     def __init__(self, outbox: Outbox, about: About, written: Callable[[], None]) -> None:
-        super().__init__(name="journal", daemon=True)
+        super().__init__("journal")
         self.dropped: Counter[str] = Counter()
         self._outbox, self._about, self._tell = outbox, about, written
         # Guards queue, counts and flags.
@@ -75,10 +77,12 @@ class Journal(threading.Thread):
             self._changed.notify_all()
 
     def flush(self) -> None:
-        """Return when all that was left so far is durable, or counted as dropped."""
+        """Return when all that was left so far is durable or counted as dropped. Raises SinkError where it never is."""
         with self._changed:
             taken = self._taken
-            while self._written < taken and self.is_alive():
+            while self._written < taken:
+                if not self.is_alive():
+                    raise SinkError("the thread that writes events to the outbox has ended; the log says why.")
                 self._changed.wait(ALIVE_S)
 
     def close(self) -> None:
@@ -88,7 +92,7 @@ class Journal(threading.Thread):
             self._changed.notify_all()
         self.join()
 
-    def run(self) -> None:
+    def work(self) -> None:
         """Write until closed."""
         while True:
             with self._changed:
@@ -101,12 +105,10 @@ class Journal(threading.Thread):
             # An event that was not even queued has its number all the same, so that subscribers see what they miss.
             for stream, count in missed.items():
                 self._stand(stream).number += count
-            try:
-                self._put(items)
-            finally:
-                with self._changed:
-                    self._written += len(items)
-                    self._changed.notify_all()
+            self._put(items)
+            with self._changed:
+                self._written += len(items)
+                self._changed.notify_all()
             self._tell()
 
     def _put(self, items: Sequence[Event | str]) -> None:

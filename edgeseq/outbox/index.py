@@ -5,6 +5,7 @@ Of one thread at a time.
 
 from __future__ import annotations
 
+import logging
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 
@@ -14,6 +15,8 @@ from edgeseq.outbox.segment import Segment, Tally, fingerprint
 MAX_KEYS = 4096
 """Of how many keys the latest state is kept; beyond it that of the key longest silent is let go."""
 FINGERPRINTS = 1 << 24
+
+log = logging.getLogger(__name__)
 
 
 class Index:
@@ -62,9 +65,13 @@ class Index:
         byte, bit = divmod(hashed % FINGERPRINTS, 8)
         for segment in reversed(self.segments) if self._noted[byte] >> bit & 1 else ():
             places = segment.alike(hashed)
-            for _, event in segment.events(places) if len(places) else ():
-                if event and event.event_id == event_id and event.id > self._ended(event.key):
-                    return event.id
+            try:
+                for _, event in segment.events(places) if len(places) else ():
+                    if event and event.event_id == event_id and event.id > self._ended(event.key):
+                        return event.id
+            except OSError as cause:
+                # An event that comes twice is one too many; one that does not come is lost.
+                log.warning("%s cannot be read: whether %s was told is not known: %s", segment.path, event_id, cause)
         latest = self.latest.get(key)
         return latest.id if latest is not None and latest.event_id == event_id else None
 

@@ -264,7 +264,7 @@ class Outbox:
         try:
             self._expire(batch)
             for place, call in enumerate(calls):
-                call.again = False
+                call.error, call.again = "", False
                 call.prepare(call, batch)
                 if call.again:
                     calls, self._waiting = calls[:place], calls[place:] + self._waiting

@@ -53,6 +53,8 @@ class Memory:
         except (ModelError, StateError) as cause:
             log.warning("the checkpoint is not taken up, everything starts afresh: %s", cause)
             self._told = dict(told)
+            stand = {stream: each.silent_ns for stream, each in told.items() if each.silent_ns is not None}
+            self._silence.resume({}, stand, time.monotonic())
             return False
         self._position = snapshot.source
         heard = {stream: lane.last_ns for stream, lane in self._lanes.items() if lane.last_ns is not None}

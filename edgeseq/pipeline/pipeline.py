@@ -153,6 +153,7 @@ class Pipeline:
                 else:
                     for stream in list(self._lanes):
                         self._end(stream)
+                        self._turn_if_due()
             if not stopped:
                 self.memory.forget()
         finally:
@@ -179,6 +180,11 @@ class Pipeline:
         if self.turn is not None:
             self.turn()
         self._turned_s = time.monotonic()
+
+    def _turn_if_due(self) -> None:
+        """Turn within what takes long."""
+        if time.monotonic() - self._turned_s > TURN_S:
+            self._turned()
 
     def stop(self) -> None:
         """Ask `run` to end soon: what was read is finished, sinks are drained. Outputs still owed are not made up."""
@@ -249,8 +255,7 @@ class Pipeline:
             self._tell(self._silence.heard(chunk.stream, int(chunk.t_ns[-1]), time.monotonic()))
         for output in lane.push(chunk):
             self._give(lane, output)
-            if time.monotonic() - self._turned_s > TURN_S:
-                self._turned()
+            self._turn_if_due()
         if chunk.last:
             self._end(chunk.stream)
 

@@ -26,7 +26,10 @@ if TYPE_CHECKING:
     from edgeseq.types import StepModel
 
 NAME = "checkpoint"
-_CODE = ("sources", "features", "deciders", "stages", "backends", "chain.py", "stepping.py", "lane.py", "gaps.py")
+_CODE = (
+    *("sources", "features", "deciders", "stages", "backends", "pipeline"),
+    *("chain.py", "feature_chain.py", "gaps.py", "states.py", "stepping.py"),
+)
 """What gives a state its meaning: after a change of it, an old one says nothing."""
 
 

@@ -6,6 +6,7 @@ own name; `exception` where there was one.
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 from collections.abc import Iterator
@@ -33,7 +34,10 @@ def line(level: str, message: str, *, time_s: float | None = None, **fields: Any
     """Return a line of JSON. time_s: since the Unix epoch; default: now. What JSON lacks is written as text."""
     when = datetime.now(UTC) if time_s is None else datetime.fromtimestamp(time_s, UTC)
     said = {"time": when.isoformat(), "level": level, **fields, "message": message}
-    return msgspec.json.encode(said, enc_hook=str).decode()
+    try:
+        return msgspec.json.encode(said, enc_hook=str).decode()
+    except UnicodeError:  # a path, say, that is no UTF-8: ASCII can write half a character
+        return json.dumps(said, default=str)
 
 
 class JsonLines(logging.Formatter):

@@ -11,6 +11,7 @@ max_age_s = 604800                # default: events are kept however old they ar
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -65,18 +66,21 @@ def place(config: Config) -> Path:
     home = Path(os.environ.get("XDG_STATE_HOME", ""))
     if not home.is_absolute():
         home = Path("~/.local/state").expanduser()
-    return home / "edgeseq" / _topic.level(config.about.pipeline) / NAME
+    return home / "edgeseq" / _topic.plain(config.about.pipeline) / NAME
 
 
 def behind(config: Config, sinks: Sequence[Sink]) -> tuple[list[Sink], Delivery | None]:
     """Return the sinks of a service: those that events are delivered to stand behind an outbox, which comes first."""
     names = [table["type"] for table in config.sink_tables]
     delivering: dict[str, Delivering] = {}
+    of_type: Counter[str] = Counter()
     for sink in sinks:
         if isinstance(sink, Delivering):
             name = names[list(config.sinks).index(sink)]
-            # The second of a type is told apart by its number: an event is owed to each.
-            delivering[name if name not in delivering else f"{name}-{len(delivering) + 1}"] = sink
+            of_type[name] += 1
+            # The second of a type is told apart by its number among them: an event is owed to each by its name, which
+            # must not change when a sink of another type comes or goes.
+            delivering[name if of_type[name] == 1 else f"{name}-{of_type[name]}"] = sink
     if not delivering:
         return list(sinks), None
     limits = config.outbox

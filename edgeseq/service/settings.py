@@ -48,6 +48,9 @@ def read(document: tables.Document, table: Mapping[str, Any] | None) -> Settings
 
 
 def _numeric(address: str) -> bool:
+    # Python takes any text behind a %, as an IPv6 address's zone; systemd takes none.
+    if "%" in address:
+        return False
     try:
         ipaddress.ip_network(address, strict=False)
     except ValueError:

@@ -20,6 +20,8 @@ ROOT = Path(f"{USER}-root")
 """Relative to STATE: holds an empty folder for each service, its root. What it needs is mounted there, read-only."""
 START_S = 900
 """A slow board compiles kernels and replays goldens anew after an update."""
+FORBIDDEN = "$:"
+"""Not in paths: these mean something in a unit, whatever is put around them."""
 MARK = "# Written by `edgeseq service install` for "
 
 
@@ -56,7 +58,7 @@ def unit(config: configs.Config, executable: Path, shown: Sequence[Path]) -> Uni
     modules = _each(f"modprobe@{module}.service" for found in access for module in found.modules)
     sections = {
         "Unit": [
-            f"Description=edgeseq: {name}, {config.about.model}".replace("%", "%%").rstrip(", "),
+            f"Description=edgeseq: {name}, {_plain(config.about.model)}".replace("%", "%%").rstrip(", "),
             "Documentation=man:systemd.service(5)",
             # The network outlives it when the system stops, so that sinks can deliver what they hold.
             "After=" + " ".join(["network.target", "time-sync.target", *modules]),
@@ -103,7 +105,9 @@ def unit(config: configs.Config, executable: Path, shown: Sequence[Path]) -> Uni
 
 
 def _running(config: configs.Config, executable: Path, path: Path) -> list[str]:
-    drain_s = sum(float(getattr(sink, "drain_s", 0)) for sink in config.sinks)
+    # Events are delivered to all sinks at once; then they are closed one after the other, and each may wait once more.
+    drains_s = [float(getattr(sink, "drain_s", 0)) for sink in config.sinks]
+    drain_s = max(drains_s, default=0) + sum(drains_s)
     # A source that ends is followed by that, too, in which the loop no longer turns.
     watchdog_s = max(config.service.watchdog_s, math.ceil(drain_s) + 1)
     return [
@@ -190,7 +194,8 @@ def _network(addresses: Sequence[str] | None) -> list[str]:
 def _devices(access: Sequence[devices.Access]) -> list[str]:
     if not access:
         return ["PrivateDevices=yes", "DevicePolicy=closed"]
-    return ["DevicePolicy=closed", *(f"DeviceAllow={each} rw" for each in _each(c for a in access for c in a.classes))]
+    allowed = _each(name for found in access for name in found.classes)
+    return ["DevicePolicy=closed", *(f"DeviceAllow={_device(name)} rw" for name in allowed)]
 
 
 def _realtime(priority: int) -> list[str]:
@@ -199,16 +204,26 @@ def _realtime(priority: int) -> list[str]:
     return ["CPUSchedulingPolicy=fifo", f"CPUSchedulingPriority={priority}"]
 
 
-def quoted(path: Path | str) -> str:
+def _device(name: str) -> str:
+    """Return a device as a word of DeviceAllow, where a colon is like any other letter. Raises ConfigError."""
+    return quoted(name, forbidden="$")
+
+
+def _plain(name: str) -> str:
+    """Return a name that anybody may have given, a bundle's, as a part of one line that does not go on in the next."""
+    return "".join(letter if letter.isprintable() and letter != "\\" else " " for letter in name).strip()
+
+
+def quoted(path: Path | str, forbidden: str = FORBIDDEN) -> str:
     """Return a path as a word of a unit's line. Raises ConfigError if it cannot be one."""
-    text = escaped(path).replace("\\", "\\\\").replace('"', '\\"')
+    text = escaped(path, forbidden).replace("\\", "\\\\").replace('"', '\\"')
     return f'"{text}"' if re.search(r"[\s\"'\\;]", text) else text
 
 
-def escaped(path: Path | str) -> str:
+def escaped(path: Path | str, forbidden: str = FORBIDDEN) -> str:
     """Return a path as the rest of a unit's line. Raises ConfigError if it cannot stand there."""
     text = str(path)
-    if not text.isprintable() or "$" in text or ":" in text:
+    if not text.isprintable() or text.endswith("\\") or any(letter in text for letter in forbidden):
         raise ConfigError(f"{text!r} cannot stand in a systemd unit: rename it.")
     return text.replace("%", "%%")
 

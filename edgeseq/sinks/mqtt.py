@@ -193,8 +193,12 @@ class Mqtt:
             self._publish(self._topic(stream, "event"), payload, correlation=_payload.event_id(payload), done=told)
 
     def health(self, report: Mapping[str, Any]) -> None:
-        """Publish a report, which a broker of MQTT 5 forgets when two more have not come; none while it is away."""
+        """Publish a report, which a broker of MQTT 5 forgets when two more have not come; none while it is away.
+
+        And say "online" anew: the status is the device's, and another of its pipelines that ended has said "offline".
+        """
         if self._connected:
+            self._publish_status("online")
             topic = _topic.health(self._about.device, self._about.pipeline)
             expiry_s = math.ceil(3 * self.health_interval_s)
             self._publish(topic, _payload.encode(dict(report)), retain=True, expiry_s=expiry_s)
@@ -220,7 +224,8 @@ class Mqtt:
         self._wait_for_acknowledgements(deadline)
         if self._connected and self._publish_status("offline"):
             self._wait_for_acknowledgements(deadline)
-        self.dropped["not_acknowledged"] += sum(done is None for _, done in self._flying.values())
+        with self._acknowledged:
+            self.dropped["not_acknowledged"] += sum(done is None for _, done in self._flying.values())
         self.dropped["state_not_sent"] += len(self._waiting)
         connected = self._connected
         client.disconnect()

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeseq.sources._times import GAP_PERIODS
+from edgeseq.sources._times import GAP_PERIODS, MAX_NS
 from edgeseq.types import TimesNs
 
 SETTLE_S = 10.0
@@ -119,6 +119,10 @@ class Stamps:
                 self._moved_ns = last + round(self._period_ns) - t_ns
                 gaps[place] = True
             moved = t_ns + self._moved_ns
+            if moved > MAX_NS:
+                self._dropped["too_far"] += 1
+                keep[place] = False
+                continue
             if moved <= last:
                 self._dropped["duplicate" if moved == last else "late"] += 1
                 keep[place] = False

@@ -84,7 +84,7 @@ class Device:
     @property
     def dropped(self) -> Counter[str]:
         """Frames, by reason, over all connections."""
-        return self._before + _counts(self._link.decoder.stats)
+        return self._before.copy() + _counts(self._link.decoder.stats)
 
     def interrupted(self) -> None:
         """Note that samples are lost here."""

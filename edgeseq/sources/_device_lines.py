@@ -35,7 +35,7 @@ class Lines:
     @property
     def dropped(self) -> Counter[str]:
         """Lines, by reason, over all connections."""
-        return self._before + Counter({f"{why}_lines": n for why, n in self._decoder.dropped.items()})
+        return self._before.copy() + Counter({f"{why}_lines": n for why, n in self._decoder.dropped.copy().items()})
 
     def interrupted(self) -> None:
         """Note that samples are lost here."""

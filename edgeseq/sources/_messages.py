@@ -17,6 +17,8 @@ from edgeseq.sources._times import TimeFormat
 from edgeseq.types import Frames, TimesNs
 
 Path = tuple[str | int, ...]
+LAST_NS = _times.iso_ns(f"{_times.START_YEARS[1]}-01-01")
+"""A later time is none: should the sender's clock be set back, what follows would lie beyond 64 bits."""
 _STEP = re.compile(r"\.?([^.\[\]]+)|\[(\d{1,9})\]")
 
 
@@ -98,10 +100,14 @@ class Json:
             raise MessageError("no_time")
         try:
             if self._time_format == "iso":
-                return _times.iso_ns(str(given))
-            return _times.number_ns(str(given), self._time_format)
+                t_ns = _times.iso_ns(str(given))
+            else:
+                t_ns = _times.number_ns(str(given), self._time_format)
         except ValueError:
             raise MessageError("no_time") from None
+        if t_ns > LAST_NS:
+            raise MessageError("no_time")
+        return t_ns
 
 
 def _at(document: Any, steps: Path, missing: str) -> Any:

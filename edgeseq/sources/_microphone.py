@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 from collections import Counter
@@ -91,9 +92,10 @@ class Microphone:
             yield np.array(values, np.float32), overrun
 
     def _look_again(self) -> None:
-        """Let PortAudio list the devices anew: it lists them once."""
-        self._sound._terminate()  # noqa: SLF001 - the library has no other way
-        self._sound._initialize()  # noqa: SLF001
+        """Let PortAudio list the devices anew: it lists them once. Where it fails, the next attempt to open does."""
+        for act in (self._sound._terminate, self._sound._initialize):  # noqa: SLF001 - the library has no other way
+            with contextlib.suppress(self._sound.PortAudioError):
+                act()
 
     def _refused(self, cause: Exception) -> SourceError:
         there = [each["name"] for each in self._sound.query_devices() if each["max_input_channels"]]

@@ -23,6 +23,8 @@ GAP_PERIODS = 1.5
 """A step between given times that is longer than so many sample periods is a gap."""
 MAX_NS = 2**63 - 1
 """Of int64: times lie in the years 1678 to 2262."""
+MAX_DIGITS = 20
+"""Before the point, of any number that may be a time in any unit."""
 START_YEARS = (1700, 2200)
 """Between them a source may start: what it then counts up stays within int64."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -60,7 +62,9 @@ def number_ns(text: str, unit: str, start: int = 0) -> int:
     """Return `start` plus a number in a unit ("s", "ms", "us", "ns") in nanoseconds, rounded. Raises ValueError."""
     try:
         number = Decimal(text.strip())
-        time_ns = start + round(number * NS_PER[unit]) if number.is_finite() and "_" not in text else MAX_NS + 1
+        # An exponent is looked at first: 1e999999 as a whole number has a million digits.
+        right = number.is_finite() and number.adjusted() <= MAX_DIGITS and "_" not in text
+        time_ns = start + round(number * NS_PER[unit]) if right else MAX_NS + 1
     except (InvalidOperation, ValueError, OverflowError):
         time_ns = MAX_NS + 1
     if abs(time_ns) > MAX_NS:

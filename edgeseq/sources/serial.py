@@ -105,7 +105,8 @@ class Serial:
     @property
     def dropped(self) -> Counter[str]:
         """What was lost, repaired or not understood, and how often the device went away."""
-        return self._counts + self._device.dropped
+        # Copied first, in one go: the thread that reads may be counting a new reason.
+        return self._counts.copy() + self._device.dropped
 
     def check(self) -> str:
         """See that the port is there; it is not opened, since that resets some devices."""

@@ -12,12 +12,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from wired_device import MISSING, WiredDevice
+from wired_device import BUILT, MISSING, STRICT, WiredDevice
 
 from edgeseq import cli
+from edgeseq.bridge.record import Recording
 from edgeseq.sources import _device
 from edgeseq.sources.csv import Csv
 from edgeseq.sources.parquet import Parquet
+from edgeseq.types import Channel, Chunk, StreamSpec
+from firmware_bridge import simulator
 
 Plug = Callable[..., WiredDevice]
 
@@ -72,6 +75,15 @@ def test_what_is_recorded_reads_back(device: Plug, tmp_path: Path, capsys: Any, 
     values = np.concatenate([chunk.values for chunk in chunks])
     np.testing.assert_array_equal(values, np.arange(700)[:, None] + [0, 2000])
     assert not any(chunk.gap for chunk in chunks)
+
+
+def test_a_name_with_commas_and_quotes_reads_back(tmp_path: Path) -> None:
+    name, t_ns = 'x, "raw"', np.array([1_000_000_000], np.int64)
+    with Recording(tmp_path / "run.csv", StreamSpec((Channel(name),), 1.0), streams=False) as recording:
+        recording.write(Chunk(t_ns, np.array([[1.5]], np.float32)))
+    keys: dict[str, Any] = {"time_column": "t_ns", "time_format": "ns", "rate_hz": 1.0, "channels": [name]}
+    (chunk,) = [chunk for chunk in Csv(path=tmp_path / "run.csv", **keys) if len(chunk.t_ns)]
+    assert chunk.values.tolist() == [[1.5]]
 
 
 def test_streams_are_a_column(device: Plug, tmp_path: Path) -> None:
@@ -132,6 +144,16 @@ def test_no_device_and_no_answer_are_sentences(
     there = device("--lines", "csv")
     assert cli.main(["bridge", "record", there.port, str(tmp_path / "x.csv"), "--samples", "1"]) == 1
     assert "does not say what its stream 0 is" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(MISSING is not None, reason=str(MISSING))
+def test_simulate_replaces_a_link_and_no_file(tmp_path: Path) -> None:
+    file = tmp_path / "run.csv"
+    file.write_text("a recording")
+    command = [simulator.build(BUILT, STRICT), "--link", file]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    assert (done.returncode, done.stderr) == (1, f"device: {file}: File exists\n")
+    assert file.read_text() == "a recording"
 
 
 def test_simulate_is_the_device(tmp_path: Path) -> None:

@@ -33,6 +33,12 @@ def test_a_stream_is_described_when_all_its_channels_are() -> None:
     assert link.streams[0] is found, "said again, it is the same"
 
 
+def test_a_name_moves_no_cursor() -> None:
+    link = Link()
+    said(link, hello(0, 1, name="x\x1b[2J\n", unit="\rg"))
+    assert link.streams[0].channels == (Channel("x [2J ", " g", 1.0),)
+
+
 def test_another_description_takes_the_place_of_the_old_one_as_a_whole() -> None:
     link = Link()
     said(link, hello(0), hello(1), hello(0, rate=Fraction(50)))

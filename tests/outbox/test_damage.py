@@ -11,6 +11,7 @@ import pytest
 
 from edgeseq.outbox import Outbox
 from edgeseq.outbox.record import Put, decode, encode, scan
+from edgeseq.outbox.segment import Segment
 
 
 def payloads(outbox: Outbox, sink: str = "mqtt") -> list[bytes]:
@@ -172,4 +173,22 @@ def test_a_file_that_the_disk_does_not_read_costs_itself(
     assert payloads(outbox) == [b"payload 0", b"payload 2"]
     assert outbox.stats()["damage"] == {"places": 1, "bytes": bad.stat().st_size}
     assert f"{bad} cannot be read, its events are lost" in caplog.text
+    outbox.close()
+
+
+def test_what_cannot_be_read_may_come_twice_but_is_not_refused(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    outbox = Outbox(folder)
+    outbox.put(b"1", key="k", event_id="a")
+
+    def unread(*_: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Segment, "events", unread)
+        assert not outbox.known("a", "k")
+        outbox.put(b"2", key="k", event_id="a")
+    assert [payload for _, _, payload in outbox.pending(9, "mqtt")] == [b"1", b"2"]
+    assert "whether a was told is not known" in caplog.text
     outbox.close()

@@ -245,8 +245,7 @@ def test_a_name_that_is_no_text_costs_its_event_alone(folder: Path) -> None:
     assert len(sink.seen) == 1
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_a_thread_that_ends_ends_the_pipeline(folder: Path) -> None:
+def test_a_thread_that_ends_ends_the_pipeline(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     class Broken(Slow):
         def room(self) -> int:
             raise RuntimeError("a bug")
@@ -256,6 +255,31 @@ def test_a_thread_that_ends_ends_the_pipeline(folder: Path) -> None:
     made._couriers[0].join(30)
     with pytest.raises(SinkError, match="thread 'broken' that delivers events has ended"):
         made.output(Output(5, "7", np.array([2.0], np.float32)), "ok")
+    (record,) = [record for record in caplog.records if record.exc_info]
+    assert record.getMessage() == "the thread 'broken' ends by a bug"
+    assert "a bug" in (caplog.text.partition("RuntimeError")[2])
+    made.close()
+
+
+def test_what_was_not_written_is_never_called_safe(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, release = threading.Event(), threading.Event()
+
+    def broken(*_: object) -> None:
+        begun.set()
+        release.wait(30)
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(journal.Journal, "_events", broken)
+    made = Delivery(partial(Outbox, folder), {"slow": Slow()}, drain_s=0)
+    made.open(ABOUT)
+    made.event(event(1))
+    assert begun.wait(30)
+    threading.Timer(0.1, release.set).start()
+    with pytest.raises(SinkError, match="writes events to the outbox has ended"):
+        made.flush()
+    for ask in (made.flush, partial(made.event, event(2))):
+        with pytest.raises(SinkError, match="thread 'journal' that delivers events has ended"):
+            ask()
     made.close()
 
 

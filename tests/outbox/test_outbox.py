@@ -323,3 +323,26 @@ def test_where_there_is_no_room_for_all_there_is_for_some(folder: Path, monkeypa
     assert [payload[:2] for payload in payloads(outbox)[1:]] == [b"%02d" % place for place in kept]
     assert outbox.stats()["dropped"] == {"refused": 50 - len(kept)}
     outbox.close()
+
+
+def test_an_event_that_finds_room_at_the_second_attempt_is_not_refused(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outbox = Outbox(folder, max_events=2)
+    for payload in (b"a", b"b"):
+        outbox.put(payload, key="k", severity=5)
+    store = outbox._store
+    append = store.append
+
+    def fail_once(*_: object) -> None:
+        monkeypatch.setattr(store, "append", append)
+        # Meanwhile one that waited is found to be damaged.
+        store.index.segments[0].settle(1, store.index.mask)
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(store, "append", fail_once)
+    results = outbox.put_all([New(b"low", "k", 0), New(b"high", "k", 9)])
+    assert all(isinstance(result, int) for result in results)
+    assert payloads(outbox) == [b"a", b"high"], "the low one was kept, and made room"
+    assert outbox.stats()["dropped"] == {"full": 1}
+    outbox.close()

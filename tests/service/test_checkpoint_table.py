@@ -8,6 +8,7 @@ import tiny_bundle
 from small_chains import ECHO, build
 
 from edgeseq import config as configs
+from edgeseq import sums
 from edgeseq.commands import check
 from edgeseq.config import Config
 from edgeseq.errors import ConfigError
@@ -123,6 +124,11 @@ def test_variant_and_backend_make_it_another(load: Load) -> None:
     model.variant = "int8"
     after = checkpoint_table.identity(config, model)
     assert [name for name, value in before.items() if after[name] != value] == ["variant"]
+
+
+def test_code_that_is_not_there_is_not_passed_over() -> None:
+    with pytest.raises(FileNotFoundError, match="no sources called lane"):
+        sums.of_sources(("sources", "lane.py"), "")
 
 
 def test_stages_make_it_another(tmp_path: Path) -> None:

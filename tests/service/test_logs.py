@@ -102,6 +102,10 @@ def test_a_person_reads_text(config: Path) -> None:
     assert said.startswith(b"wear on press-4: done after")
 
 
+def test_a_name_that_is_no_text_is_a_line_all_the_same() -> None:
+    assert json.loads(logs.line("info", "stream \ud800", stream="\ud800"))["stream"] == "\ud800"
+
+
 def test_what_json_lacks_is_text_and_an_exception_stays_in_its_line() -> None:
     record = logging.makeLogRecord(
         {"name": "x", "levelname": "WARNING", "msg": "a\n%s", "args": ("b",), "where": Path("/c")}

@@ -1,5 +1,6 @@
 """[outbox]: where events wait, what is refused, and which sinks stand behind it."""
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
@@ -46,10 +47,17 @@ def load(tmp_path: Path) -> Load:
 
 def test_where_events_wait(load: Load, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("STATE_DIRECTORY", raising=False)
-    assert outbox_table.place(load(SINKS)) == tmp_path / "state" / "edgeseq" / "we%2Far" / "outbox"
+    ours = tmp_path / "state" / "edgeseq"
+    assert outbox_table.place(load(SINKS)) == ours / "we_ar-61eaafeb" / "outbox"
+    config = load(SINKS)
+    for name in ("..", ".", "ä" * 200, "we.ar"):
+        place = outbox_table.place(dataclasses.replace(config, about=dataclasses.replace(config.about, pipeline=name)))
+        assert place.parent.parent == ours
+        assert ours in place.resolve().parents
+        assert len(place.parent.name.encode()) <= 255
     monkeypatch.setenv("XDG_STATE_HOME", "")
     monkeypatch.setenv("HOME", "/nobody")
-    assert outbox_table.place(load(SINKS)) == Path("/nobody/.local/state/edgeseq/we%2Far/outbox")
+    assert outbox_table.place(load(SINKS)) == Path("/nobody/.local/state/edgeseq/we_ar-61eaafeb/outbox")
     monkeypatch.setenv("STATE_DIRECTORY", "/var/lib/a:/var/lib/b")
     assert outbox_table.place(load(SINKS)) == Path("/var/lib/a/outbox")
     assert outbox_table.place(load(SINKS + '[outbox]\npath = "here"\n')) == tmp_path / "here"
@@ -81,9 +89,13 @@ def test_only_sinks_that_deliver_stand_behind_it(load: Load, tmp_path: Path) -> 
     with pytest.raises(SinkError, match="in use by another process"):
         Outbox(tmp_path / "outbox")
     delivery.close()
-    outbox = Outbox(tmp_path / "outbox", ["mqtt", "sqlite", "sqlite-3"])
-    assert outbox.stats()["pending"] == {"mqtt": 0, "sqlite": 0, "sqlite-3": 0}
+    outbox = Outbox(tmp_path / "outbox", ["mqtt", "sqlite", "sqlite-2"])
+    assert outbox.stats()["pending"] == {"mqtt": 0, "sqlite": 0, "sqlite-2": 0}
     outbox.close()
+    fewer = load(SINKS.replace('type = "mqtt"', 'type = "stdout"') + SECOND)
+    _, delivery = outbox_table.behind(fewer, fewer.sinks)
+    assert delivery is not None
+    assert list(delivery._sinks) == ["sqlite", "sqlite-2"], "what is owed is owed still"
     assert any(
         "keeps events in" in sentence and "up to 7 and 1,074 MB" in sentence for sentence in check.describe(config)
     )

@@ -126,6 +126,20 @@ def test_a_link_is_followed_and_the_unknown_is_named(tmp_path: Path) -> None:
     assert devices.access("/dev/iio:device0").classes == ("/dev/iio:device0",)
 
 
+def test_nothing_that_others_named_begins_a_line_of_its_own(tmp_path: Path) -> None:
+    config = load(tmp_path)
+    about = dataclasses.replace(config.about, model="wear\nExecStartPre=+/bin/false\\")
+    text = unit(dataclasses.replace(config, about=about), EDGESEQ, SHOWN).text
+    assert lines(text, "ExecStartPre") == []
+    assert lines(text, "Description") == ["edgeseq: pump, wear ExecStartPre=+/bin/false"]
+    assert lines(with_ports(config, "/dev/my sensor:50%").text, "DeviceAllow") == ['"/dev/my sensor:50%%" rw']
+    for port in ("/dev/x\nUser=root", "/dev/x\\"):
+        with pytest.raises(ConfigError, match="cannot stand in a systemd unit"):
+            with_ports(config, port)
+    with pytest.raises(ConfigError, match="is no IP address"):
+        load(tmp_path, 'addresses = ["fe80::1%eth0\\nUser=root"]')
+
+
 def test_addresses(tmp_path: Path) -> None:
     some = unit(load(tmp_path, 'addresses = ["10.0.0.0/8", "localhost"]'), EDGESEQ, SHOWN).text
     assert lines(some, "IPAddressAllow") == ["10.0.0.0/8 localhost"]
@@ -161,8 +175,8 @@ def test_it_writes_into_its_own_folder_alone(tmp_path: Path) -> None:
 
 def test_it_stops_within_what_its_sinks_take(tmp_path: Path) -> None:
     slow = unit(load(tmp_path, "watchdog_s = 5", sink="drain_s = 60"), EDGESEQ, SHOWN).text
-    assert lines(slow, "WatchdogSec") == ["61"]
-    assert lines(unit(load(tmp_path, sink="drain_s = 7.5"), EDGESEQ, SHOWN).text, "TimeoutStopSec") == ["22.5"]
+    assert lines(slow, "WatchdogSec") == ["121"]
+    assert lines(unit(load(tmp_path, sink="drain_s = 7.5"), EDGESEQ, SHOWN).text, "TimeoutStopSec") == ["30"]
 
 
 def test_a_secret_is_given_by_systemd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

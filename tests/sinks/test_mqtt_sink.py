@@ -6,6 +6,7 @@ import math
 import re
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -129,6 +130,16 @@ def test_states_and_status_are_retained_and_events_are_not(mosquitto: Broker, pr
     assert sorted((retained, topic) for retained, _, topic, _ in late) == [("1", STATUS), ("1", STATE)]
 
 
+def test_a_pipeline_that_ends_is_not_the_end_of_the_others_on_its_device(mosquitto: Broker) -> None:
+    going, ended = opened(sink(mosquitto)), opened(sink(mosquitto), About("press-4", "other"))
+    ended.close()
+    going.health({})
+    acknowledged(going)
+    late = parsed(mosquitto.watch(STATUS)(lambda seen: len(seen) == 1))
+    assert [(retained, payload["status"]) for retained, _, _, payload in late] == [("1", "online")]
+    going.close()
+
+
 @PROTOCOLS
 def test_the_last_will_says_offline(mosquitto: Broker, protocol: str) -> None:
     lines = mosquitto.watch(STATUS)
@@ -217,6 +228,31 @@ def test_what_does_not_get_out_is_counted(mosquitto: Broker) -> None:
     made.output(output(1), "ok")
     made.close()
     assert counts(made) == {"queue_full": 2, "not_acknowledged": 3, "state_not_sent": 1}
+
+
+def test_what_is_acknowledged_while_it_is_closed_does_no_harm() -> None:
+    with reserved_port() as held:
+        made = Mqtt(host="127.0.0.1", port=port_of(held), drain_s=0)
+        made.open(ABOUT)
+        for sequence in (0, 1):
+            made.event(event(sequence))
+
+        class Busy(dict[int, Any]):
+            def values(self) -> Any:
+                for value in super().values():
+                    thread = threading.Thread(target=acknowledge)
+                    thread.start()
+                    thread.join(0.05)
+                    yield value
+
+        def acknowledge() -> None:
+            with made._acknowledged:
+                flying.popitem()
+
+        flying = Busy(made._flying)
+        made._flying = flying
+        made.close()
+    assert counts(made) == {"not_acknowledged": 2}
 
 
 def test_a_broker_that_is_not_there_is_told_once_and_waited_for(

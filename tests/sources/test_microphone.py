@@ -190,6 +190,18 @@ def test_a_device_that_goes_away_is_waited_for(
     assert "is gone (Unanticipated host error). It is waited for." in caplog.text
 
 
+def test_a_sound_system_that_is_gone_is_waited_for_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Gone(Fake):
+        def _initialize(self) -> None:
+            super()._initialize()
+            raise self.PortAudioError("Error initializing PortAudio")
+
+    fake = Gone(["", Fake.PortAudioError("Unanticipated host error")], [""])
+    chunks, dropped = heard(fake, 2, monkeypatch)
+    assert [chunk.gap for chunk in chunks] == [False, True]
+    assert dropped == {"unplugged": 1}
+
+
 def test_a_device_that_hears_nothing_ends_when_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_microphone.libraries, "sounddevice", lambda: Fake([]))
     source = Audio(device="fake", rate_hz=16_000)

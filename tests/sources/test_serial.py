@@ -343,3 +343,28 @@ def test_something_else_than_a_port_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no port")
     with pytest.raises(EdgeseqError, match="is no serial port"):
         next(iter(Serial(port=str(tmp_path / "file"), rate_hz=1.0, channels=["a"])))
+
+
+@pytest.mark.parametrize("protocol", ["frames", "csv"])
+def test_others_may_ask_what_was_dropped_while_it_is_counted(protocol: Any) -> None:
+    made = Serial(port="/dev/none", rate_hz=10.0, channels=["a"], protocol=protocol)
+    parts: Any = made
+    counters = [parts._counts, parts._device._before]
+    counters += [] if protocol == "frames" else [parts._device._decoder.dropped]
+    for counter in counters:
+        counter.update({str(number): 1 for number in range(3000)})
+        stop = threading.Event()
+
+        def count(counter: Any = counter, stop: threading.Event = stop) -> None:
+            while not stop.is_set():
+                counter["new"] = 1
+                del counter["new"]
+
+        thread = threading.Thread(target=count)
+        thread.start()
+        try:
+            for _ in range(20):
+                assert made.dropped
+        finally:
+            stop.set()
+            thread.join()

@@ -113,6 +113,17 @@ def test_a_clock_set_back_goes_on_behind_a_gap_until_it_is_there_again() -> None
     assert dropped == {"clock_set_back": 1, "duplicate": 2, "late": 1}
 
 
+def test_times_that_would_leave_64_bits_are_dropped_and_counted() -> None:
+    dropped: Counter[str] = Counter()
+    stamps = Stamps(1.0, dropped)
+    century = 100 * 365 * 86_400 * S
+    given = np.array([2 * century, 0, century - S, 5 * S], np.int64)
+    kept = stamps.checked(given)
+    assert kept.keep.tolist() == [True, True, False, True]
+    assert kept.t_ns.tolist() == [2 * century, 2 * century + S, 2 * century + 6 * S]
+    assert dropped == {"clock_set_back": 1, "too_far": 1}
+
+
 def test_many_at_once_are_as_one_by_one() -> None:
     given_s = np.random.default_rng(1).integers(0, 200, 300)
     one, many = Counter[str](), Counter[str]()

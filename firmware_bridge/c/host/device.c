@@ -202,6 +202,14 @@ static void send_line(device *self, const char *form, bool ramp, double rate, un
   }
 }
 
+/* Remove a link, and nothing else that has its name. */
+static void remove_link(const char *path) {
+  char first;
+  if (path != NULL && readlink(path, &first, 1) >= 0) {
+    unlink(path);
+  }
+}
+
 static int open_terminal(const char *path) {
   int master = posix_openpt(O_RDWR | O_NOCTTY);
   if (master < 0 || grantpt(master) != 0 || unlockpt(master) != 0) {
@@ -216,11 +224,9 @@ static int open_terminal(const char *path) {
   }
   cfmakeraw(&settings);
   tcsetattr(slave, TCSANOW, &settings);
-  if (path != NULL) {
-    unlink(path);
-    if (symlink(name, path) != 0) {
-      fail(path);
-    }
+  remove_link(path);
+  if (path != NULL && symlink(name, path) != 0) {
+    fail(path);
   }
   printf("%s\n", path != NULL ? path : name);
   fflush(stdout);
@@ -403,8 +409,6 @@ int main(int argc, char **argv) {
   }
   fprintf(stderr, "device: %lu frames sent, %lu dropped, %lu damaged, %lu unknown\n", (unsigned long)link.sent,
           (unsigned long)link.dropped, (unsigned long)link.damaged, (unsigned long)link.unknown);
-  if (path != NULL) {
-    unlink(path);
-  }
+  remove_link(path);
   return 0;
 }
