@@ -55,6 +55,10 @@ class Records:
         """Say what the gap before the sample at t_ns is."""
         if self.began_ns is None or self.last_ns is None:
             return Gap.LONG
+        if t_ns <= self.last_ns:
+            # The process before this one had another clock: how long it was nobody knows, and records count anew.
+            self.began_ns = t_ns
+            return Gap.LONG
         if self._gaps.duty_cycle_s is not None:
             cycles = (t_ns - self.began_ns) / 1e9 / self._gaps.duty_cycle_s
             if cycles >= 1 - SHARE:

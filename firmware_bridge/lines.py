@@ -120,8 +120,10 @@ def _at(found: object, path: Sequence[str]) -> object:
 
 def _number(cell: object) -> float:
     """Return a cell as a finite number. Raises ValueError for text that is none, for true, null and an empty group."""
+    # Python reads 1_5 as 15; from a device it is a point that was damaged.
+    none = isinstance(cell, bool) or (isinstance(cell, str) and "_" in cell)
     try:
-        value = math.nan if isinstance(cell, bool) else float(cell)  # type: ignore[arg-type]  # what is no number raises
+        value = math.nan if none else float(cell)  # type: ignore[arg-type]  # what is no number raises
     except (TypeError, OverflowError) as cause:
         raise ValueError("no number") from cause
     if not abs(value) <= _LARGEST:

@@ -40,6 +40,12 @@ def test_the_pause_of_a_duty_cycle_is_told_from_a_loss() -> None:
     assert judged(gaps, (0, 10), (299, 300)) == [Gap.LONG]
 
 
+def test_behind_a_start_whose_clock_lies_before_all_counts_anew() -> None:
+    assert judged(Gaps(limit_s=60), (1000, 1010), (0, 10), (70, 80)) == [Gap.LONG, Gap.SHORT]
+    assert judged(Gaps(), (1000, 1010), (0, 10)) == [Gap.LONG]
+    assert judged(Gaps(duty_cycle_s=600), (9000, 9010), (0, 10), (600, 610)) == [Gap.LONG, Gap.PAUSE]
+
+
 def test_a_gap_is_short_up_to_the_limit() -> None:
     gaps = Gaps(limit_s=5)
     assert judged(gaps, (0, 10), (15, 20), (25.1, 30)) == [Gap.SHORT, Gap.LONG]

@@ -156,6 +156,15 @@ def test_simulate_replaces_a_link_and_no_file(tmp_path: Path) -> None:
     assert file.read_text() == "a recording"
 
 
+@pytest.mark.skipif(MISSING is not None, reason=str(MISSING))
+@pytest.mark.parametrize("option", ["--format", "--signal", "--lines"])
+def test_simulate_takes_no_word_for_another(option: str) -> None:
+    command = [simulator.build(BUILT, STRICT), option, "int32"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith("device: there is no 'int32'\nusage:")
+
+
 def test_simulate_is_the_device(tmp_path: Path) -> None:
     if MISSING:
         pytest.skip(MISSING)

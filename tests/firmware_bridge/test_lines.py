@@ -25,6 +25,10 @@ def test_csv(cuts: int) -> None:
     assert decoder.dropped == {"no_row": 4, "not_utf8": 1}
 
 
+def test_an_underscore_is_no_digit() -> None:
+    assert fed(lines.csv(["a"], ["a"], ","), b"x\n1_5\n1.5\n")[0] == [None, [1.5]]
+
+
 def test_csv_between_blanks() -> None:
     assert fed(lines.csv(["a", "b"], ["a", "b"], " "), b"x\n 1   2\t\n")[0] == [[1.0, 2.0]]
 

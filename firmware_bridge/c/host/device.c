@@ -24,6 +24,9 @@
 #define MAX_CHANNELS 16
 #define WAITING (1u << 16)
 
+static const char *const FORMATS[] = {"int16", "int24", "float32", NULL}; /* as in eb_format */
+static const char *const SIGNALS[] = {"sine", "ramp", NULL};
+static const char *const LINES[] = {"csv", "json", "text", NULL};
 static const char *const USAGE =
     "usage: device [options]\n"
     "  --link PATH         make PATH a symbolic link to the terminal, replacing a link that is there\n"
@@ -252,6 +255,17 @@ static unsigned long within(const char *text, unsigned long least, unsigned long
   return read;
 }
 
+/* Which of these words it is. */
+static int one_of(const char *text, const char *const *words) {
+  for (int i = 0; words[i] != NULL; i++) {
+    if (strcmp(text, words[i]) == 0) {
+      return i;
+    }
+  }
+  fprintf(stderr, "device: there is no '%s'\n%s", text, USAGE);
+  exit(2);
+}
+
 int main(int argc, char **argv) {
   static const struct option options[] = {
       {"link", 1, NULL, 'l'},   {"streams", 1, NULL, 's'}, {"channels", 1, NULL, 'c'}, {"format", 1, NULL, 'f'},
@@ -280,13 +294,11 @@ int main(int argc, char **argv) {
     case 'l': path = optarg; break;
     case 's': stream_count = within(optarg, 1, MAX_STREAMS); break;
     case 'c': channel_count = within(optarg, 1, MAX_CHANNELS); break;
-    case 'f':
-      format = strcmp(optarg, "int24") == 0 ? EB_INT24 : strcmp(optarg, "float32") == 0 ? EB_FLOAT32 : EB_INT16;
-      break;
+    case 'f': format = (eb_format)one_of(optarg, FORMATS); break;
     case 'r': rate = within(optarg, 1, 200000); break;
     case 'n': rows = within(optarg, 1, EB_MAX_BODY); break;
-    case 'g': ramp = strcmp(optarg, "ramp") == 0; break;
-    case 't': lines = optarg; break;
+    case 'g': ramp = one_of(optarg, SIGNALS) == 1; break;
+    case 't': lines = LINES[one_of(optarg, LINES)]; break;
     case 'x': count = number(optarg); break;
     case 'b': link.boot = (uint32_t)number(optarg); break;
     case 'u': self.clock_us = (uint32_t)number(optarg); break;
