@@ -65,7 +65,8 @@ def opened(made: Mqtt, about: About = ABOUT) -> Mqtt:
     """Open it, and return when the broker is there."""
     made.open(about)
     until(lambda: made.room() > 0)
-    return made
+    with made._changed:  # held until all that a new connection brings is on its way
+        return made
 
 
 def counts(made: Mqtt) -> dict[str, int]:
