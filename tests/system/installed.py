@@ -45,7 +45,7 @@ drain_s = 2
 """
 SETTINGS = """\
 addresses = ["localhost"]
-watchdog_s = 4
+watchdog_s = 5
 """
 
 

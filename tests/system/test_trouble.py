@@ -8,7 +8,7 @@ import time
 from installed import CONFIG, EDGESEQ, STUCK, ZOO, Service
 from machine import Machine
 
-WATCHDOG_S = 4
+WATCHDOG_S = 5
 STATUS_S = 10
 """So often the status line is written where there is no watchdog."""
 
