@@ -62,10 +62,10 @@ def until(condition: Callable[[], bool]) -> None:
 
 
 def opened(made: Mqtt, about: About = ABOUT) -> Mqtt:
-    """Open it, and return when the broker is there."""
+    """Open it, and return when the broker is there and all that a new connection brings is on its way."""
     made.open(about)
     until(lambda: made.room() > 0)
-    with made._changed:  # held until all that a new connection brings is on its way
+    with made._changed:
         return made
 
 
@@ -318,9 +318,8 @@ def test_tls_with_an_authority_and_client_certificates(mosquitto: Broker, caplog
     ours = {"ca_file": folder / "ca.pem", "cert_file": folder / "client.pem", "key_file": folder / "client.key"}
     made = sink(mosquitto, **ours)
     made.check()
-    made.open(ABOUT)
+    opened(made)
     made.event(event())
-    until(lambda: made.room() > 0)
     made.close()
     assert counts(made) == {}
     for wrong in ({"tls": True}, {"ca_file": folder / "ca.pem"}):
