@@ -161,7 +161,7 @@ MISTAKES: list[tuple[tuple[str, str], str]] = [
         "line 10: model.backend: there is no backend 'orr'. ",
     ),
     (('host = "broker.local"', 'hots = "b"'), "line 16: sinks[1].hots: unknown key 'hots'. Did you mean 'host'?"),
-    (('host = "broker.local"', "port = 0"), "line 14: sinks[1]: port must lie between 1 and 65535"),
+    (('host = "broker.local"', "port = 0"), "line 16: sinks[1].port: port must lie between 1 and 65535"),
     (('host = "broker.local"', 'port = "x"'), "line 16: sinks[1].port: expected `int`, got `str`"),
     (('type = "stdout"', 'type = "stout"'), "there is no sink of type 'stout'. Did you mean 'stdout'?"),
     (

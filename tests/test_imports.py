@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("edgeseq", "export", "firmware_bridge", "zoo")
 PLUGINS = tuple(
-    f"edgeseq.{each}" for each in ("types", "errors", "states", "jit", "tables", "libraries", "secrets", "bearings")
+    f"edgeseq.{each}" for each in ("types", "errors", "states", "jit", "tables", "libraries", "broker", "bearings")
 )
 
 # Module -> what of ours it may import, the first pattern that fits. A module may always import its own package's files.
@@ -29,7 +29,7 @@ MAY_IMPORT: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("edgeseq.plugins", ("edgeseq.tables", "edgeseq.errors")),
     ("edgeseq.checksums", ("edgeseq.errors",)),
     ("edgeseq.bearings", ("edgeseq.errors", "edgeseq.tables")),
-    ("edgeseq.secrets", ("edgeseq.errors",)),
+    ("edgeseq.broker", ("edgeseq.errors",)),
     ("edgeseq.bundle", ("edgeseq.types", "edgeseq.errors", "edgeseq.tables", "edgeseq.checksums", "edgeseq.gaps")),
     ("edgeseq.outbox*", ("edgeseq.types", "edgeseq.errors")),
     ("edgeseq.timing", ()),

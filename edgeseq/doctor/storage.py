@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -10,6 +9,7 @@ from pathlib import Path
 
 from edgeseq import cache
 from edgeseq.doctor.finding import Finding, Level
+from edgeseq.service import state
 from edgeseq.text import size
 
 LEAST, FEW = 64 << 20, 512 << 20
@@ -28,7 +28,7 @@ def findings() -> Iterator[Finding]:
     else:
         yield Finding("cache", "ok", str(folder))
         yield _kernels()
-    yield space(Path(os.environ.get("STATE_DIRECTORY", "").split(":")[0] or STATE))
+    yield space(state.folder() or STATE)
 
 
 def unwritable(folder: Path) -> str | None:

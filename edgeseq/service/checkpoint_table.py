@@ -18,6 +18,7 @@ import msgspec
 import edgeseq
 from edgeseq import backends, sums, tables
 from edgeseq.errors import EdgeseqError
+from edgeseq.service import state
 from edgeseq.service.checkpoint import Checkpoint
 from edgeseq.wiring import Wired
 
@@ -49,9 +50,8 @@ def place(document: tables.Document, table: CheckpointTable) -> Path | None:
             return tables.path(document.path.parent, table.path)
         except ValueError as cause:
             raise document.fail(f"{cause}.", NAME, "path") from cause
-    # systemd lists several, separated by colons.
-    folder = os.environ.get("STATE_DIRECTORY", "").partition(":")[0]
-    return Path(folder) / NAME if folder else None
+    folder = state.folder()
+    return folder / NAME if folder else None
 
 
 def keeper(config: Config, model: StepModel) -> Checkpoint | None:

@@ -22,6 +22,7 @@ import msgspec
 from edgeseq import tables
 from edgeseq.delivery import Delivery
 from edgeseq.outbox import MIN_BYTES, Outbox
+from edgeseq.service import state
 from edgeseq.sinks import _topic
 from edgeseq.types import Delivering, Sink
 
@@ -59,10 +60,8 @@ def place(config: Config) -> Path:
     """Return the outbox's folder."""
     if config.outbox.path is not None:
         return tables.path(config.document.path.parent, config.outbox.path)
-    # systemd lists several, separated by colons.
-    folder = os.environ.get("STATE_DIRECTORY", "").partition(":")[0]
-    if folder:
-        return Path(folder) / NAME
+    if folder := state.folder():
+        return folder / NAME
     home = Path(os.environ.get("XDG_STATE_HOME", ""))
     if not home.is_absolute():
         home = Path("~/.local/state").expanduser()

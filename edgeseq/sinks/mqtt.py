@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import re
 import threading
 import time
 from collections import Counter
@@ -15,15 +14,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 import paho.mqtt.client as paho
-from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from paho.mqtt.enums import CallbackAPIVersion
 
-from edgeseq import secrets
+from edgeseq.broker import Broker
 from edgeseq.errors import ConfigError, SinkError
 from edgeseq.sinks import _home_assistant, _payload, _topic
 from edgeseq.sinks._paho import Client, json_properties
 from edgeseq.types import About, Event, Output, Pending
 
-PROTOCOLS = {"5": MQTTProtocolVersion.MQTTv5, "3.1.1": MQTTProtocolVersion.MQTTv311}
 QOS = 1
 MAX_KEEPALIVE_S = 65_535
 """The protocol has 16 bits for it."""
@@ -83,16 +81,18 @@ class Mqtt:
         drain_s: float = 5.0,
         max_queued: int = 1000,
     ) -> None:
-        if not re.fullmatch(r"[A-Za-z0-9_.:%-]+", host):
-            raise ConfigError(f"host must be a name or an address alone, not {host!r}; the port has a key of its own.")
-        if not 1 <= port <= 65_535:  # noqa: PLR2004 - TCP's
-            raise ConfigError(f"port must lie between 1 and 65535, not {port}.")
-        if protocol not in PROTOCOLS:
-            raise ConfigError(f"protocol must be one of {', '.join(PROTOCOLS)}, as text, not {protocol!r}.")
-        if password_file is not None and username is None:
-            raise ConfigError("password_file needs username.")
-        if key_file is not None and cert_file is None:
-            raise ConfigError("key_file needs cert_file.")
+        self._broker = Broker(
+            host=host,
+            port=port,
+            protocol=protocol,
+            username=username,
+            password_file=password_file,
+            tls=tls,
+            ca_file=ca_file,
+            cert_file=cert_file,
+            key_file=key_file,
+            error=SinkError,
+        )
         if not 1 <= keepalive_s <= MAX_KEEPALIVE_S or max_queued < 1:
             raise ConfigError(f"keepalive_s must lie between 1 and {MAX_KEEPALIVE_S}, max_queued must be at least 1.")
         # Written so that NaN is refused as well.
@@ -105,11 +105,6 @@ class Mqtt:
             raise ConfigError(f"health_interval_s must be above 0 and at most {MAX_WAIT_S}.")
         self.dropped: Counter[str] = Counter()
         self.health_interval_s, self.drain_s = health_interval_s, drain_s
-        self._where = f"{host}:{port}"
-        self._host, self._port, self._protocol = host, port, protocol
-        self._username, self._password_file = username, password_file
-        self._tls = tls or ca_file is not None or cert_file is not None
-        self._certificates = (ca_file, cert_file, key_file)
         self._keepalive_s, self._connect_timeout_s = keepalive_s, connect_timeout_s
         self._state_interval_s, self._max_queued = state_interval_s, max_queued
         self._about = About("", "")
@@ -140,19 +135,13 @@ class Mqtt:
 
     def check(self) -> str:
         """See that the files are there; the broker is not asked."""
-        secrets.password(self._password_file, SinkError)
-        if self._tls:
-            secrets.tls(*self._certificates, SinkError)
-        return (
-            f"publishes to {self._where} with MQTT {self._protocol}{', encrypted,' if self._tls else ''} under "
-            f"{_topic.ROOT}/, as soon and as often as the broker is there"
-        )
+        return f"publishes to {self._broker.words()} under {_topic.ROOT}/, as soon and as often as the broker is there"
 
     def open(self, about: About) -> None:
         """Begin to connect. Raises SinkError for a file that cannot be used; a broker that is away is waited for."""
         self._about = about
         client = self._client = self._new_client()
-        client.connect_async(self._host, self._port, self._keepalive_s)
+        client.connect_async(self._broker.host, self._broker.port, self._keepalive_s)
         client.loop_start()
 
     def output(self, output: Output, level: str) -> None:
@@ -243,18 +232,15 @@ class Mqtt:
         client = Client(
             CallbackAPIVersion.VERSION2,
             client_id=_topic.client_id(self._about.device, self._about.pipeline),
-            protocol=PROTOCOLS[self._protocol],
+            protocol=self._broker.version,
         )
         client.connect_timeout = self._connect_timeout_s
         client.reconnect_delay_set(*RECONNECT_S)
         # What is on its way is bounded here, by kind; paho must not refuse any of it.
         client.max_queued_messages_set(0)
-        if self._username is not None:
-            client.username_pw_set(self._username, secrets.password(self._password_file, SinkError))
-        if self._tls:
-            client.tls_set_context(secrets.tls(*self._certificates, SinkError))
+        self._broker.introduce(client)
         will = _payload.encode(_payload.status(self._about, "offline", None))
-        properties = json_properties(will=True) if self._protocol == "5" else None
+        properties = json_properties(will=True) if self._broker.protocol == "5" else None
         client.will_set(_topic.status(self._about.device), will, QOS, retain=True, properties=properties)
         client.on_connect = self._on_connect
         client.on_connect_fail = self._on_connect_fail
@@ -321,7 +307,7 @@ class Mqtt:
         client = self._client
         if client is None:
             return False
-        v5 = self._protocol == "5"
+        v5 = self._broker.protocol == "5"
         properties = json_properties(correlation=correlation, expiry_s=expiry_s) if v5 else None
         info = client.publish(topic, payload, QOS, retain=retain, properties=properties)
         with self._acknowledged:
@@ -347,7 +333,7 @@ class Mqtt:
             self._say(f"does not take us: {code}. Check user name, password and certificate.")
         else:
             self._trouble = ""
-            log.info("connected to the MQTT broker at %s", self._where)
+            log.info("connected to the MQTT broker at %s", self._broker.where)
 
     def _on_connect_fail(self, client: paho.Client, _data: Any) -> None:
         """Say why there is no connection."""
@@ -357,7 +343,7 @@ class Mqtt:
     def _say(self, trouble: str) -> None:
         """Log what is in the way, once for as long as it is the same."""
         if trouble != self._trouble:
-            log.warning("the MQTT broker at %s %s It is tried again and again.", self._where, trouble)
+            log.warning("the MQTT broker at %s %s It is tried again and again.", self._broker.where, trouble)
         self._trouble = trouble
 
     def _on_disconnect(self, _client: paho.Client, _data: Any, _flags: Any, code: Any, _properties: Any) -> None:
@@ -367,7 +353,7 @@ class Mqtt:
             self._connected = False
             self._changed.notify_all()
         if lost and code.is_failure:
-            log.warning("lost the MQTT broker at %s (%s); trying again", self._where, code)
+            log.warning("lost the MQTT broker at %s (%s); trying again", self._broker.where, code)
         elif code.is_failure and not self._trouble:
             self._say(f"lets nobody in: {code}. Check that it is one, and that it asks for no other certificate.")
 
@@ -379,7 +365,7 @@ class Mqtt:
                 self._early.add(mid)
             if code.is_failure:
                 self.dropped["refused"] += 1
-                log.warning("the MQTT broker at %s refused a message: %s", self._where, code)
+                log.warning("the MQTT broker at %s refused a message: %s", self._broker.where, code)
             self._acknowledged.notify_all()
         if found is not None and found[1] is not None:
             found[1]()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import logging
-import re
 import threading
 import uuid
 from collections import Counter, deque
@@ -16,11 +15,11 @@ from typing import Any, Literal
 
 import numpy as np
 import paho.mqtt.client as paho
-from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-from edgeseq import secrets
+from edgeseq.broker import Broker
 from edgeseq.errors import ConfigError, SourceError
 from edgeseq.sources import _messages
 from edgeseq.sources._arrivals import Arrivals, Stamps
@@ -30,7 +29,6 @@ from edgeseq.sources._table import Column
 from edgeseq.sources._times import TimeFormat
 from edgeseq.types import Channel, Chunk, StreamSpec
 
-PROTOCOLS = {"5": MQTTProtocolVersion.MQTTv5, "3.1.1": MQTTProtocolVersion.MQTTv311}
 LOOK_S = 0.2
 """The longest wait: whether the source was closed is looked at this often."""
 CONNECT_S = 10.0
@@ -39,7 +37,7 @@ FIRST_WAIT_S, LONGEST_WAIT_S = 1.0, 30.0
 MAX_PAYLOAD = 1 << 20
 MAX_STREAMS = 4096
 """Streams whose times are followed; messages of further ones are counted and left out."""
-MAX_TOPIC, MAX_PORT = 65_535, 65_535
+MAX_TOPIC = 65_535
 REFUSED_FOR_GOOD = ("not authorized", "bad user name or password", "bad username or password", "client identifier")
 
 log = logging.getLogger(__name__)
@@ -101,12 +99,18 @@ class Mqtt:
             raise ConfigError("channels is empty.", "channels")
         if not 0 < rate_hz < float("inf"):
             raise ConfigError(f"rate_hz must be above 0, not {rate_hz:g}.", "rate_hz")
-        if not re.fullmatch(r"[A-Za-z0-9_.:%-]+", host) or not 1 <= port <= MAX_PORT:
-            raise ConfigError(f"host is a name or an address alone, port lies between 1 and {MAX_PORT}.")
-        if password_file is not None and username is None:
-            raise ConfigError("password_file needs username.", "password_file")
-        if key_file is not None and cert_file is None:
-            raise ConfigError("key_file needs cert_file.", "key_file")
+        self._broker = Broker(
+            host=host,
+            port=port,
+            protocol=protocol,
+            username=username,
+            password_file=password_file,
+            tls=tls,
+            ca_file=ca_file,
+            cert_file=cert_file,
+            key_file=key_file,
+            error=SourceError,
+        )
         if format == "float32" and (time_column or any(each.column for each in named)):
             raise ConfigError("float32 rows have neither times nor paths: time_column and column belong to JSON.")
         _check_filter(topic)
@@ -116,10 +120,6 @@ class Mqtt:
         self._json = None
         if format == "json":
             self._json = Json([each.column or each.name for each in named], time_column, time_format)
-        self._host, self._port, self._protocol = host, port, protocol
-        self._username, self._password_file = username, password_file
-        self._tls = tls or ca_file is not None or cert_file is not None
-        self._certificates = (ca_file, cert_file, key_file)
         self._closed = threading.Event()
         self._streams: dict[str, _Stream] = {}
         # What paho's callbacks say, in the thread that iterates: messages, and why the broker will never take us.
@@ -139,15 +139,11 @@ class Mqtt:
 
     def check(self) -> str:
         """See that the files are there; the broker is not asked."""
-        secrets.password(self._password_file, SourceError)
-        if self._tls:
-            secrets.tls(*self._certificates, SourceError)
         dated = "dated as they arrive" if self._json is None or not self._json.timed else "with their own times"
         what = "JSON" if self._json is not None else "float32 rows"
-        encrypted = ", encrypted," if self._tls else ""
         return (
-            f"subscribes to {self._topic} at {self._host}:{self._port} with MQTT {self._protocol}{encrypted} and takes "
-            f"{what}, {dated}; a broker that is away is waited for"
+            f"subscribes to {self._topic} at {self._broker.words()} and takes {what}, {dated}; a broker that is "
+            "away is waited for"
         )
 
     def close(self) -> None:
@@ -160,7 +156,7 @@ class Mqtt:
         while not self._closed.is_set():
             client, reason = self._client(), ""
             try:
-                client.connect(self._host, self._port, keepalive=30, **self._session())
+                client.connect(self._broker.host, self._broker.port, keepalive=30, **self._session())
                 while not self._closed.is_set() and not self._refusal:
                     # paho's loop runs here, not in a thread of its own: what we do not take stays with the broker.
                     code = client.loop(LOOK_S)
@@ -176,7 +172,7 @@ class Mqtt:
                     client.disconnect()
             if self._refusal:
                 raise SourceError(
-                    f"the MQTT broker at {self._host}:{self._port} does not take us: {self._refusal}. Check user name, "
+                    f"the MQTT broker at {self._broker.where} does not take us: {self._refusal}. Check user name, "
                     "password and what this user may read."
                 )
             if self._closed.is_set():
@@ -193,7 +189,7 @@ class Mqtt:
         self._subscribed = False
         for stream in self._streams.values():
             stream.lost = True
-        where = f"{self._host}:{self._port}"
+        where = self._broker.where
         log.warning("no MQTT broker at %s (%s); it is sought again in %g s", where, reason or "no answer", wait_s)
 
     def _client(self) -> paho.Client:
@@ -201,14 +197,11 @@ class Mqtt:
         client = paho.Client(
             CallbackAPIVersion.VERSION2,
             client_id=f"edgeseq-{uuid.uuid4().hex[:16]}",
-            protocol=PROTOCOLS[self._protocol],
+            protocol=self._broker.version,
             reconnect_on_failure=False,
         )
         client.connect_timeout = CONNECT_S
-        if self._username is not None:
-            client.username_pw_set(self._username, secrets.password(self._password_file, SourceError))
-        if self._tls:
-            client.tls_set_context(secrets.tls(*self._certificates, SourceError))
+        self._broker.introduce(client)
         client.on_connect = self._on_connect
         client.on_subscribe = self._on_subscribe
         client.on_message = self._on_message
@@ -216,7 +209,7 @@ class Mqtt:
 
     def _session(self) -> dict[str, Any]:
         """Return what is asked of the connection: no larger messages, which MQTT 3.1.1 cannot say."""
-        if self._protocol != "5":
+        if self._broker.protocol != "5":
             return {}
         properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
         properties.MaximumPacketSize = MAX_PAYLOAD + 2 * MAX_TOPIC
@@ -232,7 +225,9 @@ class Mqtt:
         if codes[0].is_failure:
             self._refusal = f"{self._topic}: {codes[0]}"
             return
-        log.log(logging.WARNING if self._met else logging.INFO, "subscribed to %s at %s", self._topic, self._host)
+        log.log(
+            logging.WARNING if self._met else logging.INFO, "subscribed to %s at %s", self._topic, self._broker.where
+        )
         self._subscribed = self._met = True
 
     def _on_message(self, _client: paho.Client, _data: Any, message: paho.MQTTMessage) -> None:
