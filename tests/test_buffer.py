@@ -302,9 +302,8 @@ def test_what_was_read_is_finished_after_a_stop_as_long_as_there_is_time(
         assert read.wait(30)
         pipeline.stop()
 
-    pipeline = Pipeline(
-        source=Given(chunks()), model=PlainStep(2), sinks=[], about=ABOUT, buffer_samples=100, turn=turn
-    )
+    pipeline = Pipeline(source=Given(chunks()), model=PlainStep(2), sinks=[], about=ABOUT, buffer_samples=100)
+    pipeline.turn = turn
     summary = pipeline.run()
     assert summary.stopped
     # One more may have found room when the first was taken, and one been under way.

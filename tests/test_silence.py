@@ -107,8 +107,8 @@ def test_the_loop_turns_while_nothing_comes_and_tells_the_sinks(monkeypatch: pyt
         sinks=[seen],
         about=ABOUT,
         silent_after_s=60.0,
-        turn=lambda: turns.append(len(seen.outputs)),
     )
+    pipeline.turn = lambda: turns.append(len(seen.outputs))
     summary = pipeline.run()
     assert [each.kind for each in seen.events] == ["raised", "cleared"]
     assert summary.events == {"raised": 1, "cleared": 1}
@@ -125,8 +125,8 @@ def test_the_loop_turns_within_a_long_chunk(monkeypatch: pytest.MonkeyPatch) -> 
         model=PlainStep(2),
         sinks=[seen],
         about=ABOUT,
-        turn=lambda: turns.append(len(seen.outputs)),
     )
+    pipeline.turn = lambda: turns.append(len(seen.outputs))
     pipeline.run()
     assert turns[:1000] == list(range(1, 1001))
 
@@ -141,8 +141,8 @@ def test_the_loop_turns_while_many_streams_end(monkeypatch: pytest.MonkeyPatch) 
         model=PlainStep(2, delay=3),
         sinks=[seen],
         about=ABOUT,
-        turn=lambda: turns.append(len(seen.outputs)),
     )
+    pipeline.turn = lambda: turns.append(len(seen.outputs))
     pipeline.run()
     assert set(range(40, 101, 3)) <= set(turns)
 

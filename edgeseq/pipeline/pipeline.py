@@ -81,9 +81,10 @@ class Pipeline:
     columns: which of the source's channels the features take, in order; None for all as they come.
     gaps: which gaps do so. max_streams: how many streams may be open at once; samples of further ones are dropped and
     counted. buffer_samples, when_full: what is read ahead, see `Buffer`. silent_after_s: see `Silence`.
-    turn: called at every turn of the hot loop, and within a long chunk between calls of the model: twice a second at
-    least, as long as a single call takes no longer.
-    What another process remembered is taken up where `memory.keeper` was set before `run`.
+
+    `turn`, where it is set before `run`, is called at every turn of the hot loop, and within a long chunk between calls
+    of the model: twice a second at least, as long as a single call takes no longer. What another process remembered is
+    taken up where `memory.keeper` was set before `run`.
 
     `run` is called once, from one thread; `stop`, the counters and `summary` may be used from any other.
     """
@@ -104,10 +105,9 @@ class Pipeline:
         buffer_samples: int | None = None,
         when_full: WhenFull = "block",
         silent_after_s: float | None = None,
-        turn: Callable[[], None] | None = None,
     ) -> None:
         self.source = source
-        self.turn = turn
+        self.turn: Callable[[], None] | None = None
         self.model = model
         self.sinks = list(sinks)
         self.about = about
