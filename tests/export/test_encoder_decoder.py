@@ -285,7 +285,7 @@ def test_a_source_that_there_is_not_is_refused(small: bundles.Bundle, source: li
         edgeseq.load(small).encode(np.array(source, np.int64))
 
 
-@pytest.mark.parametrize("name", ALONE)
+@pytest.mark.parametrize("name", sorted(ALONE))
 def test_what_one_backend_alone_runs_is_told(name: str, bundle_of: Callable[[str], bundles.Bundle]) -> None:
     bundle = bundle_of(name)
     for left_out in ("TFLite", "native"):
