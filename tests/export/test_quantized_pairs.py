@@ -34,7 +34,7 @@ from export.encoder_decoder import exporter
 from export.encoder_decoder.calibration import Calibration
 from export.encoder_decoder.goldens import whole
 from export.encoder_decoder.pairs import Graphs
-from export.encoder_decoder.split import Parts, split
+from export.encoder_decoder.split import Halves, split
 from export.errors import NoIntegerForm
 from export.frontends import EncoderDecoder as Original
 from export.frontends import torch as frontend
@@ -84,7 +84,7 @@ class Family:
     """A model, its two graphs, and for each the float Program and what it is calibrated on."""
 
     model: Original
-    parts: Parts
+    parts: Halves
     graphs: Graphs
     streams: tuple[StreamGraph, StreamGraph]
     floats: tuple[Program | None, Program]
