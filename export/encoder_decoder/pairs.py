@@ -101,12 +101,12 @@ def _counted(model: onnx.ModelProto, examples: Examples) -> macs.Macs:
     for value in copy.graph.input:
         if value.name not in examples:
             continue
-        example = examples[value.name][0]
-        for dim, size in zip(value.type.tensor_type.shape.dim, example.shape, strict=True):
+        example, dims = examples[value.name][0], value.type.tensor_type.shape.dim
+        if example.dtype.kind != "f" and not all(dim.HasField("dim_value") for dim in dims):
+            given[value.name] = example
+        for dim, size in zip(dims, example.shape, strict=True):
             if not dim.HasField("dim_value"):
                 dim.dim_value = size
-        if example.dtype.kind != "f":
-            given[value.name] = example
     del copy.graph.value_info[:]
     for output in copy.graph.output:
         output.type.tensor_type.ClearField("shape")
