@@ -60,6 +60,8 @@ def _facts(bundle: Bundle) -> Iterator[str]:
         name = "a step" if graph.name == "step" else f"a step of the {graph.name}"
         if graph.whole:
             yield f"the {graph.name} is no step: it runs once over the whole source"
+        elif graph.backwards:
+            yield f"the {graph.name} steps through the source backwards"
         elif graph.frames_per_step > 1:
             yield f"{name} takes {graph.frames_per_step} frames"
         if graph.max_steps is not None:

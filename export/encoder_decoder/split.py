@@ -139,12 +139,13 @@ def cut(model: ir.Model, entering: list[str], leaving: list[str]) -> ir.Model:
     part = model.clone()
     graph = part.graph
     values = {str(value.name): value for value in _values(graph)}
+    graph.outputs.clear()  # what enters a part may leave the whole as it is
     inputs = []
     for name in entering:
         old = values[name]
         new = ir.Value(name=name, shape=old.shape, type=old.type)
         old.name = None if old.producer() is None else f"{name}.cut"
-        old.replace_all_uses_with(new, replace_graph_outputs=False)
+        old.replace_all_uses_with(new)
         inputs.append(new)
     outputs = [next(value for value in inputs if value.name == n) if n in entering else values[n] for n in leaving]
     for place, output in enumerate(outputs):
