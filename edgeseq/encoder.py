@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from edgeseq import backends
 from edgeseq.bundle import Graph, HeldTable, ModelFile, Tensor
 from edgeseq.errors import ModelError
+from edgeseq.parts import called
 from edgeseq.stepping import check_content
 from edgeseq.types import Frames
 
@@ -54,7 +55,7 @@ class Encoder:
             return source
         rows = [source if tensor.part is None else self._rows(given, tensor) for tensor in graph.inputs]
         if len({len(each) for each in rows}) > 1:
-            raise ModelError(f"the {graph.name} takes sequences of {[*map(len, rows)]} rows, which are one length.")
+            raise ModelError(f"{called(graph.name)} takes sequences of {[*map(len, rows)]} rows, which are one length.")
         return np.concatenate(rows, axis=1)
 
     def _rows(self, given: Mapping[tuple[str, str], NDArray[Any]], tensor: Tensor) -> Frames:
@@ -97,7 +98,7 @@ def _stepped(part: Any, graph: Graph, rows: Frames, held: Memory) -> dict[str, F
     part.reset()
     given = np.concatenate([part.run(turned(rows) if graph.backwards else rows), part.flush()])[part.delay :]
     if not len(given):
-        raise ModelError(f"a source of {len(rows)} frames is too short: the {graph.name} gives nothing for it.")
+        raise ModelError(f"a source of {len(rows)} frames is too short: {called(graph.name)} gives nothing for it.")
     given = turned(given) if graph.backwards else given
     bounds = np.cumsum([int(np.prod(tensor.shape)) for tensor in graph.outputs])[:-1]
     names = [tensor.name for tensor in graph.outputs]

@@ -17,6 +17,11 @@ LAST = ["encoder", "decoder"]
 """The last part, and what all of them are for."""
 
 
+def called(name: str) -> str:
+    """Return a graph's name as a sentence has it."""
+    return f"the {name}" if name in ("step", *LAST) else name
+
+
 def check(document: Document, graphs: Sequence[Graph]) -> None:
     """Check what each graph takes. Raises BundleError naming the key that is wrong."""
     names = [graph.name for graph in graphs]
@@ -58,5 +63,5 @@ def _given(
     if before is None:
         raise document.fail(f"no graph before it is called '{part}'.", *where)
     if output is None or output not in before:
-        raise document.fail(f"the {part} has no output '{output}'.", *where)
+        raise document.fail(f"{called(str(part))} has no output '{output}'.", *where)
     return before[output]

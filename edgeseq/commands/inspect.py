@@ -7,6 +7,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgeseq.parts import called
+
 if TYPE_CHECKING:
     from edgeseq.bundle import Bundle, GenerateTable, Graph, HeldTable, ParityTable, Tensor
 
@@ -105,14 +107,14 @@ def _graph(graph: Graph) -> str:
 
 def _tensor(tensor: Tensor) -> str:
     tokens = f" of {tensor.tokens} tokens" if tensor.tokens else " of tokens" if tensor.dtype == "int64" else ""
-    part = f" of the {tensor.part}" if tensor.part else ""
+    part = f" of {called(tensor.part)}" if tensor.part else ""
     return f"{tensor.name} {tensor.dtype}{tensor.shape}{tokens}{part}"
 
 
 def _holds(graph: Graph) -> str:
     parts = dict.fromkeys(held.part for held in graph.held)
     listed = {part: ", ".join(_held(held) for held in graph.held if held.part == part) for part in parts}
-    return "; ".join(f"of the {part}: {text}" for part, text in listed.items())
+    return "; ".join(f"of {called(part)}: {text}" for part, text in listed.items())
 
 
 def _held(held: HeldTable) -> str:

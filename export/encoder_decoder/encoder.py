@@ -16,6 +16,7 @@ import numpy as np
 import onnx_ir as ir
 
 from edgeseq.bundle import Graph, HeldTable, Tensor
+from edgeseq.parts import called
 from export import passes, variants
 from export.encoder_decoder import directions, times
 from export.encoder_decoder.chain import Chain, Link
@@ -192,7 +193,7 @@ def _rewrite(stream: StreamGraph, name: str) -> None:
     passes.rewrite(stream)
     timing = stream.output_timing
     if stream.frames_per_step != 1 or (timing is not None and (timing.delay or timing.offset)):
-        raise ExportError(f"the {name} gives its output late or not at every step.")
+        raise ExportError(f"{called(name)} gives its output late or not at every step.")
     # What was read for its shape alone, and initial states, which the state is reset to, enter no step.
     unread = [value for value in stream.graph.inputs if not value.uses() and not value.is_graph_output()]
     stream.frames = tuple(entry for entry in stream.frames if entry.name not in {value.name for value in unread})

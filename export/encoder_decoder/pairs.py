@@ -20,6 +20,7 @@ from edgeseq import backends
 from edgeseq import encoder_decoder as runtime
 from edgeseq.bundle import Graph, ModelFile, ParityTable
 from edgeseq.errors import ModelError
+from edgeseq.parts import called
 from export import beside, macs, parity
 from export.encoder_decoder import parity as proof
 from export.encoder_decoder.calibration import Calibration
@@ -82,7 +83,7 @@ class Makers:
                 made.append(_called(name, part.make("float32")))
                 reason = str(cause).removesuffix(FLOAT_ALONE).removesuffix(".")
                 file = made[-1].file
-                notes.append(f"{name}: the {file.graph} computes in float32, {file.float_macs:,} MACs: {reason}")
+                notes.append(f"{name}: {called(file.graph)} computes in float32, {file.float_macs:,} MACs: {reason}")
         made.append(decoder)
         return made, [*notes, *(f"{variant.file.graph}, {note}" for variant in made for note in variant.notes)]
 
