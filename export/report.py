@@ -77,7 +77,8 @@ def _graph(manifest: Manifest, graph: Graph) -> list[str]:
     way = (
         "it is no step: it runs once over the whole source"
         if graph.whole
-        else f"{'it goes backwards, ' if graph.backwards else ''}frames a step {graph.frames_per_step}, delay {graph.delay}, warm-up {graph.warm_up}"
+        else f"{'it goes backwards, ' if graph.backwards else ''}frames a step {graph.frames_per_step}, "
+        f"delay {graph.delay}, warm-up {graph.warm_up}"
     )
     return [
         f"## {called(graph.name).capitalize()}",
