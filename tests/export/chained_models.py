@@ -10,14 +10,14 @@ from torch import Tensor, nn
 
 
 class Chained(models.Recurrent):
-    """A decoder that asks a memory of twelve numbers a frame; its encoder is left to the classes below."""
+    """A decoder that asks a memory of as many numbers a frame; its encoder is left to the classes below."""
 
-    def __init__(self, attention: str = "dot", *, features: int = 0) -> None:
-        super().__init__(attention=attention, features=features)
+    def __init__(self, attention: str = "dot", hidden: int = 12, *, features: int = 0) -> None:
+        super().__init__("GRU", attention, hidden, features=features)
         del self.encoder
 
     def decoded(self, memory: Tensor, state: Tensor, target: Tensor) -> Tensor:
-        """Return the head's outputs; state: [1, 1, 12]."""
+        """Return the head's outputs; state: [1, 1, hidden]."""
         y, _ = self.decoder(self.embed(target), state)
         if self.attention == "none":
             return self.head(y)
@@ -26,8 +26,8 @@ class Chained(models.Recurrent):
 
 
 def joined(state: Tensor) -> Tensor:
-    """Return a layer's two last states, [2, 1, 6], as one."""
-    return state[-2:].transpose(0, 1).reshape(1, 1, 12)
+    """Return a layer's two last states, [2, 1, size], as one."""
+    return state[-2:].transpose(0, 1).reshape(1, 1, -1)
 
 
 class Bridged(models.Recurrent):
@@ -47,9 +47,9 @@ class Bridged(models.Recurrent):
 class Backwards(Chained):
     """A bidirectional GRU."""
 
-    def __init__(self, *, features: int = 0) -> None:
-        super().__init__(features=features)
-        self.layer = nn.GRU(8, 6, batch_first=True, bidirectional=True)
+    def __init__(self, hidden: int = 12, *, features: int = 0) -> None:
+        super().__init__(hidden=hidden, features=features)
+        self.layer = nn.GRU(8, hidden // 2, batch_first=True, bidirectional=True)
 
     def forward(self, source: Tensor, target: Tensor) -> Tensor:
         memory, state = self.layer(self.words(source))
