@@ -9,13 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numba
 import numpy as np
 from numba.core import types
 from numpy.typing import NDArray
 
-from edgeseq.backends.native.kernels.memory import call, f32, i8, i32, i64
-from edgeseq.jit import entry
+from edgeseq.jit import entry, inline
+from edgeseq.pointers import call, f32, i8, i32, i64
 
 WIDTH = 24
 """Numbers in a row."""
@@ -27,14 +26,13 @@ many; steps taken; outputs that do not exist; the last step there is room for; f
 each token and their number; numbers of a frame; frames of a step; streams that the rows compute side by side; and of
 every state (where it stands, where those of all streams are kept, bytes of a stream) and their number; where a step
 puts outputs that have no place of their own; whether a step takes long; Python's own things
-(call.py); where the rows that read no state end, and those that read nothing else; which of both go first; what
+(direct.py); where the rows that read no state end, and those that read nothing else; which of both go first; what
 computes the first of them ahead (ahead.py), and how it comes here."""
 BOARD = 32
 NO_END = 2**62
 DONE, SHAPE, FULL, UNFINISHED, NOT_FINITE, NO_TOKEN = range(6)
 """What a step may come to."""
 _F = types.float32
-inline = numba.njit(inline="always")
 
 
 def end(frames: int | None, frames_per_step: int) -> int:
