@@ -219,12 +219,9 @@ class Layer:
 
     def _hand_on(self, states: Mapping[str, State]) -> None:
         """Let what leaves as a state enter the next step. What leaves may be what another one enters as."""
-        sliding = {id(ring.state) for ring in self.rings.values()}
-        pairs = [
-            (states[state.name].array, self.values[state.output])
-            for state in self.told.states
-            if id(states[state.name]) not in sliding
-        ]
+        sliding = {ring.name for ring in self.rings.values()}
+        staying = [state for state in self.told.states if state.name not in sliding]
+        pairs = [(states[state.name].array, self.values[state.output]) for state in staying]
         pairs = [(to, value) for to, value in pairs if address(to) != address(value) or to.strides != value.strides]
         leaving = []
         for to, value in pairs:

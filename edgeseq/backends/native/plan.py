@@ -76,7 +76,7 @@ class Plan:
         """Return such an array that a window is going to slide over, and its memory."""
         memory = Memory(self._counted(shape, dtype), np.uint8)
         memory[...], memory.slots = 0, []
-        return self._within(memory, shape, dtype).view(np.ndarray), memory
+        return self._within(memory.view(np.ndarray), shape, dtype), memory
 
     def _counted(self, shape: Sequence[int], dtype: Any) -> int:
         """Return how many bytes an array is made in."""
@@ -144,6 +144,10 @@ class Plan:
             return
         if 0 in shape:
             return
+        if (a[-1], b[-1]) != (to.itemsize,) * 2:
+            # Where the last numbers do not lie side by side, the longest loop goes innermost: one is left less often.
+            order = sorted(range(len(shape)), key=lambda loop: shape[loop])
+            shape, a, b = (tuple(each[loop] for loop in order) for each in (shape, a, b))
         kernel = moving.COPY[to.itemsize]
         fill = (1,) * (4 - len(shape)), (0,) * (4 - len(shape))
         self.row(kernel, *fill[0], *shape, address(to), *fill[1], *a, address(source), *fill[1], *b)
@@ -158,9 +162,9 @@ class Plan:
 
 
 def _owner(array: Array) -> Any:
-    """Return the array that owns what an array is a view of."""
+    """Return what owns the numbers that an array is a view of: an array, or a memory."""
     owner: Any = array
-    while getattr(owner, "base", None) is not None:
+    while not isinstance(owner, Memory) and getattr(owner, "base", None) is not None:
         owner = owner.base
     return owner
 

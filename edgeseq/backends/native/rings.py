@@ -18,10 +18,11 @@ import numpy as np
 from edgeseq.backends.native.kernels.rings import slide
 from edgeseq.backends.native.plan import Array, Plan, address
 from edgeseq.backends.native.program import Description, Op, Tensor
+from edgeseq.backends.native.program import State as StateNames
 from edgeseq.backends.native.rules.rule import Given
 
 TAKES_ROWS = {"Slice", "Reshape", "Gather", "Conv"}
-"""What takes rows out of a window in any order of its axes; to others those along the last axis stand side by side."""
+"""What takes rows out of a window in any order of its axes. For others those along a last axis lie side by side."""
 
 
 @dataclass(frozen=True)
@@ -40,35 +41,37 @@ class Window:
 def windows(told: Description) -> Mapping[str, Window]:
     """Return a program's windows, by the tensors that hold the old rows and the new ones."""
     made = {op.output: op for op in told.ops}
-    readers: dict[str, list[Op]] = {}
-    for op in told.ops:
-        for name in op.inputs:
-            readers.setdefault(name, []).append(op)
     entering = Counter(state.input for state in told.states)
     found: dict[str, Window] = {}
     for state in told.states:
         cut = made.get(state.output)
-        joined = made.get(cut.inputs[0]) if cut is not None and cut.kind == "Slice" and cut.inputs else None
-        if cut is None or joined is None or joined.kind != "Concat" or joined.inputs[:1] != [state.input]:
+        joined = made.get(cut.inputs[0]) if cut is not None and cut.inputs else None
+        if cut is None or joined is None or entering[state.input] > 1 or joined.output in found:
             continue
-        before, whole, after = (told.tensors.get(name) for name in (state.input, joined.output, state.output))
-        axis = joined.attributes.get("axis")
-        if before is None or whole is None or after is None:
-            continue
-        if not isinstance(axis, int) or axis not in range(len(before.shape)):
-            continue
-        rows = sum(whole.shape) - sum(before.shape)
-        grown = [size + rows * (place == axis) for place, size in enumerate(before.shape)]
-        starts = [rows * (place == axis) for place in range(len(grown))]
-        same = before.dtype == whole.dtype == after.dtype and before.shape == after.shape and whole.shape == grown
-        taken = [cut.attributes.get(key) for key in ("starts", "ends", "steps")]
-        if not same or taken != [starts, grown, [1] * len(grown)] or min(rows, math.prod(before.shape)) < 1:
-            continue
-        if entering[state.input] == 1 and joined.output not in found:
-            last = axis == len(grown) - 1
-            foremost = last and all(op.kind in TAKES_ROWS for op in readers[joined.output])
-            found[joined.output] = Window(state.name, axis, rows, foremost)
+        axis = _axis(told, state, joined, cut)
+        if axis is not None:
+            before, whole = (told.tensors[name].shape for name in (state.input, joined.output))
+            readers = {op.kind for op in told.ops if joined.output in op.inputs}
+            foremost = axis == len(before) - 1 and readers <= TAKES_ROWS
+            found[joined.output] = Window(state.name, axis, whole[axis] - before[axis], foremost)
     return found
+
+
+def _axis(told: Description, state: StateNames, joined: Op, cut: Op) -> int | None:
+    """Return the axis along which a state leaves as what is cut of what is joined; None where it is no window."""
+    if (joined.kind, cut.kind) != ("Concat", "Slice") or joined.inputs[:1] != [state.input]:
+        return None
+    axis = joined.attributes.get("axis")
+    tensors = [told.tensors.get(name) for name in (state.input, joined.output, state.output)]
+    before, whole, after = ((t.dtype, t.shape) if t is not None else ("", []) for t in tensors)
+    if before != after or before[0] != whole[0] or not isinstance(axis, int) or axis not in range(len(before[1])):
+        return None
+    rows = sum(whole[1]) - sum(before[1])
+    starts = [rows * (place == axis) for place in range(len(before[1]))]
+    grown = [size + more for size, more in zip(before[1], starts, strict=True)]
+    taken = [cut.attributes.get(key) for key in ("starts", "ends", "steps")]
+    fits = whole[1] == grown and taken == [starts, grown, [1] * len(grown)]
+    return axis if fits and min(rows, math.prod(before[1])) > 0 else None
 
 
 @dataclass(frozen=True)
@@ -114,17 +117,17 @@ def _state(plan: Plan, array: Array, over: Array, axes: tuple[int, int]) -> Stat
 
 
 class Ring:
-    """A window in a layout. whole: what a step reads, [streams, *shape], old rows and new ones."""
+    """A window in a layout. name: its state's; whole: what a step reads, [streams, *shape], old rows and new ones."""
 
     def __init__(self, plan: Plan, window: Window, streams: int, tensor: Tensor) -> None:
         shape, axis = [streams, *tensor.shape], window.axis + 1
         memory = 1 if window.foremost else axis
-        self._window, self._axis, self._kept = window, axis, shape.pop(axis)
-        self._room = -(-self._kept // window.rows)
-        shape.insert(memory, self._kept + (1 + self._room) * window.rows)
+        self.name, self._new, self._axis, self._kept = window.state, window.rows, axis, shape.pop(axis)
+        self._room = -(-self._kept // self._new)
+        shape.insert(memory, self._kept + (1 + self._room) * self._new)
         self._lies, self._memory = plan.sliding(shape, tensor.dtype)
         over = np.moveaxis(self._lies, memory, axis)
-        self.whole = self._rows(over, 0, self._kept + window.rows)
+        self.whole = self._rows(over, 0, self._kept + self._new)
         self.state = _state(plan, self._rows(over, 0, self._kept), over, (axis, memory))
 
     def joined(self, plan: Plan, _: Given, __: Array, *new: Array) -> Array:
@@ -143,7 +146,7 @@ class Ring:
         followers = plan.followers(self._memory, self.state.place)
         blocks = math.prod(self._lies.shape[:memory])
         plan.row(
-            slide, address(followers), len(followers), self._window.rows * row, 0, self._room, blocks, between,
+            slide, address(followers), len(followers), self._new * row, 0, self._room, blocks, between,
             self._kept * row,
         )  # fmt: skip
 
