@@ -33,7 +33,12 @@ MAY_IMPORT: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("edgeseq.checksums", ("edgeseq.errors",)),
     ("edgeseq.bearings", ("edgeseq.errors", "edgeseq.tables")),
     ("edgeseq.broker", ("edgeseq.errors",)),
-    ("edgeseq.bundle", ("edgeseq.types", "edgeseq.errors", "edgeseq.tables", "edgeseq.checksums", "edgeseq.gaps")),
+    (
+        "edgeseq.bundle",
+        tuple(f"edgeseq.{name}" for name in ["types", "errors", "tables", "checksums", "gaps", "parts"]),
+    ),
+    # It checks the bundle's tables, and imports no more than their types.
+    ("edgeseq.parts", ("edgeseq.bundle", "edgeseq.tables")),
     ("edgeseq.outbox*", ("edgeseq.types", "edgeseq.errors")),
     ("edgeseq.timing", ()),
     ("edgeseq.collector", ()),

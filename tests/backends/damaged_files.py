@@ -159,7 +159,7 @@ def tried(path: Path, graph: Graph, file: ModelFile) -> bool:
         if graph.whole:
             encoder = backends.open_whole(path, "native", graph, file)
             for length in LENGTHS:
-                encoder(rows[:length])
+                encoder(rows[:length], {entry.name: memory(rng, entry, length) for entry in graph.held})
             return True
         model: Any = backends.open_file(path, "native", graph, file)
         for length in LENGTHS if graph.held else ():

@@ -143,7 +143,7 @@ def open_step(path: Path, graph: Graph, file: ModelFile, streams: int = 1) -> Na
 
 
 def open_whole(path: Path, graph: Graph, file: ModelFile) -> NativeWhole:
-    """Open an encoder that runs over its whole source and hold it against bundle.toml. Raises ModelError."""
+    """Open an encoder, or a part of one, that runs once and hold it against bundle.toml. Raises ModelError."""
     return NativeWhole(_checked(path, graph, file), graph)
 
 
