@@ -43,7 +43,7 @@ def cepstra(x: Any, size: Any, hop: Any, weights: Any, plan: Any, squared: Any, 
             least = ROUNDING * ROUNDING * squares.max()
             for b in range(len(spectrum)):
                 spectrum[b] = complex(0.5 * np.log(squares[b]) if squares[b] > least else np.nan, 0.0)
-            backward(spectrum, row)
+            backward(plan, spectrum, row)
             for lag in range(y.shape[2]):
                 value = row[first + lag]
                 y[k, c, lag] = 4 * value * value if squared else value
