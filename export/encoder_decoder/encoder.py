@@ -18,7 +18,7 @@ import onnx_ir as ir
 from edgeseq.bundle import Graph, HeldTable, Tensor
 from edgeseq.parts import called
 from export import passes, variants
-from export.encoder_decoder import directions, times
+from export.encoder_decoder import directions, times, turns
 from export.encoder_decoder.chain import Chain, Link
 from export.encoder_decoder.split import Halves, cut
 from export.encoder_decoder.times import Times
@@ -125,6 +125,8 @@ def _chain(halves: Halves, source: Input, reason: str) -> Encoder | None:
     loops.apply(stream)
     directions.apart(stream)
     seen = times.seen(stream, halves.lengths)
+    if turns.straighten(seen):
+        seen = times.seen(stream, halves.lengths)
     if not seen.recurrences():
         return None
     chain = Chain(seen)

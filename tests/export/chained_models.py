@@ -68,6 +68,32 @@ class Half(Chained):
         return self.decoded(memory[..., 12:], state[1:], target)
 
 
+class ByHand(Chained):
+    """A bidirectional GRU as people write it by hand: a second one over the sequence turned round, turned back."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.there, self.back = (nn.GRU(8, 6, batch_first=True) for _ in range(2))
+
+    def forward(self, source: Tensor, target: Tensor) -> Tensor:
+        x = self.words(source)
+        (memory, state), (other, last) = self.there(x), self.back(x.flip(1))
+        memory = torch.cat([memory, other.flip(1)], dim=-1)
+        return self.decoded(memory, torch.cat([state, last], dim=-1), target)
+
+
+class Reversed(Chained):
+    """It reads its source from the end, as Sutskever's does, and hands on its state alone."""
+
+    def __init__(self) -> None:
+        super().__init__("none")
+        self.layer = nn.GRU(8, 12, batch_first=True)
+
+    def forward(self, source: Tensor, target: Tensor) -> Tensor:
+        memory, state = self.layer(torch.tanh(self.words(source.flip(1))))
+        return self.decoded(memory, state, target)
+
+
 class TwoLayers(Chained):
     """Two bidirectional layers; cell: "LSTM" or "RNN"."""
 
@@ -184,6 +210,8 @@ FORWARDS, BACKWARDS, WHOLE = "forwards", "backwards", "whole"
 MODELS: dict[str, tuple[Any, tuple[str, ...]]] = {
     "bridged": (Bridged, (FORWARDS, WHOLE)),
     "backwards": (Backwards, (FORWARDS, BACKWARDS)),
+    "by hand": (ByHand, (FORWARDS, BACKWARDS)),
+    "reversed": (Reversed, (BACKWARDS,)),
     "two layers": (TwoLayers, (FORWARDS, BACKWARDS, FORWARDS)),
     "two layers of rnn": (lambda: TwoLayers("RNN"), (FORWARDS, BACKWARDS, FORWARDS)),
     "residual": (Residual, (FORWARDS, BACKWARDS, FORWARDS)),
