@@ -12,7 +12,8 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from edgeseq import encoder as encoders
-from export.encoder_decoder.encoder import Encoder, Part
+from export.encoder_decoder.encoder import Encoder
+from export.encoder_decoder.part import Part
 from export.errors import ExportError
 from export.frontends import EncoderDecoder
 from export.graph import Array, first_line, session

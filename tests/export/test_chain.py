@@ -23,6 +23,7 @@ from edgeseq.bundle import Graph
 from edgeseq.encoder import turned
 from export.encoder_decoder import directions
 from export.encoder_decoder import encoder as encoders
+from export.encoder_decoder.part import Part
 from export.encoder_decoder.split import split
 from export.frontends import EncoderDecoder
 from export.frontends import torch as frontend
@@ -44,7 +45,7 @@ def cut(name: str) -> tuple[encoders.Encoder, list[Graph]]:
     return encoder, encoder.describe(model.source)
 
 
-def kind(part: encoders.Part) -> str:
+def kind(part: Part) -> str:
     return WHOLE if part.whole else BACKWARDS if part.backwards else FORWARDS
 
 
