@@ -1,4 +1,4 @@
-"""An encoder that holds a recurrence over its whole source, cut into a chain of parts, each of which has a form.
+"""An encoder that goes through its whole source, cut into a chain of parts, each of which has a form.
 
 1. A part is a step over a sequence, forwards or backwards, or a whole, which runs once. A step takes the recurrences of
    one direction that it can, with what is made entry by entry around them. Where no recurrence can be next, a step

@@ -1,8 +1,8 @@
 """An encoder as what can be made of it: one step, a chain of parts, or a whole.
 
 1. An encoder that steps through the source as it comes is one part.
-2. One that holds a recurrence over its whole source is a chain of parts (see chain.py): `encoder-1`, `encoder-2` … and,
-   the last of them, `encoder`. A part that goes backwards is a step over sequences turned round.
+2. One that holds a recurrence, or convolutions, and is no step is a chain of parts (see chain.py): `encoder-1`,
+   `encoder-2` … and, the last of them, `encoder`. A part that goes backwards is a step over sequences turned round.
 3. Any other is a whole: it runs once. So is one whose recurrences have no form as steps; that has no integer form.
 """
 

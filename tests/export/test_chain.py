@@ -1,4 +1,4 @@
-"""Encoders that hold a recurrence over their whole source, cut into parts: what the cut promises."""
+"""Encoders that go through their whole source, cut into parts: what the cut promises."""
 
 from __future__ import annotations
 

@@ -129,6 +129,7 @@ class Family:
         part, given = self.encoder.parts[place], self.given(length)
         columns = [np.moveaxis(given[e.name][0], e.time_axis, 0).reshape(-1, e.features) for e in part.stream.frames]
         rows = np.concatenate(columns, axis=1).astype(np.float32) if columns else np.empty((1, 0), np.float32)
+        rows = rows[: len(rows) // part.stream.frames_per_step * part.stream.frames_per_step]
         return rows[:: -1 if part.backwards else 1], {name: given[name] for name in part.stream.held}
 
     def target(self, length: int) -> Array:
