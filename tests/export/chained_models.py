@@ -229,12 +229,12 @@ class Pyramid(Chained):
     def __init__(self) -> None:
         super().__init__()
         self.first = nn.GRU(8, 6, batch_first=True, bidirectional=True)
-        self.half = nn.Conv1d(12, 8, 3, 2, 1)
+        self.halved = nn.Conv1d(12, 8, 3, 2, 1)
         self.second = nn.GRU(8, 6, batch_first=True, bidirectional=True)
 
     def forward(self, source: Tensor, target: Tensor) -> Tensor:
         x, _ = self.first(self.words(source))
-        memory, state = self.second(torch.relu(self.half(x.transpose(1, 2)).transpose(1, 2)))
+        memory, state = self.second(torch.relu(self.halved(x.transpose(1, 2)).transpose(1, 2)))
         return self.decoded(memory, joined(state), target)
 
 
