@@ -57,6 +57,8 @@ class Calibration:
             known = {**given, self._model.source.name: sources}
             columns = [[_rows(each, entry.time_axis) for each in known[entry.name]] for entry in part.stream.frames]
             rows = [np.concatenate(parts, axis=1) for parts in zip(*columns, strict=True)] or [NOTHING] * SEQUENCES
+            if len(rows[0]) < part.stream.frames_per_step:
+                continue  # too short for a step
             rows = [encoders.turned(each) for each in rows] if part.backwards else rows
             held = {name: np.stack(known[name]) for name in part.stream.held}
             batches.append(Batch(rows, held, anew=True))

@@ -252,11 +252,12 @@ def test_products_run_in_what_the_program_says(name: str) -> None:
     made = family(name)
     program = made.programs("int8")[-1]
     model = writer.quantized_step(program, ["y"])
+    examples = {held.name: held.examples[0] for held in made.halves.memory}
     for value in model.graph.input:
-        for dim in value.type.tensor_type.shape.dim:
-            dim.dim_value = dim.dim_value or made.halves.lengths[0]
+        for dim, size in zip(value.type.tensor_type.shape.dim, np.shape(examples.get(value.name)), strict=False):
+            dim.dim_value = dim.dim_value or size
     del model.graph.value_info[:]
-    given = {held.name: held.examples[0] for held in made.halves.memory if held.examples[0].dtype.kind != "f"}
+    given = {name: example for name, example in examples.items() if example.dtype.kind != "f"}
     found, said = macs.count(model, given), program.precisions()
     assert (found.integer, found.floating) == (said.get("int8", 0), said.get("int16", 0) + said.get("float32", 0))
     assert "MatMulNBits" not in found.ops
