@@ -52,7 +52,8 @@ class Encoder:
         if len(self.parts) == 1 and self.parts[0].whole:
             return [f"the encoder runs once over the whole source, since it is no step: {self.reason}"]
         count = f"in {len(self.parts)} parts, one after another" if len(self.parts) > 1 else "backwards"
-        told = [f"the encoder goes through the source {count}, since it is no step: {self.reason}"]
+        why = self.reason.partition(". ")[0]  # what would stream instead is not called for
+        told = [f"the encoder goes through the source {count}, since it is no step: {why}"]
         return [*told, *(f"{part.name}: {note}" for part in self.parts for note in part.stream.notes)]
 
     def describe(self, source: Input) -> list[Graph]:
@@ -78,7 +79,7 @@ def made(halves: Halves, source: Input) -> Encoder:
     try:
         parts = _chain(halves, source, step)
     except ExportError as cause:
-        step = f"{step}; in parts, {cause}"
+        step = step if str(cause) == step else f"{step}; in parts, {cause}"
     else:
         if parts is not None:
             return parts  # 2

@@ -82,6 +82,29 @@ class ByHand(Chained):
         return self.decoded(memory, torch.cat([state, last], dim=-1), target)
 
 
+@torch.jit.script
+def looped(x: Tensor, h: Tensor, weights: Tensor) -> Tensor:
+    rows: list[Tensor] = []
+    for t in range(x.shape[1]):
+        h = torch.tanh(torch.cat([x[:, t], h], -1) @ weights)
+        rows.append(h)
+    return torch.stack(rows, 1)
+
+
+class Scripted(Chained):
+    """Its recurrences are loops in TorchScript, one each way."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.there, self.back = (nn.Parameter(0.4 * torch.randn(14, 6)) for _ in range(2))
+        self.begin = nn.Parameter(torch.randn(1, 1, 12))
+
+    def forward(self, source: Tensor, target: Tensor) -> Tensor:
+        x, zero = self.words(source), torch.zeros(1, 6)
+        memory = torch.cat([looped(x, zero, self.there), looped(x.flip(1), zero, self.back).flip(1)], dim=-1)
+        return self.decoded(memory, self.begin, target)
+
+
 class Reversed(Chained):
     """It reads its source from the end, as Sutskever's does, and hands on its state alone."""
 
@@ -259,6 +282,7 @@ MODELS: dict[str, tuple[Any, tuple[str, ...]]] = {
     "bridged": (Bridged, (FORWARDS, WHOLE)),
     "backwards": (Backwards, (FORWARDS, BACKWARDS)),
     "by hand": (ByHand, (FORWARDS, BACKWARDS)),
+    "scripted": (Scripted, (FORWARDS, BACKWARDS)),
     "reversed": (Reversed, (BACKWARDS,)),
     "two layers": (TwoLayers, (FORWARDS, BACKWARDS, FORWARDS)),
     "two layers of rnn": (lambda: TwoLayers("RNN"), (FORWARDS, BACKWARDS, FORWARDS)),
