@@ -63,6 +63,7 @@ WRONG: dict[str, tuple[Callable[[list[Any]], Any], str]] = {
     "late": (lambda graphs: graphs[1].update(delay=1), "steps entry by entry, without delay, goes backwards"),
     "decoder backwards": (lambda graphs: graphs[-1].update(backwards=True), r"graphs\[3\]\.backwards: only a part"),
     "memory": (lambda graphs: graphs[-1]["held"][0].update(part="decoder"), "no graph before it is called 'decoder'"),
+    "held": (lambda graphs: graphs[2]["held"][0].update(shape=[1, -1, -1]), "none that rows of 6 numbers have"),
     "no source": (
         lambda graphs: graphs[0]["inputs"].append({**graphs[0]["inputs"][0], "name": "other", "shape": [1, 2]}),
         "an encoder takes one source",
