@@ -56,6 +56,31 @@ class Backwards(Chained):
         return self.decoded(memory, joined(state), target)
 
 
+class Begun(Chained):
+    """A bidirectional LSTM that begins from learned states; the decoder, from what both of its last ones are."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.LSTM(8, 6, batch_first=True, bidirectional=True)
+        self.h, self.c = nn.Parameter(torch.randn(2, 1, 6)), nn.Parameter(torch.randn(2, 1, 6))
+
+    def forward(self, source: Tensor, target: Tensor) -> Tensor:
+        memory, (h, c) = self.layer(self.words(source), (self.h, self.c))
+        return self.decoded(memory, joined(h) + joined(c), target)
+
+
+class Ends(Chained):
+    """A bidirectional LSTM of which nothing is read but how both directions end."""
+
+    def __init__(self) -> None:
+        super().__init__("none")
+        self.layer = nn.LSTM(8, 6, batch_first=True, bidirectional=True)
+
+    def forward(self, source: Tensor, target: Tensor) -> Tensor:
+        _, (h, _) = self.layer(self.words(source))
+        return self.decoded(source, joined(h), target)
+
+
 class Half(Chained):
     """Only what a bidirectional GRU gives going backwards."""
 
@@ -184,6 +209,8 @@ FORWARDS, BACKWARDS, WHOLE = "forwards", "backwards", "whole"
 MODELS: dict[str, tuple[Any, tuple[str, ...]]] = {
     "bridged": (Bridged, (FORWARDS, WHOLE)),
     "backwards": (Backwards, (FORWARDS, BACKWARDS)),
+    "begun": (Begun, (FORWARDS, BACKWARDS)),
+    "ends": (Ends, (FORWARDS, BACKWARDS)),
     "two layers": (TwoLayers, (FORWARDS, BACKWARDS, FORWARDS)),
     "two layers of rnn": (lambda: TwoLayers("RNN"), (FORWARDS, BACKWARDS, FORWARDS)),
     "residual": (Residual, (FORWARDS, BACKWARDS, FORWARDS)),

@@ -62,6 +62,14 @@ WRONG: dict[str, tuple[Callable[[list[Any]], Any], str]] = {
     "tokens": (lambda graphs: graphs[1]["inputs"][0].update(dtype="int64"), "nothing that comes in here row by row"),
     "late": (lambda graphs: graphs[0].update(delay=1), "steps entry by entry, without delay"),
     "decoder backwards": (lambda graphs: graphs[-1].update(backwards=True), r"graphs\[3\]\.backwards: only a part"),
+    "held shape": (
+        lambda graphs: graphs[-1]["held"][0].update(shape=[1, -1, 7]),
+        r"graphs\[3\]\.held\[0\]: '.*' is \[1, 1, 12\], which is not held as \[1, -1, 7\]",
+    ),
+    "held state": (
+        lambda graphs: next(e for e in graphs[-1]["held"] if -1 not in e["shape"]).update(shape=[1, 1, 10**6]),
+        "is not held as",
+    ),
     "memory": (lambda graphs: graphs[-1]["held"][0].update(part="decoder"), "no graph before it is called 'decoder'"),
     "no source": (
         lambda graphs: graphs[0]["inputs"].append({**graphs[0]["inputs"][0], "name": "other", "shape": [1, 2]}),

@@ -35,6 +35,8 @@ class Refused(nn.Module):
         across = x.transpose(1, 2)
         if self.what == "both":
             return self.both(x)[0]
+        if self.what == "end":
+            return self.both(x)[1].transpose(0, 1).flatten(1)
         if self.what == "reflect":
             return self.conv(across).transpose(1, 2)
         if self.what == "instance":
@@ -48,6 +50,7 @@ class Refused(nn.Module):
     ("what", "node", "reason"),
     [
         ("both", "GRU", "bidirectional"),
+        ("end", "GRU", "bidirectional"),
         ("reflect", "Pad", "reflect"),
         ("instance", "InstanceNormalization", "normalizes over time"),
         ("group", r"\w+", ""),
