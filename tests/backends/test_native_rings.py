@@ -137,7 +137,8 @@ def test_nor_is_what_is_joined_along_no_axis(axis: Any) -> None:
 def test_other_new_rows_than_the_file_says_are_refused(new: list[str]) -> None:
     made = program([Past((1, 2), 0, 3)])
     ops = [
-        msgspec.structs.replace(op, inputs=["old0", *new]) if op.kind == "Concat" else op for op in made[0].description.ops
+        msgspec.structs.replace(op, inputs=["old0", *new]) if op.kind == "Concat" else op
+        for op in made[0].description.ops
     ]
     told = Program(made[0].path, msgspec.structs.replace(made[0].description, ops=ops), {})
     assert len(windows(told.description)) == 1

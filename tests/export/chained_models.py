@@ -137,6 +137,20 @@ class Behind(Chained):
         return self.decoded(memory + self.behind(memory), joined(state[0]), target)
 
 
+class Halved(Chained):
+    """Two bidirectional layers, of which the second takes two rows of the first at a time, and no half of them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.GRU(8, 4, batch_first=True, bidirectional=True)
+        self.second = nn.GRU(16, 6, batch_first=True, bidirectional=True)
+
+    def forward(self, source: Tensor, target: Tensor) -> Tensor:
+        rows, _ = self.first(self.words(source))
+        memory, state = self.second(rows[:, : rows.shape[1] // 2 * 2].reshape(1, -1, 16))
+        return self.decoded(memory, joined(state), target)
+
+
 class Masked(Chained):
     """A bidirectional GRU over words, of which 0 is none: neither it nor the decoder looks at them."""
 

@@ -86,6 +86,16 @@ def test_a_wrong_manifest_is_refused_by_key(what: str, folder: Path) -> None:
         bundles.read(folder)
 
 
+def test_onnxruntime_takes_nothing_in_another_shape_than_its_file(tmp_path: Path) -> None:
+    given = models.made("from the end"), seq2seq_models.tokens()
+    export.export(given, tmp_path / "b", variants=["float32"])
+    edit(tmp_path / "b", lambda table: table["graphs"][1]["held"][1].update(shape=[1, 1, 8]))
+    edgeseq.load(tmp_path / "b", backend="ort")
+    edit(tmp_path / "b", lambda table: table["graphs"][1]["held"][1].update(shape=[1, 8, 1]))
+    with pytest.raises(ModelError, match=r"encoder-2\.float32\.onnx: it takes .*, bundle\.toml says otherwise"):
+        edgeseq.load(tmp_path / "b", backend="ort")
+
+
 def test_a_part_without_its_file_is_told(folder: Path) -> None:
     edit(folder, lambda table: table.update(files=[f for f in table["files"] if f["path"] != "encoder-2.float32.npz"]))
     with pytest.raises(BundleError, match="has no float32 variant as npz"):
