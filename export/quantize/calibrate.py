@@ -10,8 +10,6 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from export.errors import FLOAT_ALONE, NoIntegerForm
-from export.graph import first_line
 from export.operations import by_rows, float_step, initial_state
 from export.program import Array, Growing, Program, Shape
 from export.progress import Tick, still
@@ -104,7 +102,7 @@ def calibrate(
     A device may be reset at any frame, and what a state goes through then may go beyond all that it is later: so the
     Program runs from resets within the sequences, too, where they do not begin anew in any case. All of a batch run
     side by side, the shorter ones ending earlier, so that the state runs as freely as on a device. Tensors that are not
-    of float32 have no ranges. Raises NoIntegerForm for a Program that is none for sources of every length.
+    of float32 have no ranges.
     """
     batches = [_with_resets(batch, program.frames) for batch in as_batches(given)]
     total = sum(len(sequence) // program.frames for batch in batches for sequence in batch.sequences)
@@ -169,12 +167,7 @@ def _run(program: Program, batch: Batch) -> Iterator[Mapping[str, Array]]:
         alive = sum(1 for sequence in order if len(sequence) > t)
         x = np.stack([sequence[t] for sequence in order[:alive]])
         state, held = ({name: value[:alive] for name, value in part.items()} for part in (state, held))
-        try:
-            values, state = float_step(program, x, state, held)
-        except ValueError as cause:
-            # Shapes that hang on the source's length otherwise than the two lengths told by which it was lowered.
-            said = f"what it computes hangs on how long the source is ({first_line(cause)})"
-            raise NoIntegerForm(f"{said}{FLOAT_ALONE}") from cause
+        values, state = float_step(program, x, state, held)
         yield values
 
 
