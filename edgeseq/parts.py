@@ -30,7 +30,6 @@ def check(document: Document, graphs: Sequence[Graph]) -> None:
             "an encoder's parts have names of their own; `encoder` is the last, `decoder` next.", "graphs"
         )
     given: dict[str, dict[str, Tensor]] = {}
-    steps: set[str] = set()
     for index, graph in enumerate(graphs):
         last = graph.name == LAST[-1]
         late = (graph.frames_per_step, graph.delay) != (1, 0)
@@ -44,19 +43,20 @@ def check(document: Document, graphs: Sequence[Graph]) -> None:
             rows = _given(document, given, tensor.part, tensor.output, where)
             if last or graph.whole or tensor.dtype != "float32" or math.prod(rows.shape) != graph.widths[place]:
                 raise document.fail(f"'{tensor.output}' is nothing that comes in here row by row.", *where)
-        for place, entry in enumerate(graph.held):
-            where = ("graphs", index, "held", place)
-            rows = _given(document, given, entry.part, entry.output, where)
-            free = [size for size in entry.shape if size != -1]
-            fits = len(entry.shape) - len(free) <= 1 and math.prod(free) == math.prod(rows.shape)
-            if entry.part in steps and not fits:
-                why = f"the shape {entry.shape} is none that rows of {math.prod(rows.shape)} numbers have."
-                raise document.fail(why, *where)
-        steps |= set() if graph.whole else {graph.name}
+        _check_held(document, given, graph, index)
         given[graph.name] = {tensor.name: tensor for tensor in graph.outputs}
     sources = [(t.shape, t.dtype) for graph in graphs[:-1] for t in graph.inputs if t.part is None]
     if not sources or len({str(source) for source in sources}) > 1:
         raise document.fail("an encoder takes one source.", "graphs")
+
+
+def _check_held(document: Document, given: Mapping[str, Mapping[str, Tensor]], graph: Graph, index: int) -> None:
+    for place, entry in enumerate(graph.held):
+        where = ("graphs", index, "held", place)
+        found = _given(document, given, entry.part, entry.output, where)
+        # Where it grows with the source, the shape of what gives it has 1, as that of a step's row does.
+        if math.prod(1 if size == -1 else size for size in entry.shape) != math.prod(found.shape):
+            raise document.fail(f"'{entry.output}' is {found.shape}, which is not held as {entry.shape}.", *where)
 
 
 def _given(
