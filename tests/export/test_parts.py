@@ -71,6 +71,7 @@ WRONG: dict[str, tuple[Callable[[list[Any]], Any], str]] = {
         "is not held as",
     ),
     "memory": (lambda graphs: graphs[-1]["held"][0].update(part="decoder"), "no graph before it is called 'decoder'"),
+    "held": (lambda graphs: graphs[2]["held"][0].update(shape=[1, -1, -1]), "is not held as"),
     "no source": (
         lambda graphs: graphs[0]["inputs"].append({**graphs[0]["inputs"][0], "name": "other", "shape": [1, 2]}),
         "an encoder takes one source",
