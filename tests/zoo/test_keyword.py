@@ -34,7 +34,7 @@ from zoo.keyword.data import (
     split,
     word,
 )
-from zoo.keyword.evaluate import Spoken, Told, apart, in_a_row, judge, smoothed, stream, tell
+from zoo.keyword.evaluate import SMOOTH, Spoken, Told, apart, in_a_row, judge, smoothed, stream, tell
 
 DATA = "EDGESEQ_DATA"
 
@@ -104,7 +104,7 @@ def test_frames_are_the_runtime_s_whatever_the_blocks() -> None:
 
 
 def test_scenes_say_what_is_told_when() -> None:
-    only = Augmentation(words=1, spoken=1, unknown=0, quiet=1, speed=0, word_db=(0, 0))
+    only = Augmentation(words=1, spoken=1, unknown=0, quiet=1, speed=0, echo=0, word_db=(0, 0))
     scene = Stage(clips(), only, np.random.default_rng(2)).scene(4 * RATE)
     labels = scene.labels
     assert labels.shape == (4 * RATE // HOP,)
@@ -129,6 +129,21 @@ def test_scenes_hold_only_whole_words_and_stay_in_range() -> None:
         assert scene.samples.dtype == np.float32
         labels.append(scene.labels)
     assert set(np.concatenate(labels).tolist()) == {IGNORED, *range(len(CLASSES))}
+
+
+def test_rooms_leave_a_word_s_start_and_loudness() -> None:
+    """The echoes come after the sound, and none is there before it."""
+    word_ = np.zeros(CLIP, np.float32)
+    word_[6400:9600] = np.random.default_rng(9).normal(size=3200)
+    stage = Stage(clips(), Augmentation(), np.random.default_rng(10))
+    for _ in range(20):
+        heard = stage._in_a_room(word_)
+        assert heard.shape == word_.shape
+        assert heard.dtype == np.float32
+        assert np.linalg.norm(heard) == pytest.approx(np.linalg.norm(word_), rel=0.1)
+        assert np.abs(heard[:6400]).max() < 1e-5
+        assert np.abs(heard[9600:9900]).max() > 1e-3
+        assert np.abs(heard[9600 + int(0.15 * RATE) :]).max() < 1e-5
 
 
 def test_a_scene_too_short_for_its_words_has_none() -> None:
@@ -249,7 +264,7 @@ def test_told_words_are_held_against_the_spoken() -> None:
 
 def test_smoothing_is_a_mean_of_the_past() -> None:
     rows = np.random.default_rng(8).random((30, 3)).astype(np.float32)
-    np.testing.assert_allclose(smoothed(rows)[20], rows[11:21].mean(axis=0), rtol=1e-5)
+    np.testing.assert_allclose(smoothed(rows)[20], rows[21 - SMOOTH : 21].mean(axis=0), rtol=1e-5)
 
 
 def test_real_clips_are_read_and_parted() -> None:

@@ -92,7 +92,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         DESCRIPTION,
         EPILOG,
         data="_silence_, _unknown_, down, go … of clips",
-        seeds=(0,),
+        seeds=range(5),
         rounds=("updates", Recipe().updates),
     ).parse_args(arguments)
 
