@@ -104,7 +104,7 @@ def test_frames_are_the_runtime_s_whatever_the_blocks() -> None:
 
 
 def test_scenes_say_what_is_told_when() -> None:
-    only = Augmentation(words=1, spoken=1, unknown=0, quiet=1, speed=0, echo=0, word_db=(0, 0))
+    only = Augmentation(words=1, spoken=1, unknown=0, quiet=1, speed=0, word_db=(0, 0))
     scene = Stage(clips(), only, np.random.default_rng(2)).scene(4 * RATE)
     labels = scene.labels
     assert labels.shape == (4 * RATE // HOP,)
@@ -129,21 +129,6 @@ def test_scenes_hold_only_whole_words_and_stay_in_range() -> None:
         assert scene.samples.dtype == np.float32
         labels.append(scene.labels)
     assert set(np.concatenate(labels).tolist()) == {IGNORED, *range(len(CLASSES))}
-
-
-def test_rooms_leave_a_word_s_start_and_loudness() -> None:
-    """The echoes come after the sound, and none is there before it."""
-    word_ = np.zeros(CLIP, np.float32)
-    word_[6400:9600] = np.random.default_rng(9).normal(size=3200)
-    stage = Stage(clips(), Augmentation(), np.random.default_rng(10))
-    for _ in range(20):
-        heard = stage._in_a_room(word_)
-        assert heard.shape == word_.shape
-        assert heard.dtype == np.float32
-        assert np.linalg.norm(heard) == pytest.approx(np.linalg.norm(word_), rel=0.1)
-        assert np.abs(heard[:6400]).max() < 1e-5
-        assert np.abs(heard[9600:9900]).max() > 1e-3
-        assert np.abs(heard[9600 + int(0.15 * RATE) :]).max() < 1e-5
 
 
 def test_a_scene_too_short_for_its_words_has_none() -> None:

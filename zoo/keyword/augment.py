@@ -20,10 +20,10 @@ class Augmentation:
     words, spoken: so many places for words are in a scene, each taken with this probability. unknown: share of words
     that are none of the ten; made_up: share of these that are put together from others, or played backwards. word_db,
     noise_db: least and most gain. quiet: share of scenes without noise. speed: up to exp(+-speed) times as fast, and as
-    high. echo: share of words that are said in a room. told: seconds after a word's end in which its class is to be
-    said. shift: most bands by which a spectrum is moved. tilt: most standard deviations that are added to its top and
-    taken from its bottom, or the other way round. stripes, bands, frames: of SpecAugment, how many stripes of bands and
-    of time are blanked out, and the widest (Park et al., "SpecAugment", Interspeech 2019).
+    high. told: seconds after a word's end in which its class is to be said. shift: most bands by which a spectrum is
+    moved. tilt: most standard deviations that are added to its top and taken from its bottom, or the other way round.
+    stripes, bands, frames: of SpecAugment, how many stripes of bands and of time are blanked out, and the widest (Park
+    et al., "SpecAugment", Interspeech 2019).
     """
 
     words: int = 3
@@ -34,7 +34,6 @@ class Augmentation:
     noise_db: tuple[float, float] = (-40.0, 0.0)
     quiet: float = 0.1
     speed: float = 0.2
-    echo: float = 0.4
     told: float = 0.3
     shift: float = 2.0
     tilt: float = 0.5
@@ -106,21 +105,7 @@ class Stage:
         speed = float(np.exp(random.uniform(-how.speed, how.speed)))
         length = int(len(samples) / speed)
         stretched = np.interp(np.arange(length) * speed, np.arange(len(samples)), samples).astype(np.float32)
-        if random.random() < how.echo:
-            stretched = self._in_a_room(stretched)
         return stretched, int(begin / speed), int(end / speed), label
-
-    def _in_a_room(self, samples: Floats) -> Floats:
-        """Return sound with echoes behind it, which fade within 20 to 150 ms; about as loud as without them."""
-        random = self._random
-        echoes = random.normal(size=int(random.uniform(0.02, 0.15) * RATE))
-        echoes *= np.exp(-4 * np.linspace(0, 1, len(echoes)))
-        echoes *= random.uniform(0.1, 0.6) / np.linalg.norm(echoes)
-        echoes[0] = 1
-        room = (echoes / np.linalg.norm(echoes)).astype(np.float32)
-        size = -(-(len(samples) + len(room)) // 2000) * 2000  # what an FFT is quick at
-        heard = np.fft.irfft(np.fft.rfft(samples, size) * np.fft.rfft(room, size), size)
-        return np.asarray(heard[: len(samples)], np.float32)
 
     def _nonsense(self) -> tuple[Floats, int, int]:
         """Return one of the ten words backwards, or the first half of one with the second of another."""

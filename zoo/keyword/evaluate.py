@@ -25,7 +25,7 @@ HOLD: Final = 20
 LATEST: Final = 0.75
 """Seconds after a word's end until which it counts as found."""
 
-LIKELY: Final = 0.35
+LIKELY: Final = 0.4
 """The least average for which a clip is a word and not silence; chosen on held-out speakers."""
 
 FALSE_PER_HOUR: Final = 30.0
