@@ -99,7 +99,7 @@ def test_what_is_heard_are_probabilities(trained: Trained) -> None:
 
 
 def test_size_is_within_the_limit() -> None:
-    assert count(Keyword()) <= 100_000
+    assert count(Keyword()) <= 60_000
 
 
 def test_the_runtime_standardizes_alike(trained: Trained) -> None:
