@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from edgeseq import tables
+from edgeseq import parts, tables
 from edgeseq.checksums import SUMS, check_sums
 from edgeseq.errors import BundleError
 from edgeseq.gaps import Gaps
@@ -71,7 +71,8 @@ class StreamTable(_Table, frozen=True):
 class Tensor(_Table, frozen=True):
     """An input or output of a graph: its name, shape (batch and time, both 1, included) and type in the file.
 
-    dtype: int64 for tokens. tokens: how many different ones there are, from 0 on.
+    dtype: int64 for tokens. tokens: how many different ones there are, from 0 on. part, output: where an encoder has
+    several parts, this output of one before comes in here, row by row; absent where it is the source.
     """
 
     name: str
@@ -79,6 +80,8 @@ class Tensor(_Table, frozen=True):
     dtype: Literal["float32", "int64"] = "float32"
     time_axis: int = 1
     tokens: int | None = None
+    part: str | None = None
+    output: str | None = None
 
 
 class StateTable(_Table, frozen=True):
@@ -99,7 +102,8 @@ class HeldTable(_Table, frozen=True):
     """What a decoder takes from its encoder and holds while it steps: the encoder's `output`, as it is.
 
     shape: with -1 along the source's time; such an output of an encoder's steps comes row by row, any other holds from
-    the last step on. enters: the model file has an input of that name; else it only is states' value at reset.
+    the last step on. enters: the model file has an input of that name; else it only is states' value at reset. part:
+    the encoder's part that gives it, where it has several; these, too, hold what parts before them give.
     """
 
     name: str
@@ -107,6 +111,7 @@ class HeldTable(_Table, frozen=True):
     shape: list[int]
     dtype: str = "float32"
     enters: bool = True
+    part: str = "encoder"
 
 
 class GenerateTable(_Table, frozen=True):
@@ -118,7 +123,7 @@ class GenerateTable(_Table, frozen=True):
 
 
 class Graph(_Table, frozen=True):
-    """One step graph: `step`, or `encoder` and `decoder`."""
+    """One step graph: `step`, or `encoder` and `decoder`. Parts of an encoder that run before it stand before it."""
 
     name: str
     inputs: list[Tensor]
@@ -133,6 +138,9 @@ class Graph(_Table, frozen=True):
     """The original gives (T + length_offset) // frames_per_step outputs for T frames."""
     whole: bool = False
     """An encoder that sees all of its source at every step: it is no step, but runs once over the whole source."""
+    backwards: bool = False
+    """A part of an encoder that goes through its source from the end to the start: its rows are turned round, and those
+    that it gives are turned back."""
     held: list[HeldTable] = []
     max_steps: int | None = None
     """Frames after which the stream must be reset, where positions or memory are bounded; absent where nothing is."""
@@ -258,7 +266,12 @@ class Bundle:
     @property
     def encoder_decoder(self) -> bool:
         """Whether it holds an encoder and a decoder instead of one step."""
-        return {graph.name for graph in self.manifest.graphs} == {"encoder", "decoder"}
+        return {graph.name for graph in self.manifest.graphs} >= {"encoder", "decoder"}
+
+    @property
+    def pair(self) -> tuple[Graph, ...]:
+        """The graphs of an encoder-decoder in the order in which they run: the encoder's parts, then the decoder."""
+        return tuple(self.manifest.graphs)
 
     def graph(self, name: str = "step") -> Graph:
         """Return a graph by name. Raises BundleError if the bundle has none of that name."""
@@ -301,7 +314,7 @@ def _check_references(bundle: Bundle) -> None:
         if graph.name == "step" and given != len(manifest.output.names):
             raise document.fail(f"{len(manifest.output.names)} names for {given} outputs.", "output", "names")
     if bundle.encoder_decoder:
-        _check_memory(bundle)
+        parts.check(document, manifest.graphs)
     _check_files(bundle)
     variants = {file.variant for file in manifest.files}
     for backend, variant in manifest.defaults.items():
@@ -345,6 +358,7 @@ def _check_graph(document: tables.Document, graph: Graph, index: int) -> None:
     for key, least in (("frames_per_step", 1), ("delay", 0), ("warm_up", 0)):
         if not least <= getattr(graph, key) <= MAX_STEPS:
             raise document.fail(f"lies between {least} and {MAX_STEPS}.", "graphs", index, key)
+    _check_held(document, graph, index)
     for key in ("inputs", "outputs", "states"):
         for place, tensor in enumerate(getattr(graph, key)):
             where = ("graphs", index, key, place)
@@ -360,17 +374,12 @@ def _check_graph(document: tables.Document, graph: Graph, index: int) -> None:
                     raise document.fail("`initial` is one finite number, or one an element.", *where)
 
 
-def _check_memory(bundle: Bundle) -> None:
-    """Compare what a decoder holds with what its encoder gives."""
-    decoder = next(index for index, graph in enumerate(bundle.manifest.graphs) if graph.name == "decoder")
-    given = {tensor.name for tensor in bundle.graph("encoder").outputs}
-    for place, entry in enumerate(bundle.manifest.graphs[decoder].held):
-        where = ("graphs", decoder, "held", place)
-        if entry.output not in given:
-            raise bundle.document.fail(f"the encoder has no output '{entry.output}'.", *where)
+def _check_held(document: tables.Document, graph: Graph, index: int) -> None:
+    for place, entry in enumerate(graph.held):
         free = [size for size in entry.shape if size != -1]
         if any(size < 1 for size in free) or math.prod(free) > MAX_NUMBERS:
-            raise bundle.document.fail(f"the shape {entry.shape} is none that a memory has.", *where)
+            where = ("graphs", index, "held", place)
+            raise document.fail(f"the shape {entry.shape} is none that a memory has.", *where)
 
 
 def _listed(words: Any) -> str:

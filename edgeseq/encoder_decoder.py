@@ -1,12 +1,11 @@
 """An encoder-decoder: a source is read, then a target is generated token by token.
 
-The encoder steps through the source as it comes where it can; one that looks ahead runs once over the whole source.
-What it gives, the memory, the decoder holds while it steps.
+What the encoder gives of its source, the memory, the decoder holds while it steps.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,12 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeseq import backends
-from edgeseq.bundle import Bundle, GenerateTable, Graph, HeldTable, ModelFile
+from edgeseq import encoder as encoders
+from edgeseq.bundle import Bundle, GenerateTable, Graph, ModelFile
+from edgeseq.encoder import Encoder, Memory
 from edgeseq.errors import ModelError
-from edgeseq.stepping import check_content
 from edgeseq.types import Frames, State, StepModel
-
-Memory = Mapping[str, NDArray[Any]]
 
 
 class Decoder(StepModel, Protocol):
@@ -58,35 +56,18 @@ class _Beam:
 
 
 class EncoderDecoder:
-    """An encoder's step, or the whole encoder, and a decoder's step. Raises ModelError for what they do not take."""
+    """An encoder and a decoder's step. Raises ModelError for what they do not take."""
 
-    def __init__(
-        self,
-        encoder: StepModel | backends.Whole,
-        decoder: Decoder,
-        graphs: tuple[Graph, Graph],
-        generate: GenerateTable | None = None,
-    ) -> None:
+    def __init__(self, encoder: Encoder, decoder: Decoder, graph: Graph, generate: GenerateTable | None = None) -> None:
+        """graph: the decoder's."""
         self._encoder, self._decoder = encoder, decoder
-        self._gives, self._graph = graphs
+        self._graph = graph
         self._generate = generate
         self.backend, self.variant = decoder.backend, decoder.variant
 
     def encode(self, source: Frames) -> Memory:
         """Read a source, float32[T, features] or int64[T] tokens; return what the decoder holds."""
-        source = _rows(source, sum(self._gives.widths))
-        check_content(source, self._gives.tokens)
-        if callable(self._encoder):
-            given = self._encoder(source)
-            return {entry.name: given[entry.output] for entry in self._graph.held}
-        self._encoder.reset()
-        rows = np.concatenate([self._encoder.run(source), self._encoder.flush()])[self._encoder.delay :]
-        if not len(rows):
-            raise ModelError(f"a source of {len(source)} frames is too short: the encoder gives nothing for it.")
-        bounds = np.cumsum([int(np.prod(tensor.shape)) for tensor in self._gives.outputs])[:-1]
-        names = [tensor.name for tensor in self._gives.outputs]
-        parts = dict(zip(names, np.split(rows, bounds, axis=1), strict=True))
-        return {entry.name: _laid_out(parts[entry.output], entry) for entry in self._graph.held}
+        return self._encoder.read(_rows(source, self._encoder.width), self._graph.held)
 
     def decoder(self, memory: Memory) -> Decoder:
         """Return the decoder's step model, freshly reset, holding a memory."""
@@ -152,24 +133,21 @@ class EncoderDecoder:
 def load(bundle: Bundle, backend: str = "auto", variant: str = "auto") -> EncoderDecoder:
     """Load a bundle's encoder and decoder. Raises BundleError or ModelError."""
     backend, variant = backends.chosen(bundle, backend, variant)
-    graphs = bundle.graph("encoder"), bundle.graph("decoder")
-    kind = backends.FORMATS[backend]
-    files = bundle.file(variant, kind, "encoder"), bundle.file(variant, kind, "decoder")
-    return opened(bundle.path, backend, graphs, files, bundle.manifest.generate)
+    files = [bundle.file(variant, backends.FORMATS[backend], graph.name) for graph in bundle.pair]
+    return opened(bundle.path, backend, bundle.pair, files, bundle.manifest.generate)
 
 
 def opened(
     path: Path,
     backend: str,
-    graphs: tuple[Graph, Graph],
-    files: tuple[ModelFile, ModelFile],
+    graphs: Sequence[Graph],
+    files: Sequence[ModelFile],
     generate: GenerateTable | None = None,
 ) -> EncoderDecoder:
-    """Open an encoder's and a decoder's file in a folder on a backend. Raises ModelError."""
-    opening = backends.open_whole if graphs[0].whole else backends.open_file
-    encoder: Any = opening(path / files[0].path, backend, graphs[0], files[0])
-    decoder: Any = backends.open_file(path / files[1].path, backend, graphs[1], files[1])
-    return EncoderDecoder(encoder, decoder, graphs, generate)
+    """Open the files of an encoder's parts and of its decoder in a folder on a backend. Raises ModelError."""
+    encoder = encoders.opened(path, backend, graphs[:-1], files[:-1])
+    decoder: Any = backends.open_file(path / files[-1].path, backend, graphs[-1], files[-1])
+    return EncoderDecoder(encoder, decoder, graphs[-1], generate)
 
 
 def _rows(given: Frames, width: int) -> Frames:
@@ -179,15 +157,6 @@ def _rows(given: Frames, width: int) -> Frames:
     if rows.ndim != 2 or rows.shape[1] != width or not len(rows):  # noqa: PLR2004 - frames are a matrix
         raise ModelError(f"the source and the target have the shape (T, {width}), T at least 1, not {rows.shape}.")
     return rows
-
-
-def _laid_out(rows: Frames, entry: HeldTable) -> NDArray[Any]:
-    """Make a held value of its rows: all of them along the source's time, or the last one."""
-    if -1 not in entry.shape:
-        return np.asarray(rows[-1].reshape(entry.shape))
-    axis = entry.shape.index(-1)
-    rest = [size for size in entry.shape if size != -1]
-    return np.asarray(np.moveaxis(rows.reshape(len(rows), *rest), 0, axis))
 
 
 def _token(token: int) -> Any:

@@ -26,9 +26,11 @@ from edgeseq import cache, sums
 log = logging.getLogger(__name__)
 ROW = types.CPointer(types.int64)  # type: ignore[attr-defined]
 """What a kernel takes: a row of addresses, sizes and strides."""
-_SOURCES = ("jit.py", "backends/native", "features")
+_SOURCES = ("jit.py", "pointers.py", "direct.py", "backends/native", "features")
 REASSOCIATED = ("reassoc", "contract", "nsz")
 """For `fastmath`: sums may be taken in any order, so that they become vector instructions."""
+inline = numba.njit(inline="always")
+"""For what is compiled into those that call it."""
 _lock = threading.RLock()
 _all: list[Function] = []
 

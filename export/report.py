@@ -7,6 +7,7 @@ from collections.abc import Sequence as Items
 
 from edgeseq import backends
 from edgeseq.bundle import Graph, Manifest
+from edgeseq.parts import called
 from export.parity import Drift
 from export.program import Program
 from export.quantize.sensitivity import Part
@@ -66,22 +67,25 @@ def markdown(
 def _graph(manifest: Manifest, graph: Graph) -> list[str]:
     """Say what one graph takes, gives and remembers."""
     takes = " and ".join(
-        f"`{tensor.name}`, {_count(tensor.shape, 'token' if tensor.dtype == 'int64' else 'number')}"
+        f"`{tensor.name}`{f' of {called(tensor.part)}' if tensor.part else ''}, "
+        f"{_count(tensor.shape, 'token' if tensor.dtype == 'int64' else 'number')}"
         for tensor in graph.inputs
     )
+    often = f" a {'frame of the source' if graph.whole else 'step'}" if takes else "what it holds"
     last = graph is manifest.graphs[-1]
     gives = ", ".join(manifest.output.names if last else (f"`{tensor.name}`" for tensor in graph.outputs))
     way = (
         "it is no step: it runs once over the whole source"
         if graph.whole
-        else f"frames a step {graph.frames_per_step}, delay {graph.delay}, warm-up {graph.warm_up}"
+        else f"{'it goes backwards, ' if graph.backwards else ''}frames a step {graph.frames_per_step}, "
+        f"delay {graph.delay}, warm-up {graph.warm_up}"
     )
     return [
-        f"## The {graph.name}",
+        f"## {called(graph.name).capitalize()}",
         "",
-        f"- takes {takes} a {'frame of the source' if graph.whole else 'step'}, gives {gives}"
+        f"- takes {takes}{often}, gives {gives}"
         + (f" in {manifest.output.unit}" if last and manifest.output.unit else ""),
-        *(f"- holds `{held.output}` of the encoder" for held in graph.held),
+        *(f"- holds `{held.output}` of {called(held.part)}" for held in graph.held),
         *(f"- state `{state.name}`: {_count(state.shape, 'number')}" for state in graph.states),
         f"- {way}",
         "",

@@ -9,6 +9,7 @@ from rich.text import Text
 
 from edgeseq import backends, footprint
 from edgeseq.bundle import Bundle, ModelFile
+from edgeseq.parts import called
 from edgeseq.text import amount, size, table
 
 HEADINGS = ("size", "error", "states", "delay", "warm-up", "MACs")
@@ -57,13 +58,15 @@ def _rows(bundle: Bundle) -> Iterator[list[str]]:
 def _facts(bundle: Bundle) -> Iterator[str]:
     """Say what the table does not: what a step is where it is no frame, and what a step's error was measured on."""
     for graph in bundle.manifest.graphs:
-        name = "a step" if graph.name == "step" else f"a step of the {graph.name}"
+        name = "a step" if graph.name == "step" else f"a step of {called(graph.name)}"
         if graph.whole:
-            yield f"the {graph.name} is no step: it runs once over the whole source"
+            yield f"{called(graph.name)} is no step: it runs once over the whole source"
+        elif graph.backwards:
+            yield f"{called(graph.name)} steps through the source backwards"
         elif graph.frames_per_step > 1:
             yield f"{name} takes {graph.frames_per_step} frames"
         if graph.max_steps is not None:
-            yield f"the {graph.name} is to be reset after {graph.max_steps:,} frames at most"
+            yield f"{called(graph.name)} is to be reset after {graph.max_steps:,} frames at most"
     entries = bundle.manifest.parity
     if entries:
         kinds = "; ".join(

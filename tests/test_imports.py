@@ -12,7 +12,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("edgeseq", "export", "firmware_bridge", "zoo")
 PLUGINS = tuple(
-    f"edgeseq.{each}" for each in ("types", "errors", "states", "jit", "tables", "libraries", "broker", "bearings")
+    f"edgeseq.{each}"
+    for each in ("types", "errors", "states", "jit", "pointers", "direct", "tables", "libraries", "broker", "bearings")
 )
 
 # Module -> what of ours it may import, the first pattern that fits. A module may always import its own package's files.
@@ -23,6 +24,8 @@ MAY_IMPORT: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("edgeseq.sums", ()),
     ("edgeseq.states", ("edgeseq.types", "edgeseq.errors")),
     ("edgeseq.jit", ("edgeseq.errors", "edgeseq.cache", "edgeseq.sums")),
+    ("edgeseq.pointers", ()),
+    ("edgeseq.direct", ("edgeseq.jit", "edgeseq.pointers")),
     ("edgeseq.tables", ("edgeseq.errors",)),
     ("edgeseq.libraries", ("edgeseq.errors",)),
     ("edgeseq.stepping", ("edgeseq.types", "edgeseq.errors")),
@@ -30,7 +33,12 @@ MAY_IMPORT: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("edgeseq.checksums", ("edgeseq.errors",)),
     ("edgeseq.bearings", ("edgeseq.errors", "edgeseq.tables")),
     ("edgeseq.broker", ("edgeseq.errors",)),
-    ("edgeseq.bundle", ("edgeseq.types", "edgeseq.errors", "edgeseq.tables", "edgeseq.checksums", "edgeseq.gaps")),
+    (
+        "edgeseq.bundle",
+        tuple(f"edgeseq.{name}" for name in ["types", "errors", "tables", "checksums", "gaps", "parts"]),
+    ),
+    # It checks the bundle's tables, and imports no more than their types.
+    ("edgeseq.parts", ("edgeseq.bundle", "edgeseq.tables")),
     ("edgeseq.outbox*", ("edgeseq.types", "edgeseq.errors")),
     ("edgeseq.timing", ()),
     ("edgeseq.collector", ()),

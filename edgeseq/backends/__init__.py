@@ -17,7 +17,9 @@ from edgeseq.errors import ConfigError, ModelError
 from edgeseq.tables import suggest
 from edgeseq.types import Frames, StepModel
 
-Whole = Callable[[Frames], dict[str, NDArray[Any]]]
+Whole = Callable[[Frames, Mapping[str, NDArray[Any]]], dict[str, NDArray[Any]]]
+"""A part of an encoder that runs once: takes the source's rows [T, features] and what it holds by name, and gives the
+graph's outputs by name."""
 FORMATS = {"ort": "onnx", "litert": "tflite", "native": "npz"}
 """Backend -> the format of the files that it reads."""
 NATIVE = "native"
@@ -106,7 +108,7 @@ def open_file(
 
 
 def open_whole(path: Path, backend: str, graph: bundles.Graph, file: bundles.ModelFile) -> Whole:
-    """Open an encoder that runs over its whole source."""
+    """Open an encoder, or a part of one, that runs once."""
     run: Whole = _module(backend).open_whole(path, graph, file)
     return run
 

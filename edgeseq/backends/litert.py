@@ -74,15 +74,16 @@ class LitertStep(FileStep):
 
 
 class LitertWhole:
-    """An encoder that runs over its whole source: takes rows [T, features] and gives the graph's outputs by name."""
+    """An encoder, or a part of one, that runs once: takes the source's rows and what it holds."""
 
     def __init__(self, opened: _Opened, graph: Graph) -> None:
         self._opened, self._graph = opened, graph
 
-    def __call__(self, rows: Frames) -> dict[str, NDArray[Any]]:
+    def __call__(self, rows: Frames, held: Held) -> dict[str, NDArray[Any]]:
         """Run over a source. Raises ModelError where it is too long or too short for the model."""
         opened = self._opened
         source = {entry.name: entry.enter(rows) for entry in entries(self._graph, len(rows))}
+        source.update(held)
         with opened.lock:
             try:
                 opened.hold(source)
@@ -139,9 +140,10 @@ def open_with(options: Mapping[str, Any], path: Path, graph: Graph, file: ModelF
 
 
 def open_whole(path: Path, graph: Graph, file: ModelFile) -> LitertWhole:
-    """Open an encoder that runs over its whole source and hold it against bundle.toml. Raises ModelError."""
+    """Open an encoder, or a part of one, that runs once and hold it against bundle.toml. Raises ModelError."""
     inputs, outputs, interpreter = _open(path, settings.interpreter_options(settings.THREADS))
     said = {entry.name: (entry.entered, np.dtype(entry.dtype).name) for entry in entries(graph, FREE)}
+    said |= {entry.name: (tuple(entry.shape), entry.dtype) for entry in graph.held}
     found = _described(inputs)
     if file.states or found != said or set(outputs) != {tensor.name for tensor in graph.outputs}:
         raise ModelError(

@@ -14,8 +14,9 @@ from edgeseq.errors import ModelError
 from edgeseq.types import Frames
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Mapping
 
+    from edgeseq.backends import Whole
     from edgeseq.bundle import Graph, ModelFile
 
 settings.turn_off_telemetry()
@@ -62,19 +63,17 @@ def open_step(path: Path, graph: Graph, file: ModelFile, threads: int = settings
     return OrtStep(session, graph, file)
 
 
-def open_whole(path: Path, graph: Graph, file: ModelFile) -> Callable[[Frames], dict[str, NDArray[Any]]]:
-    """Open an encoder that runs over its whole source. Raises ModelError.
-
-    What is returned takes rows [T, features] and gives the graph's outputs by name.
-    """
+def open_whole(path: Path, graph: Graph, file: ModelFile) -> Whole:
+    """Open an encoder, or a part of one, that runs once. Raises ModelError."""
     session = open_session(path, settings.session_options(whole=True))
     names = [tensor.name for tensor in graph.outputs]
     found = [value.name for value in (*session.get_inputs(), *session.get_outputs())]
-    if file.states or found != [*(tensor.name for tensor in graph.inputs), *names]:
+    if file.states or found != [*(t.name for t in graph.inputs), *(entry.name for entry in graph.held), *names]:
         raise ModelError(f"{path}: it takes and gives {found}, bundle.toml says otherwise. Export it again.")
 
-    def run(rows: Frames) -> dict[str, NDArray[Any]]:
+    def run(rows: Frames, held: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         feeds = {entry.name: entry.enter(rows) for entry in entries(graph, len(rows))}
+        feeds.update(held)
         try:
             return dict(zip(names, session.run(names, feeds), strict=True))
         except Exception as cause:

@@ -7,6 +7,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgeseq.parts import called
+
 if TYPE_CHECKING:
     from edgeseq.bundle import Bundle, GenerateTable, Graph, HeldTable, ParityTable, Tensor
 
@@ -56,7 +58,7 @@ def describe(opened: Bundle) -> list[str]:
         if not graph.whole:
             facts.append(("memory", _memory(graph)))
         if graph.held:
-            facts.append(("holds", f"of the encoder: {', '.join(map(_held, graph.held))}"))
+            facts.append(("holds", _holds(graph)))
     if manifest.generate:
         facts.append(("generates", _generates(manifest.generate)))
     if manifest.decider:
@@ -95,15 +97,24 @@ def _output(opened: Bundle) -> str:
 
 def _graph(graph: Graph) -> str:
     takes, gives = (", ".join(map(_tensor, tensors)) for tensors in (graph.inputs, graph.outputs))
+    takes = takes or "what it holds"
     if graph.whole:
         return f"{takes} → {gives}; no step: it runs once over the whole source"
     frames = f", {graph.frames_per_step} frames a step" if graph.frames_per_step > 1 else ""
-    return f"{takes} → {gives}{frames}, delay {graph.delay}, warm-up {graph.warm_up} steps"
+    way = ", backwards" if graph.backwards else ""
+    return f"{takes} → {gives}{frames}{way}, delay {graph.delay}, warm-up {graph.warm_up} steps"
 
 
 def _tensor(tensor: Tensor) -> str:
     tokens = f" of {tensor.tokens} tokens" if tensor.tokens else " of tokens" if tensor.dtype == "int64" else ""
-    return f"{tensor.name} {tensor.dtype}{tensor.shape}{tokens}"
+    part = f" of {called(tensor.part)}" if tensor.part else ""
+    return f"{tensor.name} {tensor.dtype}{tensor.shape}{tokens}{part}"
+
+
+def _holds(graph: Graph) -> str:
+    parts = dict.fromkeys(held.part for held in graph.held)
+    listed = {part: ", ".join(_held(held) for held in graph.held if held.part == part) for part in parts}
+    return "; ".join(f"of {called(part)}: {text}" for part, text in listed.items())
 
 
 def _held(held: HeldTable) -> str:

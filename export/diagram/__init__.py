@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from edgeseq.parts import called
 from export.diagram import blocks, mermaid
 from export.diagram.boxes import Drawing, as_step, as_trained, whole
 
@@ -22,7 +23,7 @@ def pictures(before: Drawing, after: Mapping[str, Drawing]) -> list[str]:
     """Return both as lines of Markdown. after: the step, or the graphs of an encoder-decoder by their names."""
     lines = ["## As trained, and as a step", "", LEGEND, "", "As trained:", "", *_drawn(before)]
     for name, drawing in after.items():
-        lines += ["As a step:" if name == "step" else f"The {name}:", "", *_drawn(drawing)]
+        lines += ["As a step:" if name == "step" else f"{called(name).capitalize()}:", "", *_drawn(drawing)]
     return lines
 
 

@@ -5,11 +5,14 @@ Sources of one length run side by side; lengths go down to a few frames, where a
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from export.encoder_decoder.split import Parts
+from edgeseq import encoder as encoders
+from export.encoder_decoder.encoder import Encoder, Part
 from export.errors import ExportError
 from export.frontends import EncoderDecoder
 from export.graph import Array, first_line, session
@@ -19,44 +22,52 @@ SHARES = (1, 2, 4, 8, 16)
 """The longest source's length, divided by these."""
 SEQUENCES = 12
 FIRST_SEED = 10**6
+NOTHING = np.empty((1, 0), np.float32)
+"""The rows of what runs once."""
 
 
 class Calibration:
-    """Draws sources and targets and runs the float encoder on them; groups: (seed, sources, memories) of one length."""
+    """Draws sources and targets and runs the float encoder on them.
 
-    def __init__(self, model: EncoderDecoder, parts: Parts, longest_source: int, longest_target: int) -> None:
+    groups: (seed, sources, what each part gives by name) of one length.
+    """
+
+    def __init__(self, model: EncoderDecoder, encoder: Encoder, longest_source: int, longest_target: int) -> None:
         self._model, self._target = model, longest_target
-        encoder, names = session(ir.to_proto(parts.encoder)), [held.name for held in parts.memory]
-        self._groups: list[tuple[int, list[Array], dict[str, Array]]] = []
+        names = [str(value.name) for value in encoder.model.graph.outputs]
+        run = session(ir.to_proto(encoder.model))
+        self._groups: list[tuple[int, list[Array], dict[str, list[Array]]]] = []
         for place, length in enumerate(dict.fromkeys(max(longest_source // share, 1) for share in SHARES)):
             seed = FIRST_SEED + place * SEQUENCES
             sources = [model.source.noise(length, seed + number) for number in range(SEQUENCES)]
             try:
-                memories = [encoder.run(None, {model.source.name: source}) for source in sources]
+                found = [run.run(None, {model.source.name: source}) for source in sources]
             except Exception as cause:
                 if place == 0:
                     raise ExportError(f"the encoder does not run: {first_line(cause)}") from cause
                 continue  # a source that is too short for the model
-            held = {name: np.stack(values) for name, values in zip(names, zip(*memories, strict=True), strict=True)}
-            self._groups.append((seed, sources, held))
+            given = {name: [*values] for name, values in zip(names, zip(*found, strict=True), strict=True)}
+            self._groups.append((seed, sources, given))
 
-    def steps(self) -> list[Batch]:
-        """Return sources as rows, float32[T, features]: an encoder's that is a step."""
-        axis = self._model.source.time_axis
-        return [Batch([_rows(source, axis) for source in sources], anew=True) for _, sources, _ in self._groups]
+    def of(self, part: Part) -> list[Batch]:
+        """Return what a part of the encoder takes: rows of a step's sequences, float32[T, width], and what it holds."""
+        batches = []
+        for _, sources, given in self._groups:
+            known = {**given, self._model.source.name: sources}
+            columns = [[_rows(each, entry.time_axis) for each in known[entry.name]] for entry in part.stream.frames]
+            rows = [np.concatenate(parts, axis=1) for parts in zip(*columns, strict=True)] or [NOTHING] * SEQUENCES
+            rows = [encoders.turned(each) for each in rows] if part.backwards else rows
+            held = {name: np.stack(known[name]) for name in part.stream.held}
+            batches.append(Batch(rows, held, anew=True))
+        return batches
 
-    def wholes(self) -> list[Batch]:
-        """Return sources as an encoder that is no step takes them: all at once, and nothing else."""
-        nothing = [np.empty((1, 0), np.float32)] * SEQUENCES
-        name = self._model.source.name
-        return [Batch(nothing, {name: np.stack(sources)}, anew=True) for _, sources, _ in self._groups]
-
-    def targets(self) -> list[Batch]:
-        """Return targets as rows, each with the memory of a source."""
+    def targets(self, memory: Mapping[str, str]) -> list[Batch]:
+        """Return targets as rows, each with the memory of a source; memory: what it is called in the encoder."""
         target, batches = self._model.target, []
-        for seed, _, held in self._groups:
+        for seed, _, given in self._groups:
             noise = (target.noise(self._target, seed + number) for number in range(SEQUENCES))
-            batches.append(Batch([_rows(given, target.time_axis) for given in noise], held, anew=True))
+            held = {name: np.stack(given[inner]) for name, inner in memory.items()}
+            batches.append(Batch([_rows(each, target.time_axis) for each in noise], held, anew=True))
         return batches
 
 

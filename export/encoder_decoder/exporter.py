@@ -6,17 +6,18 @@ from collections.abc import Sequence as Items
 from pathlib import Path
 
 import msgspec
-import numpy as np
 
 from edgeseq import bundle as bundles
-from edgeseq.bundle import Graph, HeldTable, Manifest, Tensor
+from edgeseq.bundle import HeldTable, Manifest
 from export import diagram, origin, parity, passes, report, variants
 from export.about import About
+from export.encoder_decoder import encoder as encoders
 from export.encoder_decoder import goldens
 from export.encoder_decoder import parity as proof
 from export.encoder_decoder.calibration import Calibration
+from export.encoder_decoder.encoder import Encoder
 from export.encoder_decoder.pairs import Graphs, Makers, prove
-from export.encoder_decoder.split import Held, Parts, split
+from export.encoder_decoder.split import Halves, Held, split
 from export.errors import ExportError
 from export.feature_goldens import Raw
 from export.frontends import EncoderDecoder
@@ -46,22 +47,22 @@ def export(  # noqa: PLR0917 - one call, from the exporter
     """
     _check_generate(model, described)
     progress("splitting it into encoder and decoder")
-    parts = split(model.model, model.source, model.target)
+    halves = split(model.model, model.source, model.target)
     longest = max_steps or (described.generate.max_length if described.generate else None)
     progress("rewriting them to steps")
-    decoder = _decoder(parts, model.target, longest)
-    encoder = _encoder(parts, model.source)
-    notes = [*_notes(encoder, decoder, parts.lengths[0]), *raw.notes]
+    decoder = _decoder(halves, model.target, longest)
+    encoder = encoders.made(halves, model.source)
+    length = f"multiply-accumulates are those for a source of {halves.lengths[0]} frames"
+    notes = [*encoder.notes, *decoder.notes, length, *raw.notes]
     longest_target = min(decoder.max_steps or proof.LONGEST if decoder.limited else proof.LONGEST, proof.LONGEST)
     known = proof.cases(model, longest_target, counted(progress, "running the original in float64", parity.STEPS))
     notes.extend(parity.chaos(proof.truths(known)))
-    calibration = Calibration(model, parts, proof.longest_source(model), longest_target)
+    calibration = Calibration(model, encoder, proof.longest_source(model), longest_target)
     with writer.folder(output) as folder:
-        first = _whole(parts, model.source) if isinstance(encoder, str) else encoder
-        graphs = _describe(first, decoder, parts, model.source)
-        makers = Makers(first, decoder, parts, calibration, progress)
+        graphs = describe(encoder, decoder, halves, model.source)
+        makers = Makers(encoder, decoder, halves, calibration, progress)
         made = prove(makers, asked, folder, graphs, known, notes, progress)
-        if any(pair.decoder.program is not None for pair in made):
+        if any(pair.graphs[-1].program is not None for pair in made):
             notes.append(RANDOM)
         _, limits = parity.tolerances("float32", proof.truths(known))
         golden = known[: proof.GOLDENS]
@@ -85,19 +86,22 @@ def export(  # noqa: PLR0917 - one call, from the exporter
             generate=described.generate,
             graphs=list(graphs),
             files=files,
-            defaults=defaults(files, default or made[0].decoder.name),
+            defaults=defaults(files, default or made[0].graphs[-1].name),
             parity=[found.entry for found in proven],
             origin=origin.of(model, [*model.notes, *notes]),
         )
         pictures = diagram.pictures(
             diagram.as_trained(model),
             {
-                "encoder": diagram.whole(parts.encoder) if isinstance(encoder, str) else diagram.as_step(encoder),
+                **{
+                    part.name: diagram.whole(part.model) if part.whole else diagram.as_step(part.stream)
+                    for part in encoder.parts
+                },
                 "decoder": diagram.as_step(decoder),
             },
         )
-        halves = [half for pair in made for half in (pair.encoder, pair.decoder)]
-        text = report.markdown(manifest, [found.drift for found in proven], halves, [*model.notes, *notes], pictures)
+        each = [variant for pair in made for variant in pair.graphs]
+        text = report.markdown(manifest, [found.drift for found in proven], each, [*model.notes, *notes], pictures)
         writer.finish(folder, manifest, text)
         progress("verifying the bundle")
         writer.verified(folder)
@@ -118,8 +122,8 @@ def _check_generate(model: EncoderDecoder, described: About) -> None:
         raise ExportError(f"[generate] max_length is at least 1, not {generate.max_length}.")
 
 
-def _decoder(parts: Parts, target: Input, longest: int | None) -> StreamGraph:
-    stream = StreamGraph(parts.decoder.clone(), (target,), held={held.name: held.examples for held in parts.memory})
+def _decoder(halves: Halves, target: Input, longest: int | None) -> StreamGraph:
+    stream = StreamGraph(halves.decoder.clone(), (target,), held={held.name: held.examples for held in halves.memory})
     stream.max_steps = longest
     passes.rewrite(stream)
     timing = stream.output_timing
@@ -131,54 +135,23 @@ def _decoder(parts: Parts, target: Input, longest: int | None) -> StreamGraph:
     return stream
 
 
-def _encoder(parts: Parts, source: Input) -> StreamGraph | str:
-    """Return the encoder as a step, or why it runs over the whole source."""
-    if any(len(held.axes) > 1 or held.examples[0].dtype != np.float32 for held in parts.memory):
-        return "what it gives is no sequence of numbers along the source"
-    stream = StreamGraph(parts.encoder.clone(), (source,))
-    try:
-        passes.rewrite(stream)
-    except ExportError as cause:
-        return str(cause)
-    return stream
-
-
-def _notes(encoder: StreamGraph | str, decoder: StreamGraph, length: int) -> list[str]:
-    told = (
-        [f"the encoder runs once over the whole source, since it is no step: {encoder}"]
-        if isinstance(encoder, str)
-        else ["the encoder steps through the source as it comes", *encoder.notes]
-    )
-    return [*told, *decoder.notes, f"multiply-accumulates are those for a source of {length} frames"]
-
-
-def _whole(parts: Parts, source: Input) -> StreamGraph:
-    """Return an encoder that is no step as a graph that holds its source, and takes nothing else."""
-    short, long = (source.noise(length) for length in parts.lengths)
-    return StreamGraph(parts.encoder.clone(), (), held={source.name: (short, long)})
-
-
-def _describe(encoder: StreamGraph, decoder: StreamGraph, parts: Parts, source: Input) -> Graphs:
-    """Return both graphs' descriptions."""
-    graph = variants.describe(encoder, "encoder")
-    if not encoder.frames:
-        tensor = Tensor(
-            name=source.name, shape=source.shaped(1), dtype=source.dtype, time_axis=source.time_axis,
-            tokens=source.tokens,
-        )  # fmt: skip
-        outputs = [
-            Tensor(name=tensor.name, shape=[1 if axis in held.axes else dim for axis, dim in enumerate(held.shape)])
-            for tensor, held in zip(graph.outputs, parts.memory, strict=True)
-        ]
-        graph = Graph(name="encoder", inputs=[tensor], outputs=outputs, states=[], whole=True)
+def describe(encoder: Encoder, decoder: StreamGraph, halves: Halves, source: Input) -> Graphs:
+    """Return all graphs' descriptions."""
+    parts = encoder.describe(source)
+    given = {
+        name: (part.name, tensor.name)
+        for part, graph in zip(encoder.parts, parts, strict=True)
+        for name, tensor in zip(part.gives, graph.outputs, strict=True)
+    }
     entering = {value.name for value in decoder.graph.inputs}
     held = [
-        _held(entry, tensor.name, enters=entry.name in entering)
-        for entry, tensor in zip(parts.memory, graph.outputs, strict=True)
+        _held(entry, *given[name], enters=entry.name in entering)
+        for entry, name in zip(halves.memory, encoder.memory, strict=True)
     ]
-    return graph, msgspec.structs.replace(variants.describe(decoder, "decoder"), held=held)
+    return *parts, msgspec.structs.replace(variants.describe(decoder, "decoder"), held=held)
 
 
-def _held(entry: Held, output: str, *, enters: bool) -> HeldTable:
+def _held(entry: Held, part: str, output: str, *, enters: bool) -> HeldTable:
     shape = [-1 if axis in entry.axes else dim for axis, dim in enumerate(entry.shape)]
-    return HeldTable(name=entry.name, output=output, shape=shape, dtype=str(entry.examples[0].dtype), enters=enters)
+    dtype = str(entry.examples[0].dtype)
+    return HeldTable(name=entry.name, part=part, output=output, shape=shape, dtype=dtype, enters=enters)

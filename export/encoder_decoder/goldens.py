@@ -13,6 +13,7 @@ from edgeseq import backends, goldens
 from edgeseq import encoder_decoder as runtime
 from edgeseq.backends._file_step import entries
 from edgeseq.bundle import GenerateTable, Graph
+from edgeseq.encoder import Encoder, Memory
 from edgeseq.types import Frames
 from export.encoder_decoder import parity as proof
 from export.encoder_decoder.pairs import Graphs, Pair
@@ -20,6 +21,7 @@ from export.frontends import EncoderDecoder
 from export.program import Program
 from export.quantize.reference import Interpreter
 from export.quantize.step import ReferenceStep, recorded
+from export.variants import Variant
 
 NO_FRAME = np.empty((1, 1, 0), np.float32)
 
@@ -50,29 +52,31 @@ def arrays(
 
 def reference(pair: Pair, folder: Path, graphs: Graphs, known: Items[proof.Case]) -> dict[str, NDArray[Any]]:
     """Return what a quantized variant's reference gives for the targets, under its name; nothing for any other."""
-    program, name = pair.decoder.program, pair.decoder.name
-    if program is None:
+    *parts, last = pair.graphs
+    if last.program is None:
         return {}
-    decoder = ReferenceStep(program, graphs[1], name)
-    model = runtime.EncoderDecoder(_encoder(pair, folder, graphs[0]), decoder, graphs)
+    decoder = ReferenceStep(last.program, graphs[-1], last.name)
+    encoder = Encoder([_part(part, folder, graph) for part, graph in zip(parts, graphs[:-1], strict=True)], graphs[:-1])
+    model = runtime.EncoderDecoder(encoder, decoder, graphs[-1])
     outputs = np.concatenate([model.logits(case.source, case.target) for case in known])
-    return {f"{name}.{key}": array for key, array in recorded(decoder, outputs).items()}
+    return {f"{last.name}.{key}": array for key, array in recorded(decoder, outputs).items()}
 
 
-def _encoder(pair: Pair, folder: Path, graph: Graph) -> Any:
-    """Return the encoder on the reference; from its file where it computes in float32."""
-    program, file = pair.encoder.program, pair.encoder.file
-    if program is None:
-        return (backends.open_whole if graph.whole else backends.open_file)(folder / file.path, "ort", graph, file)
-    return whole(program, graph) if graph.whole else ReferenceStep(program, graph, pair.encoder.name)
+def _part(part: Variant, folder: Path, graph: Graph) -> Any:
+    """Return a part of the encoder on the reference; from its file where it computes in float32."""
+    if part.program is None:
+        opening = backends.open_whole if graph.whole else backends.open_file
+        return opening(folder / part.file.path, "ort", graph, part.file)
+    return whole(part.program, graph) if graph.whole else ReferenceStep(part.program, graph, part.name)
 
 
 def whole(program: Program, graph: Graph) -> backends.Whole:
-    """Return an encoder that is no step on the reference."""
+    """Return what runs once on the reference."""
     interpreter = Interpreter(program)
 
-    def run(rows: Frames) -> dict[str, NDArray[Any]]:
-        interpreter.hold({entry.name: entry.enter(rows)[None] for entry in entries(graph, len(rows))})
+    def run(rows: Frames, held: Memory) -> dict[str, NDArray[Any]]:
+        source = {entry.name: entry.enter(rows) for entry in entries(graph, len(rows))}
+        interpreter.hold({name: value[None] for name, value in (source | dict(held)).items()})
         interpreter.step(NO_FRAME)
         names = [tensor.name for tensor in graph.outputs]
         return {name: interpreter.values[at][0] for name, at in zip(names, program.outputs, strict=True)}

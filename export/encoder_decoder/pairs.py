@@ -1,9 +1,9 @@
-"""Makes the variants of an encoder-decoder: two files each, the encoder's and the decoder's; writes and proves them.
+"""Makes the variants of an encoder-decoder: a file for each part of the encoder and one for the decoder; proves them.
 
-1. A quantized variant needs a decoder in integers. An encoder without an integer form (it goes through the source to
-   its end and back, say) computes in float32 there, which is told.
-2. Both are made for a share of the tolerance; where they miss it together, for a lesser one.
-3. TFLite and native files stand beside the ONNX files where there are forms for both graphs; else a note says why not.
+1. A quantized variant needs a decoder in integers. A part of the encoder without an integer form (it draws random
+   numbers, say) computes in float32 there, which is told.
+2. All are made for a share of the tolerance; where they miss it together, for a lesser one.
+3. TFLite and native files stand beside the ONNX files where there are forms for all graphs; else a note says why not.
 """
 
 from __future__ import annotations
@@ -20,10 +20,12 @@ from edgeseq import backends
 from edgeseq import encoder_decoder as runtime
 from edgeseq.bundle import Graph, ModelFile, ParityTable
 from edgeseq.errors import ModelError
+from edgeseq.parts import called
 from export import beside, macs, parity
 from export.encoder_decoder import parity as proof
 from export.encoder_decoder.calibration import Calibration
-from export.encoder_decoder.split import Parts
+from export.encoder_decoder.encoder import Encoder, Examples
+from export.encoder_decoder.split import Halves
 from export.errors import FLOAT_ALONE, ExportError, NoIntegerForm
 from export.graph import StreamGraph
 from export.progress import Progress, counted
@@ -32,61 +34,58 @@ from export.quantize.step import exact
 from export.variants import KNOWN, Maker, Variant
 
 GOALS = (0.75, 0.6, 0.45, 0.3)
-"""Shares of the tolerance that either graph is made for (2): errors of two as good as independent parts add up."""
-Graphs = tuple[Graph, Graph]
+"""Shares of the tolerance that each graph is made for (2): errors of as good as independent graphs add up."""
+Graphs = tuple[Graph, ...]
+"""The encoder's parts in their order, then the decoder; so are all lists of what is made for each."""
 
 
 @dataclass(frozen=True)
 class Proven:
-    """Both halves' files of a format, and how they did together."""
+    """All graphs' files of a format, and how they did together."""
 
-    files: tuple[ModelFile, ModelFile]
+    files: Items[ModelFile]
     entry: ParityTable
     drift: parity.Drift
 
 
 @dataclass(frozen=True)
 class Pair:
-    """One variant: its two halves, its files, ONNX's first, and what is to be told of it."""
+    """One variant: each graph's, its files, ONNX's first, and what is to be told of it."""
 
-    encoder: Variant
-    decoder: Variant
+    graphs: Items[Variant]
     proven: Items[Proven]
     notes: Items[str]
 
 
 class Makers:
-    """Makes both graphs' variants; calibration begins when the first quantized one is asked for."""
+    """Makes all graphs' variants; calibration begins when the first quantized one is asked for."""
 
     def __init__(
-        self, encoder: StreamGraph, decoder: StreamGraph, parts: Parts, calibration: Calibration, progress: Progress
+        self, encoder: Encoder, decoder: StreamGraph, halves: Halves, calibration: Calibration, progress: Progress
     ) -> None:
-        shapes = {held.name: held.examples[0] for held in parts.memory if held.examples[0].dtype.kind != "f"}
-        count = partial(_counted, length=parts.lengths[0])
-        given = calibration.steps() if encoder.frames else calibration.wholes()
-        self._encoder = Maker(encoder, given, progress, graph="encoder", count=count)
-        self._decoder = Maker(
-            decoder, calibration.targets(), progress, graph="decoder", count=partial(count, given=shapes)
-        )
+        taken = {held.name: name for held, name in zip(halves.memory, encoder.memory, strict=True)}
+        examples = {**encoder.examples, **{held.name: held.examples for held in halves.memory}}
+        parts = [(part.stream, part.name, calibration.of(part)) for part in encoder.parts]
+        self.all = [
+            Maker(stream, given, progress, graph=name, count=partial(_counted, examples=examples))
+            for stream, name, given in [*parts, (decoder, "decoder", calibration.targets(taken))]
+        ]
 
-    @property
-    def both(self) -> tuple[Maker, Maker]:
-        """The encoder's and the decoder's."""
-        return self._encoder, self._decoder
-
-    def make(self, name: str, goal: float) -> tuple[Variant, Variant, list[str]]:
-        """Return both graphs' variant and what is to be told. Raises NoIntegerForm where the decoder has none (1)."""
-        decoder = self._decoder.make(name, goal)
-        notes = []
-        try:
-            encoder = self._encoder.make(name, goal)
-        except NoIntegerForm as cause:
-            encoder = _called(name, self._encoder.make("float32"))
-            reason = str(cause).removesuffix(FLOAT_ALONE).removesuffix(".")
-            notes.append(f"{name}: the encoder computes in float32, {encoder.file.float_macs:,} MACs: {reason}")
-        for graph, variant in (("encoder", encoder), ("decoder", decoder)):
-            notes += [f"{graph}, {note}" for note in variant.notes]
-        return encoder, decoder, notes
+    def make(self, name: str, goal: float) -> tuple[list[Variant], list[str]]:
+        """Return all graphs' variant and what is to be told. Raises NoIntegerForm where the decoder has none (1)."""
+        *parts, last = self.all
+        decoder = last.make(name, goal)
+        made, notes = [], []
+        for part in parts:
+            try:
+                made.append(part.make(name, goal))
+            except NoIntegerForm as cause:
+                made.append(_called(name, part.make("float32")))
+                reason = str(cause).removesuffix(FLOAT_ALONE).removesuffix(".")
+                file = made[-1].file
+                notes.append(f"{name}: {called(file.graph)} computes in float32, {file.float_macs:,} MACs: {reason}")
+        made.append(decoder)
+        return made, [*notes, *(f"{variant.file.graph}, {note}" for variant in made for note in variant.notes)]
 
 
 def _called(name: str, variant: Variant) -> Variant:
@@ -95,14 +94,20 @@ def _called(name: str, variant: Variant) -> Variant:
     return replace(variant, name=name, file=file)
 
 
-def _counted(model: onnx.ModelProto, length: int, given: macs.Values | None = None) -> macs.Macs:
-    """Count for a source of one length."""
+def _counted(model: onnx.ModelProto, examples: Examples) -> macs.Macs:
+    """Count for a source of the first of two lengths."""
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
+    given = {}
     for value in copy.graph.input:
-        for dim in value.type.tensor_type.shape.dim:
+        if value.name not in examples:
+            continue
+        example, dims = examples[value.name][0], value.type.tensor_type.shape.dim
+        if example.dtype.kind != "f" and not all(dim.HasField("dim_value") for dim in dims):
+            given[value.name] = example
+        for dim, size in zip(dims, example.shape, strict=True):
             if not dim.HasField("dim_value"):
-                dim.dim_value = length
+                dim.dim_value = size
     del copy.graph.value_info[:]
     for output in copy.graph.output:
         output.type.tensor_type.ClearField("shape")
@@ -144,16 +149,15 @@ def _one(  # noqa: PLR0917 - one call, above
     """
     for goal in GOALS:
         progress(f"making {name}")
-        encoder, decoder, notes = makers.make(name, goal)
-        for half in (encoder, decoder):
-            onnx.save(half.model, str(folder / half.file.path))
-        last = goal == GOALS[-1] or all(part.kept == "float32" for part in (*encoder.parts, *decoder.parts))
-        halves = encoder, decoder
-        proven = [_measured(halves, (encoder.file, decoder.file), folder, graphs, known, progress)]
+        made, notes = makers.make(name, goal)
+        for variant in made:
+            onnx.save(variant.model, str(folder / variant.file.path))
+        last = goal == GOALS[-1] or all(part.kept == "float32" for variant in made for part in variant.parts)
+        proven = [_measured(made, [variant.file for variant in made], folder, graphs, known, progress)]
         for file_format, write in beside.WRITERS.items():
             try:
-                files = _written(write, makers, halves, folder, graphs)
-                found = _measured(halves, files, folder, graphs, known, progress)
+                files = _written(write, makers, made, folder, graphs)
+                found = _measured(made, files, folder, graphs, known, progress)
             except (ExportError, ModelError) as cause:
                 notes.append(beside.left_out(file_format, name, str(cause).replace(f"{folder}/", "")))
                 continue
@@ -164,7 +168,7 @@ def _one(  # noqa: PLR0917 - one call, above
         _keep(folder, name, [file.path for found in proven for file in found.files])
         entries = [found.entry for found in proven]
         if all(entry.passed for entry in entries) and (last or not any(map(parity.narrow, entries))):
-            return Pair(encoder, decoder, proven, notes)
+            return Pair(made, proven, notes)
         if last:
             break
     _keep(folder, name, [])
@@ -172,32 +176,31 @@ def _one(  # noqa: PLR0917 - one call, above
 
 
 def _written(
-    write: beside.Write, makers: Makers, halves: tuple[Variant, Variant], folder: Path, graphs: Graphs
-) -> tuple[ModelFile, ModelFile]:
-    """Write both halves' files of a format. Raises ExportError naming the half that has none, and why."""
+    write: beside.Write, makers: Makers, made: Items[Variant], folder: Path, graphs: Graphs
+) -> list[ModelFile]:
+    """Write all graphs' files of a format. Raises ExportError naming the graph that has none, and why."""
     files = []
-    for maker, half, graph in zip(makers.both, halves, graphs, strict=True):
+    for maker, variant, graph in zip(makers.all, made, graphs, strict=True):
         try:
-            files.append(write(maker, half, folder, graph))
+            files.append(write(maker, variant, folder, graph))
         except ExportError as cause:
             raise ExportError(f"{graph.name}: {cause}") from cause
-    first, second = files
-    return first, second
+    return files
 
 
 def _measured(  # noqa: PLR0917 - two calls, above
-    halves: tuple[Variant, Variant],
-    files: tuple[ModelFile, ModelFile],
+    made: Items[Variant],
+    files: Items[ModelFile],
     folder: Path,
     graphs: Graphs,
     known: Items[proof.Case],
     progress: Progress,
 ) -> Proven:
-    """Hold both halves' files against the original, opened from them and their description just as a device does."""
+    """Hold all graphs' files against the original, opened from them and their description just as a device does."""
     backend = backends.reader(files[0])
     tick = counted(progress, f"proving {files[0].variant} on {backend}", sum(len(case.target) for case in known))
     entry, drift = proof.measure(runtime.opened(folder, backend, graphs, files), known, tick)
-    same = backend == "native" and all(half.program is not None and exact(half.program) for half in halves)
+    same = backend == "native" and all(each.program is not None and exact(each.program) for each in made)
     return Proven(files, msgspec.structs.replace(entry, exact=same), drift)
 
 

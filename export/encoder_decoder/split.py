@@ -52,7 +52,7 @@ class Held:
 
 
 @dataclass(frozen=True)
-class Parts:
+class Halves:
     """Encoder: source → memory. Decoder: target and memory → output. lengths: of the sources that gave the examples."""
 
     encoder: ir.Model
@@ -61,7 +61,7 @@ class Parts:
     lengths: tuple[int, int]
 
 
-def split(model: onnx.ModelProto, source: Input, target: Input) -> Parts:
+def split(model: onnx.ModelProto, source: Input, target: Input) -> Halves:
     """Split a model. Raises ExportError where no part of it hangs on the source."""
     # The passes' first one brings composite ops, functions and constants into the form in which they are told apart.
     whole = StreamGraph(ir.from_proto(model), (source, target))
@@ -78,9 +78,9 @@ def split(model: onnx.ModelProto, source: Input, target: Input) -> Parts:
     memory, lengths = _memory(whole, source, target, names)
     for held in memory:
         held.describe(next(value for value in _values(graph) if value.name == held.name))
-    encoder = _cut(whole.model, [source.name], names)
-    decoder = _cut(whole.model, [target.name, *names], [str(value.name) for value in graph.outputs])
-    return Parts(encoder, decoder, memory, lengths)
+    encoder = cut(whole.model, [source.name], names)
+    decoder = cut(whole.model, [target.name, *names], [str(value.name) for value in graph.outputs])
+    return Halves(encoder, decoder, memory, lengths)
 
 
 def _behind(graph: ir.Graph, name: str) -> set[str | None]:
@@ -134,17 +134,18 @@ def _held_by(
     return {source.name: given, **probe(whole.model, {source.name: given, target.name: target.noise(5)}, values)}
 
 
-def _cut(model: ir.Model, entering: list[str], leaving: list[str]) -> ir.Model:
+def cut(model: ir.Model, entering: list[str], leaving: list[str]) -> ir.Model:
     """Return the part of a model between some of its values, an input of the whole among them or not."""
     part = model.clone()
     graph = part.graph
     values = {str(value.name): value for value in _values(graph)}
+    graph.outputs.clear()  # what enters a part may leave the whole as it is
     inputs = []
     for name in entering:
         old = values[name]
         new = ir.Value(name=name, shape=old.shape, type=old.type)
         old.name = None if old.producer() is None else f"{name}.cut"
-        old.replace_all_uses_with(new, replace_graph_outputs=False)
+        old.replace_all_uses_with(new)
         inputs.append(new)
     outputs = [next(value for value in inputs if value.name == n) if n in entering else values[n] for n in leaving]
     for place, output in enumerate(outputs):

@@ -46,7 +46,7 @@ def claims(node: ir.Node) -> bool:
 
 def timing(stream: StreamGraph, node: ir.Node) -> Timing:
     """Return the outputs' timing: that of the latest input, made of all frames before. Raises ExportError (see 1)."""
-    parts = _parts(node)
+    parts = told_apart(node)
     _check(stream, node, parts)
     entering = [stream.timing[value] for value in parts.scanned if value in stream.time]
     if len({(timing.stride, timing.offset) for timing in entering}) != 1:
@@ -70,7 +70,7 @@ def apply(stream: StreamGraph) -> bool:
 
 
 def _write_out(stream: StreamGraph, node: ir.Node, name: str) -> None:
-    parts, leaving = _parts(node), timing(stream, node)
+    parts, leaving = told_apart(node), timing(stream, node)
     entries = stream.frames_per_step // leaving.stride
     scanned = [
         tables.rows(stream, node, value, axis, entries, leaving) if value in stream.sized else value  # 6
@@ -189,7 +189,8 @@ def _stand_in(stream: StreamGraph, old: ir.Value, new: ir.Value) -> None:
     old.replace_all_uses_with(new, replace_graph_outputs=True)
 
 
-def _parts(node: ir.Node) -> Parts:
+def told_apart(node: ir.Node) -> Parts:
+    """Return a Scan's inputs and outputs, told apart."""
     count = integer(node, "num_scan_inputs", 0)
     inputs = [value for value in node.inputs if value is not None]
     body = node.attributes["body"].as_graph()

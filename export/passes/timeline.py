@@ -35,7 +35,7 @@ def apply(stream: StreamGraph) -> bool:
         if node in ends and not any(output in stream.time or output in stream.pairs for output in node.outputs):
             head.check(stream, node)
             continue
-        rule = _rule(stream, node)
+        rule = rule_of(stream, node)
         timing = rule(stream, node)
         for output in node.outputs:
             if output in stream.pairs:
@@ -89,7 +89,8 @@ def _check_ends(stream: StreamGraph, ends: set[ir.Node]) -> None:
             ended.update((output, whole or node) for output in node.outputs if output not in stream.time)
 
 
-def _rule(stream: StreamGraph, node: ir.Node) -> Rule:
+def rule_of(stream: StreamGraph, node: ir.Node) -> Rule:
+    """Return what an op does to timing, as the file tells it that later rewrites it."""
     rules: tuple[tuple[bool, Rule], ...] = (
         (node.op_type in recurrent.OPS, recurrent.timing),
         (scan.claims(node), scan.timing),

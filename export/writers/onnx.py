@@ -161,9 +161,10 @@ class _Writer:
 def _without_identities(graph: onnx.GraphProto) -> None:
     """Let what leaves the graph be named so where it is made, unless it enters, or leaves twice."""
     made = {output: node for node in graph.node for output in node.output}
+    leaving = {output.name for output in graph.output}
     for node in [node for node in graph.node if node.op_type == "Identity"]:
         (source,), (target,) = node.input, node.output
-        if source not in made or made[source].op_type == "Identity":
+        if source not in made or source in leaving or made[source].op_type == "Identity":
             continue
         made[target] = made.pop(source)
         graph.node.remove(node)

@@ -24,7 +24,7 @@ import msgspec
 import numpy as np
 
 from edgeseq import backends
-from edgeseq.backends.native.plan import LINE, Plan, address
+from edgeseq.backends.native.plan import LINE, Memory, Plan, address
 from edgeseq.backends.native.program import DESCRIPTION
 from edgeseq.bundle import Graph, HeldTable, ModelFile
 from edgeseq.errors import ModelError
@@ -112,23 +112,35 @@ def damaged(path: Path, seed: int, to: Path) -> None:
         np.savez(out, **arrays)  # type: ignore[arg-type]
 
 
-def guarded(plan: Plan, shape: Sequence[int], dtype: Any) -> np.ndarray[Any, Any]:
-    """Return a new array that begins with a cache line, with one behind its end, between pages that cannot be touched.
+def room(size: int) -> tuple[mmap.mmap, int]:
+    """Return memory between pages that cannot be touched, and where so many bytes stand in it.
 
-    It lies at the first of these or at the last, in turn.
+    They begin with a cache line and have one behind their end. They lie at the first of these or at the last, in turn.
     """
-    wanted = np.dtype(dtype)
-    size = math.prod(shape) * wanted.itemsize
     inner = -(-(size + LINE) // mmap.PAGESIZE) * mmap.PAGESIZE
     if inner > MEMORY // 4:
         raise ValueError("takes more memory than the test has")
-    whole = plan.keep(np.frombuffer(mmap.mmap(-1, inner + 2 * mmap.PAGESIZE), np.uint8))
-    first = address(whole)
+    made = mmap.mmap(-1, inner + 2 * mmap.PAGESIZE)
+    first = address(np.frombuffer(made, np.uint8))
     for page in (first, first + mmap.PAGESIZE + inner):
         assert not libc.mprotect(ctypes.c_void_p(page), mmap.PAGESIZE, 0)
     at_end = mmap.PAGESIZE + (inner - LINE - size) // LINE * LINE
-    start = at_end if next(turns) % 2 else mmap.PAGESIZE
-    return whole[start : start + size].view(wanted).reshape(shape)
+    return made, at_end if next(turns) % 2 else mmap.PAGESIZE
+
+
+def guarded(plan: Plan, shape: Sequence[int], dtype: Any) -> np.ndarray[Any, Any]:
+    """Return a new array as Plan.buffer does, in such memory."""
+    made, start = room(math.prod(shape) * np.dtype(dtype).itemsize)
+    return plan.keep(np.frombuffer(made, dtype, math.prod(shape), start).reshape(shape))
+
+
+def sliding(plan: Plan, shape: Sequence[int], dtype: Any) -> tuple[np.ndarray[Any, Any], Memory]:
+    """Return a new array as Plan.sliding does, in such memory."""
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    made, start = room(size)
+    memory = Memory(size, np.uint8, made, start)
+    memory.slots = []
+    return plan.keep(memory.view(np.ndarray).view(dtype).reshape(shape)), memory
 
 
 def memory(rng: np.random.Generator, entry: HeldTable, length: int) -> np.ndarray[Any, Any]:
@@ -147,7 +159,7 @@ def tried(path: Path, graph: Graph, file: ModelFile) -> bool:
         if graph.whole:
             encoder = backends.open_whole(path, "native", graph, file)
             for length in LENGTHS:
-                encoder(rows[:length])
+                encoder(rows[:length], {entry.name: memory(rng, entry, length) for entry in graph.held})
             return True
         model: Any = backends.open_file(path, "native", graph, file)
         for length in LENGTHS if graph.held else ():
@@ -177,7 +189,7 @@ def _any(rng: np.random.Generator, what: list[Any]) -> Any:
 def main(folder: Path, first: int, count: int) -> None:
     """Try every program with every seed; print how many went through."""
     faulthandler.enable()
-    Plan.buffer = guarded  # type: ignore[method-assign]
+    Plan.buffer, Plan.sliding = guarded, sliding  # type: ignore[method-assign]
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     good = 0
     with tempfile.TemporaryDirectory() as scratch:

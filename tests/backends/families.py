@@ -8,5 +8,5 @@ VARIANTS = ("float32", "int8", "w8a16")
 EXACT = {"Reshape", "Transpose", "Slice", "Concat", "Gather", "Expand", "Pad", "Where"}
 """Kinds of ops that move numbers and change none."""
 SUMS = {"Linear", "Conv", "MatMul", "ReduceSum", "ReduceMean", "LayerNormalization"}
-PAIRS = ("pair", "pair_whole")
-"""Encoder-decoders: one whose encoder steps, one whose encoder runs over the whole source."""
+PAIRS = ("pair", "pair_whole", "pair_parts")
+"""Encoder-decoders: one whose encoder steps, one whose encoder is a whole, one whose encoder has parts of all kinds."""

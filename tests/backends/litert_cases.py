@@ -7,13 +7,14 @@ exporter can run the same tests.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import chained_models
 import family_models
 import models
 import numpy as np
@@ -152,11 +153,16 @@ def _one(name: str, folder: Path) -> None:
 def pair(name: str) -> nn.Module:
     """Give an encoder-decoder, far from even odds, as trained models are."""
     torch.manual_seed(5)
-    whole = name == "pair_whole"
-    module = seq2seq_models.T5(width=8, layers=1) if whole else seq2seq_models.Recurrent(attention="additive")
+    kinds: dict[str, Callable[[], nn.Module]] = {
+        "pair": lambda: seq2seq_models.Recurrent(attention="additive"),
+        "pair_whole": lambda: seq2seq_models.T5(width=8, layers=1),
+        "pair_parts": lambda: chained_models.Behind(both=True),
+    }
+    module: Any = kinds[name]()
     with torch.no_grad():
         module.head.weight.mul_(4.0)
-    return module.eval()
+    made: nn.Module = module.eval()
+    return made
 
 
 def _written(folder: Path, found: Iterable[tuple[str, bytes, Arrays]]) -> None:

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from quantized_families import FAMILIES, family, frames
 
+from edgeseq import direct
 from edgeseq.backends import native
-from edgeseq.backends.native import call
 from edgeseq.backends.native.ahead import STEPS
 from edgeseq.backends.native.step import NativeStep
 from edgeseq.backends.native.streams import NativeStreams
@@ -175,14 +175,14 @@ def test_where_arrays_lie_otherwise_a_step_goes_the_slower_way(
     x = np.linspace(-1, 1, gru.features, dtype=np.float32)
     gru.reset()
     expected = [gru.step(x) for _ in range(3)]
-    monkeypatch.setattr(call, "_TYPE", 0)
-    call._python.cache_clear()
+    monkeypatch.setattr(direct, "_TYPE", 0)
+    direct.table.cache_clear()
     try:
         slow = gru.fork()
         assert slow._quick(x, None) is None
         np.testing.assert_array_equal([slow.step(x) for _ in range(3)], expected)
     finally:
-        call._python.cache_clear()
+        direct.table.cache_clear()
 
 
 def test_a_layer_over_the_frames_is_computed_ahead(gru: NativeStep) -> None:

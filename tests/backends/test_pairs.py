@@ -30,9 +30,9 @@ from export.writers import native, tflite
 from export.writers import onnx as onnx_writer
 
 GENERATE = GenerateTable(start=1, stop=5, max_length=pairs.STEPS)
-NAMES = [name for name in pairs.FAMILIES if name not in pairs.FLOAT_ENCODERS]
-HELD = ("lstm with additive attention", "transformer")
-"""One whose encoder steps, one whose encoder runs over the whole source."""
+NAMES = [*pairs.FAMILIES]
+HELD = ("lstm with additive attention", "transformer", "between attention")
+"""One whose encoder steps, one whose encoder runs over the whole source, one whose encoder does both."""
 EVERY = pytest.mark.parametrize("name", NAMES)
 SOME = pytest.mark.parametrize("name", HELD)
 ENGINES = pytest.mark.parametrize("backend", ["native", "litert"])
@@ -44,12 +44,11 @@ def family(name: str) -> pairs.Family:
     return pairs.family(name)
 
 
-def written(made: pairs.Family, variant: str, backend: str, folder: Path) -> tuple[ModelFile, ModelFile]:
-    """Write both halves' files."""
+def written(made: pairs.Family, variant: str, backend: str, folder: Path) -> list[ModelFile]:
+    """Write all graphs' files."""
     files = []
     programs = made.floats if variant == "float32" else made.programs(variant)
     for program, stream, graph in zip(programs, made.streams, made.graphs, strict=True):
-        assert program is not None
         if backend == "native":
             file = file_of(program, variant, "npz", 0, states(program), graph.name)
             native.write(folder / file.path, program)
@@ -64,7 +63,7 @@ def written(made: pairs.Family, variant: str, backend: str, folder: Path) -> tup
                 path=path, graph=graph.name, variant=variant, format="onnx", states=state_tensors(stream)
             )  # fmt: skip
         files.append(file)
-    return files[0], files[1]
+    return files
 
 
 def opened(made: pairs.Family, variant: str, backend: str, folder: Path) -> EncoderDecoder:
@@ -82,7 +81,7 @@ def test_it_is_the_original_for_sources_of_several_lengths_in_a_row(name: str, b
     model = opened(made, "float32", backend, tmp_path)
     assert model.backend == backend
     target, seen = made.target(pairs.STEPS), {}
-    for length in (*pairs.OTHERS, 1, made.parts.lengths[0], *pairs.OTHERS):
+    for length in (*pairs.OTHERS, 1, made.halves.lengths[0], *pairs.OTHERS):
         source = made.source(length)
         given, expected = model.logits(source, target), original(made, source, target)
         np.testing.assert_allclose(given, expected, rtol=0, atol=2e-5 * max(1.0, float(np.abs(expected).max())))
@@ -117,7 +116,7 @@ def test_its_integers_stay_beside_the_references_on_sources_of_other_lengths(
     """As of ONNX Runtime: rounding may differ here and there. The native engine's may not where all is whole."""
     made = family(name)
     model = opened(made, variant, backend, tmp_path)
-    reference = pairs.on_the_reference(made, variant, model)
+    reference = pairs.on_the_reference(made, variant)
     rows: list[list[Array]] = []
     for length in pairs.OTHERS:
         source, target = made.source(length), made.target(pairs.STEPS)
@@ -127,16 +126,12 @@ def test_its_integers_stay_beside_the_references_on_sources_of_other_lengths(
     y, expected, truth = (np.concatenate(parts).astype(np.float64) for parts in zip(*rows, strict=True))
     apart, off = (np.sqrt(np.mean(np.square(a - expected), axis=0)) / truth.std(axis=0) for a in (y, truth))
     assert (apart <= np.maximum(off, QUANTIZED_BOUNDS[variant])).all(), (apart, off)
-    if backend == "native" and all(exact(program) for program in made.programs(variant) if program is not None):
+    if backend == "native" and all(map(exact, made.programs(variant))):
         np.testing.assert_array_equal(y, expected)
 
 
 def test_some_are_whole_throughout() -> None:
-    whole = [
-        name
-        for name in NAMES
-        if all(exact(program) for program in family(name).programs("int8") if program is not None)
-    ]
+    whole = [name for name in NAMES if all(map(exact, family(name).programs("int8")))]
     assert {"gru", "lstm"} <= set(whole)
 
 
@@ -144,12 +139,16 @@ def test_some_are_whole_throughout() -> None:
 @BOTH
 def test_every_op_fed_the_references_values_gives_its_integers(name: str, variant: str, tmp_path: Path) -> None:
     made = family(name)
-    decoder = made.programs(variant)[1]
+    *parts, decoder = made.programs(variant)
     native.write(tmp_path / "decoder.npz", decoder)
     frames = made.target(8)[:, None, None]
     assert every_op_gives_the_references_integers(
         decoder, tmp_path / "decoder.npz", frames, made.memory(pairs.OTHERS[1])
     )
+    for place, part in enumerate(parts):
+        native.write(tmp_path / "part.npz", part)
+        rows, held = made.taken(place, pairs.OTHERS[1])
+        assert every_op_gives_the_references_integers(part, tmp_path / "part.npz", rows[:, None, None], held)
 
 
 @SOME
@@ -226,7 +225,7 @@ def test_a_memory_that_is_none_of_its_encoders_is_refused(name: str, backend: st
     model = opened(made, "float32", backend, tmp_path)
     memory = dict(model.encode(made.source(5)))
     expected = model.decoder(memory).run(made.target(3))
-    held = next(entry for entry in made.graphs[1].held if -1 in entry.shape)
+    held = next(entry for entry in made.graphs[-1].held if -1 in entry.shape)
     value = memory[held.name]
     for wrong in (value[..., :-1, :-1], value[0], value.astype(np.float64)):
         with pytest.raises(ModelError, match=rf"the decoder holds '{held.name}' as float32\[.*given was"):
@@ -238,7 +237,7 @@ def test_many_streams_hold_nothing(tmp_path: Path) -> None:
     made = family(HELD[0])
     files = written(made, "float32", "native", tmp_path)
     with pytest.raises(ModelError, match="holds what an encoder gives, which is one stream's"):
-        edgeseq.backends.open_file(tmp_path / files[1].path, "native", made.graphs[1], files[1], 3)
+        edgeseq.backends.open_file(tmp_path / files[-1].path, "native", made.graphs[-1], files[-1], 3)
 
 
 @pytest.mark.parametrize("half", [0, 1])

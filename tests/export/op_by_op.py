@@ -22,7 +22,8 @@ def written(program: Program) -> tuple[onnx.ModelProto, dict[str, str]]:
     writer = _Writer(program)
     model = writer.write([f"y{place}" for place in range(len(program.outputs))])
     present = {name for node in model.graph.node for name in (*node.input, *node.output)}
-    leaving = {name: f"y{place}" for place, name in enumerate(program.outputs)}
+    # What leaves twice is made by the first of its names.
+    leaving = {name: f"y{place}" for place, name in reversed([*enumerate(program.outputs)])}
     leaving = {state.output: f"{state.name}.out" for state in program.states} | leaving
     at = {name: where if where in present else leaving[name] for name, where in writer.at.items() if name in leaving}
     return model, {**{name: where for name, where in writer.at.items() if name not in leaving}, **at}

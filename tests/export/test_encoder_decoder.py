@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import chained_models
 import numpy as np
 import onnx
 import pytest
@@ -52,48 +53,18 @@ class Positions(nn.Module):
         return self.head(self.body(x, y, tgt_mask=mask, tgt_is_causal=self.told))
 
 
-class Bridged(models.Recurrent):
-    """Its decoder begins from a layer's view of the encoder's last state, and sees its mean at every step."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.bridge = nn.Linear(12, 12)
-        self.mean = nn.Linear(12, models.TARGET_WORDS)
-
-    def forward(self, source: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        memory, state = self.encoder(self.words(source))
-        y, _ = self.decoder(self.embed(target), torch.tanh(self.bridge(state)))
-        return self.head(y) + self.mean(memory.mean(dim=1, keepdim=True))
-
-
-class Backwards(models.Recurrent):
-    """A bidirectional encoder: no step, but a whole."""
-
-    def __init__(self) -> None:
-        super().__init__(attention="dot")
-        self.encoder = nn.GRU(8, 6, batch_first=True, bidirectional=True)
-
-    def forward(self, source: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        memory, state = self.encoder(self.words(source))
-        y, _ = self.decoder(self.embed(target), state.transpose(0, 1).reshape(1, 1, 12))
-        return self.head(torch.cat([y, torch.softmax(self.ask(y) @ memory.transpose(1, 2), dim=-1) @ memory], dim=-1))
-
-
-MODELS: dict[str, tuple[Any, bool]] = {
-    "gru": (models.Recurrent, False),
-    "lstm": (lambda: models.Recurrent("LSTM"), False),
-    "rnn with dot attention": (lambda: models.Recurrent("RNN", "dot"), False),
-    "gru with dot attention": (lambda: models.Recurrent("GRU", "dot"), False),
-    "lstm with additive attention": (lambda: models.Recurrent("LSTM", "additive"), False),
-    "bridged": (Bridged, True),
-    "backwards": (Backwards, True),
-    "t5": (models.T5, True),
-    "transformer": (Positions, True),
-    "transformer, told": (lambda: Positions(told=True), True),
+MODELS: dict[str, tuple[Any, tuple[str, ...]]] = {
+    "gru": (models.Recurrent, ("forwards",)),
+    "lstm": (lambda: models.Recurrent("LSTM"), ("forwards",)),
+    "rnn with dot attention": (lambda: models.Recurrent("RNN", "dot"), ("forwards",)),
+    "gru with dot attention": (lambda: models.Recurrent("GRU", "dot"), ("forwards",)),
+    "lstm with additive attention": (lambda: models.Recurrent("LSTM", "additive"), ("forwards",)),
+    **{name: chained_models.MODELS[name] for name in ("bridged", "backwards", "two layers", "behind attention")},
+    "t5": (models.T5, ("whole",)),
+    "transformer": (Positions, ("whole",)),
+    "transformer, told": (lambda: Positions(told=True), ("whole",)),
 }
-"""Name -> how it is made, and whether its encoder is no step."""
-ALONE = {"bridged", "backwards"}
-"""What ONNX Runtime alone runs: their encoders run a recurrence over the whole source."""
+"""Name -> how it is made, and the parts of its encoder."""
 
 
 def made(name: str) -> nn.Module:
@@ -102,6 +73,12 @@ def made(name: str) -> nn.Module:
     with torch.no_grad():  # far from even odds, as trained models are
         module.head.weight.mul_(4.0)
     return module.eval()
+
+
+def kinds(bundle: bundles.Bundle) -> tuple[str, ...]:
+    """Return how each part of a bundle's encoder goes through its source."""
+    ways = {False: "forwards", True: "backwards"}
+    return tuple("whole" if graph.whole else ways[graph.backwards] for graph in bundle.pair[:-1])
 
 
 def asked(module: nn.Module, source: np.ndarray, target: np.ndarray) -> np.ndarray:
@@ -136,9 +113,8 @@ def pair(
     request: pytest.FixtureRequest, bundle_of: Callable[[str], bundles.Bundle]
 ) -> tuple[nn.Module, EncoderDecoder]:
     module, bundle = made(request.param), bundle_of(request.param)
-    assert bundle.graph("encoder").whole == MODELS[request.param][1]
-    backends = ["ort"] if request.param in ALONE else ["ort", "litert", "native"]
-    assert [entry.backend for entry in bundle.manifest.parity] == backends
+    assert kinds(bundle) == MODELS[request.param][1]
+    assert [entry.backend for entry in bundle.manifest.parity] == ["ort", "litert", "native"]
     assert all(entry.passed and entry.steps >= 10_000 for entry in bundle.manifest.parity)
     return module, edgeseq.load(bundle, backend="ort")
 
@@ -283,16 +259,6 @@ def test_what_cannot_be_generated_is_refused(small: bundles.Bundle, options: dic
 def test_a_source_that_there_is_not_is_refused(small: bundles.Bundle, source: list[Any], reason: str) -> None:
     with pytest.raises(ModelError, match=reason):
         edgeseq.load(small).encode(np.array(source, np.int64))
-
-
-@pytest.mark.parametrize("name", sorted(ALONE))
-def test_what_one_backend_alone_runs_is_told(name: str, bundle_of: Callable[[str], bundles.Bundle]) -> None:
-    bundle = bundle_of(name)
-    for left_out in ("TFLite", "native"):
-        told = rf"{left_out} was left out of float32: encoder: node '.*' \(GRU\): it goes through the source to its end"
-        assert re.search(told, bundle.manifest.origin.note)
-    assert bundle.manifest.defaults == {"ort": "float32"}
-    assert {file.name.partition(".")[2] for file in bundle.path.glob("*coder.*")} == {"float32.onnx"}
 
 
 def test_no_single_step_is_loaded_of_it(small: bundles.Bundle) -> None:

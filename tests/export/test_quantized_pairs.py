@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import chained_models
 import msgspec
 import numpy as np
+import onnx_ir as ir
 import op_by_op
 import pytest
 import seq2seq_models as models
@@ -28,14 +30,16 @@ from edgeseq import bundle as bundles
 from edgeseq import cli, goldens, verify
 from edgeseq.backends._file_step import entries
 from edgeseq.backends.ort import OrtStep
+from edgeseq.encoder import Encoder as RuntimeEncoder
 from edgeseq.encoder_decoder import EncoderDecoder
 from export import macs, variants
+from export.encoder_decoder import encoder as encoders
 from export.encoder_decoder import exporter
 from export.encoder_decoder.calibration import Calibration
+from export.encoder_decoder.encoder import Encoder
 from export.encoder_decoder.goldens import whole
 from export.encoder_decoder.pairs import Graphs
-from export.encoder_decoder.split import Parts, split
-from export.errors import NoIntegerForm
+from export.encoder_decoder.split import Halves, split
 from export.frontends import EncoderDecoder as Original
 from export.frontends import torch as frontend
 from export.graph import StreamGraph, session
@@ -55,7 +59,6 @@ LONGEST, TARGET, STEPS = 24, 16, 20
 """Lengths of the calibration's longest sources and of its targets; steps that one may make."""
 OTHERS = (3, 17, 41)
 """Lengths of sources, none of them among the calibration's, one beyond them all."""
-FLOAT_ENCODERS = {"backwards", "masked"}
 
 
 def small() -> nn.Module:
@@ -67,7 +70,11 @@ def layered(name: str) -> tuple[nn.Module, Any]:
     return layers.made(name), models.tokens()
 
 
-LAYERED = ("gru", "lstm", "rnn with dot attention", "lstm with additive attention", "backwards", "transformer")
+def chained(name: str) -> tuple[nn.Module, Any]:
+    return chained_models.made(name), models.tokens()
+
+
+LAYERED = ("gru", "lstm", "rnn with dot attention", "lstm with additive attention", "transformer")
 FAMILIES: dict[str, Callable[[], tuple[nn.Module, Any]]] = {
     **{name: functools.partial(layered, name) for name in LAYERED},
     "t5": lambda: (small(), models.tokens()),
@@ -75,36 +82,54 @@ FAMILIES: dict[str, Callable[[], tuple[nn.Module, Any]]] = {
     "loop, dot": lambda: (loops.made(cell="LSTM", attention="dot"), loops.example()),
     "loop, frames": lambda: (loops.made(attention="dot", features=5), loops.example(5)),
     "loop, fed": lambda: (loops.made(attention="dot", fed=True), loops.example()),
-    "masked": lambda: (loops.sharpened(loops.Layer(masked=True)), loops.example()),
+    "loop, masked": lambda: (loops.sharpened(loops.Layer(masked=True)), loops.example()),
+    **{name: functools.partial(chained, name) for name in chained_models.MODELS},
+    "frames backwards": lambda: (
+        chained_models.made("", lambda: chained_models.Backwards(features=5)),
+        loops.example(5),
+    ),
 }
 
 
 @dataclass(frozen=True, eq=False)
 class Family:
-    """A model, its two graphs, and for each the float Program and what it is calibrated on."""
+    """A model, its graphs (the encoder's parts, the decoder), and for each the float Program and its calibration."""
 
     model: Original
-    parts: Parts
+    halves: Halves
+    encoder: Encoder
     graphs: Graphs
-    streams: tuple[StreamGraph, StreamGraph]
-    floats: tuple[Program | None, Program]
-    batches: tuple[list[Any], list[Batch]]
+    streams: tuple[StreamGraph, ...]
+    floats: tuple[Program, ...]
+    batches: tuple[list[Batch], ...]
 
     @functools.cache  # noqa: B019 - families live as long as the tests
-    def programs(self, variant: str) -> tuple[Program | None, Program]:
-        """Quantize both, every part of them; None for an encoder without an integer form."""
-        encoder, decoder = (
-            None if program is None else quantize(program, calibrate(program, batches), variant)
+    def programs(self, variant: str) -> tuple[Program, ...]:
+        """Quantize all, every part of them."""
+        return tuple(
+            quantize(program, calibrate(program, batches), variant)
             for program, batches in zip(self.floats, self.batches, strict=True)
         )
-        assert decoder is not None
-        return encoder, decoder
+
+    @functools.cache  # noqa: B019 - as above
+    def given(self, length: int) -> dict[str, Array]:
+        """Return all that a source's float parts take and give: [1, *shape]."""
+        source = self.model.source.noise(length, 7)
+        names = [str(value.name) for value in self.encoder.model.graph.outputs]
+        found = session(ir.to_proto(self.encoder.model)).run(None, {self.model.source.name: source})
+        return {self.model.source.name: source[None], **{n: v[None] for n, v in zip(names, found, strict=True)}}
 
     def memory(self, length: int) -> dict[str, Array]:
-        """Run the float encoder on a source."""
-        runtime = session(writer.float_step(StreamGraph(self.parts.encoder.clone(), ())))
-        given = runtime.run(None, {self.model.source.name: self.model.source.noise(length, 7)})
-        return {held.name: value[None] for held, value in zip(self.parts.memory, given, strict=True)}
+        """Return what the decoder holds of a source."""
+        given = self.given(length)
+        return {held.name: given[name] for held, name in zip(self.halves.memory, self.encoder.memory, strict=True)}
+
+    def taken(self, place: int, length: int) -> tuple[Array, dict[str, Array]]:
+        """Return a part's frames for a source, float32[T, width], and what it holds."""
+        part, given = self.encoder.parts[place], self.given(length)
+        columns = [np.moveaxis(given[e.name][0], e.time_axis, 0).reshape(-1, e.features) for e in part.stream.frames]
+        rows = np.concatenate(columns, axis=1).astype(np.float32) if columns else np.empty((1, 0), np.float32)
+        return rows[:: -1 if part.backwards else 1], {name: given[name] for name in part.stream.held}
 
     def target(self, length: int) -> Array:
         return self.model.target.noise(length, 5).reshape(length, -1).astype(np.float32)
@@ -119,19 +144,14 @@ def family(name: str) -> Family:
     torch.manual_seed(7)
     model = frontend.from_module(*FAMILIES[name](), "here", "")
     assert isinstance(model, Original)
-    parts = split(model.model, model.source, model.target)
-    decoder, step = exporter._decoder(parts, model.target, STEPS), exporter._encoder(parts, model.source)
-    encoder = exporter._whole(parts, model.source) if isinstance(step, str) else step
-    calibration = Calibration(model, parts, LONGEST, TARGET)
-    try:
-        first = lower(encoder)
-    except NoIntegerForm:
-        first = None
-    assert (first is None) == (name in FLOAT_ENCODERS)
+    halves = split(model.model, model.source, model.target)
+    encoder, decoder = encoders.made(halves, model.source), exporter._decoder(halves, model.target, STEPS)
+    streams = (*(part.stream for part in encoder.parts), decoder)
+    calibration = Calibration(model, encoder, LONGEST, TARGET)
+    taken = {held.name: name for held, name in zip(halves.memory, encoder.memory, strict=True)}
     return Family(
-        model, parts, exporter._describe(encoder, decoder, parts, model.source), (encoder, decoder),
-        (first, lower(decoder)),
-        (calibration.steps() if encoder.frames else calibration.wholes(), calibration.targets()),
+        model, halves, encoder, exporter.describe(encoder, decoder, halves, model.source), streams,
+        tuple(map(lower, streams)), (*map(calibration.of, encoder.parts), calibration.targets(taken)),
     )  # fmt: skip
 
 
@@ -145,8 +165,9 @@ BOTH = pytest.mark.parametrize("variant", ["int8", "w8a16"])
 @EVERY
 def test_the_float_program_is_the_decoder_for_sources_of_any_length(name: str) -> None:
     made = family(name)
-    program, stream = made.floats[1], made.streams[1]
-    assert any(isinstance(size, Growing) for shape in program.shapes.values() for size in shape) or not program.held
+    program, stream = made.floats[-1], made.streams[-1]
+    grows = any(isinstance(size, Growing) for shape in program.shapes.values() for size in shape)
+    assert grows == any(-1 in entry.shape for entry in made.graphs[-1].held if entry.enters)
     runtime = session(writer.float_step(stream))
     for length in OTHERS:
         held = made.memory(length)
@@ -169,14 +190,12 @@ def test_the_float_program_is_the_decoder_for_sources_of_any_length(name: str) -
 @BOTH
 def test_onnxruntime_is_within_one_step_of_the_reference_op_by_op(name: str, variant: str) -> None:
     made = family(name)
-    encoder, decoder = made.programs(variant)
+    *parts, decoder = made.programs(variant)
     checked = op_by_op.compared(decoder, made.target(15), held=made.memory(OTHERS[1]))
+    for place, part in enumerate(parts):
+        rows, held = made.taken(place, OTHERS[1])
+        checked += op_by_op.compared(part, rows, held=held)
     assert checked["Linear"]
-    if encoder is not None and encoder.inputs:
-        op_by_op.compared(encoder, made.source(15))
-    elif encoder is not None:
-        source = {made.model.source.name: made.model.source.noise(OTHERS[1])[None]}
-        assert op_by_op.compared(encoder, np.empty((1, 0), np.float32), held=source)["MatMul"]
 
 
 def in_the_file(program: Program, variant: str) -> bundles.ModelFile:
@@ -185,31 +204,28 @@ def in_the_file(program: Program, variant: str) -> bundles.ModelFile:
 
 
 def on_onnxruntime(made: Family, variant: str) -> EncoderDecoder:
-    encoder, decoder = made.programs(variant)
-    streams = made.streams
-    files = [writer.quantized_step(p, [str(v.name) for v in s.outputs]) if p else None
-             for p, s in zip((encoder, decoder), streams, strict=True)]  # fmt: skip
-    second = OrtStep(session(files[1]), made.graphs[1], in_the_file(decoder, variant))
-    if encoder is not None and encoder.inputs:
-        step = OrtStep(session(files[0]), made.graphs[0], in_the_file(encoder, variant))
-        return EncoderDecoder(step, second, made.graphs)
-    first = session(files[0] or writer.float_step(streams[0]))
-    names = [tensor.name for tensor in made.graphs[0].outputs]
-
-    def run(rows: Array) -> dict[str, Array]:
-        feeds = {entry.name: entry.enter(rows) for entry in entries(made.graphs[0], len(rows))}
-        return dict(zip(names, first.run(names, feeds), strict=True))
-
-    return EncoderDecoder(run, second, made.graphs)
+    models: list[Any] = []
+    for program, stream, graph in zip(made.programs(variant), made.streams, made.graphs, strict=True):
+        file = session(writer.quantized_step(program, [str(value.name) for value in stream.outputs]))
+        if graph.whole:
+            models.append(functools.partial(whole_on_onnxruntime, file, graph))
+        else:
+            models.append(OrtStep(file, graph, in_the_file(program, variant)))
+    return EncoderDecoder(RuntimeEncoder(models[:-1], made.graphs[:-1]), models[-1], made.graphs[-1])
 
 
-def on_the_reference(made: Family, variant: str, other: EncoderDecoder) -> EncoderDecoder:
-    """other: gives the encoder where that computes in float32."""
-    encoder, decoder = made.programs(variant)
-    first: Any = other._encoder
-    if encoder is not None:
-        first = ReferenceStep(encoder, made.graphs[0], variant) if encoder.inputs else whole(encoder, made.graphs[0])
-    return EncoderDecoder(first, ReferenceStep(decoder, made.graphs[1], variant), made.graphs)
+def whole_on_onnxruntime(file: Any, graph: bundles.Graph, rows: Array, held: Mapping[str, Array]) -> dict[str, Array]:
+    names = [tensor.name for tensor in graph.outputs]
+    feeds = {entry.name: entry.enter(rows) for entry in entries(graph, len(rows))} | dict(held)
+    return dict(zip(names, file.run(names, feeds), strict=True))
+
+
+def on_the_reference(made: Family, variant: str) -> EncoderDecoder:
+    models: list[Any] = [
+        whole(program, graph) if graph.whole else ReferenceStep(program, graph, variant)
+        for program, graph in zip(made.programs(variant), made.graphs, strict=True)
+    ]
+    return EncoderDecoder(RuntimeEncoder(models[:-1], made.graphs[:-1]), models[-1], made.graphs[-1])
 
 
 @EVERY
@@ -218,7 +234,7 @@ def test_file_and_reference_run_freely_side_by_side_on_sources_of_other_lengths(
     """Rounding may differ by a step here and there; what comes of it stays below what the variant itself is off."""
     made = family(name)
     file = on_onnxruntime(made, variant)
-    reference = on_the_reference(made, variant, file)
+    reference = on_the_reference(made, variant)
     rows: list[list[Array]] = []
     for length in OTHERS:
         source, target = made.source(length), made.target(STEPS)
@@ -233,27 +249,22 @@ def test_file_and_reference_run_freely_side_by_side_on_sources_of_other_lengths(
 @EVERY
 def test_products_run_in_what_the_program_says(name: str) -> None:
     made = family(name)
-    program = made.programs("int8")[1]
+    program = made.programs("int8")[-1]
     model = writer.quantized_step(program, ["y"])
     for value in model.graph.input:
         for dim in value.type.tensor_type.shape.dim:
-            dim.dim_value = dim.dim_value or made.parts.lengths[0]
+            dim.dim_value = dim.dim_value or made.halves.lengths[0]
     del model.graph.value_info[:]
-    given = {held.name: held.examples[0] for held in made.parts.memory if held.examples[0].dtype.kind != "f"}
+    given = {held.name: held.examples[0] for held in made.halves.memory if held.examples[0].dtype.kind != "f"}
     found, said = macs.count(model, given), program.precisions()
     assert (found.integer, found.floating) == (said.get("int8", 0), said.get("int16", 0) + said.get("float32", 0))
     assert "MatMulNBits" not in found.ops
 
 
-def test_what_the_source_is_too_long_a_list_for_is_refused_by_node() -> None:
-    with pytest.raises(NoIntegerForm, match=r"'/encoder/GRU' \(GRU\): it goes through the source to its end"):
-        lower(family("backwards").streams[0])
-
-
 # ---- bundles
 
 
-@pytest.fixture(scope="module", params=["gru", "backwards", "t5"])
+@pytest.fixture(scope="module", params=["gru", "two layers", "t5"])
 def bundle(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> bundles.Bundle:
     module = layers.made(request.param) if request.param != "t5" else small()
     path = tmp_path_factory.mktemp("pair") / request.param
@@ -262,7 +273,7 @@ def bundle(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 def test_a_bundle_holds_all_variants_within_their_bounds(bundle: bundles.Bundle) -> None:
     manifest = bundle.manifest
-    backends = ("ort",) if bundle.path.name == "backwards" else ("ort", "litert", "native")
+    backends = "ort", "litert", "native"
     proven = [(entry.variant, entry.backend) for entry in manifest.parity]
     assert proven == [(variant, backend) for variant in VARIANTS for backend in backends]
     assert all(entry.passed and entry.steps >= 10_000 for entry in manifest.parity)
@@ -270,7 +281,7 @@ def test_a_bundle_holds_all_variants_within_their_bounds(bundle: bundles.Bundle)
     assert sorted((verdict.variant, verdict.backend) for verdict in found) == sorted(proven)
     assert all(verdict.passed for verdict in found)
     assert all(pair.reference.keys() == {"int8", "w8a16"} for pair in goldens.read_pairs(bundle))
-    assert next(iter(manifest.defaults)) == ("ort" if len(backends) == 1 else "native")
+    assert next(iter(manifest.defaults)) == "native"
     for backend in backends:
         model = edgeseq.load(bundle, backend=backend)
         assert (model.backend, model.variant) == (backend, "int8")
@@ -285,17 +296,10 @@ def test_native_integers_are_the_references_where_all_is_whole(bundle: bundles.B
     assert all(found[variant, "ort"] != 0 for variant in ("int8", "w8a16"))
 
 
-def test_what_computes_in_float32_is_told(bundle: bundles.Bundle) -> None:
-    files = {(file.graph, file.variant): file for file in bundle.manifest.files}
-    if bundle.path.name == "backwards":
-        macs = files["encoder", "int8"].float_macs
-        told = f"int8: the encoder computes in float32, {macs:,} MACs: node '/encoder/GRU' (GRU): it goes through"
-        assert told in bundle.manifest.origin.note
-        assert files["encoder", "int8"].integer_macs == 0
-    else:
-        assert files["encoder", "int8"].integer_macs > 0
-    assert "decoder, int8: " in bundle.manifest.origin.note
-    assert files["decoder", "int8"].integer_macs > 0
+def test_products_are_integer_in_every_graph(bundle: bundles.Bundle) -> None:
+    for graph in bundle.pair:
+        assert f"{graph.name}, int8: " in bundle.manifest.origin.note
+        assert bundle.file("int8", "onnx", graph.name).integer_macs > 0
 
 
 def test_a_patched_scale_is_found_and_named(

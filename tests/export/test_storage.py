@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import chained_models
 import numpy as np
 import onnx
 import pytest
@@ -107,10 +108,17 @@ def test_a_patched_weight_is_found_and_named(
     assert verdicts == {choice: choice != (bitten, "ort") for choice in choices}
 
 
-@pytest.mark.parametrize("attention", ["none", "dot"])
-def test_encoder_decoders_have_them_too(attention: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("make", "graphs"),
+    [
+        (lambda: seq2seq_models.Recurrent(hidden=64), ["encoder", "decoder"]),
+        (lambda: seq2seq_models.Recurrent(attention="dot", hidden=64), ["encoder", "decoder"]),
+        (lambda: chained_models.Backwards(hidden=128), ["encoder-1", "encoder", "decoder"]),
+    ],
+)
+def test_encoder_decoders_have_them_too(make: Any, graphs: list[str], tmp_path: Path) -> None:
     torch.manual_seed(0)
-    module = seq2seq_models.Recurrent(attention=attention, hidden=64).eval()
+    module = make().eval()
     with torch.no_grad():
         for parameter in module.parameters():
             parameter.mul_(2)  # as training has it: untrained, the outputs hardly vary
@@ -119,7 +127,8 @@ def test_encoder_decoders_have_them_too(attention: str, tmp_path: Path) -> None:
     bundle = export.export((module, example), tmp_path / "b", about=about, variants=ALL, default="w8")
     assert edgeseq.load(bundle).variant == "w8"
     sizes = {file.path: (bundle.path / file.path).stat().st_size for file in bundle.manifest.files}
-    for graph in ("encoder", "decoder"):
+    assert [graph.name for graph in bundle.pair] == graphs
+    for graph in graphs:
         whole = sizes[f"{graph}.float32.onnx"]
         assert sizes[f"{graph}.float16.onnx"] < 0.6 * whole
         assert sizes[f"{graph}.w8.onnx"] < 0.4 * whole

@@ -60,10 +60,11 @@ def check(program: Program, graph: Graph, file: ModelFile) -> None:
 
 
 def _check_whole(program: Program, graph: Graph) -> None:
-    """Compare an encoder that runs over its whole source: what it holds are its inputs, from the source's first on."""
+    """Compare an encoder that runs once: what it holds are its inputs, from the source's first on."""
     told = program.description
+    held: dict[str, tuple[list[int], str]] = {entry.name: (entry.shape, entry.dtype) for entry in graph.held}
     source = {t.name: ([FREE if a == t.time_axis else n for a, n in enumerate(t.shape)], t.dtype) for t in graph.inputs}
-    _same(program, "inputs", *_held(program, source))
+    _same(program, "inputs", *_held(program, {**source, **held}))
     _same(program, "inputs of frames, and states,", (told.inputs, told.states), ([], []))
     found = [_stored(program, name)[0] for name in told.outputs]
     # For the length of an output that grows with the source, bundle.toml has 1; types are looked at where it is held.

@@ -9,13 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numba
 import numpy as np
 from numba.core import types
 from numpy.typing import NDArray
 
-from edgeseq.backends.native.kernels.memory import call, f32, i8, i32, i64
-from edgeseq.jit import entry
+from edgeseq.jit import entry, inline
+from edgeseq.pointers import call, f32, i8, i32, i64
 
 WIDTH = 24
 """Numbers in a row."""
@@ -25,16 +24,14 @@ FIRST, SECOND, TURN, AHEAD, LINKS, LINK_COUNT = range(20, 26)
 """Where on the board: the table and its rows; where frames enter and how many numbers; where outputs leave and how
 many; steps taken; outputs that do not exist; the last step there is room for; frames that wait; (column, how many) of
 each token and their number; numbers of a frame; frames of a step; streams that the rows compute side by side; and of
-every state (where it stands, where those of all streams are kept, bytes of a stream) and their number; where a step
-puts outputs that have no place of their own; whether a step takes long; Python's own things
-(call.py); where the rows that read no state end, and those that read nothing else; which of both go first; what
-computes the first of them ahead (ahead.py), and how it comes here."""
-BOARD = 32
+every state (STATE numbers, see _carried) and their number; where a step puts outputs that have no place of their own;
+whether a step takes long; Python's own things (direct.py); where the rows that read no state end, and those that read
+nothing else; which of both go first; what computes the first of them ahead (ahead.py), and how it comes here."""
+BOARD, STATE = 32, 6
 NO_END = 2**62
 DONE, SHAPE, FULL, UNFINISHED, NOT_FINITE, NO_TOKEN = range(6)
 """What a step may come to."""
 _F = types.float32
-inline = numba.njit(inline="always")
 
 
 def end(frames: int | None, frames_per_step: int) -> int:
@@ -77,6 +74,19 @@ def moved(to: int, source: int, numbers: int) -> None:
     a, b = i8(to), i8(source)
     for i in range(numbers):
         a[i] = b[i]
+
+
+@inline
+def _carried(state: Any, side: int, stream: int, enters: int) -> None:
+    """Copy a stream's state from where all streams' are kept to where it is computed with, beside others, or back.
+
+    state: 0 where the address stands at which it is computed with; 1 from stream to stream there; 2 blocks without gaps
+    of a stream, 3 from one to the next there, 4 their size; 5 where all are kept; in bytes.
+    """
+    here = i64(state[0])[0] + side * state[1]
+    for k in range(state[2]):
+        a, b = here + k * state[3], state[5] + (stream * state[2] + k) * state[4]
+        moved(a if enters else b, b if enters else a, state[4])
 
 
 @inline
@@ -203,14 +213,12 @@ def streams(  # noqa: C901, PLR0912 - compiled as one
                 return code
     for i in range(y.size):
         f32(out)[i] = np.float32(np.nan)
-    kept = i64(board[STATES])
     first = 0
     while first < last:
         here = min(board[BLOCK], last - first)
         for b in range(here):
             for k in range(board[STATE_COUNT]):
-                size = kept[3 * k + 2]
-                moved(kept[3 * k] + b * size, kept[3 * k + 1] + chosen[first + b] * size, size)
+                _carried(i64(board[STATES] + 8 * STATE * k), b, chosen[first + b], 1)
         for t in range(count):
             for b in range(here):
                 source = flat + 4 * (t * most + chosen[first + b]) * board[ENTER]
@@ -223,7 +231,6 @@ def streams(  # noqa: C901, PLR0912 - compiled as one
         for b in range(here):
             steps[chosen[first + b]] += count
             for k in range(board[STATE_COUNT]):
-                size = kept[3 * k + 2]
-                moved(kept[3 * k + 1] + chosen[first + b] * size, kept[3 * k] + b * size, size)
+                _carried(i64(board[STATES] + 8 * STATE * k), b, chosen[first + b], 0)
         first += here
     return DONE

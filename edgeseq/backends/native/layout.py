@@ -15,6 +15,7 @@ import numpy as np
 from edgeseq.backends.native import engine
 from edgeseq.backends.native.plan import Array, Plan, address
 from edgeseq.backends.native.program import Input, Op, Program, Tensor
+from edgeseq.backends.native.rings import Ring, State, standing, windows
 from edgeseq.backends.native.rules import rule
 from edgeseq.backends.native.rules.elementwise import cast
 from edgeseq.backends.native.rules.rule import Given
@@ -31,7 +32,7 @@ LONG_BYTES = 1 << 19
 
 @dataclass(frozen=True)
 class Layout:
-    """What the engine runs. board: its numbers; by name, [streams, *shape], where states and what is held stand.
+    """What the engine runs. board: its numbers; by name, states, and where what is held stands, [streams, *shape].
 
     known: by name, what the first part gives the others, [streams or 1, *shape]; a stream's has no gaps. outputs: by
     their tensors, as they are; those of a program that runs once leave nowhere else.
@@ -39,7 +40,7 @@ class Layout:
 
     program: Program
     board: Array
-    states: Mapping[str, Array]
+    states: Mapping[str, State]
     known: Mapping[str, Array]
     held: Mapping[str, Array]
     outputs: Sequence[Array]
@@ -79,6 +80,7 @@ class Layer:
         self.plan = Plan(like.plan.constants if like is not None else ())
         self.parts = sections(self.told) if like is None else like.parts
         self.values: dict[str, Array] = {}
+        self.rings: dict[str, Ring] = {}
 
     def layout(self) -> Layout:
         """Lay out the whole."""
@@ -86,7 +88,7 @@ class Layer:
         entering = self.entered()
         known = self.first()
         first = len(plan.rows)
-        states = {state.name: self._new(state.input) for state in told.states}
+        states = self._states()
         held = {name: self._new(name) for name in told.held}
         for op in self.parts.of_states:
             self._op(op)
@@ -94,7 +96,7 @@ class Layer:
         for op in self.parts.rest:
             self._op(op)
         outputs = [self.values[name] for name in told.outputs]
-        leaving = self._leaving(outputs, [*states.values(), *held.values()])
+        leaving = self._leaving(outputs, [*(state.over for state in states.values()), *held.values()])
         self._hand_on(states)
         board = self.board(entering)
         board[engine.FIRST], board[engine.SECOND] = first, second
@@ -141,6 +143,20 @@ class Layer:
         self.values[name] = self.plan.buffer((self.streams, *shape), tensor.dtype)
         return self.values[name]
 
+    def _states(self) -> dict[str, State]:
+        """Make the places of states, by name; those that are windows get room to slide in."""
+        sliding = {window.state: (whole, window) for whole, window in windows(self.told).items()}
+        states: dict[str, State] = {}
+        for state in self.told.states:
+            if state.name in sliding:
+                whole, window = sliding[state.name]
+                ring = Ring(self.plan, window, self.streams, self._tensor(state.input))
+                self.rings[whole], states[state.name] = ring, ring.state
+                self.values[state.input] = ring.state.array
+            else:
+                states[state.name] = standing(self.plan, self._new(state.input))
+        return states
+
     def _entered(self, entry: Input, entering: Array) -> Array:
         """Return an input as a view of the frames, [streams, *shape]; a copy where it is of whole numbers."""
         tensor = self._tensor(entry.name)
@@ -153,6 +169,8 @@ class Layer:
         where = f"{self.program.path}: operation '{op.output}' ({op.kind})"
         arrays = {key: self._array(name, where) for key, name in op.arrays.items()}
         applied = _constant if op.kind == "Constant" else rule(op.kind, stored)
+        if op.output in self.rings:
+            applied = self.rings[op.output].joined
         if applied is None:
             raise ModelError(f"{where}: this edgeseq's engine has no such operation.")
         missing = [name for name in op.inputs if name not in self.values]
@@ -199,17 +217,20 @@ class Layer:
             start += part[0].size
         return leaving
 
-    def _hand_on(self, states: Mapping[str, Array]) -> None:
+    def _hand_on(self, states: Mapping[str, State]) -> None:
         """Let what leaves as a state enter the next step. What leaves may be what another one enters as."""
-        pairs = [(states[state.name], self.values[state.output]) for state in self.told.states]
-        entering = list(states.values())
+        sliding = {ring.name for ring in self.rings.values()}
+        staying = [state for state in self.told.states if state.name not in sliding]
+        pairs = [(states[state.name].array, self.values[state.output]) for state in staying]
         pairs = [(to, value) for to, value in pairs if address(to) != address(value) or to.strides != value.strides]
         leaving = []
         for to, value in pairs:
             apart = value
-            if any(np.may_share_memory(value, other) for other in entering):
+            if any(np.may_share_memory(value, state.over) for state in states.values()):
                 apart = self.plan.buffer(to.shape, to.dtype)
                 self.plan.copy(apart, value)
             leaving.append((to, apart))
         for to, value in leaving:
             self.plan.copy(to, value)
+        for ring in self.rings.values():
+            ring.slide(self.plan)

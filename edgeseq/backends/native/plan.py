@@ -2,7 +2,7 @@
 
 NumPy is the planner: every tensor is an array [streams, *shape], what only moves numbers becomes a view where a view
 can have it, and a row holds the addresses and strides that NumPy gives. So nothing in a program can reach beyond its
-buffers.
+buffers. Addresses in memory that a window slides over (rings.py) remember it, so that all rows that hold one are known.
 """
 
 from __future__ import annotations
@@ -25,6 +25,29 @@ MAX_BYTES, MAX_ROWS = 2 << 30, 1 << 20
 """What no honest program needs."""
 
 
+class Memory(np.ndarray[Any, Any]):
+    """Bytes that a window slides over. slots: where rows hold addresses in it, as (row, place in the row)."""
+
+    slots: list[tuple[int, int]]
+
+
+class Sliding(int):
+    """An address that slides with the window over a memory."""
+
+    memory: Memory
+
+    def __add__(self, more: int) -> Sliding:
+        """Return an address beside it."""
+        return slides(int(self) + more, self.memory)
+
+
+def slides(value: int, memory: Memory) -> Sliding:
+    """Return an address in a memory that a window slides over."""
+    made = Sliding(value)
+    made.memory = memory
+    return made
+
+
 class Plan:
     """Rows, and the arrays that they speak of.
 
@@ -37,6 +60,7 @@ class Plan:
         self.constants: list[Array] = []
         self._shared = shared
         self._owners: set[int] = set()
+        self._followers: list[tuple[Array, Memory]] = []
         self.bytes = 0
 
     def keep(self, array: Array) -> Array:
@@ -46,15 +70,25 @@ class Plan:
 
     def buffer(self, shape: Sequence[int], dtype: Any) -> Array:
         """Return a new array of zeros [*shape] that begins with a cache line."""
-        wanted = np.dtype(dtype)
-        size = math.prod(shape) * wanted.itemsize
+        return self._within(np.zeros(self._counted(shape, dtype), np.uint8), shape, dtype)
+
+    def sliding(self, shape: Sequence[int], dtype: Any) -> tuple[Array, Memory]:
+        """Return such an array that a window is going to slide over, and its memory."""
+        memory = Memory(self._counted(shape, dtype), np.uint8)
+        memory[...], memory.slots = 0, []
+        return self._within(memory.view(np.ndarray), shape, dtype), memory
+
+    def _counted(self, shape: Sequence[int], dtype: Any) -> int:
+        """Return how many bytes an array is made in."""
+        size = math.prod(shape) * np.dtype(dtype).itemsize
         self.bytes += size
         if self.bytes > MAX_BYTES:
             raise ValueError(f"takes more than {MAX_BYTES >> 30} GiB of memory")
-        whole = self.keep(np.zeros(size + 2 * LINE, np.uint8))
-        start = -address(whole) % LINE
-        made: Array = whole[start : start + size].view(wanted).reshape(shape)
-        return made
+        return size + 2 * LINE
+
+    def _within(self, whole: Array, shape: Sequence[int], dtype: Any) -> Array:
+        start = -address(self.keep(whole)) % LINE
+        return whole[start : start + whole.size - 2 * LINE].view(np.dtype(dtype)).reshape(shape)
 
     def stored(self, array: Array) -> Array:
         """Return a copy of a constant that begins with a cache line; the one that is shared where it is the same."""
@@ -75,12 +109,27 @@ class Plan:
         """Append a call of a kernel."""
         if len(values) >= WIDTH or len(self.rows) >= MAX_ROWS:
             raise ValueError("takes more than a row holds, or than a program has rows")
-        self.rows.append([kernel.address, *values, *(0,) * (WIDTH - 1 - len(values))])
+        for place, value in enumerate(values, 1):
+            if isinstance(value, Sliding):
+                value.memory.slots.append((len(self.rows), place))
+        self.rows.append([kernel.address, *map(int, values), *(0,) * (WIDTH - 1 - len(values))])
+
+    def followers(self, memory: Memory, place: Array) -> Array:
+        """Return where all numbers stand that slide with a window, int64[n]: `place` and those of the rows so far.
+
+        They are there once the table is made.
+        """
+        made = self.buffer((1 + len(memory.slots),), np.int64)
+        made[0] = address(place)
+        self._followers.append((made, memory))
+        return made
 
     def table(self) -> NDArray[np.int64]:
         """Return the rows as the engine takes them."""
         table = self.buffer((len(self.rows), WIDTH), np.int64)
         table[...] = np.array(self.rows, np.int64).reshape(-1, WIDTH)
+        for made, memory in self._followers:
+            made[1:] = [address(table[row]) + table.itemsize * place for row, place in memory.slots]
         return table
 
     def copy(self, to: Array, source: Array) -> None:
@@ -95,6 +144,10 @@ class Plan:
             return
         if 0 in shape:
             return
+        if (a[-1], b[-1]) != (to.itemsize,) * 2:
+            # Where the last numbers do not lie side by side, the longest loop goes innermost: one is left less often.
+            order = sorted(range(len(shape)), key=lambda loop: shape[loop])
+            shape, a, b = (tuple(each[loop] for loop in order) for each in (shape, a, b))
         kernel = moving.COPY[to.itemsize]
         fill = (1,) * (4 - len(shape)), (0,) * (4 - len(shape))
         self.row(kernel, *fill[0], *shape, address(to), *fill[1], *a, address(source), *fill[1], *b)
@@ -109,16 +162,17 @@ class Plan:
 
 
 def _owner(array: Array) -> Any:
-    """Return the array that owns what an array is a view of."""
+    """Return what owns the numbers that an array is a view of: an array, or a memory."""
     owner: Any = array
-    while getattr(owner, "base", None) is not None:
+    while not isinstance(owner, Memory) and getattr(owner, "base", None) is not None:
         owner = owner.base
     return owner
 
 
 def address(array: Array) -> int:
     """Return where an array's first number stands."""
-    return int(array.__array_interface__["data"][0])
+    value, owner = int(array.__array_interface__["data"][0]), _owner(array)
+    return slides(value, owner) if isinstance(owner, Memory) else value
 
 
 def collapsed(*arrays: Array) -> tuple[tuple[int, ...], list[tuple[int, ...]]]:

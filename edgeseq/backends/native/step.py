@@ -85,12 +85,12 @@ class NativeStep(FileStep):
 
     @property
     def _state(self) -> list[NDArray[Any]]:
-        return [self._layout.states[entry.name][0].copy() for entry in self._file.states]
+        return [self._layout.states[entry.name].now()[0].copy() for entry in self._file.states]
 
     @_state.setter
     def _state(self, values: list[NDArray[Any]]) -> None:
         for entry, value in zip(self._file.states, values, strict=True) if values else ():
-            self._layout.states[entry.name][0] = value
+            self._layout.states[entry.name].now()[0] = value
 
     def step(self, x: Frames, out: Frames | None = None) -> Frames:
         """Take the frames of one step; give float32[outputs], written to `out` where given."""
@@ -143,7 +143,7 @@ def open_step(path: Path, graph: Graph, file: ModelFile, streams: int = 1) -> Na
 
 
 def open_whole(path: Path, graph: Graph, file: ModelFile) -> NativeWhole:
-    """Open an encoder that runs over its whole source and hold it against bundle.toml. Raises ModelError."""
+    """Open an encoder, or a part of one, that runs once and hold it against bundle.toml. Raises ModelError."""
     return NativeWhole(_checked(path, graph, file), graph)
 
 

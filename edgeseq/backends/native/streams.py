@@ -52,14 +52,12 @@ class NativeStreams:
         self._tokens = graph.tokens
         self._token_table = engine.tokens(self._board, graph.tokens)
         self._first = [at_reset(graph, file, index) for index in range(len(file.states))]
-        self._state = [np.repeat(value[None], streams, axis=0) for value in self._first]
-        self._table = np.array(
-            [
-                (self._layout.states[entry.name].ctypes.data, kept.ctypes.data, kept[0].nbytes)
-                for entry, kept in zip(file.states, self._state, strict=True)
-            ],
-            np.int64,
-        ).reshape(-1, 3)
+        states = [self._layout.states[entry.name] for entry in file.states]
+        self._state = [state.like(streams) for state in states]
+        for kept, first in zip(self._state, self._first, strict=True):
+            kept[...] = first
+        table = [state.carried(kept) for state, kept in zip(states, self._state, strict=True)]
+        self._table = np.array(table, np.int64).reshape(-1, engine.STATE)
         self._board[engine.STATES], self._board[engine.STATE_COUNT] = self._table.ctypes.data, len(self._table)
         self._steps = np.zeros(streams, np.int64)
         self._waiting: Frames = np.empty((streams, 0, self.features), np.float32)

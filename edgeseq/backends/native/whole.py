@@ -1,7 +1,8 @@
-"""An encoder that runs once over its whole source, on edgeseq's own engine."""
+"""An encoder, or a part of one, that runs once, on edgeseq's own engine."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,16 +22,17 @@ NO_NUMBERS = np.empty(0, np.float32)
 
 
 class NativeWhole:
-    """Takes rows [T, features] and gives the graph's outputs by name; for every T it is laid out once."""
+    """Takes the source's rows and what is held; for every length it is laid out once."""
 
     def __init__(self, program: Program, graph: Graph) -> None:
         self._graph, self._path = graph, program.path
         self._lengths = Lengths(program, None)
 
-    def __call__(self, rows: Frames) -> dict[str, NDArray[Any]]:
+    def __call__(self, rows: Frames, held: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """Run over a source. Raises ModelError where it is too long or too short for the model."""
+        source = {entry.name: entry.enter(rows) for entry in entries(self._graph, len(rows))}
         try:
-            layout = self._lengths.holding({entry.name: entry.enter(rows) for entry in entries(self._graph, len(rows))})
+            layout = self._lengths.holding({**source, **held})
         except ModelError as cause:
             reason = str(cause).removeprefix(f"{self._path}: ")
             raise ModelError(f"{self._path}: does not run on a source of {len(rows)} frames: {reason}") from cause

@@ -8,8 +8,8 @@ import numba
 import numpy as np
 
 from edgeseq.backends.native.kernels.elementwise import one
-from edgeseq.backends.native.kernels.memory import f32, f64, i8, i32, i64
 from edgeseq.jit import Kernel, kernel
+from edgeseq.pointers import f32, f64, i8, i32, i64
 
 
 @numba.njit(inline="always")

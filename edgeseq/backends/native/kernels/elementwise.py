@@ -11,7 +11,7 @@ from typing import Any
 
 import numba
 
-from edgeseq.backends.native.kernels.memory import i8
+from edgeseq.pointers import i8
 
 
 @numba.njit(inline="always")

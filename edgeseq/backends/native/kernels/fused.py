@@ -11,8 +11,8 @@ from typing import Any
 import numba
 
 from edgeseq.backends.native.kernels.functions import fma, sigmoid, tanh
-from edgeseq.backends.native.kernels.memory import f32
 from edgeseq.jit import kernel
+from edgeseq.pointers import f32
 
 
 @numba.njit(inline="always")

@@ -14,8 +14,8 @@ from numba.core import types
 from numba.extending import intrinsic
 
 from edgeseq.backends.native.kernels.functions import float_of_bits
-from edgeseq.backends.native.kernels.memory import f32, i8, i16, i32, i64, word
 from edgeseq.jit import Kernel, kernel
+from edgeseq.pointers import f32, i8, i16, i32, i64, word
 
 
 def _narrow(instruction: str) -> Any:

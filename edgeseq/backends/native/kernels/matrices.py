@@ -13,9 +13,9 @@ from typing import Any
 import numba
 import numpy as np
 
-from edgeseq.backends.native.kernels.memory import f32, f64
 from edgeseq.backends.native.kernels.vectors import LANES, panel_f32
 from edgeseq.jit import kernel
+from edgeseq.pointers import f32, f64
 
 _VECTOR = 4 * LANES
 _ANYTHING = np.float32(-np.inf)

@@ -9,8 +9,8 @@ from typing import Any
 
 import numba
 
-from edgeseq.backends.native.kernels.memory import i8, i16, i32, i64
 from edgeseq.jit import Kernel, kernel
+from edgeseq.pointers import i8, i16, i32, i64
 
 
 @numba.njit(inline="always")

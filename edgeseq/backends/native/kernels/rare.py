@@ -13,8 +13,8 @@ import numba
 import numpy as np
 
 from edgeseq.backends.native.kernels.functions import double_of_bits
-from edgeseq.backends.native.kernels.memory import f32, f64
 from edgeseq.jit import Kernel, kernel
+from edgeseq.pointers import f32, f64
 
 _NAMES = (
     "Sign", "Floor", "Ceil", "Log", "Sin", "Cos", "Neg", "Abs", "Sqrt", "Reciprocal", "Relu", "Sigmoid", "Tanh", "Exp",

@@ -13,8 +13,8 @@ import numpy as np
 from edgeseq.backends.native.kernels import functions
 from edgeseq.backends.native.kernels.elementwise import one, two, with_parameter
 from edgeseq.backends.native.kernels.functions import double_of_bits
-from edgeseq.backends.native.kernels.memory import f32
 from edgeseq.jit import Kernel, kernel
+from edgeseq.pointers import f32
 
 _F = np.float32
 _FUSED = ("contract",)

@@ -13,9 +13,9 @@ import numba
 import numpy as np
 
 from edgeseq.backends.native.kernels.functions import double_of_bits, exp
-from edgeseq.backends.native.kernels.memory import f32, f64, i64
 from edgeseq.backends.native.kernels.sums import extreme, squares, total
 from edgeseq.jit import Kernel, kernel
+from edgeseq.pointers import f32, f64, i64
 
 _F = np.float32
 _TO_GREATEST, _TO_LEAST = np.int32(0), np.int32(-(2**31))

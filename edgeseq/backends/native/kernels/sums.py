@@ -12,7 +12,7 @@ import numba
 import numpy as np
 
 from edgeseq.backends.native.kernels.functions import float_of_bits
-from edgeseq.backends.native.kernels.memory import i32
+from edgeseq.pointers import i32
 
 _F, _I = np.float32, np.int32
 _LEAST, _ALL_BUT_SIGN = _I(-(2**31)), _I(2**31 - 1)

@@ -8,8 +8,8 @@ import numba
 import numpy as np
 
 from edgeseq.backends.native.kernels.elementwise import one, two
-from edgeseq.backends.native.kernels.memory import i64
 from edgeseq.jit import Kernel, kernel
+from edgeseq.pointers import i64
 
 _I = np.int64
 

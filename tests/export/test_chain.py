@@ -1,0 +1,189 @@
+"""Encoders that hold a recurrence over their whole source, cut into parts: what the cut promises."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+
+import chained_models as models
+import numpy as np
+import onnx
+import onnx_ir as ir
+import pytest
+import seq2seq_models
+import torch
+from chained_models import BACKWARDS, FORWARDS, WHOLE
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from onnx import TensorProto, helper, numpy_helper
+
+import edgeseq
+import export
+from edgeseq.bundle import Graph
+from edgeseq.encoder import turned
+from export.encoder_decoder import directions
+from export.encoder_decoder import encoder as encoders
+from export.encoder_decoder.split import split
+from export.frontends import EncoderDecoder
+from export.frontends import torch as frontend
+from export.graph import StreamGraph, session
+
+EVERY = pytest.mark.parametrize("name", models.MODELS)
+
+
+@functools.cache
+def original(name: str) -> EncoderDecoder:
+    model = frontend.from_module(models.made(name), seq2seq_models.tokens(), "here", "")
+    assert isinstance(model, EncoderDecoder)
+    return model
+
+
+def cut(name: str) -> tuple[encoders.Encoder, list[Graph]]:
+    model = original(name)
+    encoder = encoders.made(split(model.model, model.source, model.target), model.source)
+    return encoder, encoder.describe(model.source)
+
+
+def kind(part: encoders.Part) -> str:
+    return WHOLE if part.whole else BACKWARDS if part.backwards else FORWARDS
+
+
+@EVERY
+def test_there_are_no_more_parts_than_the_source_has_to_be_gone_through(name: str) -> None:
+    encoder, graphs = cut(name)
+    assert tuple(map(kind, encoder.parts)) == models.MODELS[name][1]
+    assert [graph.name for graph in graphs] == [*(f"encoder-{k + 1}" for k in range(len(graphs) - 1)), "encoder"]
+    assert f"in {len(graphs)} parts" in encoder.notes[0]
+
+
+@EVERY
+def test_what_is_given_is_read_and_comes_from_before(name: str) -> None:
+    encoder, graphs = cut(name)
+    given: set[tuple[str, str]] = set()
+    read: set[tuple[str | None, str | None]] = set()
+    for graph in graphs:
+        taken = {(entry.part, entry.output) for entry in (*graph.inputs, *graph.held) if entry.part is not None}
+        assert taken <= given
+        read |= taken
+        given |= {(graph.name, tensor.name) for tensor in graph.outputs}
+    memory = {
+        (part.name, tensor.name)
+        for part, graph in zip(encoder.parts, graphs, strict=True)
+        for tensor, name in zip(graph.outputs, part.gives, strict=True)
+        if name in encoder.memory
+    }
+    assert given == read | memory
+
+
+@EVERY
+def test_no_weight_is_in_two_parts(name: str) -> None:
+    encoder, _ = cut(name)
+    seen: dict[bytes, str] = {}
+    for part in encoder.parts:
+        arrays = [value.const_value.numpy() for value in part.model.graph.initializers.values() if value.const_value]
+        for array in arrays:
+            if array.dtype == np.float32 and len(np.unique(array)) > 2:
+                assert seen.setdefault(array.tobytes(), part.name) == part.name
+    assert len(seen) >= 3
+
+
+@EVERY
+def test_a_model_is_cut_in_one_way(name: str) -> None:
+    assert cut(name)[1] == cut(name)[1]
+
+
+CELLS = {"RNN": 1, "GRU": 3, "LSTM": 4}
+
+
+def both_ways(op_type: str, hidden: int, seed: int, *, activations: bool, begun: bool, first: bool) -> onnx.ModelProto:
+    """Give a bidirectional op alone; begun: from states of its own. first: its last states alone are read."""
+    rng, gates, states = np.random.default_rng(seed), CELLS[op_type], "hc" if op_type == "LSTM" else "h"
+    arrays = {
+        "w": rng.normal(size=(2, gates * hidden, 4)), "r": rng.normal(size=(2, gates * hidden, hidden)),
+        "b": rng.normal(size=(2, 2 * gates * hidden)),
+        **({f"{letter}0": rng.normal(size=(2, 1, hidden)) for letter in states} if begun else {}),
+    }  # fmt: skip
+    inputs = ["x", "w", "r", "b", "", *(f"{letter}0" for letter in states if begun)]
+    outputs = ["" if first else "y", *states]
+    kinds = {"RNN": ["Tanh", "Relu"], "GRU": ["Sigmoid", "Tanh"] * 2, "LSTM": ["Sigmoid", "Tanh", "Tanh"] * 2}
+    extra = {"activations": kinds[op_type]} if activations else {}
+    extra |= {"linear_before_reset": 1} if op_type == "GRU" else {}
+    node = helper.make_node(op_type, inputs, outputs, "both", hidden_size=hidden, direction="bidirectional", **extra)
+    shapes = {"y": ["time", 2, 1, hidden], "h": [2, 1, hidden], "c": [2, 1, hidden]}
+    value = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        [node], "g", [value("x", TensorProto.FLOAT, ["time", 1, 4])],
+        [value(name, TensorProto.FLOAT, shapes[name]) for name in outputs if name],
+        [numpy_helper.from_array(array.astype(np.float32), name) for name, array in arrays.items()],
+    )  # fmt: skip
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+@given(
+    op_type=st.sampled_from(sorted(CELLS)), hidden=st.integers(1, 5), seed=st.integers(0, 99), length=st.integers(1, 9),
+    activations=st.booleans(), begun=st.booleans(), first=st.booleans(),
+)  # fmt: skip
+@settings(max_examples=40, deadline=None)
+def test_two_ops_one_way_each_are_one_that_goes_both_and_turning_round_is_going_back(
+    *, op_type: str, hidden: int, seed: int, length: int, activations: bool, begun: bool, first: bool
+) -> None:
+    model = both_ways(op_type, hidden, seed, activations=activations, begun=begun, first=first)
+    stream = StreamGraph(ir.from_proto(model), ())
+    assert directions.apart(stream)
+    apart = ir.to_proto(stream.model)
+    assert [node.op_type for node in apart.graph.node if node.op_type == op_type] == [op_type] * 2
+    x = np.random.default_rng(seed).normal(size=(length, 1, 4)).astype(np.float32)
+    expected, found = (session(each).run(None, {"x": x}) for each in (model, apart))
+    for one, other in zip(expected, found, strict=True):
+        np.testing.assert_allclose(one, other, rtol=0, atol=1e-5)
+    directions.turn(stream.model)
+    both_forwards = session(ir.to_proto(stream.model))
+    backwards = both_forwards.run(None, {"x": turned(x)})
+    for one, other in zip(expected, backwards, strict=True):
+        axis, turn = (1, turned(other)) if other.ndim == 4 else (0, other)
+        np.testing.assert_allclose(np.take(one, 1, axis), np.take(turn, 1, axis), rtol=0, atol=1e-5)
+
+
+@given(length=st.integers(1, 50), width=st.integers(1, 4), seed=st.integers(0, 9))
+def test_rows_that_are_turned_twice_are_as_they_were(length: int, width: int, seed: int) -> None:
+    rows = np.random.default_rng(seed).normal(size=(length, width)).astype(np.float32)
+    np.testing.assert_array_equal(turned(turned(rows)), rows)
+    np.testing.assert_array_equal(turned(rows)[0], rows[-1])
+
+
+def with_lengths(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Give a recurrent op of a model its sequence's length, as data."""
+    node = next(node for node in model.graph.node if node.op_type == "GRU")
+    at = list(model.graph.node).index(node)
+    model.graph.initializer.append(numpy_helper.from_array(np.array([0]), "first"))
+    found = [
+        helper.make_node("Shape", [node.input[0]], ["sizes"]),
+        helper.make_node("Gather", ["sizes", "first"], ["length"]),
+        helper.make_node("Cast", ["length"], ["lens"], to=TensorProto.INT32),
+    ]
+    for place, new in enumerate(found):
+        model.graph.node.insert(at + place, new)
+    node.input[4] = "lens"
+    return model
+
+
+def test_what_has_no_form_even_so_stays_a_whole_and_is_told(tmp_path: Path) -> None:
+    module = models.made("backwards")
+    torch.onnx.export(
+        module, seq2seq_models.tokens(), str(tmp_path / "m.onnx"), dynamo=False, opset_version=17,
+        input_names=["s", "t"], dynamic_axes={"s": {1: "source"}, "t": {1: "target"}},
+    )  # fmt: skip
+    onnx.save(with_lengths(onnx.load(tmp_path / "m.onnx")), tmp_path / "m.onnx")
+    bundle = export.export(tmp_path / "m.onnx", tmp_path / "b", variants=["float32"])
+    assert [(graph.name, graph.whole) for graph in bundle.pair] == [("encoder", True), ("decoder", False)]
+    assert [entry.backend for entry in bundle.manifest.parity] == ["ort"]
+    note = bundle.manifest.origin.note
+    assert "the encoder runs once over the whole source, since it is no step: " in note
+    assert "(GRU): it goes through the source in no way that a step does" in note
+    for left_out in ("TFLite", "native"):
+        assert f"{left_out} was left out of float32: encoder: node " in note
+    assert "(GRU): its sequence lengths are not constants" in note
+    source, target = np.arange(9) % 13, np.arange(5)
+    with torch.no_grad():
+        expected = module(torch.from_numpy(source)[None], torch.from_numpy(target)[None])[0].numpy()
+    np.testing.assert_allclose(edgeseq.load(bundle).logits(source, target), expected, rtol=0, atol=1e-5)
