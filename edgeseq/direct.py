@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from edgeseq.jit import Kernel, inline
 from edgeseq.pointers import i32, i64, invoke
 
-NDARRAY, NONE, FLOAT32, INT64, OWN, NEW, PAIR, PUT, LET_GO, TAKE = range(10)
+NDARRAY, NONE, FLOAT32, INT64, OWN, DROP, NEW, TUPLE, PUT, LET_GO, TAKE = range(11)
 """Where in the table of Python's own things: the type of arrays, None, two types of numbers; then functions: take a
-reference, make an array, make a tuple, put what it takes over into one, let go of the interpreter's lock, take it
-again."""
+reference, drop one, make an array, make a tuple, put what it takes over into one, let go of the interpreter's lock,
+take it again."""
 _TYPE, _DATA, _SHAPE, _DTYPE = 1, 2, 4, 7
 """Fields of an array, each of 64 bits (numpy/ndarraytypes.h, PyArrayObject_fields)."""
 _AXES, _FLAGS = 6, 16
@@ -76,6 +76,20 @@ def owned(python: Any, given: Any) -> Any:
     return given
 
 
+@inline
+def pair(python: Any, a: Any, b: Any) -> int:
+    """Make a tuple that takes two objects over; 0 with MemoryError set where it or one of them could not be made."""
+    both = invoke(python[TUPLE], (2,))
+    if not (a and b and both):
+        for each in (a, b, both):
+            if each:
+                invoke(python[DROP], (each,))
+        return 0
+    invoke(python[PUT], (both, 0, a))
+    invoke(python[PUT], (both, 1, b))
+    return both
+
+
 class _Definition(ctypes.Structure):
     """PyMethodDef."""
 
@@ -121,9 +135,9 @@ def table() -> NDArray[np.int64] | None:
         return None
     c = ctypes.pythonapi
     functions = (c.PyTuple_New, c.PyTuple_SetItem, c.PyEval_SaveThread, c.PyEval_RestoreThread)
-    pair, put, let_go, take = map(_address, functions)
     types = (id(np.ndarray), id(None), id(np.dtype(np.float32)), id(np.dtype(np.int64)))
-    return np.array([*types, _address(c.Py_IncRef), _empty(), pair, put, let_go, take], np.int64)
+    references = (_address(c.Py_IncRef), _address(c.Py_DecRef))
+    return np.array([*types, *references, _empty(), *map(_address, functions)], np.int64)
 
 
 def _empty() -> int:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import llvmlite
+import llvmlite.binding as llvm
 import numba
 from numba.core import types
 from numba.core.errors import NumbaWarning
@@ -116,6 +117,13 @@ def place() -> Path | None:
     chosen = os.environ.get("NUMBA_CACHE_DIR")
     base = Path(chosen) / "kernels" if chosen else cache.folder("kernels")
     return None if base is None else base / version()
+
+
+@functools.cache
+def instructions() -> str:
+    """Return the instruction sets that Numba compiles for here; none where it is told to compile for any processor."""
+    told = numba.config.CPU_FEATURES
+    return str(llvm.get_host_cpu_features().flatten() if told is None else told)
 
 
 @functools.cache

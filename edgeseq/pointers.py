@@ -70,3 +70,16 @@ def invoke(typingctx: Any, address: Any, arguments: Any) -> Any:
         return builder.call(builder.inttoptr(args[0], kind.as_pointer()), given)
 
     return types.int64(types.int64, arguments), generate
+
+
+@intrinsic
+def moved(typingctx: Any, to: Any, source: Any, count: Any) -> Any:
+    """Copy so many bytes from one address to another, which may overlap."""
+
+    def generate(_: Any, builder: Any, __: Any, args: Any) -> Any:
+        bytes_ = ir.IntType(8).as_pointer()
+        to, source = (builder.inttoptr(each, bytes_) for each in args[:2])
+        cgutils.raw_memmove(builder, to, source, args[2], 1)
+        return ir.Constant(ir.IntType(64), 0)
+
+    return types.int64(types.int64, types.int64, types.int64), generate

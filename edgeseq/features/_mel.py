@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from edgeseq.errors import ConfigError
 from edgeseq.features._fft import taper
-from edgeseq.features._spectra import LOG_FLOOR, Logarithm, Recipe, transform, whole
+from edgeseq.features._recipe import LOG_FLOOR, Logarithm, Recipe, transform, whole
 from edgeseq.types import StreamSpec
 
 Dialect = Literal["librosa", "kaldi", "tensorflow"]

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeseq.errors import ConfigError
-from edgeseq.features._fft import Taper, forward, power, taper, tapered
+from edgeseq.features._fft import Taper, plan, power, taper, tapered
 
 Detrend = Literal["none", "constant", "linear"]
 KEPT, MEAN, LINE = range(3)
@@ -22,14 +22,15 @@ _DETREND = {"none": KEPT, "constant": MEAN, "linear": LINE}
 class Segments:
     """How a window is cut: a segment of `size` samples every `step`, each detrended, then weighted.
 
-    weights: float64[size]. frequencies: float64[size // 2 + 1], Hz. sides: float64[size // 2 + 1], 2 for the lines that
-    stand for a negative frequency as well, else 1.
+    weights: float64[size]. plan: what they are transformed by. frequencies: float64[size // 2 + 1], Hz. sides:
+    float64[size // 2 + 1], 2 for the lines that stand for a negative frequency as well, else 1.
     """
 
     size: int
     step: int
     detrend: int
     weights: NDArray[np.float64]
+    plan: NDArray[np.int64]
     frequencies: NDArray[np.float64]
     sides: NDArray[np.float64]
 
@@ -62,7 +63,8 @@ def segments(
     if size % 2 == 0:
         sides[-1] = 1
     frequencies = np.arange(size // 2 + 1) * rate_hz / size
-    return Segments(size, size - int(overlap * size), _DETREND[detrend], taper(weights, size), frequencies, sides)
+    step, weighted = size - int(overlap * size), taper(weights, size)
+    return Segments(size, step, _DETREND[detrend], weighted, plan(size), frequencies, sides)
 
 
 @numba.njit
@@ -84,21 +86,20 @@ def detrended(x: Any, detrend: int, row: Any) -> None:
 
 
 @numba.njit
-def transformed(x: Any, detrend: int, weights: Any, row: Any, spectrum: Any) -> None:
-    """Write spectrum[size // 2 + 1] of a segment x[size], by way of row[size]."""
+def transformed(x: Any, detrend: int, weights: Any, plan: Any, row: Any, squares: Any) -> None:
+    """Write squares[size // 2 + 1], the squared magnitudes of a segment x[size], by way of row[size]."""
     detrended(x, detrend, row)
     tapered(row, weights, row)
-    forward(row, spectrum)
+    power(plan, row, squares)
 
 
 @numba.njit
-def averaged(w: Any, step: int, detrend: int, weights: Any, row: Any, spectrum: Any, squares: Any, mean: Any) -> None:
+def averaged(w: Any, step: int, detrend: int, weights: Any, plan: Any, row: Any, squares: Any, mean: Any) -> None:
     """Write mean[bins], the squared magnitudes averaged over the segments of a window w, by way of the others."""
     mean[:] = 0
     count = (len(w) - len(weights)) // step + 1
     for j in range(count):
-        transformed(w[j * step : j * step + len(weights)], detrend, weights, row, spectrum)
-        power(spectrum, squares)
+        transformed(w[j * step : j * step + len(weights)], detrend, weights, plan, row, squares)
         for b in range(len(mean)):
             mean[b] += squares[b]
     for b in range(len(mean)):

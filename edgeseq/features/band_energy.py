@@ -28,17 +28,16 @@ def reference(psd: NDArray[np.float64], frequencies: NDArray[np.float64], low: f
     return float(psd[inside].sum() * (frequencies[1] - frequencies[0]))
 
 
-@entry(types.void(_F[:, ::1], _I, _I, _I, _I, _D[::1], _D[::1], _I[:, ::1], _F[:, :, ::1]))
+@entry(types.void(_F[:, ::1], _I, _I, _I, _I, _D[::1], _I[::1], _D[::1], _I[:, ::1], _F[:, :, ::1]))
 def energies(
-    x: Any, size: Any, hop: Any, step: Any, detrend: Any, weights: Any, scale: Any, lines: Any, y: Any
+    x: Any, size: Any, hop: Any, step: Any, detrend: Any, weights: Any, plan: Any, scale: Any, lines: Any, y: Any
 ) -> None:
     """Write y[window, channel, band], the sum of its lines from lines[band, 0] to before lines[band, 1]."""
-    row, spectrum = np.empty(len(weights)), np.empty(len(scale), np.complex128)
-    squares, mean = np.empty(len(scale)), np.empty(len(scale))
+    row, squares, mean = np.empty(len(weights)), np.empty(len(scale)), np.empty(len(scale))
     for k in range(y.shape[0]):
         for c in range(y.shape[1]):
             w = x[c, k * hop : k * hop + size]
-            _psd.averaged(w, step, detrend, weights, row, spectrum, squares, mean)
+            _psd.averaged(w, step, detrend, weights, plan, row, squares, mean)
             for b in range(len(lines)):
                 total = 0.0
                 for line in range(lines[b, 0], lines[b, 1]):
@@ -117,6 +116,6 @@ class BandEnergy(PerWindow):
 
     def _compute(self, x: Frames, size: int, hop: int, y: Frames) -> None:
         cut = self._cut
-        self._kernel(x, size, hop, cut.step, cut.detrend, cut.weights, self._scale, self._lines, y)
+        self._kernel(x, size, hop, cut.step, cut.detrend, cut.weights, cut.plan, self._scale, self._lines, y)
         if self._rms:
             np.sqrt(y, out=y)

@@ -10,7 +10,7 @@ from numba.core import types
 from numpy.typing import NDArray
 
 from edgeseq.errors import ConfigError
-from edgeseq.features._fft import Taper, backward, forward, power, taper, tapered
+from edgeseq.features._fft import Taper, backward, plan, power, taper, tapered
 from edgeseq.features._per_window import Number, PerWindow
 from edgeseq.jit import entry
 from edgeseq.types import Frames
@@ -32,15 +32,14 @@ def reference(x: NDArray[Any], weights: NDArray[np.float64], kind: str) -> NDArr
     return real if kind == "real" else (2 * real) ** 2
 
 
-@entry(types.void(_F[:, ::1], _I, _I, _D[::1], types.boolean, _I, _F[:, :, ::1]))
-def cepstra(x: Any, size: Any, hop: Any, weights: Any, squared: Any, first: Any, y: Any) -> None:
+@entry(types.void(_F[:, ::1], _I, _I, _D[::1], _I[::1], types.boolean, _I, _F[:, :, ::1]))
+def cepstra(x: Any, size: Any, hop: Any, weights: Any, plan: Any, squared: Any, first: Any, y: Any) -> None:
     """Write y[window, channel, lag] of x[channel, sample], from the lag `first` on."""
     row, spectrum, squares = np.empty(size), np.empty(size // 2 + 1, np.complex128), np.empty(size // 2 + 1)
     for k in range(y.shape[0]):
         for c in range(y.shape[1]):
             tapered(x[c, k * hop : k * hop + size], weights, row)
-            forward(row, spectrum)
-            power(spectrum, squares)
+            power(plan, row, squares)
             least = ROUNDING * ROUNDING * squares.max()
             for b in range(len(spectrum)):
                 spectrum[b] = complex(0.5 * np.log(squares[b]) if squares[b] > least else np.nan, 0.0)
@@ -93,8 +92,9 @@ class Cepstrum(PerWindow):
             raise ConfigError(
                 f"lags go up to {last / rate_hz:g} s; a window of {size / rate_hz:g} s has them up to half as much."
             )
-        self._first, self._weights, self._kernel = first, taper(self._taper, size), cepstra.compiled
+        self._first, self._kernel = first, cepstra.compiled
+        self._weights, self._plan = taper(self._taper, size), plan(size)
         return [Number(f"cepstrum_{lag / rate_hz:.10g}s", "") for lag in range(first, last + 1)]
 
     def _compute(self, x: Frames, size: int, hop: int, y: Frames) -> None:
-        self._kernel(x, size, hop, self._weights, self._kind == "power", self._first, y)
+        self._kernel(x, size, hop, self._weights, self._plan, self._kind == "power", self._first, y)

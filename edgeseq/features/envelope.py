@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from edgeseq import bearings
 from edgeseq.errors import ConfigError
 from edgeseq.features._channels import picked
-from edgeseq.features._fft import Taper, backward, forward, taper, tapered
+from edgeseq.features._fft import Taper, backward, forward, plan, power, taper, tapered
 from edgeseq.features._per_window import Number
 from edgeseq.features._sos import Filter, butterworth
 from edgeseq.features._speed import Speed
@@ -45,13 +45,13 @@ def reference(x: NDArray[Any], weights: NDArray[np.float64], method: str) -> NDA
 
 
 @numba.njit(fastmath=set(REASSOCIATED))
-def enveloped(w: Any, analytic: Any, row: Any, turned: Any, spectrum: Any) -> None:
+def enveloped(w: Any, analytic: Any, plan: Any, row: Any, turned: Any, spectrum: Any) -> None:
     """Write row[size], the envelope of w[size] without its mean, by way of the others."""
     size = len(w)
     for i in range(size):
         row[i] = w[i]
     if analytic:
-        forward(row, spectrum)
+        forward(plan, row, spectrum)
         for b in range(len(spectrum)):  # a quarter of a turn back
             spectrum[b] = complex(spectrum[b].imag, -spectrum[b].real)
         spectrum[0] = 0
@@ -69,18 +69,19 @@ def enveloped(w: Any, analytic: Any, row: Any, turned: Any, spectrum: Any) -> No
         row[i] -= mean
 
 
-@entry(types.void(_F[:, ::1], _I, _I, _D[::1], types.boolean, _F[:, :, ::1]))
-def spectra(x: Any, size: Any, hop: Any, weights: Any, analytic: Any, y: Any) -> None:
+@entry(types.void(_F[:, ::1], _I, _I, _D[::1], _I[::1], types.boolean, _F[:, :, ::1]))
+def spectra(x: Any, size: Any, hop: Any, weights: Any, plan: Any, analytic: Any, y: Any) -> None:
     """Write y[window, channel, line] of x[channel, sample], whose envelope is taken window by window."""
     row, turned, spectrum = np.empty(size), np.empty(size), np.empty(size // 2 + 1, np.complex128)
+    squares = np.empty(len(spectrum))
     scale = 2 / weights.sum()
     for k in range(y.shape[0]):
         for c in range(y.shape[1]):
-            enveloped(x[c, k * hop : k * hop + size], analytic, row, turned, spectrum)
+            enveloped(x[c, k * hop : k * hop + size], analytic, plan, row, turned, spectrum)
             tapered(row, weights, row)
-            forward(row, spectrum)
+            power(plan, row, squares)
             for b in range(y.shape[2]):
-                y[k, c, b] = scale * np.sqrt(spectrum[b].real ** 2 + spectrum[b].imag ** 2)
+                y[k, c, b] = scale * np.sqrt(squares[b])
             y[k, c, 0] /= 2
             if size % 2 == 0 and y.shape[2] == len(spectrum):
                 y[k, c, size // 2] /= 2
@@ -202,7 +203,7 @@ class Envelope(Remembering):
                 f"max_hz must lie between {self._apart:g}, the first line, and half the rate, not {end:g}."
             )
         self._filter = Filter(butterworth(self._order, self._band[0], self._band[1], spec.rate_hz), count)
-        self._weights = taper(self._taper, size)
+        self._weights, self._plan = taper(self._taper, size), plan(size)
         self._speed = None
         if self._speed_channel is not None:
             self._speed = Speed(spec, self._speed_channel, self._pulses, self._threshold)
@@ -234,7 +235,7 @@ class Envelope(Remembering):
         cut = self._windows.push(t_ns, passed)
         size, hop, count = self._windows.size, self._windows.hop, len(cut.t_ns)
         lines = np.empty((count, len(self._picked), self._lines), np.float32)
-        self._spectra(cut.samples, size, hop, self._weights, self._analytic, lines)
+        self._spectra(cut.samples, size, hop, self._weights, self._plan, self._analytic, lines)
         if self._faults is None:
             return cut.t_ns, lines.reshape(count, len(self._picked) * self._lines)
         turning = np.full(count, self._speed_hz, np.float64)

@@ -6,12 +6,12 @@ from typing import Any
 
 from edgeseq.features._channels import picked
 from edgeseq.features._mel import Bands, Dialect, Spectrum
-from edgeseq.features._spectra import Logarithm, Spectra, not_causal, numbers
-from edgeseq.states import Remembering
-from edgeseq.types import Frames, StreamSpec, TimesNs
+from edgeseq.features._recipe import Logarithm, not_causal, numbers
+from edgeseq.features._spectra import Spectra
+from edgeseq.types import StreamSpec
 
 
-class LogMel(Remembering):
+class LogMel(Spectra):
     """Gives the energies in mel bands of each channel, a frame a hop, at the time of the window's last sample.
 
     dialect: whose numbers they are.
@@ -36,8 +36,6 @@ class LogMel(Remembering):
     and a band without a bin, give the floor's logarithm. Clipped samples are taken as they are. An offset is in the
     lowest bands, but of Kaldi, which subtracts it. What is shorter than a window gives no frame.
     """
-
-    _remembers = ("_spectra",)
 
     def __init__(
         self,
@@ -82,15 +80,7 @@ class LogMel(Remembering):
         """Find the channels. Raises ConfigError for one that is missing, and for what does not fit the rate."""
         places = picked(spec, self._channels)
         recipe = self._bands.recipe(spec)
-        self._spectra = Spectra(recipe, places)
+        self._begin(recipe, places)
         channels = (spec.channels[place] for place in places)
         out = tuple(number.of(channel) for channel in channels for number in numbers("mel", recipe))
         return StreamSpec(out, spec.rate_hz / recipe.hop)
-
-    def push(self, t_ns: TimesNs, values: Frames) -> tuple[TimesNs, Frames]:
-        """Return float32[windows, channels * bands] and the times of the windows' last samples."""
-        return self._spectra.push(t_ns, values)
-
-    def reset(self) -> None:
-        """Forget the samples of unfinished windows."""
-        self._spectra.reset()

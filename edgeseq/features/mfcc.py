@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from edgeseq.errors import ConfigError
 from edgeseq.features._channels import picked
 from edgeseq.features._mel import Bands, Dialect
-from edgeseq.features._spectra import Spectra, not_causal
-from edgeseq.states import Remembering
-from edgeseq.types import Channel, Frames, StreamSpec, TimesNs
+from edgeseq.features._recipe import not_causal
+from edgeseq.features._spectra import Spectra
+from edgeseq.types import Channel, StreamSpec
 
 
 def cosines(coefficients: int, bands: int) -> NDArray[np.float64]:
@@ -26,7 +26,7 @@ def cosines(coefficients: int, bands: int) -> NDArray[np.float64]:
     return np.cos(at) * np.where(np.arange(coefficients) == 0, 1, np.sqrt(2))[:, None] / np.sqrt(bands)
 
 
-class Mfcc(Remembering):
+class Mfcc(Spectra):
     """Gives the first cepstral coefficients of each channel, a frame a hop, at the time of the window's last sample.
 
     dialect: whose numbers they are: those of `log_mel` by that library's defaults, and then
@@ -45,8 +45,6 @@ class Mfcc(Remembering):
     gives the cepstrum of the floor. Clipped samples are taken as they are; an offset is in the lowest bands, but of
     Kaldi, which subtracts it. What is shorter than a window gives no frame. `x.mfcc0` is channel x's first coefficient.
     """
-
-    _remembers = ("_spectra",)
 
     def __init__(
         self,
@@ -105,14 +103,6 @@ class Mfcc(Remembering):
         """Find the channels. Raises ConfigError for one that is missing, and for what does not fit the rate."""
         places = picked(spec, self._channels)
         recipe = replace(self._bands.recipe(spec), matrix=self._matrix, energy=self._energy)
-        self._spectra = Spectra(recipe, places)
+        self._begin(recipe, places)
         names = [f"{spec.names[place]}.mfcc{number}" for place in places for number in range(recipe.width)]
         return StreamSpec(tuple(map(Channel, names)), spec.rate_hz / recipe.hop)
-
-    def push(self, t_ns: TimesNs, values: Frames) -> tuple[TimesNs, Frames]:
-        """Return float32[windows, channels * coefficients] and the times of the windows' last samples."""
-        return self._spectra.push(t_ns, values)
-
-    def reset(self) -> None:
-        """Forget the samples of unfinished windows."""
-        self._spectra.reset()

@@ -28,7 +28,7 @@ from edgeseq.features._micro import (
     WINDOW_BITS,
 )
 from edgeseq.features._per_window import Number, PerWindow
-from edgeseq.features._spectra import whole
+from edgeseq.features._recipe import whole
 from edgeseq.jit import entry
 from edgeseq.types import Frames, StreamSpec
 

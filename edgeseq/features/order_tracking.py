@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from edgeseq.errors import ConfigError
 from edgeseq.features._channels import picked
-from edgeseq.features._fft import Taper, forward, taper, tapered
+from edgeseq.features._fft import Taper, plan, power, taper, tapered
 from edgeseq.features._per_window import Number
 from edgeseq.features._tachometer import Intervals
 from edgeseq.features._windows import MAX_SAMPLES, Windows
@@ -75,18 +75,17 @@ def resampled(x: Any, first: Any, part: Any, length: Any, broken: Any, points: A
                     y[row, c] = total / weights
 
 
-@entry(types.void(_F[:, ::1], _I, _I, _D[::1], _I[::1], _F[:, :, ::1]))
-def amplitudes(x: Any, size: Any, hop: Any, weights: Any, lines: Any, y: Any) -> None:
+@entry(types.void(_F[:, ::1], _I, _I, _D[::1], _I[::1], _I[::1], _F[:, :, ::1]))
+def amplitudes(x: Any, size: Any, hop: Any, weights: Any, plan: Any, lines: Any, y: Any) -> None:
     """Write y[window, channel, line], the peak amplitude of each of `lines` of the spectrum of x[channel, sample]."""
-    row, spectrum = np.empty(size), np.empty(size // 2 + 1, np.complex128)
+    row, squares = np.empty(size), np.empty(size // 2 + 1)
     scale = 2 / weights.sum()
     for k in range(y.shape[0]):
         for c in range(y.shape[1]):
             tapered(x[c, k * hop : k * hop + size], weights, row)
-            forward(row, spectrum)
+            power(plan, row, squares)
             for b in range(len(lines)):
-                value = spectrum[lines[b]]
-                y[k, c, b] = scale * np.sqrt(value.real**2 + value.imag**2) * (0.5 if lines[b] == 0 else 1.0)
+                y[k, c, b] = scale * np.sqrt(squares[lines[b]]) * (0.5 if lines[b] == 0 else 1.0)
 
 
 class OrderTracking(Remembering):
@@ -171,7 +170,7 @@ class OrderTracking(Remembering):
         (place,) = picked(spec, [self._tachometer])
         self._intervals = Intervals(int(place), self._picked, self._threshold, math.floor(longest), reach)
         self._windows = Windows(self._turns * self._points, self._hop_turns * self._points, len(names))
-        self._weights = taper(self._taper, self._windows.size)
+        self._weights, self._plan = taper(self._taper, self._windows.size), plan(self._windows.size)
         self._lines = np.array(self._places, np.int64)
         self._resampled, self._amplitudes = resampled.compiled, amplitudes.compiled
         numbers = [Number(f"order_{line / self._turns:.10g}") for line in self._places]
@@ -191,7 +190,8 @@ class OrderTracking(Remembering):
             self._resampled(run.values, run.first, run.part, run.length, run.broken, each, even, at)
             cut = self._windows.push(run.t_ns[at], even)
             y = np.empty((len(cut.t_ns), count, len(self._lines)), np.float32)
-            self._amplitudes(cut.samples, self._windows.size, self._windows.hop, self._weights, self._lines, y)
+            size, hop = self._windows.size, self._windows.hop
+            self._amplitudes(cut.samples, size, hop, self._weights, self._plan, self._lines, y)
             times.append(cut.t_ns)
             frames.append(y)
         together = np.concatenate(frames)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from edgeseq.errors import ConfigError
 from edgeseq.features import _psd
-from edgeseq.features._fft import Taper, power
+from edgeseq.features._fft import Taper
 from edgeseq.features._per_window import Number, PerWindow
 from edgeseq.jit import entry
 from edgeseq.types import Frames
@@ -36,12 +36,12 @@ def reference(x: NDArray[Any], segments: _psd.Segments) -> NDArray[np.float64]:
     return np.asarray(kurtosis[1 : (segments.size + 1) // 2], np.float64)
 
 
-@entry(types.void(_F[:, ::1], _I, _I, _I, _I, _D[::1], _F[:, :, ::1]))
-def kurtoses(x: Any, size: Any, hop: Any, step: Any, detrend: Any, weights: Any, y: Any) -> None:
+@entry(types.void(_F[:, ::1], _I, _I, _I, _I, _D[::1], _I[::1], _F[:, :, ::1]))
+def kurtoses(x: Any, size: Any, hop: Any, step: Any, detrend: Any, weights: Any, plan: Any, y: Any) -> None:
     """Write y[window, channel, line] of x[channel, sample]; the line at zero is left out."""
     segment = len(weights)
-    row, spectrum = np.empty(segment), np.empty(segment // 2 + 1, np.complex128)
-    squares, second, fourth = np.empty(len(spectrum)), np.empty(len(spectrum)), np.empty(len(spectrum))
+    row, squares = np.empty(segment), np.empty(segment // 2 + 1)
+    second, fourth = np.empty(len(squares)), np.empty(len(squares))
     count = (size - segment) // step + 1
     for k in range(y.shape[0]):
         for c in range(y.shape[1]):
@@ -49,8 +49,7 @@ def kurtoses(x: Any, size: Any, hop: Any, step: Any, detrend: Any, weights: Any,
             fourth[:] = 0
             for j in range(count):
                 start = k * hop + j * step
-                _psd.transformed(x[c, start : start + segment], detrend, weights, row, spectrum)
-                power(spectrum, squares)
+                _psd.transformed(x[c, start : start + segment], detrend, weights, plan, row, squares)
                 for b in range(len(squares)):
                     second[b] += squares[b]
                     fourth[b] += squares[b] * squares[b]
@@ -105,4 +104,5 @@ class SpectralKurtosis(PerWindow):
         return [Number(f"kurtosis_{hz:.10g}Hz", "") for hz in cut.frequencies[1 : (cut.size + 1) // 2]]
 
     def _compute(self, x: Frames, size: int, hop: int, y: Frames) -> None:
-        self._kernel(x, size, hop, self._cut.step, self._cut.detrend, self._cut.weights, y)
+        cut = self._cut
+        self._kernel(x, size, hop, cut.step, cut.detrend, cut.weights, cut.plan, y)

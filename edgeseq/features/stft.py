@@ -7,12 +7,12 @@ from typing import Any
 from edgeseq.features._channels import picked
 from edgeseq.features._fft import Taper, taper
 from edgeseq.features._mel import Spectrum
-from edgeseq.features._spectra import Recipe, Spectra, not_causal, numbers, transform, whole
-from edgeseq.states import Remembering
-from edgeseq.types import Frames, StreamSpec, TimesNs
+from edgeseq.features._recipe import Recipe, not_causal, numbers, transform, whole
+from edgeseq.features._spectra import Spectra
+from edgeseq.types import StreamSpec
 
 
-class Stft(Remembering):
+class Stft(Spectra):
     """Gives each channel's spectrum over windows, a frame a hop, at the time of the window's last sample.
 
     The numbers are those of abs(librosa.stft(y, center=False)): no division by the window's sum or by the points.
@@ -26,8 +26,6 @@ class Stft(Remembering):
     gives zeros. Clipped samples are taken as they are, an offset is in the lowest bins. What is shorter than a window
     gives no frame.
     """
-
-    _remembers = ("_spectra",)
 
     def __init__(
         self,
@@ -55,15 +53,7 @@ class Stft(Remembering):
         size, hop = whole("window", self._window, spec, 2), whole("hop", self._hop, spec)
         points = transform(self._points, size, size)
         recipe = Recipe(hop, taper(self._shape, size), points, lead=(points - size) // 2, magnitude=self._magnitude)
-        self._spectra = Spectra(recipe, places)
+        self._begin(recipe, places)
         channels = (spec.channels[place] for place in places)
         out = tuple(number.of(channel) for channel in channels for number in numbers("bin", recipe))
         return StreamSpec(out, spec.rate_hz / recipe.hop)
-
-    def push(self, t_ns: TimesNs, values: Frames) -> tuple[TimesNs, Frames]:
-        """Return float32[windows, channels * bins] and the times of the windows' last samples."""
-        return self._spectra.push(t_ns, values)
-
-    def reset(self) -> None:
-        """Forget the samples of unfinished windows."""
-        self._spectra.reset()

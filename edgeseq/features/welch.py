@@ -32,15 +32,14 @@ def reference(x: NDArray[Any], segments: _psd.Segments, scale: NDArray[np.float6
     return (np.abs(np.fft.rfft(parts * segments.weights)) ** 2).mean(axis=0) * scale
 
 
-@entry(types.void(_F[:, ::1], _I, _I, _I, _I, _D[::1], _D[::1], _F[:, :, ::1]))
-def spectra(x: Any, size: Any, hop: Any, step: Any, detrend: Any, weights: Any, scale: Any, y: Any) -> None:
+@entry(types.void(_F[:, ::1], _I, _I, _I, _I, _D[::1], _I[::1], _D[::1], _F[:, :, ::1]))
+def spectra(x: Any, size: Any, hop: Any, step: Any, detrend: Any, weights: Any, plan: Any, scale: Any, y: Any) -> None:
     """Write y[window, channel, bin] of x[channel, sample]."""
-    row, spectrum = np.empty(len(weights)), np.empty(len(scale), np.complex128)
-    squares, mean = np.empty(len(scale)), np.empty(len(scale))
+    row, squares, mean = np.empty(len(weights)), np.empty(len(scale)), np.empty(len(scale))
     for k in range(y.shape[0]):
         for c in range(y.shape[1]):
             w = x[c, k * hop : k * hop + size]
-            _psd.averaged(w, step, detrend, weights, row, spectrum, squares, mean)
+            _psd.averaged(w, step, detrend, weights, plan, row, squares, mean)
             for b in range(len(scale)):
                 y[k, c, b] = mean[b] * scale[b]
 
@@ -91,4 +90,5 @@ class Welch(PerWindow):
         return [Number(f"psd_{hz:.10g}Hz", "{}²/Hz" if dense else "{}²") for hz in cut.frequencies]
 
     def _compute(self, x: Frames, size: int, hop: int, y: Frames) -> None:
-        self._kernel(x, size, hop, self._cut.step, self._cut.detrend, self._cut.weights, self._scale, y)
+        cut = self._cut
+        self._kernel(x, size, hop, cut.step, cut.detrend, cut.weights, cut.plan, self._scale, y)

@@ -1,11 +1,13 @@
-"""Compiles the native engine's kernels as Numba does on an Arm processor, and prints their assembly as JSON.
+"""Compiles kernels as Numba does on an Arm processor, and prints their assembly as JSON.
 
 `python aarch64.py CPU MODULE...`, with NUMBA_CPU_NAME=generic and a cache of its own: the kernels then take the ways
-that they take on Arm, and Numba's passes are given that processor's target. Nothing of it is run.
+that they take on Arm, and Numba's passes are given that processor's target. Nothing of it is run. A module is one of
+the native engine's or, where its name begins with _, of the features; MODULE.KERNEL takes one kernel alone.
 """
 
 from __future__ import annotations
 
+import importlib
 import json
 import sys
 
@@ -42,11 +44,15 @@ def main(cpu: str, modules: list[str]) -> None:
 
     if vectors.X86 or vectors.LANES != 4:  # Arm's vectors have 128 bits
         sys.exit("this must run with NUMBA_CPU_NAME=generic.")
+    for module in modules:
+        if module.startswith("_"):
+            importlib.import_module(f"edgeseq.features.{module.partition('.')[0]}")
     found = {}
     for kernel in jit.functions():
         module = kernel.function.__module__.rpartition(".")[2]
-        if isinstance(kernel, jit.Kernel) and module in modules:
-            found[f"{module}.{kernel.function.__name__}"] = assembly(target, kernel.compiled.inspect_llvm())
+        name = f"{module}.{kernel.function.__name__}"
+        if isinstance(kernel, jit.Kernel) and {module, name} & {*modules}:
+            found[name] = assembly(target, kernel.compiled.inspect_llvm())
     json.dump(found, sys.stdout)
 
 

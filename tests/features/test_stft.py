@@ -9,7 +9,7 @@ from numpy.lib.stride_tricks import as_strided
 from sounds import FRAMING, RATE_HZ, SPEC, near, opened, pushed, sweep
 
 from edgeseq.errors import ConfigError
-from edgeseq.features import _spectra
+from edgeseq.features import _recipe
 from edgeseq.features._fft import taper
 from edgeseq.features.stft import Stft
 from edgeseq.types import Channel, StreamSpec
@@ -35,10 +35,10 @@ def test_librosa(window: float, hop: float, points: int | None, shape: Any, spec
 
 @pytest.mark.parametrize("hop", [400, 700, 1300])
 def test_a_hop_longer_than_the_window_leaves_samples_out(hop: int) -> None:
-    x, recipe = sweep(), _spectra.Recipe(hop, taper("hann", 400), 400, magnitude=True)
+    x, recipe = sweep(), _recipe.Recipe(hop, taper("hann", 400), 400, magnitude=True)
     feature = opened(Stft(window=0.025, hop=hop / RATE_HZ))
     parts = [feature.push(np.arange(k, k + 500), x[k : k + 500, None]) for k in range(0, len(x), 500)]
-    near(np.concatenate([part[1] for part in parts]), _spectra.reference(x, recipe))
+    near(np.concatenate([part[1] for part in parts]), _recipe.reference(x, recipe))
     assert np.concatenate([part[0] for part in parts]).tolist() == [*range(399, len(x), hop)]
 
 
@@ -92,9 +92,7 @@ def test_zeros_offset_clipping_and_too_little() -> None:
     assert (constant.argmax(axis=1) == 0).all()
     assert constant[0, 0] == pytest.approx(200)
     x = np.clip(10 * sweep(), -1, 1)
-    near(
-        pushed(Stft(**FRAMING), x), _spectra.reference(x, _spectra.Recipe(160, taper("hann", 400), 400, magnitude=True))
-    )
+    near(pushed(Stft(**FRAMING), x), _recipe.reference(x, _recipe.Recipe(160, taper("hann", 400), 400, magnitude=True)))
     assert pushed(Stft(**FRAMING), sweep()[:399]).shape == (0, 201)
 
 

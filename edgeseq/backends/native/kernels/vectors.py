@@ -8,22 +8,17 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-import llvmlite.binding as llvm
 from llvmlite import ir
-from numba.core import config, types
+from numba.core import types
 from numba.extending import intrinsic
+
+from edgeseq.jit import instructions
 
 I8, I16, I32, I64 = (ir.IntType(bits) for bits in (8, 16, 32, 64))
 F32 = ir.FloatType()
 
 
-def _features() -> str:
-    """Return the instruction sets that Numba compiles for here; none where it is told to compile for any processor."""
-    told = config.CPU_FEATURES
-    return str(llvm.get_host_cpu_features().flatten() if told is None else told)
-
-
-FEATURES = _features()
+FEATURES = instructions()
 X86 = "+sse2" in FEATURES
 LANES = 16 if "+avx512f" in FEATURES else 8 if "+avx" in FEATURES else 4
 """Numbers of 32 bits in a vector register."""
