@@ -198,8 +198,8 @@ def test_the_shipped_bundle_has_every_variant_for_every_backend() -> None:
     assert proven == {(variant, backend) for variant in VARIANTS for backend in ("ort", "litert", "native")}
     sizes = {path.name: path.stat().st_size for path in BUNDLE.iterdir()}
     # A device needs one of the files, and its goldens.
-    assert max(size for name, size in sizes.items() if name.startswith("step.int8")) < 50_000
-    assert sum(sizes.values()) < 1_200_000
+    assert max(size for name, size in sizes.items() if name.startswith("step.int8")) < 70_000
+    assert sum(sizes.values()) < 1_250_000
     # Most of what int8 computes is in 8 bits; what is not, and why, is told in the bundle.
     files = [file for file in bundle.manifest.files if file.variant == "int8"]
     assert all(file.float_macs < 0.2 * (file.float_macs + file.integer_macs) for file in files)
@@ -210,7 +210,7 @@ def test_the_demo_finds_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert main(["demo", "keyword", "--json", "--report", str(tmp_path / "report.html")]) == 0
     result = json.loads(capsys.readouterr().out)
     assert result["score"]["said"] == 20
-    assert result["score"]["found"] >= 9
+    assert result["score"]["found"] >= 15
     assert result["score"]["wrong"] <= 2
     assert result["delivered"] == result["sent"] == 2 * result["alerts"]
     assert (result["variant"], result["backend"]) == ("int8", "native")
