@@ -32,16 +32,16 @@ def check(document: Document, graphs: Sequence[Graph]) -> None:
     given: dict[str, dict[str, Tensor]] = {}
     for index, graph in enumerate(graphs):
         last = graph.name == LAST[-1]
-        if len(graphs) > len(LAST) and not last and (graph.frames_per_step, graph.delay) != (1, 0):
-            raise document.fail("an encoder's part steps entry by entry, without delay.", "graphs", index)
-        if graph.backwards and (last or graph.whole):
-            raise document.fail("only a part of an encoder that steps goes backwards.", "graphs", index, "backwards")
+        late = (graph.frames_per_step, graph.delay) != (1, 0)
+        if graph.backwards and (last or graph.whole or late):
+            why = "only a part of an encoder that steps entry by entry, without delay, goes backwards."
+            raise document.fail(why, "graphs", index, "backwards")
         for place, tensor in enumerate(graph.inputs):
             where = ("graphs", index, "inputs", place)
             if tensor.part is None and tensor.output is None:
                 continue
             rows = _given(document, given, tensor.part, tensor.output, where)
-            if last or graph.whole or tensor.dtype != "float32" or math.prod(rows.shape) != math.prod(tensor.shape):
+            if last or graph.whole or tensor.dtype != "float32" or math.prod(rows.shape) != graph.widths[place]:
                 raise document.fail(f"'{tensor.output}' is nothing that comes in here row by row.", *where)
         for place, entry in enumerate(graph.held):
             _given(document, given, entry.part, entry.output, ("graphs", index, "held", place))

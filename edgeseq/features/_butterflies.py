@@ -14,6 +14,7 @@ from edgeseq.features._lanes import (
     LANES,
     UNZIPPED,
     everywhere,
+    halved,
     load,
     mirrored,
     offset,
@@ -28,7 +29,7 @@ Pair = tuple[Any, Any]
 
 
 def transformed(z: Sequence[Pair]) -> list[Pair]:
-    """Return the discrete Fourier transform of 1, 2, 4, 8 ... numbers.
+    """Return the discrete Fourier transform of 1, 2, 4, 8 ... numbers, or of 5.
 
     Source: Cooley and Tukey, "An algorithm for the machine calculation of complex Fourier series", Math. Comp. 19,
     1965.
@@ -36,9 +37,23 @@ def transformed(z: Sequence[Pair]) -> list[Pair]:
     n = len(z)
     if n == 1:
         return [*z]
+    if n == 5:  # noqa: PLR2004
+        return _of_five(z)
     even, odd = transformed(z[::2]), transformed(z[1::2])
     pairs = list(zip(even, (turned(each, k, n) for k, each in enumerate(odd)), strict=True))
     return [(a[0] + b[0], a[1] + b[1]) for a, b in pairs] + [(a[0] - b[0], a[1] - b[1]) for a, b in pairs]
+
+
+def _of_five(z: Sequence[Pair]) -> list[Pair]:
+    """Return the transform of five numbers: sums and differences of those that lie opposite, turned by two angles."""
+    (c, s), (d, r) = ((math.cos(angle), math.sin(angle)) for angle in (0.4 * math.pi, 0.8 * math.pi))
+    parts = []
+    for a, first, second, fourth, last in zip(*z[:3], z[4], z[3], strict=True):
+        near, far, apart, across = first + fourth, second + last, first - fourth, second - last
+        levels = (a + near * c + far * d, a + near * d + far * c)
+        parts.append((a + near + far, levels, (apart * s + across * r, apart * r - across * s)))
+    (x, (x1, x2), (u1, u2)), (y, (y1, y2), (v1, v2)) = parts
+    return [(x, y), (x1 + v1, y1 - u1), (x2 + v2, y2 - u2), (x2 - v2, y2 + u2), (x1 - v1, y1 + u1)]
 
 
 def turned(z: Pair, k: int, n: int) -> Pair:
@@ -139,10 +154,40 @@ def spectrum(builder: Any, re: Any, im: Any, k: Any, mirror: Any, turns: Any, to
             store(pairs, to, offset(builder, place, 2, LANES * block))
 
 
+@written
+def joined(builder: Any, lines: Any, k: Any, mirror: Any, turns: Any, to: Any) -> None:
+    """Write, as pairs, the conjugates of what `spectrum` has made lines k on and up to `mirror` of."""
+    before = offset(builder, mirror, 1, 1 - LANES)
+    a = _pairs(builder, lines, k)
+    x, y = (mirrored(each) for each in _pairs(builder, lines, before))
+    w, v = _turns(builder, turns, k)
+    low, high = parted(a, (x, y), (w, -v))
+    for place, parts in ((k, (low[0], -low[1])), (before, (mirrored(high[0]), mirrored(-high[1])))):
+        for block, pairs in enumerate(zipped(*parts)):
+            store(pairs, to, offset(builder, place, 2, LANES * block))
+
+
+@written
+def paired(builder: Any, re: Any, im: Any, k: Any, scale: Any, to: Any) -> None:
+    """Write conjugates of the numbers from k on, times a number that stands at an address, as pairs."""
+    share = everywhere(builder, scale, 0)
+    for block, pairs in enumerate(zipped(load(builder, re, k) * share, -(load(builder, im, k) * share))):
+        store(pairs, to, offset(builder, k, 2, LANES * block))
+
+
+def _pairs(builder: Any, address: Any, k: Any) -> Pair:
+    at = [offset(builder, k, 2, LANES * part) for part in (0, 1)]
+    return halved(load(builder, address, at[0]), load(builder, address, at[1]))
+
+
+def _turns(builder: Any, turns: Any, k: Any) -> Pair:
+    at = [offset(builder, k, 2, LANES * part) for part in (0, 1)]
+    return load(builder, turns, at[0]), load(builder, turns, at[1])
+
+
 def _parted(builder: Any, re: Any, im: Any, k: Any, mirror: Any, turns: Any) -> tuple[Pair, Pair]:
     before = offset(builder, mirror, 1, -LANES)
     a = load(builder, re, k), load(builder, im, k)
     # Two loads where the passes have stored: one of parts of both would wait until the stores are through.
     x, y = (mirrored(load(builder, part, before), load(builder, part, mirror)) for part in (re, im))
-    at = [offset(builder, k, 2, LANES * part) for part in (0, 1)]
-    return parted(a, (x, y), (load(builder, turns, at[0]), load(builder, turns, at[1])))
+    return parted(a, (x, y), _turns(builder, turns, k))

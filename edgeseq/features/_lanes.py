@@ -128,6 +128,11 @@ def unzipped(a: Lanes, b: Lanes) -> tuple[Lanes, Lanes]:
     return _picked(a, b, first), _picked(a, b, [place + 1 for place in first])
 
 
+def halved(a: Lanes, b: Lanes) -> tuple[Lanes, Lanes]:
+    """Return the first numbers and the second ones of pairs, in order."""
+    return _picked(a, b, range(0, 2 * LANES, 2)), _picked(a, b, range(1, 2 * LANES, 2))
+
+
 def zipped(a: Lanes, b: Lanes) -> tuple[Lanes, Lanes]:
     """Return pairs of a number of the one and a number of the other, in order."""
     order = [place + LANES * which for place in range(LANES) for which in (0, 1)]

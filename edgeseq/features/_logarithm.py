@@ -8,6 +8,7 @@ import numpy as np
 from llvmlite import ir
 
 from edgeseq.features._lanes import F64, I32, I64, LANES, VECTOR, Lanes, everywhere, load, store, written
+from edgeseq.jit import inline
 
 LEAST = float(np.finfo(np.float64).tiny)
 """Below it a number has fewer digits, and another form."""
@@ -55,6 +56,14 @@ def levels(builder: Any, values: Any, added: Any, least: Any, factor: Any) -> No
     floor = everywhere(builder, least, 0)
     x = Lanes(builder, builder.select(builder.fcmp_ordered("<", x.value, floor.value), floor.value, x.value))
     store(logarithm(x) * everywhere(builder, factor, 0), values)
+
+
+@inline
+def logarithms(values: Any, count: Any, reals: Any) -> None:
+    """Do it to `count` values, behind which as many as fill the lanes are changed; reals: added, least, factor."""
+    at = reals.ctypes.data
+    for k in range(0, count, LANES):
+        levels(values.ctypes.data + 8 * k, at, at + 8, at + 16)
 
 
 def constant(builder: Any, value: float) -> Lanes:

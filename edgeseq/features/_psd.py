@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from edgeseq.errors import ConfigError
 from edgeseq.features._fft import Taper, plan, power, taper, tapered
+from edgeseq.jit import REASSOCIATED
 
 Detrend = Literal["none", "constant", "linear"]
 KEPT, MEAN, LINE = range(3)
@@ -67,7 +68,7 @@ def segments(
     return Segments(size, step, _DETREND[detrend], weighted, plan(size), frequencies, sides)
 
 
-@numba.njit
+@numba.njit(fastmath={*REASSOCIATED})
 def detrended(x: Any, detrend: int, row: Any) -> None:
     """Write x[size] to row[size] without its mean or without the straight line that fits it best."""
     size = len(x)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from edgeseq import direct
 from edgeseq.features import _banks
 from edgeseq.features._board import board, numbers_at
-from edgeseq.features._fft import plan, run
+from edgeseq.features._fft import SQUARES, plan, run
 from edgeseq.features._lanes import LANES
 from edgeseq.features._logarithm import levels
 from edgeseq.features._recipe import LOG_FLOOR, Recipe
@@ -95,7 +95,7 @@ def _banded(board: Any) -> None:
 def _computed(board: Any, kept: Any, y: Any) -> None:
     """Write y[width] of the samples of a window that are kept at an address."""
     _weighted(board, kept)
-    run(i64(board[PLAN]), board[ROW], board[LINES], 1)
+    run(i64(board[PLAN]), board[ROW], board[LINES], SQUARES)
     count, at = board[POINTS] // 2 + 1, board[LINES]
     if board[MAGNITUDE]:
         lines = f64(at)

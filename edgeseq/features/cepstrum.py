@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from edgeseq.errors import ConfigError
 from edgeseq.features._fft import Taper, backward, plan, power, taper, tapered
+from edgeseq.features._lanes import LANES
+from edgeseq.features._logarithm import logarithms
 from edgeseq.features._per_window import Number, PerWindow
 from edgeseq.jit import entry
 from edgeseq.types import Frames
@@ -35,15 +37,20 @@ def reference(x: NDArray[Any], weights: NDArray[np.float64], kind: str) -> NDArr
 @entry(types.void(_F[:, ::1], _I, _I, _D[::1], _I[::1], types.boolean, _I, _F[:, :, ::1]))
 def cepstra(x: Any, size: Any, hop: Any, weights: Any, plan: Any, squared: Any, first: Any, y: Any) -> None:
     """Write y[window, channel, lag] of x[channel, sample], from the lag `first` on."""
-    row, spectrum, squares = np.empty(size), np.empty(size // 2 + 1, np.complex128), np.empty(size // 2 + 1)
+    lines = size // 2 + 1
+    row, spectrum, values = np.empty(size), np.empty(lines, np.complex128), np.ones(lines + LANES)
+    squares, reals = values[:lines], np.array([0.0, 0.0, 0.5])
     for k in range(y.shape[0]):
         for c in range(y.shape[1]):
             tapered(x[c, k * hop : k * hop + size], weights, row)
             power(plan, row, squares)
             least = ROUNDING * ROUNDING * squares.max()
-            for b in range(len(spectrum)):
-                spectrum[b] = complex(0.5 * np.log(squares[b]) if squares[b] > least else np.nan, 0.0)
-            backward(spectrum, row)
+            for b in range(lines):
+                squares[b] = squares[b] if squares[b] > least else np.nan
+            logarithms(values, lines, reals)
+            for b in range(lines):
+                spectrum[b] = complex(squares[b], 0.0)
+            backward(plan, spectrum, row)
             for lag in range(y.shape[2]):
                 value = row[first + lag]
                 y[k, c, lag] = 4 * value * value if squared else value

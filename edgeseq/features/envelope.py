@@ -57,7 +57,7 @@ def enveloped(w: Any, analytic: Any, plan: Any, row: Any, turned: Any, spectrum:
         spectrum[0] = 0
         if size % 2 == 0:
             spectrum[size // 2] = 0
-        backward(spectrum, turned)
+        backward(plan, spectrum, turned)
     else:
         turned[:] = 0
     mean = 0.0

@@ -12,7 +12,8 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from edgeseq import encoder as encoders
-from export.encoder_decoder.encoder import Encoder, Part
+from export.encoder_decoder.encoder import Encoder
+from export.encoder_decoder.part import Part
 from export.errors import ExportError
 from export.frontends import EncoderDecoder
 from export.graph import Array, first_line, session
@@ -56,6 +57,8 @@ class Calibration:
             known = {**given, self._model.source.name: sources}
             columns = [[_rows(each, entry.time_axis) for each in known[entry.name]] for entry in part.stream.frames]
             rows = [np.concatenate(parts, axis=1) for parts in zip(*columns, strict=True)] or [NOTHING] * SEQUENCES
+            if len(rows[0]) < part.stream.frames_per_step:
+                continue  # too short for a step
             rows = [encoders.turned(each) for each in rows] if part.backwards else rows
             held = {name: np.stack(known[name]) for name in part.stream.held}
             batches.append(Batch(rows, held, anew=True))

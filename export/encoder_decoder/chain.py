@@ -1,8 +1,8 @@
-"""An encoder that holds a recurrence over its whole source, cut into a chain of parts, each of which has a form.
+"""An encoder that goes through its whole source, cut into a chain of parts, each of which has a form.
 
 1. A part is a step over a sequence, forwards or backwards, or a whole, which runs once. A step takes the recurrences of
-   one direction that it can, with what is made entry by entry around them; only where no recurrence can be next, a
-   whole takes all that can be.
+   one direction that it can, with what is made entry by entry around them. Where no recurrence can be next, a step
+   takes convolutions, which slide over a sequence, or else a whole all that can be.
 2. What a step gives that has no time, as a recurrence's last state, is known at its end: a later part reads it, or
    nothing but the decoder.
 3. What one part gives another are numbers, each computed once. Masks, shapes and the like each part makes for itself.
@@ -11,23 +11,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection as Items
-from dataclasses import dataclass
 
 import onnx_ir as ir
 
 from export.encoder_decoder import directions
+from export.encoder_decoder import part as cutting
+from export.encoder_decoder.part import Link
 from export.encoder_decoder.times import Lengths, Times
-from export.errors import node_error
+from export.errors import ExportError, node_error
 from export.graph import reads
-
-
-@dataclass(frozen=True)
-class Link:
-    """One part's nodes. direction: None for a whole. length: that of its sequences."""
-
-    nodes: tuple[ir.Node, ...]
-    direction: str | None = None
-    length: Lengths | None = None
 
 
 class Chain:
@@ -45,10 +37,11 @@ class Chain:
         values = (*graph.inputs, *(value for node in graph for value in node.outputs))
         self._places = {value: place for place, value in enumerate(values)}
         self._needs = {node: self.own([node]) for node in self._order}
+        self._sliding = {node for node in graph if times.slides(node)}
         self._done: set[ir.Node] = set()
         self.links: list[Link] = []
         while len(self._done) < len(self._order):
-            link = self._step() or self._whole()
+            link = self._step() or self._slide() or self._whole()
             self.links.append(link)
             self._done.update(link.nodes)
         if not all(self.crosses_from_a_step(value) for value in graph.outputs) and self.links[-1].direction:
@@ -138,12 +131,56 @@ class Chain:
             ended[node] = None
         return [*ended] if all(map(self.crosses_from_a_step, times.stream.graph.outputs)) else None
 
+    def _slide(self) -> Link | None:
+        """Return a step of the first convolutions that can be next, if they stream (1)."""
+        graph, times = self.times.stream.graph, self.times
+        for length in dict.fromkeys(times.lengths.values()):
+            able: dict[ir.Node, None] = {}
+            for node in self._left():
+                own, given = self._needs[node]
+                known = all(
+                    value.producer() in able
+                    if value.producer() not in {*self._done, None}
+                    else times.lengths.get(value) == length
+                    for value in given
+                )
+                entrywise = self._ways[node] is not None and node not in self._recurrent
+                if known and (entrywise or node in self._sliding) and all(map(self._entrywise, own)):
+                    able[node] = None
+            sliding = self._sliding & {*able}
+            if not sliding:
+                continue
+            kept = self._around([*able], sliding)
+            link = Link(tuple(node for node in self._left() if node in kept), directions.FORWARDS, length, slides=True)
+            leaving = [
+                value
+                for node in link.nodes
+                for value in node.outputs
+                if value in graph.outputs or any(user not in kept for user in value.consumers())
+            ]
+            if self._streams(link, leaving):
+                return link
+            self._sliding -= sliding
+        return None
+
+    def _streams(self, link: Link, leaving: list[ir.Value]) -> bool:
+        """Return whether a part that slides is a step, which gives sequences of one length."""
+        if len({self.times.lengths[value] for value in leaving}) > 1:
+            return False
+        try:
+            cutting.made("part", self.times, link, self.own(link.nodes)[1], leaving)
+        except ExportError:
+            return False
+        return True
+
     def _whole(self) -> Link:
-        """Return all that can be computed at once, without a recurrence (1)."""
+        """Return all that can be computed at once, without what has a form as a step alone (1)."""
         taken: dict[ir.Node, None] = {}
         for node in self._left():
             given = self._needs[node][1]
-            if node not in self._recurrent and all(v.producer() in {*self._done, *taken, None} for v in given):
+            if node not in self._recurrent | self._sliding and all(
+                v.producer() in {*self._done, *taken, None} for v in given
+            ):
                 taken[node] = None
         if not taken:
             stuck = self._left()[0]

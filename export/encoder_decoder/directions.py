@@ -36,12 +36,23 @@ def of(node: ir.Node) -> str | None:
 def turn(model: ir.Model) -> None:
     """Let all recurrences that go backwards go forwards (2)."""
     for node in model.graph:
-        if of(node) != BACKWARDS:
-            continue
-        if node.op_type in recurrent.OPS:
-            node.attributes["direction"] = ir.AttrString("direction", FORWARDS)
-        for name in ("scan_input_directions", "scan_output_directions"):
-            node.attributes.pop(name, None)
+        if of(node) == BACKWARDS:
+            change(node)
+
+
+def change(node: ir.Node) -> None:
+    """Let a recurrence go the other way; any other node has none."""
+    direction = of(node)
+    if direction is None:
+        return
+    backwards = direction == FORWARDS
+    if node.op_type in recurrent.OPS:
+        node.attributes["direction"] = ir.AttrString("direction", BACKWARDS if backwards else FORWARDS)
+        return
+    scanned = integer(node, "num_scan_inputs", 0)
+    for side, count in (("input", scanned), ("output", len(node.outputs) - len(node.inputs) + scanned)):
+        name = f"scan_{side}_directions"
+        node.attributes[name] = ir.AttrInt64s(name, [int(backwards)] * count)
 
 
 def apart(stream: StreamGraph) -> bool:

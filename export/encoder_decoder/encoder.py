@@ -1,8 +1,8 @@
 """An encoder as what can be made of it: one step, a chain of parts, or a whole.
 
 1. An encoder that steps through the source as it comes is one part.
-2. One that holds a recurrence over its whole source is a chain of parts (see chain.py): `encoder-1`, `encoder-2` … and,
-   the last of them, `encoder`. A part that goes backwards is a step over sequences turned round.
+2. One that holds a recurrence, or convolutions, and is no step is a chain of parts (see chain.py): `encoder-1`,
+   `encoder-2` … and, the last of them, `encoder`. A part that goes backwards is a step over sequences turned round.
 3. Any other is a whole: it runs once. So is one whose recurrences have no form as steps; that has no integer form.
 """
 
@@ -16,38 +16,18 @@ import numpy as np
 import onnx_ir as ir
 
 from edgeseq.bundle import Graph, HeldTable, Tensor
-from edgeseq.parts import called
 from export import passes, variants
-from export.encoder_decoder import directions, times
-from export.encoder_decoder.chain import Chain, Link
-from export.encoder_decoder.split import Halves, cut
-from export.encoder_decoder.times import Times
+from export.encoder_decoder import directions, times, turns
+from export.encoder_decoder import part as cutting
+from export.encoder_decoder.chain import Chain
+from export.encoder_decoder.part import Part
+from export.encoder_decoder.split import Halves
 from export.errors import ExportError
 from export.graph import Array, Input, StreamGraph
 from export.passes import clean, loops
 
 NAME = "encoder"
 Examples = Mapping[str, tuple[Array, Array]]
-
-
-@dataclass(frozen=True)
-class Part:
-    """A part of an encoder: a step, or a graph that holds all it takes and runs once.
-
-    model: the part as it was cut. gives: what it gives, by the names that this has in the encoder. backwards: it goes
-    through its sequences from their ends.
-    """
-
-    name: str
-    stream: StreamGraph
-    model: ir.Model
-    gives: tuple[str, ...]
-    backwards: bool = False
-
-    @property
-    def whole(self) -> bool:
-        """Whether it is no step."""
-        return not self.stream.frames
 
 
 @dataclass(frozen=True)
@@ -72,7 +52,8 @@ class Encoder:
         if len(self.parts) == 1 and self.parts[0].whole:
             return [f"the encoder runs once over the whole source, since it is no step: {self.reason}"]
         count = f"in {len(self.parts)} parts, one after another" if len(self.parts) > 1 else "backwards"
-        told = [f"the encoder goes through the source {count}, since it is no step: {self.reason}"]
+        why = self.reason.partition(". ")[0]  # what would stream instead is not called for
+        told = [f"the encoder goes through the source {count}, since it is no step: {why}"]
         return [*told, *(f"{part.name}: {note}" for part in self.parts for note in part.stream.notes)]
 
     def describe(self, source: Input) -> list[Graph]:
@@ -98,7 +79,7 @@ def made(halves: Halves, source: Input) -> Encoder:
     try:
         parts = _chain(halves, source, step)
     except ExportError as cause:
-        step = f"{step}; in parts, {cause}"
+        step = step if str(cause) == step else f"{step}; in parts, {cause}"
     else:
         if parts is not None:
             return parts  # 2
@@ -125,13 +106,17 @@ def _chain(halves: Halves, source: Input, reason: str) -> Encoder | None:
     loops.apply(stream)
     directions.apart(stream)
     seen = times.seen(stream, halves.lengths)
-    if not seen.recurrences():
+    if turns.straighten(seen):
+        seen = times.seen(stream, halves.lengths)
+    if not seen.recurrences() and not any(map(seen.slides, seen.stream.graph)):
         return None
     chain = Chain(seen)
+    if [link.direction for link in chain.links] == [None]:
+        return None
     leaving = _leaving(chain)
     count = len(chain.links)
     parts = tuple(
-        _part(f"{NAME}-{place}" if place < count else NAME, chain, link, gives)
+        cutting.made(f"{NAME}-{place}" if place < count else NAME, seen, link, chain.own(link.nodes, gives)[1], gives)
         for place, (link, gives) in enumerate(zip(chain.links, leaving, strict=True), 1)
     )
     model = seen.stream.model.clone()
@@ -157,48 +142,6 @@ def _leaving(chain: Chain) -> list[list[ir.Value]]:
             if producer is not None:
                 leaving[maker[producer]][value] = None
     return [[*values] for values in leaving]
-
-
-def _part(name: str, chain: Chain, link: Link, leaving: list[ir.Value]) -> Part:
-    seen = chain.times
-    given = chain.own(link.nodes, leaving)[1]
-    frames = [value for value in given if link.length is not None and value in seen.lengths]
-    held = [value for value in given if value not in frames]
-    entering = [str(value.name) for value in (*frames, *held)]
-    gives = tuple(str(value.name) for value in leaving)
-    model = cut(seen.stream.model, entering, [*gives])
-    backwards = link.direction == directions.BACKWARDS
-    if backwards:
-        directions.turn(model)
-    stream = StreamGraph(
-        model.clone(), tuple(_frames(seen, value) for value in frames),
-        held={str(value.name): seen.examples[value] for value in held},
-    )  # fmt: skip
-    if link.length is not None:
-        _rewrite(stream, name)
-    return Part(name, stream, model, gives, backwards)
-
-
-def _frames(seen: Times, value: ir.Value) -> Input:
-    """Return a sequence as an input of frames."""
-    (source,) = seen.stream.frames
-    if value is seen.stream.inputs[0]:
-        return source
-    axis = seen.stream.time[value]
-    shape = (-1 if place == axis else size for place, size in enumerate(seen.examples[value][0].shape))
-    return Input(str(value.name), tuple(shape))
-
-
-def _rewrite(stream: StreamGraph, name: str) -> None:
-    passes.rewrite(stream)
-    timing = stream.output_timing
-    if stream.frames_per_step != 1 or (timing is not None and (timing.delay or timing.offset)):
-        raise ExportError(f"{called(name)} gives its output late or not at every step.")
-    # What was read for its shape alone, and initial states, which the state is reset to, enter no step.
-    unread = [value for value in stream.graph.inputs if not value.uses() and not value.is_graph_output()]
-    stream.frames = tuple(entry for entry in stream.frames if entry.name not in {value.name for value in unread})
-    taken = {state.input for state in stream.states}
-    stream.graph.inputs[:] = [value for value in stream.graph.inputs if value not in unread or value in taken]
 
 
 def _values(model: ir.Model) -> list[ir.Value]:

@@ -14,7 +14,7 @@ from onnx_ir.passes import common
 
 from export.errors import ExportError
 from export.graph import Array, StreamGraph, Timing, captured, constant_of, integer, probe, reads
-from export.passes import convolution, pointwise, recurrent, scan, time_axis, timeline
+from export.passes import convolution, padding, pointwise, recurrent, scan, time_axis, timeline
 
 Lengths = tuple[int, int]
 
@@ -86,16 +86,19 @@ class Times:
             if not known and time_axis.reads_content(node, place):
                 return False  # it reads positions, or how long the source is
         rule = timeline.rule_of(self.stream, node)
-        if rule is convolution.timing:
-            window = convolution.window(self.stream, node)
-            return (window.span, window.stride, window.before, window.after) == (0, 1, 0, 0)
-        if rule is not pointwise.timing:
-            return False
         try:
-            rule(self.stream, node)
+            if rule is convolution.timing:
+                window = convolution.window(self.stream, node)
+                return (window.span, window.stride, window.before, window.after) == (0, 1, 0, 0)
+            return rule is pointwise.timing and rule(self.stream, node) is not None
         except ExportError:
             return False
-        return True
+
+    def slides(self, node: ir.Node) -> bool:
+        """Return whether a node is a convolution, a pooling or a padding along a sequence."""
+        if not any(value in self.lengths for value in node.outputs) or self.steps(node) is not None:
+            return False
+        return timeline.rule_of(self.stream, node) in (convolution.timing, padding.timing)
 
 
 def seen(stream: StreamGraph, lengths: Lengths) -> Times:

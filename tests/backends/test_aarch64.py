@@ -22,6 +22,7 @@ MODULES: dict[str, set[str]] = {
     "integer_products": {"smlal.4s"},
     "matrices": {"fmla.4s"},
     "fused": {"fmla.4s"},
+    "cells": {"fmla.4s"},
     "real": FUSED_CURVE,
     "rows": {"fmla.4s"},
     "integers": RESCALED,

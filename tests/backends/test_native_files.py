@@ -29,7 +29,7 @@ from export.quantize.integers import quantize
 from export.variants import describe, file_of
 from export.writers import native as writer
 
-FAMILIES = ("lstm", "conv2d", "attention", "gpt", "fused")
+FAMILIES = ("gru", "lstm", "conv2d", "attention", "gpt", "fused")
 VARIANTS = ("float32", "int8", "w8a16", *STORAGE)
 PAIRS = ("rnn with dot attention", "t5")
 """Encoder-decoders: one whose encoder steps, one whose encoder runs over the whole source."""

@@ -1,4 +1,4 @@
-"""Encoder-decoders whose encoders hold a recurrence over their whole source: each becomes a chain of parts."""
+"""Encoder-decoders whose encoders hold what goes through their whole source: each becomes a chain of parts."""
 
 from __future__ import annotations
 
@@ -66,6 +66,55 @@ class Half(Chained):
     def forward(self, source: Tensor, target: Tensor) -> Tensor:
         memory, state = self.layer(self.words(source))
         return self.decoded(memory[..., 12:], state[1:], target)
+
+
+class ByHand(Chained):
+    """A bidirectional GRU as people write it by hand: a second one over the sequence turned round, turned back."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.there, self.back = (nn.GRU(8, 6, batch_first=True) for _ in range(2))
+
+    def forward(self, source: Tensor, target: Tensor) -> Tensor:
+        x = self.words(source)
+        (memory, state), (other, last) = self.there(x), self.back(x.flip(1))
+        memory = torch.cat([memory, other.flip(1)], dim=-1)
+        return self.decoded(memory, torch.cat([state, last], dim=-1), target)
+
+
+@torch.jit.script
+def looped(x: Tensor, h: Tensor, weights: Tensor) -> Tensor:
+    rows: list[Tensor] = []
+    for t in range(x.shape[1]):
+        h = torch.tanh(torch.cat([x[:, t], h], -1) @ weights)
+        rows.append(h)
+    return torch.stack(rows, 1)
+
+
+class Scripted(Chained):
+    """Its recurrences are loops in TorchScript, one each way."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.there, self.back = (nn.Parameter(0.4 * torch.randn(14, 6)) for _ in range(2))
+        self.begin = nn.Parameter(torch.randn(1, 1, 12))
+
+    def forward(self, source: Tensor, target: Tensor) -> Tensor:
+        x, zero = self.words(source), torch.zeros(1, 6)
+        memory = torch.cat([looped(x, zero, self.there), looped(x.flip(1), zero, self.back).flip(1)], dim=-1)
+        return self.decoded(memory, self.begin, target)
+
+
+class Reversed(Chained):
+    """It reads its source from the end, as Sutskever's does, and hands on its state alone."""
+
+    def __init__(self) -> None:
+        super().__init__("none")
+        self.layer = nn.GRU(8, 12, batch_first=True)
+
+    def forward(self, source: Tensor, target: Tensor) -> Tensor:
+        memory, state = self.layer(torch.tanh(self.words(source.flip(1))))
+        return self.decoded(memory, state, target)
 
 
 class TwoLayers(Chained):
@@ -180,10 +229,61 @@ class Placed(Chained):
         return self.decoded(memory, joined(state), target)
 
 
+class Convolved(Chained):
+    """Convolutions that look both ways, then a bidirectional LSTM, as in Tacotron 2."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolutions = nn.ModuleList(nn.Conv1d(8, 8, 5, padding=2) for _ in range(2))
+        self.norms = nn.ModuleList(nn.BatchNorm1d(8) for _ in range(2))
+        self.layer = nn.LSTM(8, 6, batch_first=True, bidirectional=True)
+
+    def forward(self, source: Tensor, target: Tensor) -> Tensor:
+        x = self.words(source).transpose(1, 2)
+        for convolution, norm in zip(self.convolutions, self.norms, strict=True):
+            x = torch.relu(norm(convolution(x)))
+        memory, (h, _) = self.layer(x.transpose(1, 2))
+        return self.decoded(memory, joined(h), target)
+
+
+class Pyramid(Chained):
+    """Two bidirectional GRUs, the second over half as many rows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.GRU(8, 6, batch_first=True, bidirectional=True)
+        self.halved = nn.Conv1d(12, 8, 3, 2, 1)
+        self.second = nn.GRU(8, 6, batch_first=True, bidirectional=True)
+
+    def forward(self, source: Tensor, target: Tensor) -> Tensor:
+        x, _ = self.first(self.words(source))
+        memory, state = self.second(torch.relu(self.halved(x.transpose(1, 2)).transpose(1, 2)))
+        return self.decoded(memory, joined(state), target)
+
+
+class Heard(Chained):
+    """Convolutions, of which one halves the rows, then self-attention, as in Whisper: no recurrence at all."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolutions = nn.ModuleList([nn.Conv1d(8, 12, 3, padding=1), nn.Conv1d(12, 12, 3, 2, 1)])
+        self.layer, self.begin = models.Attention(12, 2, 8, causal=False), nn.Parameter(torch.randn(1, 1, 12))
+
+    def forward(self, source: Tensor, target: Tensor) -> Tensor:
+        x = self.words(source).transpose(1, 2)
+        for convolution in self.convolutions:
+            x = nn.functional.gelu(convolution(x))
+        x = x.transpose(1, 2)
+        return self.decoded(x + self.layer(x), self.begin, target)
+
+
 FORWARDS, BACKWARDS, WHOLE = "forwards", "backwards", "whole"
 MODELS: dict[str, tuple[Any, tuple[str, ...]]] = {
     "bridged": (Bridged, (FORWARDS, WHOLE)),
     "backwards": (Backwards, (FORWARDS, BACKWARDS)),
+    "by hand": (ByHand, (FORWARDS, BACKWARDS)),
+    "scripted": (Scripted, (FORWARDS, BACKWARDS)),
+    "reversed": (Reversed, (BACKWARDS,)),
     "two layers": (TwoLayers, (FORWARDS, BACKWARDS, FORWARDS)),
     "two layers of rnn": (lambda: TwoLayers("RNN"), (FORWARDS, BACKWARDS, FORWARDS)),
     "residual": (Residual, (FORWARDS, BACKWARDS, FORWARDS)),
@@ -195,6 +295,9 @@ MODELS: dict[str, tuple[Any, tuple[str, ...]]] = {
     "seeing the end": (lambda: Twice(seen=True), (FORWARDS, WHOLE, FORWARDS)),
     "last row": (Last, (FORWARDS, BACKWARDS, WHOLE)),
     "placed": (Placed, (WHOLE, FORWARDS, BACKWARDS)),
+    "convolved": (Convolved, (FORWARDS, FORWARDS, BACKWARDS)),
+    "pyramid": (Pyramid, (FORWARDS, BACKWARDS, FORWARDS, FORWARDS, BACKWARDS)),
+    "heard": (Heard, (FORWARDS, WHOLE)),
 }
 """Name -> how it is made, and the parts that its encoder becomes."""
 

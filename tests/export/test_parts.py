@@ -60,7 +60,7 @@ WRONG: dict[str, tuple[Callable[[list[Any]], Any], str]] = {
     "unknown state": (lambda graphs: graphs[2]["held"][0].update(output="no"), "has no output 'no'"),
     "width": (lambda graphs: graphs[1]["inputs"][0].update(shape=[1, 1, 7]), "nothing that comes in here row by row"),
     "tokens": (lambda graphs: graphs[1]["inputs"][0].update(dtype="int64"), "nothing that comes in here row by row"),
-    "late": (lambda graphs: graphs[0].update(delay=1), "steps entry by entry, without delay"),
+    "late": (lambda graphs: graphs[1].update(delay=1), "steps entry by entry, without delay, goes backwards"),
     "decoder backwards": (lambda graphs: graphs[-1].update(backwards=True), r"graphs\[3\]\.backwards: only a part"),
     "memory": (lambda graphs: graphs[-1]["held"][0].update(part="decoder"), "no graph before it is called 'decoder'"),
     "no source": (

@@ -129,6 +129,7 @@ class Family:
         part, given = self.encoder.parts[place], self.given(length)
         columns = [np.moveaxis(given[e.name][0], e.time_axis, 0).reshape(-1, e.features) for e in part.stream.frames]
         rows = np.concatenate(columns, axis=1).astype(np.float32) if columns else np.empty((1, 0), np.float32)
+        rows = rows[: len(rows) // part.stream.frames_per_step * part.stream.frames_per_step]
         return rows[:: -1 if part.backwards else 1], {name: given[name] for name in part.stream.held}
 
     def target(self, length: int) -> Array:
@@ -251,11 +252,12 @@ def test_products_run_in_what_the_program_says(name: str) -> None:
     made = family(name)
     program = made.programs("int8")[-1]
     model = writer.quantized_step(program, ["y"])
+    examples = {held.name: held.examples[0] for held in made.halves.memory}
     for value in model.graph.input:
-        for dim in value.type.tensor_type.shape.dim:
-            dim.dim_value = dim.dim_value or made.halves.lengths[0]
+        for dim, size in zip(value.type.tensor_type.shape.dim, np.shape(examples.get(value.name)), strict=False):
+            dim.dim_value = dim.dim_value or size
     del model.graph.value_info[:]
-    given = {held.name: held.examples[0] for held in made.halves.memory if held.examples[0].dtype.kind != "f"}
+    given = {name: example for name, example in examples.items() if example.dtype.kind != "f"}
     found, said = macs.count(model, given), program.precisions()
     assert (found.integer, found.floating) == (said.get("int8", 0), said.get("int16", 0) + said.get("float32", 0))
     assert "MatMulNBits" not in found.ops

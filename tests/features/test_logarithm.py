@@ -12,16 +12,14 @@ from edgeseq.features._lanes import LANES
 
 
 @numba.njit
-def levelled(values: Any, reals: Any) -> None:
-    at = reals.ctypes.data
-    for k in range(0, len(values), LANES):
-        _logarithm.levels(values.ctypes.data + 8 * k, at, at + 8, at + 16)
+def levelled(values: Any, count: Any, reals: Any) -> None:
+    _logarithm.logarithms(values, count, reals)
 
 
 def found(x: Any, added: float = 0.0, least: float = -np.inf, factor: float = 1.0) -> NDArray[np.float64]:
     values = np.zeros(-(-len(x) // LANES) * LANES)
     values[: len(x)] = x
-    levelled(values, np.array([added, least, factor]))
+    levelled(values, len(x), np.array([added, least, factor]))
     return values[: len(x)]
 
 

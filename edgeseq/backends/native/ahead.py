@@ -37,7 +37,7 @@ def ahead(layout: Layout) -> Ahead | None:
     size = sum(np.dtype(tensor.dtype).itemsize * math.prod(tensor.shape) for tensor in made)
     if not any(op.arrays and op.inputs for op in parts.of_inputs) or STEPS * size > MAX_BYTES:
         return None
-    layer = Layer(program, STEPS, layout, NOTHING)
+    layer = Layer(program, STEPS, layout, NOTHING, ahead=True)
     entering = layer.entered()
     known = layer.first()
     return Ahead(layer.board(entering), _links(layout, known), layer.plan)

@@ -20,13 +20,14 @@ WIDTH = 24
 """Numbers in a row."""
 TABLE, ROWS, ENTERING, ENTER, LEAVING, LEAVE, STEPS, DELAY, END, WAITING = range(10)
 TOKENS, TOKEN_COUNT, FEATURES, FRAMES, BLOCK, STATES, STATE_COUNT, RESULT, LONG, PYTHON = range(10, 20)
-FIRST, SECOND, TURN, AHEAD, LINKS, LINK_COUNT = range(20, 26)
+FIRST, SECOND, TURN, AHEAD, LINKS, LINK_COUNT, KNOWN = range(20, 27)
 """Where on the board: the table and its rows; where frames enter and how many numbers; where outputs leave and how
 many; steps taken; outputs that do not exist; the last step there is room for; frames that wait; (column, how many) of
 each token and their number; numbers of a frame; frames of a step; streams that the rows compute side by side; and of
 every state (STATE numbers, see _carried) and their number; where a step puts outputs that have no place of their own;
 whether a step takes long; Python's own things (direct.py); where the rows that read no state end, and those that read
-nothing else; which of both go first; what computes the first of them ahead (ahead.py), and how it comes here."""
+nothing else; which of both go first; what computes the first of them ahead (ahead.py), and how it comes here; where
+stands whether it came from there."""
 BOARD, STATE = 32, 6
 NO_END = 2**62
 DONE, SHAPE, FULL, UNFINISHED, NOT_FINITE, NO_TOKEN = range(6)
@@ -160,7 +161,8 @@ def run(address: Any, x: Any, y: Any) -> Any:
     if code == DONE:
         t = 0
         if board[AHEAD]:
-            ahead, links = i64(board[AHEAD]), i64(board[LINKS])
+            ahead, links, known = i64(board[AHEAD]), i64(board[LINKS]), i64(board[KNOWN])
+            known[0] = 1
             while t + ahead[BLOCK] <= y.shape[0]:
                 moved(ahead[ENTERING], source + 4 * t * board[ENTER], 4 * board[ENTER] * ahead[BLOCK])
                 _run_rows(ahead, 0, ahead[ROWS])
@@ -170,6 +172,7 @@ def run(address: Any, x: Any, y: Any) -> Any:
                     _run_rows(board, board[FIRST], board[ROWS])
                     _left(board, to + 4 * t * board[LEAVE])
                     t += 1
+            known[0] = 0
         while t < y.shape[0]:
             _computed(board, source + 4 * t * board[ENTER])
             _left(board, to + 4 * t * board[LEAVE])

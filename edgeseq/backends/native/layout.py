@@ -74,13 +74,16 @@ def _constant(plan: Plan, op: Given) -> Array:
 class Layer:
     """Lays out one program, part by part."""
 
-    def __init__(self, program: Program, streams: int, like: Layout | None, held: Shapes) -> None:
+    def __init__(
+        self, program: Program, streams: int, like: Layout | None, held: Shapes, *, ahead: bool = False
+    ) -> None:
         self.program, self.streams, self.held = program, streams, held
         self.told = program.description
-        self.plan = Plan(like.plan.constants if like is not None else ())
+        self.plan = Plan(like.plan.constants if like is not None else (), ahead=ahead)
         self.parts = sections(self.told) if like is None else like.parts
         self.values: dict[str, Array] = {}
         self.rings: dict[str, Ring] = {}
+        self.known = self.plan.known
 
     def layout(self) -> Layout:
         """Lay out the whole."""
@@ -116,6 +119,7 @@ class Layer:
         """Lay out what reads no state; return what the rest reads of it, and of the inputs."""
         for op in self.parts.of_inputs:
             self._op(op)
+        self.plan.known = self.plan.buffer((1,), np.int64)  # nothing else ever is
         for name in self.parts.known:
             value = self.values[name]
             self.values[name] = value if value[0].flags.c_contiguous else self.plan.solid(value)
@@ -128,7 +132,7 @@ class Layer:
         board[engine.TABLE], board[engine.ROWS] = address(table), len(table)
         board[engine.ENTERING], board[engine.ENTER] = address(entering), entering[0].size
         board[engine.FRAMES], board[engine.FEATURES] = entering.shape[1:]
-        board[engine.BLOCK] = self.streams
+        board[engine.BLOCK], board[engine.KNOWN] = self.streams, address(self.known)
         return board
 
     def _tensor(self, name: str) -> Tensor:

@@ -51,17 +51,22 @@ def slides(value: int, memory: Memory) -> Sliding:
 class Plan:
     """Rows, and the arrays that they speak of.
 
-    shared: the constants of another plan of the same program, which come in the same order here.
+    shared: the constants of another plan of the same program, which come in the same order here. ahead: whether it is
+    one of what many steps have computed ahead (ahead.py).
     """
 
-    def __init__(self, shared: Sequence[Array] = ()) -> None:
+    def __init__(self, shared: Sequence[Array] = (), *, ahead: bool = False) -> None:
         self.rows: list[list[int]] = []
         self.kept: list[Array] = []
         self.constants: list[Array] = []
         self._shared = shared
         self._owners: set[int] = set()
         self._followers: list[tuple[Array, Memory]] = []
-        self.bytes = 0
+        self.bytes, self.ahead = 0, ahead
+        self.known = self.buffer((1,), np.int64)
+        """Where stands whether what is laid out now has come from what was computed ahead."""
+        self.later: dict[int, tuple[Array, ...]] = {}
+        """Products that a later row computes unless they are known: rows, panels, bias and `known`, by where."""
 
     def keep(self, array: Array) -> Array:
         """Keep an array for as long as the rows are."""

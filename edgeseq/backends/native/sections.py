@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from edgeseq.backends.native.cells import cells
 from edgeseq.backends.native.fusing import fused
 from edgeseq.backends.native.program import Description, Op
 
@@ -28,7 +29,7 @@ def sections(told: Description) -> Sections:
     stateful = {*(state.input for state in told.states), *told.held}
     constant: set[str] = set()
     first, second, rest = [], [], []
-    for op in fused(told):
+    for op in cells(fused(told), told):
         read = set(op.inputs) - constant
         if not read:
             constant.add(op.output)

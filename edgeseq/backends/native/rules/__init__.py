@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from edgeseq.backends.native.program import Tensor
 from edgeseq.backends.native.rules import (
+    cells,
     convolution,
     elementwise,
     fused,
@@ -28,6 +29,7 @@ REAL: dict[str, Rule] = {
     **rows.RULES,
     **sizes.RULES,
     **fused.RULES,
+    **cells.RULES,
 }
 
 
