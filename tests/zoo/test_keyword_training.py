@@ -166,8 +166,8 @@ def test_command_trains_chooses_saves_and_judges_once(
     assert "seed 1 ships" in capsys.readouterr().out
     bundle = bundles.read(output / "bundle")
     assert bundle.manifest.accuracy == {variant: numbers["mean"][variant] for variant in VARIANTS}
-    # What hardly learned anything may keep its last layer in float.
-    assert all(f.integer_macs > 50 * f.float_macs for f in bundle.manifest.files if f.variant == "int8")
+    # What hardly learned anything may keep a layer or two in more than 8 bits, which ONNX files do in float.
+    assert all(f.integer_macs > 4 * f.float_macs for f in bundle.manifest.files if f.variant == "int8")
 
 
 def test_command_explains_a_missing_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -200,9 +200,9 @@ def test_the_shipped_bundle_has_every_variant_for_every_backend() -> None:
     # A device needs one of the files, and its goldens.
     assert max(size for name, size in sizes.items() if name.startswith("step.int8")) < 70_000
     assert sum(sizes.values()) < 1_250_000
-    # Most of what int8 computes is in 8 bits; what is not, and why, is told in the bundle.
+    # All that int8 computes is in 8 bits; where a layer is not, ONNX files compute it in float.
     files = [file for file in bundle.manifest.files if file.variant == "int8"]
-    assert all(file.float_macs < 0.2 * (file.float_macs + file.integer_macs) for file in files)
+    assert all(file.integer_macs > 0 and file.float_macs == 0 for file in files)
 
 
 def test_the_demo_finds_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
