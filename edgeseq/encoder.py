@@ -6,6 +6,7 @@ what parts before it gave. Most encoders are one part.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -63,7 +64,7 @@ class Encoder:
         value = given[str(tensor.part), str(tensor.output)]
         if tensor.part in self._last:
             return value
-        return np.moveaxis(value, tensor.time_axis, 0).reshape(value.shape[tensor.time_axis], -1)
+        return np.moveaxis(value, tensor.time_axis, 0).reshape(-1, math.prod(tensor.shape))
 
     def _laid_out(self, given: Mapping[tuple[str, str], NDArray[Any]], entry: HeldTable) -> NDArray[Any]:
         """Return what is held: all of the rows that steps gave, along the source's time, or the last one."""

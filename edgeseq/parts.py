@@ -43,12 +43,20 @@ def check(document: Document, graphs: Sequence[Graph]) -> None:
             rows = _given(document, given, tensor.part, tensor.output, where)
             if last or graph.whole or tensor.dtype != "float32" or math.prod(rows.shape) != graph.widths[place]:
                 raise document.fail(f"'{tensor.output}' is nothing that comes in here row by row.", *where)
-        for place, entry in enumerate(graph.held):
-            _given(document, given, entry.part, entry.output, ("graphs", index, "held", place))
+        _check_held(document, given, graph, index)
         given[graph.name] = {tensor.name: tensor for tensor in graph.outputs}
     sources = [(t.shape, t.dtype) for graph in graphs[:-1] for t in graph.inputs if t.part is None]
     if not sources or len({str(source) for source in sources}) > 1:
         raise document.fail("an encoder takes one source.", "graphs")
+
+
+def _check_held(document: Document, given: Mapping[str, Mapping[str, Tensor]], graph: Graph, index: int) -> None:
+    for place, entry in enumerate(graph.held):
+        where = ("graphs", index, "held", place)
+        found = _given(document, given, entry.part, entry.output, where)
+        # Where it grows with the source, the shape of what gives it has 1, as that of a step's row does.
+        if math.prod(1 if size == -1 else size for size in entry.shape) != math.prod(found.shape):
+            raise document.fail(f"'{entry.output}' is {found.shape}, which is not held as {entry.shape}.", *where)
 
 
 def _given(

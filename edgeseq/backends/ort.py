@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeseq.backends import settings
-from edgeseq.backends._file_step import FileStep, described, entries
+from edgeseq.backends._file_step import FREE, FileStep, described, entries
 from edgeseq.errors import ModelError
 from edgeseq.types import Frames
 
@@ -67,9 +67,12 @@ def open_whole(path: Path, graph: Graph, file: ModelFile) -> Whole:
     """Open an encoder, or a part of one, that runs once. Raises ModelError."""
     session = open_session(path, settings.session_options(whole=True))
     names = [tensor.name for tensor in graph.outputs]
-    found = [value.name for value in (*session.get_inputs(), *session.get_outputs())]
-    if file.states or found != [*(t.name for t in graph.inputs), *(entry.name for entry in graph.held), *names]:
-        raise ModelError(f"{path}: it takes and gives {found}, bundle.toml says otherwise. Export it again.")
+    found = {value.name: (_shape(value.shape), _dtype(value.type)) for value in session.get_inputs()}
+    said = {entry.name: (entry.entered, np.dtype(entry.dtype).name) for entry in entries(graph, FREE)}
+    said |= {entry.name: (tuple(entry.shape), entry.dtype) for entry in graph.held}
+    given = [value.name for value in session.get_outputs()]
+    if file.states or found != said or given != names:
+        raise ModelError(f"{path}: it takes {found} and gives {given}, bundle.toml says otherwise. Export it again.")
 
     def run(rows: Frames, held: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         feeds = {entry.name: entry.enter(rows) for entry in entries(graph, len(rows))}

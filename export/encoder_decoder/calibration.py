@@ -1,10 +1,12 @@
 """What an encoder-decoder's variants are calibrated on: seeded sources and targets, others than those of the proof.
 
-Sources of one length run side by side; lengths go down to a few frames, where a mean over the source varies most.
+Sources of one length run side by side; lengths go down to a single frame: a mean varies most over few of them, and the
+last states of both directions are far apart only where there are few steps between them.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 
 import numpy as np
@@ -16,12 +18,13 @@ from export.encoder_decoder.encoder import Encoder
 from export.encoder_decoder.part import Part
 from export.errors import ExportError
 from export.frontends import EncoderDecoder
-from export.graph import Array, first_line, session
+from export.graph import Array, Input, first_line, session
 from export.quantize.calibrate import Batch
 
-SHARES = (1, 2, 4, 8, 16)
-"""The longest source's length, divided by these."""
+SHARES = (1, 2, 4, 8, 16, 32, 64)
+"""The longest source's length, divided by these; of the shorter ones there are as many, to show as much of a source."""
 SEQUENCES = 12
+"""Of a length, at least."""
 FIRST_SEED = 10**6
 NOTHING = np.empty((1, 0), np.float32)
 """The rows of what runs once."""
@@ -38,15 +41,20 @@ class Calibration:
         names = [str(value.name) for value in encoder.model.graph.outputs]
         run = session(ir.to_proto(encoder.model))
         self._groups: list[tuple[int, list[Array], dict[str, list[Array]]]] = []
-        for place, length in enumerate(dict.fromkeys(max(longest_source // share, 1) for share in SHARES)):
-            seed = FIRST_SEED + place * SEQUENCES
-            sources = [model.source.noise(length, seed + number) for number in range(SEQUENCES)]
+        counts = {max(longest_source // share, 1): max(share, SEQUENCES) for share in SHARES}
+        seeds = itertools.accumulate(counts.values(), initial=FIRST_SEED)
+        for place, (length, seed) in enumerate(zip(counts, seeds, strict=False)):
+            if place and not _long_enough(encoder, model.source, length):
+                continue
+            sources = [model.source.noise(length, seed + number) for number in range(counts[length])]
             try:
                 found = [run.run(None, {model.source.name: source}) for source in sources]
             except Exception as cause:
                 if place == 0:
                     raise ExportError(f"the encoder does not run: {first_line(cause)}") from cause
                 continue  # a source that is too short for the model
+            if place and any(np.isnan(value).any() for values in found for value in values):
+                continue  # too short for a spread, say
             given = {name: [*values] for name, values in zip(names, zip(*found, strict=True), strict=True)}
             self._groups.append((seed, sources, given))
 
@@ -56,7 +64,7 @@ class Calibration:
         for _, sources, given in self._groups:
             known = {**given, self._model.source.name: sources}
             columns = [[_rows(each, entry.time_axis) for each in known[entry.name]] for entry in part.stream.frames]
-            rows = [np.concatenate(parts, axis=1) for parts in zip(*columns, strict=True)] or [NOTHING] * SEQUENCES
+            rows = [np.concatenate(parts, axis=1) for parts in zip(*columns, strict=True)] or [NOTHING] * len(sources)
             if len(rows[0]) < part.stream.frames_per_step:
                 continue  # too short for a step
             rows = [encoders.turned(each) for each in rows] if part.backwards else rows
@@ -67,11 +75,19 @@ class Calibration:
     def targets(self, memory: Mapping[str, str]) -> list[Batch]:
         """Return targets as rows, each with the memory of a source; memory: what it is called in the encoder."""
         target, batches = self._model.target, []
-        for seed, _, given in self._groups:
-            noise = (target.noise(self._target, seed + number) for number in range(SEQUENCES))
+        for seed, sources, given in self._groups:
+            noise = (target.noise(self._target, seed + number) for number in range(len(sources)))
             held = {name: np.stack(given[inner]) for name, inner in memory.items()}
             batches.append(Batch([_rows(each, target.time_axis) for each in noise], held, anew=True))
         return batches
+
+
+def _long_enough(encoder: Encoder, source: Input, length: int) -> bool:
+    """Return whether all sequences within have an entry: over none, ONNX Runtime's GRU ends the process."""
+    first, other = (example.shape[source.time_axis] for example in encoder.examples[source.name])
+    share = (length - first) / (other - first)
+    pairs = ((one.shape, two.shape) for one, two in encoder.examples.values())
+    return all(a + share * (b - a) >= 1 for one, two in pairs for a, b in zip(one, two, strict=True) if a != b)
 
 
 def _rows(array: Array, axis: int) -> NDArray[np.float32]:

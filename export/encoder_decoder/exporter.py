@@ -39,7 +39,7 @@ def export(  # noqa: PLR0917 - one call, from the exporter
     progress: Progress,
     raw: Raw,
 ) -> bundles.Bundle:
-    """Export an encoder-decoder to a bundle of two graphs. Raises ExportError naming the node that cannot stream.
+    """Export an encoder-decoder to a bundle of several graphs. Raises ExportError naming the node that cannot stream.
 
     asked: the variants, all that it has a form for if not said; default: which of them `auto` loads, the first if not
     said. max_steps: how long a target may get, where the decoder's attention or positions need an end; the most that

@@ -98,7 +98,13 @@ class Times:
         """Return whether a node is a convolution, a pooling or a padding along a sequence."""
         if not any(value in self.lengths for value in node.outputs) or self.steps(node) is not None:
             return False
-        return timeline.rule_of(self.stream, node) in (convolution.timing, padding.timing)
+        rule = timeline.rule_of(self.stream, node)
+        if rule is padding.timing:
+            # What drops half a pair, or fills it up, does something else to an odd sequence than to an even one.
+            given = self.lengths.get(node.inputs[0], (0, 0)) if node.inputs[0] is not None else (0, 0)
+            made = next(self.lengths[value] for value in node.outputs if value in self.lengths)
+            return made[0] - given[0] == made[1] - given[1]
+        return rule is convolution.timing
 
 
 def seen(stream: StreamGraph, lengths: Lengths) -> Times:

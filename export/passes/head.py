@@ -25,7 +25,9 @@ def check(stream: StreamGraph, node: ir.Node) -> None:
         mean.check(stream, node)  # 2
     elif scan.claims(node):
         scan.timing(stream, node)  # 1
-    elif node.op_type not in recurrent.OPS and not _reads_last(stream, node):
+    elif node.op_type in recurrent.OPS:
+        recurrent.timing(stream, node)  # 1
+    elif not _reads_last(stream, node):
         raise node_error(  # 3
             str(node.name),
             node.op_type,

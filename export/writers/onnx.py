@@ -77,7 +77,7 @@ def stored(kind: Type) -> tuple[Any, int]:
 class _Writer:
     """`at` says as which value of the file a Program tensor was written, `reals` where its real values are.
 
-    shared: the product under whose name weights were written.
+    shared: the product under whose name weights were written. titles: by which something leaves, and nothing else goes.
     """
 
     def __init__(self, program: Program) -> None:
@@ -87,6 +87,7 @@ class _Writer:
         self.at: dict[str, str] = {}
         self.reals: dict[str, str] = {}
         self.shared: dict[int, str] = {}
+        self.titles: set[str] = set()
 
     def write(self, names: Sequence[str]) -> onnx.ModelProto:
         program = self.program
@@ -100,11 +101,13 @@ class _Writer:
         for state in program.states:
             inputs.append(self._described(f"{state.name}.in", state.input))
             self.at[state.input] = f"{state.name}.in"
+        leaving = [*zip(program.outputs, names, strict=True), *((s.output, f"{s.name}.out") for s in program.states)]
+        self.titles = {title for _, title in leaving}
         for op in program.ops:
             self.at[op.output] = f"{op.output}.stored" if op.output in program.types else op.output
             write = _NODES.get(op.kind, _plain)
             write(self, op)
-        leaving = [*zip(program.outputs, names, strict=True), *((s.output, f"{s.name}.out") for s in program.states)]
+        self.titles.clear()
         for name, title in leaving:
             self.node("Identity", [self.at[name]], title)
             outputs.append(self._described(title, name))
@@ -123,6 +126,7 @@ class _Writer:
         return helper.make_tensor_value_info(title, element, shape)
 
     def node(self, op_type: str, inputs: list[str], output: str, **attributes: Any) -> str:
+        output = f"{output}.inner" if output in self.titles else output
         self.nodes.append(helper.make_node(op_type, inputs, [output], output, **attributes))
         return output
 
@@ -145,7 +149,7 @@ class _Writer:
     def store(self, real: str, name: str) -> None:
         """Quantize real values to the integers of a tensor; leave them as they are where it has none."""
         if name in self.program.types:
-            self.node("QuantizeLinear", [real, *self._pair(name)], self.at[name])
+            self.at[name] = self.node("QuantizeLinear", [real, *self._pair(name)], self.at[name])
         else:
             self.at[name] = real
 
@@ -233,7 +237,8 @@ def _moving(writer: _Writer, op: Op) -> None:
         _plain(writer, op)
         return
     more, settings = _SETTINGS[op.kind](writer, op) if op.kind in _SETTINGS else ([], dict(op.attributes))
-    writer.node(op.kind, [*(writer.at[name] for name in op.inputs), *more], writer.at[op.output], **settings)
+    entering = [*(writer.at[name] for name in op.inputs), *more]
+    writer.at[op.output] = writer.node(op.kind, entering, writer.at[op.output], **settings)
 
 
 def _convert(writer: _Writer, op: Op) -> None:

@@ -16,6 +16,7 @@ from edgeseq.backends.native.program import Program
 from edgeseq.backends.native.rings import windows
 from edgeseq.backends.native.step import NativeStep
 from edgeseq.backends.native.streams import NativeStreams
+from edgeseq.errors import ModelError
 from edgeseq.types import Frames, State
 
 SOME = settings(max_examples=40, deadline=None)
@@ -130,6 +131,19 @@ def test_what_leaves_otherwise_is_no_window(attributes: dict[str, Any]) -> None:
 def test_nor_is_what_is_joined_along_no_axis(axis: Any) -> None:
     made = program([Past((1,), 0, 3)])[0]
     assert not windows(changed(made, "Concat", axis=axis).description)
+
+
+@pytest.mark.parametrize("new", [[], ["rows0", "rows0"], ["old0"]])
+def test_other_new_rows_than_the_file_says_are_refused(new: list[str]) -> None:
+    made = program([Past((1, 2), 0, 3)])
+    ops = [
+        msgspec.structs.replace(op, inputs=["old0", *new]) if op.kind == "Concat" else op
+        for op in made[0].description.ops
+    ]
+    told = Program(made[0].path, msgspec.structs.replace(made[0].description, ops=ops), {})
+    assert len(windows(told.description)) == 1
+    with pytest.raises(ModelError, match=r"step\.npz: operation 'whole0' \(Concat\): .* as 1 new rows"):
+        NativeStep(told, *made[1:])
 
 
 def test_nor_is_what_two_states_enter_as() -> None:

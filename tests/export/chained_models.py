@@ -56,6 +56,31 @@ class Backwards(Chained):
         return self.decoded(memory, joined(state), target)
 
 
+class Begun(Chained):
+    """A bidirectional LSTM that begins from learned states; the decoder, from what both of its last ones are."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.LSTM(8, 6, batch_first=True, bidirectional=True)
+        self.h, self.c = nn.Parameter(torch.randn(2, 1, 6)), nn.Parameter(torch.randn(2, 1, 6))
+
+    def forward(self, source: Tensor, target: Tensor) -> Tensor:
+        memory, (h, c) = self.layer(self.words(source), (self.h, self.c))
+        return self.decoded(memory, joined(h) + joined(c), target)
+
+
+class Ends(Chained):
+    """A bidirectional LSTM of which nothing is read but how both directions end."""
+
+    def __init__(self) -> None:
+        super().__init__("none")
+        self.layer = nn.LSTM(8, 6, batch_first=True, bidirectional=True)
+
+    def forward(self, source: Tensor, target: Tensor) -> Tensor:
+        _, (h, _) = self.layer(self.words(source))
+        return self.decoded(source, joined(h), target)
+
+
 class Half(Chained):
     """Only what a bidirectional GRU gives going backwards."""
 
@@ -159,6 +184,20 @@ class Behind(Chained):
         if not self.both:
             return self.decoded(memory, state, target)
         return self.decoded(memory + self.behind(memory), joined(state[0]), target)
+
+
+class Halved(Chained):
+    """Two bidirectional layers, of which the second takes two rows of the first at a time, and no half of them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.GRU(8, 4, batch_first=True, bidirectional=True)
+        self.second = nn.GRU(16, 6, batch_first=True, bidirectional=True)
+
+    def forward(self, source: Tensor, target: Tensor) -> Tensor:
+        rows, _ = self.first(self.words(source))
+        memory, state = self.second(rows[:, : rows.shape[1] // 2 * 2].reshape(1, -1, 16))
+        return self.decoded(memory, joined(state), target)
 
 
 class Masked(Chained):
@@ -281,6 +320,8 @@ FORWARDS, BACKWARDS, WHOLE = "forwards", "backwards", "whole"
 MODELS: dict[str, tuple[Any, tuple[str, ...]]] = {
     "bridged": (Bridged, (FORWARDS, WHOLE)),
     "backwards": (Backwards, (FORWARDS, BACKWARDS)),
+    "begun": (Begun, (FORWARDS, BACKWARDS)),
+    "ends": (Ends, (FORWARDS, BACKWARDS)),
     "by hand": (ByHand, (FORWARDS, BACKWARDS)),
     "scripted": (Scripted, (FORWARDS, BACKWARDS)),
     "reversed": (Reversed, (BACKWARDS,)),

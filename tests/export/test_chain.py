@@ -21,6 +21,7 @@ import edgeseq
 import export
 from edgeseq.bundle import Graph
 from edgeseq.encoder import turned
+from edgeseq.errors import ModelError
 from export.encoder_decoder import directions
 from export.encoder_decoder import encoder as encoders
 from export.encoder_decoder.part import Part
@@ -150,6 +151,22 @@ def test_rows_that_are_turned_twice_are_as_they_were(length: int, width: int, se
     rows = np.random.default_rng(seed).normal(size=(length, width)).astype(np.float32)
     np.testing.assert_array_equal(turned(turned(rows)), rows)
     np.testing.assert_array_equal(turned(rows)[0], rows[-1])
+
+
+def test_what_takes_pairs_runs_once_and_a_source_without_one_is_too_short(tmp_path: Path) -> None:
+    module = models.made("", models.Halved)
+    bundle = export.export((module, seq2seq_models.tokens()), tmp_path / "b", variants=["float32", "int8"])
+    note = bundle.manifest.origin.note
+    assert "int8: encoder-3 computes in float32, 0 MACs: node '/Slice' (Slice): what it computes hangs on how" in note
+    model = edgeseq.load(bundle, variant="float32")
+    assert [graph.name for graph in bundle.pair if graph.whole] == ["encoder-3"]
+    target = np.arange(5)
+    for length in (2, 3, 8):
+        with torch.no_grad():
+            expected = module(torch.arange(length)[None], torch.from_numpy(target)[None])[0].numpy()
+        np.testing.assert_allclose(model.logits(np.arange(length), target), expected, rtol=0, atol=1e-5)
+    with pytest.raises(ModelError, match="too short: encoder-4 gives nothing for it"):
+        model.logits([3], target)
 
 
 def with_lengths(model: onnx.ModelProto) -> onnx.ModelProto:

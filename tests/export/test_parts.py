@@ -62,7 +62,16 @@ WRONG: dict[str, tuple[Callable[[list[Any]], Any], str]] = {
     "tokens": (lambda graphs: graphs[1]["inputs"][0].update(dtype="int64"), "nothing that comes in here row by row"),
     "late": (lambda graphs: graphs[1].update(delay=1), "steps entry by entry, without delay, goes backwards"),
     "decoder backwards": (lambda graphs: graphs[-1].update(backwards=True), r"graphs\[3\]\.backwards: only a part"),
+    "held shape": (
+        lambda graphs: graphs[-1]["held"][0].update(shape=[1, -1, 7]),
+        r"graphs\[3\]\.held\[0\]: '.*' is \[1, 1, 12\], which is not held as \[1, -1, 7\]",
+    ),
+    "held state": (
+        lambda graphs: next(e for e in graphs[-1]["held"] if -1 not in e["shape"]).update(shape=[1, 1, 10**6]),
+        "is not held as",
+    ),
     "memory": (lambda graphs: graphs[-1]["held"][0].update(part="decoder"), "no graph before it is called 'decoder'"),
+    "held": (lambda graphs: graphs[2]["held"][0].update(shape=[1, -1, -1]), "is not held as"),
     "no source": (
         lambda graphs: graphs[0]["inputs"].append({**graphs[0]["inputs"][0], "name": "other", "shape": [1, 2]}),
         "an encoder takes one source",
@@ -76,6 +85,16 @@ def test_a_wrong_manifest_is_refused_by_key(what: str, folder: Path) -> None:
     edit(folder, lambda table: change(table["graphs"]))
     with pytest.raises(BundleError, match=rf"bundle\.toml.*({says})"):
         bundles.read(folder)
+
+
+def test_onnxruntime_takes_nothing_in_another_shape_than_its_file(tmp_path: Path) -> None:
+    given = models.made("from the end"), seq2seq_models.tokens()
+    export.export(given, tmp_path / "b", variants=["float32"])
+    edit(tmp_path / "b", lambda table: table["graphs"][1]["held"][1].update(shape=[1, 1, 8]))
+    edgeseq.load(tmp_path / "b", backend="ort")
+    edit(tmp_path / "b", lambda table: table["graphs"][1]["held"][1].update(shape=[1, 8, 1]))
+    with pytest.raises(ModelError, match=r"encoder-2\.float32\.onnx: it takes .*, bundle\.toml says otherwise"):
+        edgeseq.load(tmp_path / "b", backend="ort")
 
 
 def test_a_part_without_its_file_is_told(folder: Path) -> None:

@@ -57,8 +57,8 @@ pytestmark = pytest.mark.long
 VARIANTS = ("float32", "int8", "w8a16")
 LONGEST, TARGET, STEPS = 24, 16, 20
 """Lengths of the calibration's longest sources and of its targets; steps that one may make."""
-OTHERS = (3, 17, 41)
-"""Lengths of sources, none of them among the calibration's, one beyond them all."""
+OTHERS = (3, 17, 41, 1)
+"""Lengths of sources: two that are not among the calibration's, one beyond them all, and the shortest."""
 
 
 def small() -> nn.Module:
@@ -197,6 +197,21 @@ def test_onnxruntime_is_within_one_step_of_the_reference_op_by_op(name: str, var
         rows, held = made.taken(place, OTHERS[1])
         checked += op_by_op.compared(part, rows, held=held)
     assert checked["Linear"]
+
+
+@EVERY
+def test_what_leaves_may_be_called_like_something_within(name: str) -> None:
+    made = family(name)
+    program, rows = made.floats[0], made.taken(0, 1)
+    names = [f"y{place}" for place in range(len(program.outputs))]
+    within = [op.output for op in program.ops if op.output not in program.outputs and op.kind != "Constant"]
+    taken = (within + names)[: len(names)]
+    feeds = {entry.name: entry.enter(rows[0][None])[0] for entry in program.inputs}
+    feeds |= {f"{state.name}.in": state.initial for state in program.states}
+    feeds |= {key: value[0] for key, value in rows[1].items() if key in program.held}
+    one, other = (session(writer.quantized_step(program, titles)).run(titles, feeds) for titles in (names, taken))
+    for a, b in zip(one, other, strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
 def in_the_file(program: Program, variant: str) -> bundles.ModelFile:

@@ -35,6 +35,8 @@ class Refused(nn.Module):
         across = x.transpose(1, 2)
         if self.what == "both":
             return self.both(x)[0]
+        if self.what == "end":
+            return self.both(x)[1].transpose(0, 1).flatten(1)
         if self.what == "reflect":
             return self.conv(across).transpose(1, 2)
         if self.what == "instance":
@@ -63,6 +65,13 @@ def test_the_refusal_tells_what_windows_cost(what: str, node: str, reason: str, 
     assert re.search(r"--window N\. One window of 100 frames takes [\d.e+]+ ms here, and every frame would run", told)
     assert "\n" not in told
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("choice", [{"state": "carry"}, {"restart": 20}])
+def test_how_both_directions_end_is_refused_as_their_sequence_is(choice: dict[str, Any], tmp_path: Path) -> None:
+    source = Refused("end").eval(), torch.zeros(1, 30, models.FEATURES)
+    with pytest.raises(ExportError, match=r"^node '.*' \(GRU\): it is bidirectional"):
+        export.export(source, tmp_path / "b", calibration=models.walks(), **choice)
 
 
 def test_the_way_out_that_it_names_is_one(tmp_path: Path) -> None:

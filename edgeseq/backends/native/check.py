@@ -48,6 +48,8 @@ def check(program: Program, graph: Graph, file: ModelFile) -> None:
         [(tensor.shape, tensor.dtype) for tensor in graph.outputs],
     )
     shapes = {state.name: state.shape for state in graph.states}
+    names = [state.name for state in told.states]
+    _same(program, "states' names", sorted(names), sorted(set(names)))
     _same(
         program,
         "states",

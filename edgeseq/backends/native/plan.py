@@ -120,12 +120,12 @@ class Plan:
         self.rows.append([kernel.address, *map(int, values), *(0,) * (WIDTH - 1 - len(values))])
 
     def followers(self, memory: Memory, place: Array) -> Array:
-        """Return where all numbers stand that slide with a window, int64[n]: `place` and those of the rows so far.
+        """Return where all numbers stand that slide with a window, and what they are at first, int64[n, 2].
 
-        They are there once the table is made.
+        These are `place` and those of the rows so far. They are there once the table is made.
         """
-        made = self.buffer((1 + len(memory.slots),), np.int64)
-        made[0] = address(place)
+        made = self.buffer((1 + len(memory.slots), 2), np.int64)
+        made[0] = address(place), place[0]
         self._followers.append((made, memory))
         return made
 
@@ -134,7 +134,7 @@ class Plan:
         table = self.buffer((len(self.rows), WIDTH), np.int64)
         table[...] = np.array(self.rows, np.int64).reshape(-1, WIDTH)
         for made, memory in self._followers:
-            made[1:] = [address(table[row]) + table.itemsize * place for row, place in memory.slots]
+            made[1:] = [(address(table[row, place:]), table[row, place]) for row, place in memory.slots]
         return table
 
     def copy(self, to: Array, source: Array) -> None:

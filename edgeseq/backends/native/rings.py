@@ -133,6 +133,8 @@ class Ring:
     def joined(self, plan: Plan, _: Given, __: Array, *new: Array) -> Array:
         """Write the new rows behind the old ones, as the rule of Concat would have done with all of them."""
         first = self._kept
+        if sum(part.shape[self._axis] for part in new) != self._new:
+            raise ValueError(f"joins {[part.shape[1:] for part in new]} as {self._new} new rows")
         for part in new:
             rows = part.shape[self._axis]
             plan.copy(self._rows(self.whole, first, first + rows), part)
