@@ -34,7 +34,7 @@ from zoo.keyword.data import (
     split,
     word,
 )
-from zoo.keyword.evaluate import Spoken, Told, apart, in_a_row, judge, smoothed, stream, tell
+from zoo.keyword.evaluate import SMOOTH, Spoken, Told, apart, in_a_row, judge, smoothed, stream, tell
 
 DATA = "EDGESEQ_DATA"
 
@@ -249,7 +249,7 @@ def test_told_words_are_held_against_the_spoken() -> None:
 
 def test_smoothing_is_a_mean_of_the_past() -> None:
     rows = np.random.default_rng(8).random((30, 3)).astype(np.float32)
-    np.testing.assert_allclose(smoothed(rows)[20], rows[11:21].mean(axis=0), rtol=1e-5)
+    np.testing.assert_allclose(smoothed(rows)[20], rows[21 - SMOOTH : 21].mean(axis=0), rtol=1e-5)
 
 
 def test_real_clips_are_read_and_parted() -> None:

@@ -30,7 +30,7 @@ from zoo.networks import runner
 
 DATA = "EDGESEQ_DATA"
 BUNDLE = Path(__file__).parents[2] / "zoo" / "keyword" / "bundle"
-SHORT = Recipe(updates=3, judge_every=2, held_out=0.3, lanes=4, scene=3.0, width=8)
+SHORT = Recipe(updates=3, held_out=0.3, lanes=4, scene=3.0, width=8)
 
 
 @pytest.fixture(scope="module")
@@ -54,8 +54,7 @@ def test_held_out_speakers_teach_nothing(trained: Trained) -> None:
         else one
         for one in clips(12)
     ]
-    one_judgement = dataclasses.replace(SHORT, judge_every=SHORT.updates)
-    plain, other = train(clips(12), 3, one_judgement), train(altered, 3, one_judgement)
+    plain, other = train(clips(12), 3, SHORT), train(altered, 3, SHORT)
     np.testing.assert_array_equal(plain.mean, other.mean)
     for name, weights in plain.module.state_dict().items():
         assert torch.equal(weights, other.module.state_dict()[name]), name
@@ -64,9 +63,7 @@ def test_held_out_speakers_teach_nothing(trained: Trained) -> None:
 
 def test_training_learns() -> None:
     plainly = Augmentation(speed=0.02, made_up=0, shift=0, tilt=0, stripes=0)
-    recipe = Recipe(
-        updates=120, judge_every=120, held_out=0.3, lanes=8, width=16, dropout=0, smoothing=0, augmentation=plainly
-    )
+    recipe = Recipe(updates=120, held_out=0.3, lanes=8, width=16, dropout=0, smoothing=0, augmentation=plainly)
     model = train(clips(12), 0, recipe)
     held = [one for one in clips(12) if one.speaker in model.held_out]
     assert apart(hearing(runner(model.module), model.mean, model.std), held) > 0.6
@@ -102,7 +99,7 @@ def test_what_is_heard_are_probabilities(trained: Trained) -> None:
 
 
 def test_size_is_within_the_limit() -> None:
-    assert count(Keyword()) <= 100_000
+    assert count(Keyword()) <= 60_000
 
 
 def test_the_runtime_standardizes_alike(trained: Trained) -> None:
@@ -131,7 +128,7 @@ def test_saved_models_come_back(trained: Trained, tmp_path: Path) -> None:
     back = load(tmp_path / "model.npz")
     frames = standardized(Listener()(trained.calibration), trained.mean, trained.std)
     np.testing.assert_array_equal(runner(back.module)(frames), runner(trained.module)(frames))
-    for name in ("seed", "update", "accuracy_held_out", "held_out", "threshold"):
+    for name in ("seed", "accuracy_held_out", "held_out", "threshold"):
         assert getattr(back, name) == getattr(trained, name)
     for name in ("mean", "std", "calibration"):
         np.testing.assert_array_equal(getattr(back, name), getattr(trained, name))
@@ -165,11 +162,12 @@ def test_command_trains_chooses_saves_and_judges_once(
     assert numbers["shipped_seed"] == 1
     assert set(numbers["mean"]) == {"trained", *VARIANTS}
     assert numbers["mean"] == {v: numbers["seeds"][0]["test"][v] for v in numbers["mean"]}
+    assert all(value == 0 for variant in VARIANTS for value in numbers["std"][variant].values())
     assert "seed 1 ships" in capsys.readouterr().out
     bundle = bundles.read(output / "bundle")
     assert bundle.manifest.accuracy == {variant: numbers["mean"][variant] for variant in VARIANTS}
-    # What hardly learned anything may keep its last layer in float.
-    assert all(f.integer_macs > 50 * f.float_macs for f in bundle.manifest.files if f.variant == "int8")
+    # What hardly learned anything may keep a layer or two in more than 8 bits, which ONNX files do in float.
+    assert all(f.integer_macs > 4 * f.float_macs for f in bundle.manifest.files if f.variant == "int8")
 
 
 def test_command_explains_a_missing_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -200,11 +198,11 @@ def test_the_shipped_bundle_has_every_variant_for_every_backend() -> None:
     assert proven == {(variant, backend) for variant in VARIANTS for backend in ("ort", "litert", "native")}
     sizes = {path.name: path.stat().st_size for path in BUNDLE.iterdir()}
     # A device needs one of the files, and its goldens.
-    assert max(size for name, size in sizes.items() if name.startswith("step.int8")) < 50_000
-    assert sum(sizes.values()) < 1_200_000
-    # Most of what int8 computes is in 8 bits; what is not, and why, is told in the bundle.
+    assert max(size for name, size in sizes.items() if name.startswith("step.int8")) < 70_000
+    assert sum(sizes.values()) < 1_250_000
+    # All that int8 computes is in 8 bits; where a layer is not, ONNX files compute it in float.
     files = [file for file in bundle.manifest.files if file.variant == "int8"]
-    assert all(file.float_macs < 0.2 * (file.float_macs + file.integer_macs) for file in files)
+    assert all(file.integer_macs > 0 and file.float_macs == 0 for file in files)
 
 
 def test_the_demo_finds_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -212,7 +210,7 @@ def test_the_demo_finds_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert main(["demo", "keyword", "--json", "--report", str(tmp_path / "report.html")]) == 0
     result = json.loads(capsys.readouterr().out)
     assert result["score"]["said"] == 20
-    assert result["score"]["found"] >= 9
+    assert result["score"]["found"] >= 15
     assert result["score"]["wrong"] <= 2
     assert result["delivered"] == result["sent"] == 2 * result["alerts"]
     assert (result["variant"], result["backend"]) == ("int8", "native")

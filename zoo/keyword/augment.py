@@ -27,13 +27,13 @@ class Augmentation:
     """
 
     words: int = 3
-    spoken: float = 0.7
+    spoken: float = 0.85
     unknown: float = 0.25
-    made_up: float = 0.4
+    made_up: float = 0.5
     word_db: tuple[float, float] = (-12.0, 6.0)
     noise_db: tuple[float, float] = (-40.0, 0.0)
     quiet: float = 0.1
-    speed: float = 0.15
+    speed: float = 0.2
     told: float = 0.3
     shift: float = 2.0
     tilt: float = 0.5

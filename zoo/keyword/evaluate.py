@@ -16,8 +16,8 @@ from zoo.keyword.data import CLASSES, CLIP, HOP, RATE, SILENCE, UNKNOWN, Clip, F
 Hear = Callable[[Floats], Floats]
 """Sound float32[n] -> probabilities float32[frames, classes], from the model's reset; frame k ends near (k + 1) HOP."""
 
-SMOOTH: Final = 10
-"""Frames whose probabilities are averaged, 0.2 s."""
+SMOOTH: Final = 12
+"""Frames whose probabilities are averaged, 0.24 s; chosen on held-out speakers."""
 
 HOLD: Final = 20
 """Frames after a word in which no other is told, 0.4 s."""
@@ -25,7 +25,7 @@ HOLD: Final = 20
 LATEST: Final = 0.75
 """Seconds after a word's end until which it counts as found."""
 
-LIKELY: Final = 0.35
+LIKELY: Final = 0.4
 """The least average for which a clip is a word and not silence; chosen on held-out speakers."""
 
 FALSE_PER_HOUR: Final = 30.0

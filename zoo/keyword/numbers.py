@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,6 +30,7 @@ Verdicts = Mapping[int, Mapping[str, Verdict]]
 
 def write(path: Path, models: Sequence[Trained], shipped: int, verdicts: Verdicts) -> None:
     """Write numbers.json."""
+    variants = list(next(iter(verdicts.values())))
     document: dict[str, Any] = {
         "torch": torch.__version__,
         "parameters": count(models[0].module),
@@ -37,37 +38,55 @@ def write(path: Path, models: Sequence[Trained], shipped: int, verdicts: Verdict
         "seeds": [
             {
                 "seed": trained.seed,
-                "update": trained.update,
                 "accuracy_held_out": trained.accuracy_held_out,
                 "threshold": trained.threshold,
                 "test": {variant: verdict.flat() for variant, verdict in verdicts[trained.seed].items()},
             }
             for trained in models
         ],
-        "mean": {variant: mean(verdicts, variant) for variant in next(iter(verdicts.values()))},
+        "mean": {variant: over_seeds(verdicts, variant, np.mean) for variant in variants},
+        "std": {variant: over_seeds(verdicts, variant, spread) for variant in variants},
     }
     path.write_text(json.dumps(document, indent=2) + "\n", "utf-8")
 
 
-def mean(verdicts: Verdicts, variant: str) -> dict[str, float]:
-    """Return every number's mean over seeds."""
+def over_seeds(verdicts: Verdicts, variant: str, give: Callable[[list[float]], Any]) -> dict[str, float]:
+    """Return what `give` makes of every number's values, one a seed."""
     rows = [of_seed[variant].flat() for of_seed in verdicts.values()]
-    return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
+    return {name: float(give([row[name] for row in rows])) for name in rows[0]}
+
+
+def spread(values: Sequence[float]) -> float:
+    """Return the standard deviation between seeds; 0 of one alone."""
+    return float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
 
 
 def table(models: Sequence[Trained], shipped: int, verdicts: Verdicts) -> str:
-    """Give the shown measures, a line a measure and a column a variant: the means over seeds."""
+    """Give the shown measures, a line a measure and a column a variant: the means over seeds and their spread.
+
+    Below stand the accuracies of every seed: variants of one network differ by less than networks of two seeds.
+    """
     variants = list(next(iter(verdicts.values())))
-    means = {variant: mean(verdicts, variant) for variant in variants}
-    lines = [f"| {'mean of ' + str(len(models)) + ' seed(s)':48} |" + "".join(f" {name:>8} |" for name in variants)]
-    lines.append(f"|{'-' * 50}|" + "---------:|" * len(variants))
+    means = {variant: over_seeds(verdicts, variant, np.mean) for variant in variants}
+    spreads = {variant: over_seeds(verdicts, variant, spread) for variant in variants}
+    lines = [
+        f"| mean ± standard deviation of {len(models)} seed(s) |" + "".join(f" {name} |" for name in variants),
+        "|---|" + "---|" * len(variants),
+    ]
     for measure, words in SHOWN.items():
         scale = 100 if words.endswith("%") else 1
         digits = 2 if words.endswith("s") else 1
-        cells = "".join(f" {scale * means[variant][measure]:8.{digits}f} |" for variant in variants)
-        lines.append(f"| {words:48} |{cells}")
+        cells = (
+            f" {scale * means[name][measure]:.{digits}f} ± {scale * spreads[name][measure]:.{digits}f} |"
+            for name in variants
+        )
+        lines.append(f"| {words} |{''.join(cells)}")
     hours = means[variants[0]]["stream.hours"]
-    held = ", ".join(f"{100 * trained.accuracy_held_out:.1f}" for trained in models)
-    lines.append(f"{count(models[0].module)} parameters; streams of {hours:.1f} h; seed {shipped} ships.")
-    lines.append(f"On the held-out speakers, in a row, %: {held}.")
+    lines.append(f"{count(models[0].module)} parameters; streams of {hours:.2f} h; seed {shipped} ships.")
+    by_seed = {name: [of_seed[name].in_a_row for of_seed in verdicts.values()] for name in variants}
+    by_seed["on the held-out speakers"] = [trained.accuracy_held_out for trained in models]
+    for name, shares in by_seed.items():
+        told = ", ".join(f"{100 * share:.1f}" for share in shares)
+        lines.append(f"In a row, by seed, %, {name}: {told}.")
+    lines.append(f"Thresholds: {', '.join(f'{trained.threshold:g}' for trained in models)}.")
     return "\n".join(lines)

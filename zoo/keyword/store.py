@@ -16,7 +16,6 @@ def save(trained: Trained, path: Path) -> None:
     """Write one .npz: weights as `weights.NAME`, statistics, calibration sound, and the rest as JSON."""
     facts = {
         "seed": trained.seed,
-        "update": trained.update,
         "accuracy_held_out": trained.accuracy_held_out,
         "held_out": trained.held_out,
         "threshold": trained.threshold,
@@ -42,7 +41,6 @@ def load(path: Path) -> Trained:
             arrays["mean"],
             arrays["std"],
             facts["seed"],
-            facts["update"],
             facts["accuracy_held_out"],
             tuple(facts["held_out"]),
             facts["threshold"],

@@ -63,12 +63,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"{error}\n")
         return 1
     given.output.mkdir(parents=True, exist_ok=True)
+    for trained in models:
+        save(trained, given.output / f"seed-{trained.seed}.npz")
     shipped = max(models, key=lambda trained: trained.accuracy_held_out)
     found: dict[str, Candidate] = {}
     with Console(stderr=True).status("exporting") as status:
         for trained in models:
             status.update(f"exporting seed {trained.seed}")
-            save(trained, given.output / f"seed-{trained.seed}.npz")
             bundle = ship(trained, given.output / f"seed-{trained.seed}")
             found |= {f"{trained.seed} {name}": one for name, one in candidates(trained, bundle).items()}
         status.update("judging on the test's speakers")
@@ -92,7 +93,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         DESCRIPTION,
         EPILOG,
         data="_silence_, _unknown_, down, go … of clips",
-        seeds=(0,),
+        seeds=range(5),
         rounds=("updates", Recipe().updates),
     ).parse_args(arguments)
 
