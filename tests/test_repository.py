@@ -49,6 +49,13 @@ def test_source_files_are_short() -> None:
     assert not long, long
 
 
+def test_files_of_tests_have_names_of_their_own() -> None:
+    """Folders of tests are no packages: pytest imports each file by its name alone."""
+    names = [path.name for path in tracked() if path.suffix == ".py" and path.is_relative_to(ROOT / "tests")]
+    twice = {name for name in names if names.count(name) > 1} - {"__init__.py", "conftest.py"}
+    assert not twice, twice
+
+
 def test_no_addresses_of_registries_or_machines() -> None:
     wrong = [
         f"{path.relative_to(ROOT)}:{number}: {what}"

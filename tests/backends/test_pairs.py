@@ -22,7 +22,6 @@ from edgeseq.bundle import GenerateTable, ModelFile
 from edgeseq.encoder_decoder import EncoderDecoder
 from edgeseq.errors import ModelError
 from export.native import states
-from export.parity import QUANTIZED_BOUNDS
 from export.program import Array
 from export.quantize.step import exact, stored_states
 from export.variants import file_of, state_tensors
@@ -124,8 +123,8 @@ def test_its_integers_stay_beside_the_references_on_sources_of_other_lengths(
             model.logits(source, target), reference.logits(source, target), original(made, source, target)
         ])  # fmt: skip
     y, expected, truth = (np.concatenate(parts).astype(np.float64) for parts in zip(*rows, strict=True))
-    apart, off = (np.sqrt(np.mean(np.square(a - expected), axis=0)) / truth.std(axis=0) for a in (y, truth))
-    assert (apart <= np.maximum(off, QUANTIZED_BOUNDS[variant])).all(), (apart, off)
+    away, most = pairs.apart(y, expected, truth, variant)
+    assert (away <= most).all(), (away, most)
     if backend == "native" and all(map(exact, made.programs(variant))):
         np.testing.assert_array_equal(y, expected)
 
