@@ -348,7 +348,9 @@ def _ratio(rate: Fraction) -> tuple[int, int]:
 def _decimal(scale: Decimal) -> tuple[int, int]:
     """Return a scale as mantissa (32 bits) and exponent (8 bits). Raises ValueError."""
     sign, digits, exponent = scale.normalize().as_tuple()
-    mantissa = int("".join(map(str, digits))) * (-1 if sign else 1)
-    if not isinstance(exponent, int) or abs(mantissa) >= _U32 // 2 or not -128 <= exponent < 128:  # noqa: PLR2004
+    mantissa, half = int("".join(map(str, digits))) * (-1 if sign else 1), _U32 // 2
+    while isinstance(exponent, int) and exponent >= 128 and -half <= 10 * mantissa < half and mantissa:  # noqa: PLR2004
+        mantissa, exponent = 10 * mantissa, exponent - 1
+    if not isinstance(exponent, int) or not -half <= mantissa < half or not -128 <= exponent < 128:  # noqa: PLR2004
         raise ValueError(f"a scale is a whole number of 32 bits times a power of ten, not {scale}.")
     return mantissa, exponent

@@ -17,7 +17,8 @@ from firmware_bridge.messages import FORMATS, LEVELS, MAX_BODY
 U8, U16, U32 = st.integers(0, 255), st.integers(0, (1 << 16) - 1), st.integers(0, (1 << 32) - 1)
 HEAD = {"stream": U8, "sequence": U16, "time_us": U32}
 RATES = st.builds(Fraction, st.integers(1, (1 << 32) - 1), st.integers(1, (1 << 32) - 1))
-SCALES = st.builds(lambda m, e: Decimal(m).scaleb(e), st.integers(-(1 << 31) + 1, (1 << 31) - 1), st.integers(-99, 90))
+MANTISSAS = st.integers(-(1 << 31), (1 << 31) - 1) | st.sampled_from([-(1 << 31), 10, 2 * 10**9])
+SCALES = st.builds(lambda m, e: Decimal(m).scaleb(e), MANTISSAS, st.integers(-128, 127) | st.just(127))
 
 
 def text(most: int) -> st.SearchStrategy[str]:
