@@ -22,7 +22,7 @@ help:
 	@echo "make demo         install the runtime (no PyTorch) and watch turbofan engines wear out; ARGS='--speed 4'"
 	@echo "make test         install everything, then check and test; ARGS='-k export' for pytest, ARGS='-n 0' in one process"
 	@echo "make test-long    the proofs that take minutes: every family of models as TFLite, training commands, random damage"
-	@echo "make test-fuzz    a fuzzer guided by coverage on what comes over the wire; ARGS='--seconds 600'"
+	@echo "make test-fuzz    a fuzzer guided by coverage on what comes over the wire; ARGS='--seconds 600 --seed 2'"
 	@echo "make test-legacy  run the tests of TFLite files on tflite-runtime 2.14, in $(LEGACY) (Python 3.11)"
 	@echo "make test-system  boot a Debian 12 with systemd in a container and try edgeseq there as a service (root; 4 minutes)"
 	@echo "make test-crash   kill what is written to disk 1,000 times, the power cut under it, and a pipeline 40 times"

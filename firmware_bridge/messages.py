@@ -290,6 +290,8 @@ def _pong(head: dict[str, int], body: bytes) -> Pong:
 
 def _rate(head: dict[str, int], body: bytes) -> Rate:
     top, bottom = struct.unpack("<II", body)
+    if not (top and bottom):
+        raise ValueError("no rate")
     return Rate(**head, rate=Fraction(top, bottom))
 
 
@@ -318,7 +320,7 @@ READERS: dict[int, Callable[[dict[str, int], bytes], Message]] = {
     Ping.TYPE: _ping,
 }
 """For every type but Samples, what makes the message of header and body."""
-MALFORMED = (ValueError, IndexError, struct.error, ZeroDivisionError)
+MALFORMED = (ValueError, IndexError, struct.error)
 """What they raise for a body that is none of theirs."""
 
 

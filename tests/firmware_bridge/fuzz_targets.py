@@ -61,9 +61,10 @@ def one(data: bytes) -> None:
 
 
 if __name__ == "__main__":
-    corpus, seconds = sys.argv[1:]
+    corpus, seconds, seed = sys.argv[1:]
     limits = [
         f"-max_total_time={seconds}",
+        f"-seed={seed}",
         "-timeout=20",
         "-rss_limit_mb=1024",
         "-max_len=2048",

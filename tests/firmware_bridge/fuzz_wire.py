@@ -5,6 +5,7 @@ side, built with sanitizers: it must refuse the very same pieces.
 """
 
 import argparse
+import os
 import subprocess
 import sys
 import tempfile
@@ -48,12 +49,14 @@ def main() -> int:
     """Fuzz in a process of its own, then replay."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=int, default=60)
+    parser.add_argument("--seed", type=int, default=1, help="another one looks elsewhere")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         corpus = Path(folder) / "corpus"
         seeds(corpus)
         began = len(list(corpus.iterdir()))
-        done = subprocess.run([sys.executable, TARGETS, corpus, str(given.seconds)], check=False)
+        command = [sys.executable, TARGETS, corpus, str(given.seconds), str(given.seed)]
+        done = subprocess.run(command, check=False, env={**os.environ, "PYTHONHASHSEED": "0"})
         if done.returncode:
             for found in Path(folder).glob("*-*"):
                 sys.stderr.write(f"{found.name}: {found.read_bytes()!r}\n")

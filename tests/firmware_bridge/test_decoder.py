@@ -147,9 +147,11 @@ def test_a_line_of_log_is_one_line_whatever_the_device_sends() -> None:
 
 def test_a_frame_of_a_later_version_of_us_is_counted() -> None:
     decoder = wire.Decoder()
-    for body in (b"\1\x63" + bytes(7), b"\1\2" + bytes(7) + b"\0\3ab", b"\1\1" + bytes(7) + b"short"):
+    head, one = bytes(7), b"\1\0\0\0"
+    rates = (b"\1\x13" + head + bytes(4) + one, b"\1\x13" + head + one + bytes(4))
+    for body in (b"\1\x63" + head, b"\1\2" + head + b"\0\3ab", b"\1\1" + head + b"short", *rates):
         assert decoder.feed(framing.seal(body)) == []
-    assert decoder.stats == wire.Stats(unknown=3)
+    assert decoder.stats == wire.Stats(unknown=5)
 
 
 @pytest.mark.parametrize(
