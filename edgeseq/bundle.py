@@ -268,11 +268,6 @@ class Bundle:
         """Whether it holds an encoder and a decoder instead of one step."""
         return {graph.name for graph in self.manifest.graphs} >= {"encoder", "decoder"}
 
-    @property
-    def pair(self) -> tuple[Graph, ...]:
-        """The graphs of an encoder-decoder in the order in which they run: the encoder's parts, then the decoder."""
-        return tuple(self.manifest.graphs)
-
     def graph(self, name: str = "step") -> Graph:
         """Return a graph by name. Raises BundleError if the bundle has none of that name."""
         for graph in self.manifest.graphs:

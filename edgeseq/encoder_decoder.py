@@ -133,8 +133,8 @@ class EncoderDecoder:
 def load(bundle: Bundle, backend: str = "auto", variant: str = "auto") -> EncoderDecoder:
     """Load a bundle's encoder and decoder. Raises BundleError or ModelError."""
     backend, variant = backends.chosen(bundle, backend, variant)
-    files = [bundle.file(variant, backends.FORMATS[backend], graph.name) for graph in bundle.pair]
-    return opened(bundle.path, backend, bundle.pair, files, bundle.manifest.generate)
+    files = [bundle.file(variant, backends.FORMATS[backend], graph.name) for graph in bundle.manifest.graphs]
+    return opened(bundle.path, backend, bundle.manifest.graphs, files, bundle.manifest.generate)
 
 
 def opened(

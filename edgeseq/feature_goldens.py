@@ -19,8 +19,9 @@ from edgeseq.types import Frames, TimesNs
 FILE = "features.npz"
 VARIANT, BACKEND = "features", "numba"
 """What a verdict on a chain is filed under, beside those on the model's variants."""
-LIBRARIES = ("numba", "numpy", "rocket-fft", "tokenizers", "drain3")
-"""What features compute with, as far as it is installed."""
+SOURCES = ("features", "jit.py", "pointers.py", "direct.py")
+LIBRARIES = ("numba", "llvmlite", "numpy", "rocket-fft", "tokenizers", "drain3")
+"""What features compute with: our own files, and libraries as far as they are installed."""
 MAX_NUMBERS = 1 << 22
 TIME_NS = 1000
 """Frames are dated alike when within this: float64 holds nanoseconds since 1970 to 256 ns."""
@@ -86,7 +87,7 @@ def library() -> str:
     """Return what computes features, with its versions: with any of them, what comes out may change."""
     installed = {distribution.name: distribution.version for distribution in distributions()}
     others = ", ".join(f"{name} {installed[name]}" for name in LIBRARIES if name in installed)
-    return f"edgeseq features {sums.of_sources(('features',), others)}, {others}"
+    return f"edgeseq features {sums.of_sources(SOURCES, others)}, {others}"
 
 
 def read(bundle: Bundle, chain: FeatureTables) -> FeatureGoldens:

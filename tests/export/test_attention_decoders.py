@@ -103,7 +103,7 @@ def test_a_loop_over_the_target_is_a_decoder(name: str, bundle_of: Callable[[str
     options, count = MODELS[name]
     module, features, bundle = made(**options), options.get("features", 0), bundle_of(name)
     assert "1 loops over time rolled again" in bundle.manifest.origin.note
-    assert [graph.whole for graph in bundle.pair[:-1]] == [False] * count
+    assert [graph.whole for graph in bundle.manifest.graphs[:-1]] == [False] * count
     equals(edgeseq.load(bundle), module, features)
 
 

@@ -159,7 +159,7 @@ def test_what_takes_pairs_runs_once_and_a_source_without_one_is_too_short(tmp_pa
     note = bundle.manifest.origin.note
     assert "int8: encoder-3 computes in float32, 0 MACs: node '/Slice' (Slice): what it computes hangs on how" in note
     model = edgeseq.load(bundle, variant="float32")
-    assert [graph.name for graph in bundle.pair if graph.whole] == ["encoder-3"]
+    assert [graph.name for graph in bundle.manifest.graphs if graph.whole] == ["encoder-3"]
     target = np.arange(5)
     for length in (2, 3, 8):
         with torch.no_grad():
@@ -193,7 +193,7 @@ def test_what_has_no_form_even_so_stays_a_whole_and_is_told(tmp_path: Path) -> N
     )  # fmt: skip
     onnx.save(with_lengths(onnx.load(tmp_path / "m.onnx")), tmp_path / "m.onnx")
     bundle = export.export(tmp_path / "m.onnx", tmp_path / "b", variants=["float32"])
-    assert [(graph.name, graph.whole) for graph in bundle.pair] == [("encoder", True), ("decoder", False)]
+    assert [(graph.name, graph.whole) for graph in bundle.manifest.graphs] == [("encoder", True), ("decoder", False)]
     assert [entry.backend for entry in bundle.manifest.parity] == ["ort"]
     note = bundle.manifest.origin.note
     assert "the encoder runs once over the whole source, since it is no step: " in note

@@ -78,7 +78,7 @@ def made(name: str) -> nn.Module:
 def kinds(bundle: bundles.Bundle) -> tuple[str, ...]:
     """Return how each part of a bundle's encoder goes through its source."""
     ways = {False: "forwards", True: "backwards"}
-    return tuple("whole" if graph.whole else ways[graph.backwards] for graph in bundle.pair[:-1])
+    return tuple("whole" if graph.whole else ways[graph.backwards] for graph in bundle.manifest.graphs[:-1])
 
 
 def asked(module: nn.Module, source: np.ndarray, target: np.ndarray) -> np.ndarray:

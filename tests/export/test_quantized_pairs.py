@@ -325,7 +325,7 @@ def test_native_integers_are_the_references_where_all_is_whole(bundle: bundles.B
 
 
 def test_products_are_integer_in_every_graph(bundle: bundles.Bundle) -> None:
-    for graph in bundle.pair:
+    for graph in bundle.manifest.graphs:
         assert f"{graph.name}, int8: " in bundle.manifest.origin.note
         assert bundle.file("int8", "onnx", graph.name).integer_macs > 0
 

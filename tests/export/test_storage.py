@@ -127,7 +127,7 @@ def test_encoder_decoders_have_them_too(make: Any, graphs: list[str], tmp_path: 
     bundle = export.export((module, example), tmp_path / "b", about=about, variants=ALL, default="w8")
     assert edgeseq.load(bundle).variant == "w8"
     sizes = {file.path: (bundle.path / file.path).stat().st_size for file in bundle.manifest.files}
-    assert [graph.name for graph in bundle.pair] == graphs
+    assert [graph.name for graph in bundle.manifest.graphs] == graphs
     for graph in graphs:
         whole = sizes[f"{graph}.float32.onnx"]
         assert sizes[f"{graph}.float16.onnx"] < 0.6 * whole
