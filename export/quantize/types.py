@@ -14,16 +14,21 @@ from export.quantize.calibrate import Seen
 UNIT = Type("int16", 2.0**-15)
 GATE_INPUT, WIDE_GATE_INPUT = Type("int16", 2.0**-12), Type("int16", 2.0**-11)
 CURVES = ("Sigmoid", "Tanh")
-HEADROOM = 1.25
+HEADROOM = {"int8": 1.25, "int16": 4.0}
+"""How many times what was seen 16 bits hold, for each type of operands; beside int8 ones, more would not help."""
+OUTPUT_HEADROOM = {"int8": 1.05, "int16": 4.0}
+"""The same of the model's outputs."""
 SPARE = 4.0
 
 
 @dataclass
 class Types:
-    """Chooses types from what calibration saw."""
+    """Chooses types from what calibration saw. within: the tensors that cannot leave +-1."""
 
     seen: Mapping[str, Seen]
     readers: Mapping[str, list[Op]]
+    within: frozenset[str]
+    headroom: float
 
     def eight(self, name: str, seen: Seen | None = None) -> Type:
         """2: 8 bits with a zero point, over the range that gives the least squared error."""
@@ -31,10 +36,11 @@ class Types:
         scale = float(np.float32((high - low) / 255))
         return Type("int8", scale, int(np.clip(round(-128 - low / scale), -128, 127)), rule)
 
-    def symmetric(self, name: str, greatest: float | None = None) -> Type:
-        """3: 16 bits over the full range seen, and a quarter more."""
-        most = max(self.seen[name].greatest if greatest is None else greatest, 1e-9)
-        return Type("int16", float(np.float32(most * HEADROOM / 32767)))
+    def symmetric(self, *names: str) -> Type:
+        """3: 16 bits for the tensors together, over the full range seen times the headroom, or +-1 if that is less."""
+        most = max(*(self.seen[name].greatest for name in names), 1e-9)
+        scale = float(np.float32(most * self.headroom / 32767))
+        return UNIT if scale > UNIT.scale and self.within >= set(names) else Type("int16", scale)
 
     def gate_input(self, name: str) -> Type:
         """4: the type under which sigmoid and tanh read a tensor."""
@@ -44,8 +50,10 @@ class Types:
 
     def state(self, *names: str) -> Type:
         """5: the type of a state, entering and leaving under these names."""
-        greatest = max(self.seen[name].greatest for name in names)
-        return UNIT if greatest <= 1 else Type("int16", 2.0 ** (math.ceil(math.log2(greatest * HEADROOM)) - 15))
+        if self.within >= set(names):
+            return UNIT
+        greatest = max(self.seen[name].greatest for name in names) * self.headroom
+        return Type("int16", 2.0 ** (math.ceil(math.log2(max(greatest, 1.0))) - 15))
 
     def result(self, op: Op, parts: list[Type]) -> Type:
         """6: the type of an elementwise op's result, given its operands' types."""
