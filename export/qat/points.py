@@ -26,7 +26,7 @@ from torch import Tensor
 
 from export.errors import ExportError
 from export.quantize.calibrate import Seen
-from export.quantize.types import HEADROOM, OUTPUT_HEADROOM
+from export.quantize.types import HEADROOM
 
 LEVELS = 127
 TABLE_LEAST = 64
@@ -98,7 +98,7 @@ class Point:
         least, greatest = LIMITS[self.bits]
         if self.apart:  # 8
             self.offset = self._along((lows + highs) / 2)
-            half = self._along(highs - lows) / 2 * OUTPUT_HEADROOM[f"int{self.bits}"]
+            half = self._along(highs - lows) / 2 * HEADROOM[f"int{self.bits}"].outputs
             self.factor = torch.maximum(half, 1e-6 * self.offset.abs().clamp_min(1.0))
             self.scale = 1 / greatest
         elif self.bits == 8:  # noqa: PLR2004 - 2
@@ -106,7 +106,7 @@ class Point:
             self.scale = (high - low) / (greatest - least)
             self.zero = int(np.clip(round(least - low / self.scale), least, greatest))
         else:  # 2
-            self.scale = max(float(torch.maximum(highs, -lows).max()), 1e-9) * HEADROOM["int16"] / greatest
+            self.scale = max(float(torch.maximum(highs, -lows).max()), 1e-9) * HEADROOM["int16"].tensors / greatest
         if self.entering:
             self.lost = self._along((sample - self.stored(sample)).mean(dim=0))
 

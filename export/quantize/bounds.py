@@ -19,7 +19,11 @@ from export.quantize.flow import moved
 
 def within_one(program: Program) -> frozenset[str]:
     """Return the tensors that cannot leave +-1."""
-    states = {s.input: s.output for s in program.states if s.initial.dtype.kind == "f" and _small(s.initial)}
+    states = {
+        s.input: s.output
+        for s in program.states
+        if s.held is None and s.initial.dtype.kind == "f" and _small(s.initial)
+    }
     while True:  # 4: assumed of all states, until it follows of all of which it is
         found = _Bounds(program, states).within
         left = {entering: leaving for entering, leaving in states.items() if leaving in found}

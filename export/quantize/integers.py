@@ -14,7 +14,7 @@ The scheme, for `operand` = int8 (variant int8) or int16 (variant w8a16):
    HEADROOM times the greatest value seen. A ring of past values is `operand` if products alone read it, else int16.
 6. A sum, difference or product with a gate that cannot saturate, given its operands' types, is stored so that it never
    does, if that costs at most two bits; else over HEADROOM times the range seen.
-7. A Linear op that gives the model's output computes it centred and in units of its own range x OUTPUT_HEADROOM, each
+7. A Linear op that gives the model's output computes it centred and in units of HEADROOM x its own range, each
    output by itself; the units come back in float. An output of 300 +- 2 would else be left with two or three steps.
 8. All other ops (softmax, norms, most activations) compute in float32 between integers, and so does an elementwise op
    beside them: one that reads what exists in float32 alone, or that only they read.
@@ -39,7 +39,7 @@ from export.program import Array, Op, Program, Type
 from export.quantize import flow, weights
 from export.quantize.bounds import within_one
 from export.quantize.calibrate import Seen
-from export.quantize.types import CURVES, HEADROOM, OUTPUT_HEADROOM, Types
+from export.quantize.types import CURVES, HEADROOM, Types
 
 Memo = dict[Any, weights.Rounded]
 Precision = Literal["int8", "int16", "float32"]
@@ -229,7 +229,7 @@ class _Quantizer:
         low, high = (ends.reshape(-1, ends.shape[-1]) for ends in (seen.lows, seen.highs))
         low, high = low.min(axis=0), high.max(axis=0)
         offset = ((low + high) / 2).astype(np.float32)
-        half = (high - low) / 2 * OUTPUT_HEADROOM[self.operand]
+        half = (high - low) / 2 * self.types.headroom.outputs
         entering = self._operand(op.inputs[0], self._precision(op))
         rows = np.abs(op.arrays["weight"]).max(axis=1)
         least = 0.0 if entering is None else entering.scale * rows / FINEST

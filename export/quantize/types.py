@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -14,11 +15,19 @@ from export.quantize.calibrate import Seen
 UNIT = Type("int16", 2.0**-15)
 GATE_INPUT, WIDE_GATE_INPUT = Type("int16", 2.0**-12), Type("int16", 2.0**-11)
 CURVES = ("Sigmoid", "Tanh")
-HEADROOM = {"int8": 1.25, "int16": 4.0}
-"""How many times what was seen 16 bits hold, for each type of operands; beside int8 ones, more would not help."""
-OUTPUT_HEADROOM = {"int8": 1.05, "int16": 4.0}
-"""The same of the model's outputs."""
 SPARE = 4.0
+
+
+class Headroom(NamedTuple):
+    """How many times what calibration saw 16 bits hold. states: at least; they round what they rounded before."""
+
+    tensors: float
+    states: float
+    outputs: float
+
+
+HEADROOM = {"int8": Headroom(1.25, 1.25, 1.05), "int16": Headroom(4.0, 2.0, 4.0)}
+"""For each type of operands; beside int8 ones, more would not help."""
 
 
 @dataclass
@@ -28,7 +37,7 @@ class Types:
     seen: Mapping[str, Seen]
     readers: Mapping[str, list[Op]]
     within: frozenset[str]
-    headroom: float
+    headroom: Headroom
 
     def eight(self, name: str, seen: Seen | None = None) -> Type:
         """2: 8 bits with a zero point, over the range that gives the least squared error."""
@@ -39,7 +48,7 @@ class Types:
     def symmetric(self, *names: str) -> Type:
         """3: 16 bits for the tensors together, over the full range seen times the headroom, or +-1 if that is less."""
         most = max(*(self.seen[name].greatest for name in names), 1e-9)
-        scale = float(np.float32(most * self.headroom / 32767))
+        scale = float(np.float32(most * self.headroom.tensors / 32767))
         return UNIT if scale > UNIT.scale and self.within >= set(names) else Type("int16", scale)
 
     def gate_input(self, name: str) -> Type:
@@ -52,7 +61,7 @@ class Types:
         """5: the type of a state, entering and leaving under these names."""
         if self.within >= set(names):
             return UNIT
-        greatest = max(self.seen[name].greatest for name in names) * self.headroom
+        greatest = max(self.seen[name].greatest for name in names) * self.headroom.states
         return Type("int16", 2.0 ** (math.ceil(math.log2(max(greatest, 1.0))) - 15))
 
     def result(self, op: Op, parts: list[Type]) -> Type:

@@ -51,8 +51,8 @@ def test_frames_twice_as_large_as_the_calibrated_ones_do_not_saturate(name: str)
 def test_without_headroom_they_do(name: str) -> None:
     stream = family(name).stream
     lowered = lower(stream)
-    none = {"int8": 1.0, "int16": 1.0}
-    with mock.patch.multiple("export.quantize.integers", HEADROOM=none, OUTPUT_HEADROOM=none):
+    none = {"int16": types.Headroom(1.0, 1.0, 1.0)}
+    with mock.patch("export.quantize.integers.HEADROOM", none):
         program = quantize(lowered, calibrate(lowered, calibration(stream)), "w8a16")
     assert (beyond(name, program) > BOUND).any()
 
@@ -94,9 +94,9 @@ ONE = Op("Constant", "one", arrays={"value": np.ones(3, np.float32)})
 GATES = [Op("Sigmoid", "z", ("x",)), Op("Sigmoid", "u", ("x",)), Op("Tanh", "n", ("x",)), Op("Tanh", "m", ("x",)), ONE]
 
 
-def mixed(*ops: Op, start: float = 0.0) -> bool:
+def mixed(*ops: Op, start: float = 0.0, held: str | None = None) -> bool:
     """Say whether a state h that leaves as `out` is known to stay within +-1."""
-    state = ProgramState("h", "h", "out", np.full(3, start, np.float32))
+    state = ProgramState("h", "h", "out", np.full(3, start, np.float32), held)
     program = Program([ProgramInput("x", (3,), 0, slice(0, 3))], states=[state], ops=[*GATES, *ops])
     return "h" in within_one(program)
 
@@ -127,6 +127,9 @@ def test_mixtures_are_within_1(turned: bool) -> None:  # noqa: FBT001
     assert not towards("h", "n", "m")
     assert not towards("h", "n", "z", start=1.5)
     assert not mixed(Op("Add", "out", either("h", "n")))
+    # What a decoder begins with is its encoder's, and any.
+    assert mixed(Op("Mul", "out", either("h", "z")))
+    assert not mixed(Op("Mul", "out", either("h", "z")), held="memory")
     assert not mixed(Op("Pad", "out", ("h",), attributes={"value": 3.0}))
 
 
