@@ -300,7 +300,7 @@ class _Quantizer:
     def _elementwise(self, op: Op, leaving: Mapping[str, Type | None]) -> None:
         kinds = [self.types.gate_input(name) if op.kind in CURVES else self._sixteen(name) for name in op.inputs]
         parts = tuple(self._read(name, kind) for name, kind in zip(op.inputs, kinds, strict=True))
-        wanted = leaving.get(op.output)
+        wanted = None if op.kind in CURVES else leaving.get(op.output)  # 4: a curve's table has one scale
         kind = wanted if wanted is not None and wanted.dtype == "int16" else self.types.result(op, kinds)
         self._emit(op.kind, op.output, kind, parts, op, op.attributes)
 
