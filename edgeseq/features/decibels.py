@@ -67,7 +67,7 @@ class Decibels(Remembering):
     def push(self, t_ns: TimesNs, values: Frames) -> tuple[TimesNs, Frames]:
         """Return float32[n, channels], dB, at the same times."""
         y: Frames = np.empty((len(values), len(self._picked)), np.float32)
-        self._kernel(values[:, self._picked], self._against, self._least, y)
+        self._kernel(np.asarray(values[:, self._picked], np.float32), self._against, self._least, y)
         return t_ns, y
 
     def reset(self) -> None:
