@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import onnx
 import op_by_op
 import pytest
 from hypothesis import given, settings
@@ -166,6 +167,20 @@ def test_nothing_is_converted_twice(name: str, variant: str) -> None:
     moved = {op.output for op in program.ops if op.kind in MOVING and op.inputs[0] in converted}
     for op in program.ops:
         assert op.kind not in {"Requantize", "Dequantize"} or op.inputs[0] not in converted - moved, op
+
+
+@EVERY
+@BOTH
+def test_the_opset_is_the_lowest_that_has_all_of_it(name: str, variant: str) -> None:
+    model = onnx.ModelProto.FromString(family(name).variants[variant].model.SerializeToString())
+    model.opset_import[0].version -= 1
+    with pytest.raises((onnx.checker.ValidationError, onnx.shape_inference.InferenceError)):
+        onnx.checker.check_model(model, full_check=True)
+
+
+def test_only_16_bits_take_the_opset_of_16_bits() -> None:
+    versions = {variant: family("mean head").variants[variant].model.opset_import[0].version for variant in VARIANTS}
+    assert versions == {"int8": 18, "w8a16": 21}
 
 
 # ---- every stored integer counts
