@@ -15,6 +15,7 @@ import msgspec
 import numpy as np
 import onnx_ir as ir
 import op_by_op
+import packed_models
 import pytest
 import seq2seq_models as models
 import test_attention_decoders as loops
@@ -84,6 +85,7 @@ FAMILIES: dict[str, Callable[[], tuple[nn.Module, Any]]] = {
     "loop, fed": lambda: (loops.made(attention="dot", fed=True), loops.example()),
     "loop, masked": lambda: (loops.sharpened(loops.Layer(masked=True)), loops.example()),
     **{name: functools.partial(chained, name) for name in chained_models.MODELS},
+    "packed": lambda: (packed_models.made("two layers"), packed_models.example()),
     "frames backwards": lambda: (
         chained_models.made("", lambda: chained_models.Backwards(features=5)),
         loops.example(5),
