@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from pathlib import Path
 
 import chained_models as models
@@ -16,7 +17,7 @@ from chained_models import BACKWARDS, FORWARDS, WHOLE
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
-from torch import nn
+from torch import Tensor, nn
 
 import edgeseq
 import export
@@ -237,3 +238,49 @@ def test_a_length_that_is_that_of_the_source_says_nothing(tmp_path: Path) -> Non
     source, target = np.arange(9) % 13, np.arange(5)
     given, expected = edgeseq.load(bundle).logits(source, target), asked(module, source, target)
     np.testing.assert_allclose(given, expected, rtol=0, atol=1e-5)
+
+
+@torch.jit.script
+def until_full(x: Tensor, h: Tensor, weights: Tensor) -> Tensor:
+    t = 0
+    while t < x.shape[1] and bool(h.sum() < 2.0):
+        h = torch.tanh(torch.cat([x[:, t], h], -1) @ weights)
+        t += 1
+    return h
+
+
+@torch.jit.script
+def over_all(x: Tensor, h: Tensor, weights: Tensor) -> Tensor:
+    for t in range(x.shape[1]):
+        h = torch.where(h.sum() < 2.0, torch.tanh(torch.cat([x[:, t], h], -1) @ weights), h)
+    return h
+
+
+class Until(models.Chained):
+    """Its encoder reads on until its state is full: the loop ends there, or goes on and leaves the state alone."""
+
+    def __init__(self, loop: Callable[[Tensor, Tensor, Tensor], Tensor]) -> None:
+        super().__init__("none")
+        self.loop, self.weights = loop, nn.Parameter(0.4 * torch.randn(20, 12))
+
+    def forward(self, source: Tensor, target: Tensor) -> Tensor:
+        h = self.loop(self.words(source), torch.zeros(1, 12), self.weights)
+        return self.decoded(h, h[None], target)
+
+
+def test_a_loop_that_ends_on_the_data_is_told_what_would_stream_and_that_does(tmp_path: Path) -> None:
+    given = [
+        (models.made("", lambda loop=loop: Until(loop)), seq2seq_models.tokens()) for loop in (until_full, over_all)
+    ]
+    ending, going = (
+        export.export(pair, tmp_path / f"b{place}", variants=["float32"]) for place, pair in enumerate(given)
+    )
+    assert "(Loop): how many rounds it makes depends on the data" in ending.manifest.origin.note
+    assert (
+        "Let it run over all frames, and where it would have ended keep what it carries" in ending.manifest.origin.note
+    )
+    assert [entry.backend for entry in ending.manifest.parity] == ["ort"]
+    assert [entry.backend for entry in going.manifest.parity] == ["ort", "litert", "native"]
+    source, target = np.arange(9) % 13, np.arange(5)
+    one, other = (edgeseq.load(bundle).logits(source, target) for bundle in (ending, going))
+    np.testing.assert_allclose(one, other, rtol=0, atol=1e-5)
