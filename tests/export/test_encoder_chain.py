@@ -20,11 +20,12 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
 import edgeseq
+import edgeseq.encoder
 import export
 from edgeseq.bundle import Graph
 from edgeseq.encoder import turned
 from edgeseq.errors import ModelError
-from export.encoder_decoder import directions
+from export.encoder_decoder import directions, parity
 from export.encoder_decoder import encoder as encoders
 from export.encoder_decoder.part import Part
 from export.encoder_decoder.split import split
@@ -96,6 +97,16 @@ def test_a_model_is_cut_in_one_way(name: str) -> None:
     assert cut(name)[1] == cut(name)[1]
 
 
+def test_what_is_wrong_of_short_sources_alone_is_no_bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = models.made("backwards"), seq2seq_models.tokens()
+    real = edgeseq.encoder.turned
+    monkeypatch.setattr(edgeseq.encoder, "turned", lambda rows: rows if len(rows) == 2 else real(rows))
+    with pytest.raises(export.ExportError, match="float32 on ort misses its tolerance"):
+        export.export(given, tmp_path / "b", variants=["float32"])
+    monkeypatch.setattr(parity, "SHORT", (1, 3, 7))
+    export.export(given, tmp_path / "b", variants=["float32"])
+
+
 CELLS = {"RNN": 1, "GRU": 3, "LSTM": 4}
 
 
@@ -160,6 +171,7 @@ def test_what_takes_pairs_runs_once_and_a_source_without_one_is_too_short(tmp_pa
     bundle = export.export((module, seq2seq_models.tokens()), tmp_path / "b", variants=["float32", "int8"])
     note = bundle.manifest.origin.note
     assert "int8: encoder-3 computes in float32, 0 MACs: node '/Slice' (Slice): what it computes hangs on how" in note
+    assert "sources of 1, 2, 3 frames are no part of the proof: they are, or may be, too short for the model" in note
     model = edgeseq.load(bundle, variant="float32")
     assert [graph.name for graph in bundle.manifest.graphs if graph.whole] == ["encoder-3"]
     target = np.arange(5)
