@@ -101,6 +101,21 @@ def test_the_target_may_be_packed_as_well(tmp_path: Path) -> None:
     np.testing.assert_allclose(given, expected, rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize("turned", [False, True])
+def test_which_length_is_whose_is_found_out(turned: bool) -> None:  # noqa: FBT001
+    source, _, target = models.example()
+    module = models.made("", models.BothMasked)
+    if turned:
+        plain = module.forward
+        module.forward = lambda s, t, first, second: plain(s, t, second, first)
+    model = frontend.from_module(module, (source, target, torch.tensor([6]), torch.tensor([9])), "here", "")
+    whose = {"lengths2": "source" if turned else "target", "lengths3": "target" if turned else "source"}
+    assert isinstance(model, EncoderDecoder)
+    assert model.padded is not None
+    for name, of in whose.items():
+        assert f"'{name}' was taken to be the length of '{of}': every frame of it counts" in model.notes
+
+
 class Spoken(models.Packed):
     """The number beside the source is who speaks."""
 
