@@ -6,6 +6,7 @@ what lets only the near through is not taken for what lets everything through.
 1. sequence_lens of recurrent ops, and the last row read by its number: see passes/lengths.py.
 2. A mask that hangs on no data and lets everything through: Where of it is what it takes, a product with ones the other
    factor, a sum with zeros the other summand.
+3. Integers that hang on no data and are the same at all lengths are constants: which of a batch of one is the longest.
 """
 
 from __future__ import annotations
@@ -19,11 +20,11 @@ import onnx_ir as ir
 from onnx_ir.passes import common
 
 from export.errors import ExportError
-from export.graph import Array, Input, StreamGraph, probe
+from export.graph import Array, Input, StreamGraph, probe, reads
 from export.lengths import runs
 from export.passes import lengths, time_axis
 
-TRIED = (((37, 5), (54, 8)), ((7, 5), (12, 8)))
+TRIED = (((37, 5), (54, 20)), ((7, 5), (12, 8)))
 """Lengths of source and target; where the model does not run at them, as with a short table of positions, others."""
 LONG = (1030, 5)
 NEUTRAL = {"Mul": 1, "Add": 0}
@@ -34,14 +35,17 @@ def apply(whole: StreamGraph, source: Input, target: Input) -> bool:
     """Rewrite an encoder-decoder's graph, before it is split."""
     feeds = functools.cache(lambda: _feeds(whole, source, target))
     changed = lengths.rewritten(whole, feeds)
-    masks = _masks(whole)
-    if not masks:
+    on_data = time_axis.data_dependent(whole)
+    computed, masks = _computed(whole, on_data), _masks(whole, on_data)
+    if not computed:
         return changed
-    seen = {value for node, _ in masks for value in (*node.inputs, node.outputs[0]) if value is not None}
-    made = [value for value in seen if value.producer() is not None]
-    found = [{**each, **probe(whole.model, each, made)} for each in feeds()]
+    around = {value for node, _ in masks for value in (*node.inputs, node.outputs[0]) if value is not None}
+    seen = [value for value in (*around, *computed) if value.producer() is not None]
+    found = [{**each, **probe(whole.model, each, seen)} for each in feeds()]
     for node, place in masks:
         changed |= _pass_over(node, place, found)
+    for value in computed:
+        changed |= _fold(whole, value, found)
     common.RemoveUnusedNodesPass()(whole.model)
     return changed
 
@@ -64,9 +68,8 @@ def _feeds(whole: StreamGraph, source: Input, target: Input) -> list[Feeds]:
     return [noise(*pair) for pair in (*tried, *([LONG] if runs(lambda _: run(LONG), 0) else []))]
 
 
-def _masks(whole: StreamGraph) -> list[tuple[ir.Node, int]]:
+def _masks(whole: StreamGraph, on_data: set[ir.Value]) -> list[tuple[ir.Node, int]]:
     """Return the nodes on data that read what may be a mask of lengths, computed on no data, and at which input (2)."""
-    on_data = time_axis.data_dependent(whole)
     return [
         (node, place)
         for node in whole.graph
@@ -74,6 +77,12 @@ def _masks(whole: StreamGraph) -> list[tuple[ir.Node, int]]:
         for place, value in enumerate(node.inputs[:1] if node.op_type == "Where" else node.inputs)
         if value is not None and value.producer() is not None and value not in on_data
     ]
+
+
+def _computed(whole: StreamGraph, on_data: set[ir.Value]) -> list[ir.Value]:
+    """Return what is computed on no data and read by what is on data."""
+    read = [value for node in whole.graph if node.outputs[0] in on_data for value in reads(node)]
+    return [value for value in dict.fromkeys(read) if value.producer() is not None and value not in on_data]
 
 
 def _pass_over(node: ir.Node, place: int, found: Items[Feeds]) -> bool:
@@ -88,6 +97,17 @@ def _pass_over(node: ir.Node, place: int, found: Items[Feeds]) -> bool:
     if kept is None or any(_of(kept, run).shape != _of(node.outputs[0], run).shape for run in found):
         return False
     node.outputs[0].replace_all_uses_with(kept)
+    return True
+
+
+def _fold(whole: StreamGraph, value: ir.Value, found: Items[Feeds]) -> bool:
+    """Make integers a constant if they are the same at all lengths (3)."""
+    if any(str(value.name) not in run for run in found):
+        return False  # a sequence of tensors
+    first, *others = (run[str(value.name)] for run in found)
+    if first.dtype.kind != "i" or not all(np.array_equal(first, other) for other in others):
+        return False
+    value.replace_all_uses_with(whole.constant(f"{value.name}_folded", first))
     return True
 
 

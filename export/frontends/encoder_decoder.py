@@ -55,7 +55,7 @@ class EncoderDecoder:
         if self.padded is not None and not self._padding_is_nothing(self.padded[0]):
             self.padded = None
             self.notes.append(
-                "it does not run with padding behind its inputs, or padding counts: it was proven without"
+                "padding behind its inputs counts in what it gives, or it runs on none: it was proven without"
             )
 
     @property
