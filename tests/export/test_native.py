@@ -147,11 +147,21 @@ def test_a_variant_without_a_native_file_runs_where_it_has_one(tmp_path: Path) -
         edgeseq.load(stored, backend="native", variant="w8")
 
 
-def test_a_default_that_only_ort_runs_is_run_by_ort(tmp_path: Path) -> None:
+def test_a_default_that_only_ort_runs_is_run_by_ort_and_logged(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
     bundle = partly(tmp_path / "b", default="w8")
-    assert bundle.manifest.defaults == {"ort": "w8", "litert": "w8", "native": "float32"}
+    assert bundle.manifest.defaults == {"ort": "w8", "native": "float32", "litert": "float32"}
+    caplog.clear()
     model = edgeseq.load(bundle)
     assert (model.backend, model.variant) == ("ort", "w8")
+    said = "w8 runs on ort, as its bundle.toml chooses"
+    assert said in caplog.text
+    caplog.clear()
+    edgeseq.load(bundle, backend="ort")
+    edgeseq.load(bundle, variant="float32")
+    assert said not in caplog.text
 
 
 def test_an_older_bundle_works_and_says_what_it_has(gru_bundle: bundles.Bundle, tmp_path: Path) -> None:
