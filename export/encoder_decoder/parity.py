@@ -90,10 +90,10 @@ def cases(  # noqa: PLR0917 - one call, in the exporter
 
 
 def left_out(known: Items[Case]) -> list[str]:
-    """Say which short sources the original gives nothing for."""
+    """Say which short sources are no part of the proof."""
     there = {len(case.source) for case in known}
-    missing = [str(length) for length in SHORT if length not in there]
-    told = f"nothing is proven of sources of {', '.join(missing)} frames: the original gives nothing for them, or NaN"
+    missing = ", ".join(str(length) for length in SHORT if length not in there)
+    told = f"sources of {missing} frames are no part of the proof: they are, or may be, too short for the model"
     return [told] if missing else []
 
 
