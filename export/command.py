@@ -41,7 +41,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--calibration", type=Path, metavar="FILE",
-        help="real frames as the model takes them: .npy or .csv (one sequence), .npz (one a member), or a bundle's own",
+        help="real frames as the model takes them: .npy or .csv (one sequence), .npz (one a member), or a bundle's "
+        "own; of an encoder-decoder: .npz with sources, source_lengths, targets, target_lengths",
     )  # fmt: skip
     parser.add_argument(
         "--state", choices=["carry"], help="what to do with a model that gives its last step's output only"

@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     Tensors = torch.Tensor | tuple[torch.Tensor, ...]
 
 Frames = NDArray[np.float32]
+Given = Items[Frames] | Items[tuple[Frames, Frames]]
+"""Sequences of frames; of an encoder-decoder, pairs of a source and a target."""
 GOLDEN_STEPS = 1000
 
 
@@ -50,7 +52,7 @@ def export(
     source: str | Path | tuple[torch.nn.Module, Tensors],
     output: str | Path,
     *,
-    calibration: str | Path | Items[Frames] | None = None,
+    calibration: str | Path | Given | None = None,
     variants: Items[str] | None = None,
     state: Literal["carry"] | None = None,
     window: int | None = None,
@@ -70,15 +72,16 @@ def export(
     """Export a sequence model to a bundle and return it, read back and verified.
 
     source: a .onnx file, `module.py:function` giving (module, example), or that pair itself. calibration: frames
-    float32[T, features], one array a sequence, a file of them, or a bundle with its own; without it seeded normal
-    frames stand in, which fits standardized features only. state, window, restart: what to make of a model trained on
-    windows of frames (see choices.py); one of them at most. attention_window: how many steps attention without a band
-    sees. max_steps: after how many frames at most the stream is reset. example: of an ONNX model's input: array, arrays
-    by name, or a file. weights: a file with a PyTorch module's state_dict. samples: raw samples of the stream, on which
-    the feature chain is replayed on devices: a file that `edgeseq features` reads, or float32[n, channels]; else seeded
-    noise. default: the variant that `auto` loads, int8 where there is one. evaluate: gives a variant's accuracy on the
-    task, for bundle.toml. progress: is told the stage and how far it is (see progress.py). Raises ExportError naming
-    the node that cannot stream, or the variant that misses its tolerance; nothing is left at `output` then.
+    float32[T, features], one array a sequence, a file of them, or a bundle with its own (of an encoder-decoder: pairs
+    of a source and a target); without it seeded normal frames stand in, which fits standardized features only. state,
+    window, restart: what to make of a model trained on windows of frames (see choices.py); one of them at most.
+    attention_window: how many steps attention without a band sees. max_steps: after how many frames at most the stream
+    is reset. example: of an ONNX model's input: array, arrays by name, or a file. weights: a file with a PyTorch
+    module's state_dict. samples: raw samples of the stream, on which the feature chain is replayed on devices: a file
+    that `edgeseq features` reads, or float32[n, channels]; else seeded noise. default: the variant that `auto` loads,
+    int8 where there is one. evaluate: gives a variant's accuracy on the task, for bundle.toml. progress: is told the
+    stage and how far it is (see progress.py). Raises ExportError naming the node that cannot stream, or the variant
+    that misses its tolerance; nothing is left at `output` then.
     """
     _check_variants(KNOWN if variants is None else variants, default)
     output = Path(output).resolve()
@@ -88,13 +91,15 @@ def export(
     loaded = _load(source, input_name=input, time_axis=time_axis, example=example, weights=weights)
     if isinstance(loaded, EncoderDecoder):
         choices.exclude(
-            "an encoder-decoder", calibration=calibration, state=state, window=window, restart=restart,
+            "an encoder-decoder", state=state, window=window, restart=restart,
             attention_window=attention_window, evaluate=evaluate,
         )  # fmt: skip
         chain = feature_goldens.chain_of(described, described.stream_for(loaded.source.features), _file(about))
         raw = feature_goldens.make(chain, samples, described.source)
         described = feature_goldens.carried(described, chain)
-        return encoder_decoder.export(loaded, output, described, variants, default, max_steps, progress, raw)
+        return encoder_decoder.export(
+            loaded, output, described, calibration, variants, default, max_steps, progress, raw
+        )
     sequence = loaded
     _check_described(described, sequence)
     chain = feature_goldens.chain_of(described, described.stream_for(sequence.features), _file(about))
@@ -201,7 +206,7 @@ def _check_described(described: About, sequence: Sequence) -> None:
 
 
 def _calibration(
-    given: str | Path | Items[Frames] | None, sequence: Sequence, chain: FeatureTables
+    given: str | Path | Given | None, sequence: Sequence, chain: FeatureTables
 ) -> tuple[list[Frames], list[str]]:
     """Return the calibration sequences, checked, and what must be said of them."""
     if given is None:

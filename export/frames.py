@@ -6,6 +6,7 @@ import csv
 from collections.abc import Iterable, Iterator
 from collections.abc import Sequence as Items
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,7 +51,7 @@ def _goldens(folder: Path) -> NDArray[np.float32]:
         raise ExportError(f"{folder}: holds no frames to calibrate on: {cause}") from cause
 
 
-def checked(sequences: list[NDArray[np.float32]], inputs: Items[Input], origin: str) -> list[NDArray[np.float32]]:
+def checked(sequences: Items[Any], inputs: Items[Input], origin: str) -> list[NDArray[np.float32]]:
     """Return the sequences that hold anything, as float32[T, features]. Raises ExportError."""
     result = []
     features = sum(entry.features for entry in inputs)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
@@ -24,6 +25,7 @@ FORMATS = {"ort": "onnx", "litert": "tflite", "native": "npz"}
 """Backend -> the format of the files that it reads."""
 NATIVE = "native"
 """The backend that steps several streams in one call, and every call on one thread."""
+log = logging.getLogger(__name__)
 
 
 def load(
@@ -45,7 +47,10 @@ def load(
     opened = bundle if isinstance(bundle, bundles.Bundle) else bundles.read(Path(bundle))
     if opened.encoder_decoder:
         raise ModelError(f"{opened.path}: holds an encoder and a decoder, no single step; open it with edgeseq.load.")
+    left_open = backend == "auto"
     backend, variant = chosen(opened, backend, variant)
+    if left_open and backend != NATIVE:
+        log.info("%s: %s runs on %s, as its bundle.toml chooses", opened.path, variant, backend)
     file = opened.file(variant, FORMATS[backend])
     return open_file(opened.path / file.path, backend, opened.graph(), file, streams, threads=threads)
 

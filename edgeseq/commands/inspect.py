@@ -66,6 +66,7 @@ def describe(opened: Bundle) -> list[str]:
         facts.append(("decides", f"{manifest.decider.get('type')}: {rest}" if rest else str(manifest.decider["type"])))
     facts.append(("default", backends.by_default(manifest.defaults)))
     facts.append(("from", _origin(opened)))
+    facts += [("noted", line) for line in manifest.origin.note.splitlines()]
     facts.append(("digest", opened.digest))
     width = max(len(name) for name, _ in facts)
     lines += [
@@ -138,7 +139,7 @@ def _memory(graph: Graph) -> str:
 def _origin(opened: Bundle) -> str:
     origin = opened.manifest.origin
     tools = ", ".join(f"{name} {version}" for name, version in origin.tools.items())
-    return "; ".join(filter(None, [f"{origin.framework}, {origin.source}", tools, *origin.note.splitlines()]))
+    return "; ".join(filter(None, [f"{origin.framework}, {origin.source}", tools]))
 
 
 def _variants(opened: Bundle) -> str:

@@ -5,6 +5,7 @@
 - encoder.py: the encoder as one step, a whole, or a chain of parts; times.py, turns.py and directions.py say how it
   goes through its source, chain.py which part holds what, part.py cuts it out
 - parity.py: both together held against the original: teacher-forced outputs, greedy tokens
+- recorded.py: pairs of a source and a target from --calibration, checked
 - calibration.py: the sources and targets that quantized variants are calibrated on
 - pairs.py: the variants, a file a graph, made, written and proven
 - goldens.py: what is replayed on a device, and the integer reference of both together

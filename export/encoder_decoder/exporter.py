@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence as Items
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -11,8 +12,9 @@ from edgeseq import bundle as bundles
 from edgeseq.bundle import HeldTable, Manifest
 from export import diagram, origin, parity, passes, report, variants
 from export.about import About
+from export.encoder_decoder import calibration as calibrations
 from export.encoder_decoder import encoder as encoders
-from export.encoder_decoder import goldens
+from export.encoder_decoder import goldens, recorded
 from export.encoder_decoder import parity as proof
 from export.encoder_decoder.calibration import Calibration
 from export.encoder_decoder.encoder import Encoder
@@ -33,6 +35,7 @@ def export(  # noqa: PLR0917 - one call, from the exporter
     model: EncoderDecoder,
     output: Path,
     described: About,
+    calibration: str | Path | Items[Any] | None,
     asked: Items[str] | None,
     default: str | None,
     max_steps: int | None,
@@ -41,6 +44,7 @@ def export(  # noqa: PLR0917 - one call, from the exporter
 ) -> bundles.Bundle:
     """Export an encoder-decoder to a bundle of several graphs. Raises ExportError naming the node that cannot stream.
 
+    calibration: pairs of a source and a target, or where they are (see recorded.py); seeded ones without it.
     asked: the variants, all that it has a form for if not said; default: which of them `auto` loads, the first if not
     said. max_steps: how long a target may get, where the decoder's attention or positions need an end; the most that
     [generate] of the description gives, if not said.
@@ -54,19 +58,24 @@ def export(  # noqa: PLR0917 - one call, from the exporter
     encoder = encoders.made(halves, model.source)
     length = f"multiply-accumulates are those for a source of {halves.lengths[0]} frames"
     notes = [*encoder.notes, *decoder.notes, length, *raw.notes]
-    longest_target = min(decoder.max_steps or proof.LONGEST if decoder.limited else proof.LONGEST, proof.LONGEST)
+    limit = decoder.max_steps if decoder.limited else None
+    longest_target = min(limit or proof.LONGEST, proof.LONGEST)
+    pairs, told = ([], [RANDOM]) if calibration is None else recorded.pairs(calibration, model, limit)
     short = [length for length in proof.SHORT if encoder.long_enough(model.source, length)]
     tick = counted(progress, "running the original in float64", parity.STEPS)
-    known = proof.cases(model, longest_target, tick, short=short)
+    known = proof.cases(model, longest_target, tick, short=short, pairs=pairs)
     notes += proof.left_out(known)
     notes.extend(parity.chaos(proof.truths(known)))
-    calibration = Calibration(model, encoder, proof.longest_source(model), longest_target)
+    if pairs:
+        groups = calibrations.recorded(model, pairs)
+    else:
+        groups = calibrations.drawn(model, proof.longest_source(model), longest_target)
     with writer.folder(output) as folder:
         graphs = describe(encoder, decoder, halves, model.source)
-        makers = Makers(encoder, decoder, halves, calibration, progress)
+        makers = Makers(encoder, decoder, halves, Calibration(model, encoder, groups), progress)
         made = prove(makers, asked, folder, graphs, known, notes, progress)
         if any(pair.graphs[-1].program is not None for pair in made):
-            notes.append(RANDOM)
+            notes += told
         _, limits = parity.tolerances("float32", proof.truths(known))
         golden = known[: proof.GOLDENS]
         arrays = goldens.arrays(model, described.generate, golden, limits)

@@ -12,7 +12,9 @@ from edgeseq import verify
 from edgeseq.bundle import GenerateTable, ParityTable
 from edgeseq.encoder_decoder import EncoderDecoder as StepPair
 from edgeseq.errors import ModelError
+from edgeseq.types import Frames
 from export import parity
+from export.encoder_decoder.recorded import Pair
 from export.errors import ExportError
 from export.frontends import EncoderDecoder
 from export.frontends.lengths import PADDING
@@ -38,47 +40,60 @@ class Case:
     own_error: NDArray[np.float64]
 
 
-def cases(
-    model: EncoderDecoder, longest_target: int, tick: Tick = still, seed: int = 0, short: Items[int] = ()
+def cases(  # noqa: PLR0917 - one call, in the exporter
+    model: EncoderDecoder,
+    longest_target: int,
+    tick: Tick = still,
+    seed: int = 0,
+    short: Items[int] = (),
+    pairs: Items[Pair] = (),
 ) -> list[Case]:
-    """Run the original on seeded sources and targets of random lengths, `parity.STEPS` target steps at least.
+    """Run the original on sources and targets of random lengths, `parity.STEPS` target steps at least.
 
-    short: lengths of further sources, which it is run on where it runs on them. Where it takes lengths, every second
-    source has padding behind it.
+    pairs: recorded ones, all of them, then each source with other targets; without them they are seeded. short: lengths
+    of further sources, which it is run on where it runs on them. Where it takes lengths, every second source has
+    padding behind it.
     """
     rng = np.random.default_rng(seed)
     most, longest = longest_source(model), min(longest_target, LONGEST)
     found: list[Case] = []
 
-    def case(number: int, source_length: int) -> Case:
-        target_length = int(rng.integers(1, longest + 1))
-        given = model.noise(source_length, target_length, 2 * number)
-        source, target = (model.rows(x, place) for place, x in enumerate(given))
-        room = source_length + PADDING <= most and target_length + PADDING <= longest
+    def given(number: int, source_length: int | None = None) -> Pair:
+        if pairs:
+            source, target = pairs[number % len(pairs)][0], pairs[(number + number // len(pairs)) % len(pairs)][1]
+            return source[:source_length], target
+        source_length = source_length or int(rng.integers(most // 2, most + 1))
+        noise = model.noise(source_length, int(rng.integers(1, longest + 1)), 2 * number)
+        return model.rows(noise[0], 0), model.rows(noise[1], 1)
+
+    def case(number: int, source: Frames, target: Frames) -> Case:
+        room = len(source) + PADDING <= most and len(target) + PADDING <= longest
         padded = model.padded if number % 2 and room else None
         single, double = (model.outputs(source, target, run) for run in padded or (model.single, model.double))
         return Case(source, target, double.astype(np.float64), np.abs(double - single).max(axis=0))
 
     steps = 0
-    while steps < parity.STEPS:
-        found.append(case(len(found), int(rng.integers(most // 2, most + 1))))
+    while steps < parity.STEPS or len(found) < len(pairs):
+        found.append(case(len(found), *given(len(found))))
         new = len(found[-1].target)
         steps += new
-        tick(min(new, parity.STEPS - steps + new))
+        tick(max(min(new, parity.STEPS - steps + new), 0))
     for length in (length for length in short if length < most // 2):
+        numbers = range(len(found), len(found) + EACH)
+        runs = [given(number, length) for number in numbers]
         try:
-            runs = [case(len(found) + place, length) for place in range(EACH)]
+            tried = [case(number, *run) for number, run in zip(numbers, runs, strict=True)]
         except ExportError:
             continue  # too short for the model
-        found += [run for run in runs if np.isfinite(run.own_error).all()]  # or for a spread, say
+        found += [run for run in tried if np.isfinite(run.own_error).all()]  # or for a spread, say
     return found
 
 
 def left_out(known: Items[Case]) -> list[str]:
-    """Say which short sources the original gives nothing for."""
+    """Say which short sources are no part of the proof."""
     there = {len(case.source) for case in known}
-    missing = [str(length) for length in SHORT if length not in there]
-    told = f"nothing is proven of sources of {', '.join(missing)} frames: the original gives nothing for them, or NaN"
+    missing = ", ".join(str(length) for length in SHORT if length not in there)
+    told = f"sources of {missing} frames are no part of the proof: they are, or may be, too short for the model"
     return [told] if missing else []
 
 

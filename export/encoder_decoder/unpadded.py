@@ -21,12 +21,13 @@ from onnx_ir.passes import common
 
 from export.errors import ExportError
 from export.graph import Array, Input, StreamGraph, probe, reads
-from export.lengths import runs
+from export.lengths import most_of
 from export.passes import lengths, time_axis
 
 TRIED = (((37, 5), (54, 20)), ((7, 5), (12, 8)))
 """Lengths of source and target; where the model does not run at them, as with a short table of positions, others."""
-LONG = (1030, 5)
+LONG = 1030
+"""Frames of the long source; if it runs on none, those of the longest that it runs on."""
 NEUTRAL = {"Mul": 1, "Add": 0}
 Feeds = Mapping[str, Array]
 
@@ -56,16 +57,19 @@ def _feeds(whole: StreamGraph, source: Input, target: Input) -> list[Feeds]:
     def noise(of_source: int, of_target: int) -> Feeds:
         return {source.name: source.noise(of_source), target.name: target.noise(of_target)}
 
-    def run(pair: tuple[int, int]) -> object:
-        return probe(whole.model, noise(*pair), whole.graph.outputs)
+    def run(of_source: int, of_target: int) -> object:
+        return probe(whole.model, noise(of_source, of_target), whole.graph.outputs)
 
+    tried = TRIED[0]
     try:
-        for pair in TRIED[0]:
-            run(pair)
-        tried = TRIED[0]
+        for pair in tried:
+            run(*pair)
     except ExportError:
         tried = TRIED[1]
-    return [noise(*pair) for pair in (*tried, *([LONG] if runs(lambda _: run(LONG), 0) else []))]
+    known, of_target = tried[1]
+    most = most_of(lambda length: run(length, of_target), known, 2 * LONG)
+    longest = LONG if most is None else min(most, LONG)
+    return [noise(*pair) for pair in (*tried, (longest, of_target))]
 
 
 def _masks(whole: StreamGraph, on_data: set[ir.Value]) -> list[tuple[ir.Node, int]]:

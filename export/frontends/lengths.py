@@ -5,8 +5,9 @@
    b. it says nothing else: the outputs are not its own function, as they are of a speaker's number, unless longer
       sequences also change them by their frames; or
    c. the model runs at the number of frames, whatever that is, but not at less.
-2. Of two inputs with times of their own, as source and target, each length counts one, which is found by trying. There
-   convolutions may look over the end of the whole source; so it is a length as well if
+2. Of two inputs with times of their own, as source and target, each length counts one, which is found by trying: all
+   that it counts changes the outputs. There convolutions may look over the end of the whole source; so it is a length
+   as well if
    d. the model takes no more than there are frames, however many those are.
 3. The original is run with it; in the graph it is computed from the frames' shape.
 4. An encoder-decoder's original is also run on padded inputs: what is exported is held against both.
@@ -81,7 +82,8 @@ def steps_of(x: Items[Array], inputs: Items[Input]) -> list[int]:
 def told_apart(run: RunPadded, inputs: Items[Input], maybe: Items[Lengths]) -> list[Lengths]:
     """Return those that may be lengths, with what they count; none where they are no lengths (1, 2)."""
     if len(inputs) == 2:  # noqa: PLR2004 - source and target
-        for counted in itertools.product(range(len(inputs)), repeat=len(maybe)):
+        choices = itertools.product(range(len(inputs)), repeat=len(maybe))
+        for counted in sorted(choices, key=lambda each: -len({*each})):
             entries = [replace(entry, counts=place) for entry, place in zip(maybe, counted, strict=True)]
             if all(_proven(run, inputs, entries, [place]) for place in sorted({*counted})):
                 return entries
@@ -114,6 +116,9 @@ def _proven(run: RunPadded, inputs: Items[Input], lengths: Items[Lengths], along
     padded = [x if e is None else _behind(x, np.zeros_like(x), short, e) for x, e in zip(frames, changing, strict=True)]
     changed = [x if e is None else _behind(x, y, short, e) for x, y, e in zip(frames, other, changing, strict=True)]
     alone, whole, otherwise = given(begun, short), given(frames, long), given(changed, long)
+    late = [x if e is None else _behind(x, y, OWN, e) for x, y, e in zip(frames, other, changing, strict=True)]
+    if own and all(map(_close, whole, given(late, long))):
+        return False  # what another one's length leaves of it does not change the outputs: 2
     try:
         cut_off = given(padded, short)
     except ExportError:

@@ -8,15 +8,7 @@ FAMILIES = (
     "keras", "delay", "two frames a step", "window", "restart",
 )  # fmt: skip
 VARIANTS = ("float32", "int8", "w8a16")
-NARROW = ("peephole", "projected", "gpt", "two frames a step")
-"""Whose weights, as few as there are, are rounded too coarsely by float16: see its bound in export/parity.py."""
-
-
-def variants(family: str) -> tuple[str, ...]:
-    """Return the variants that a family is exported in."""
-    return VARIANTS if family in NARROW else (*VARIANTS, *STORAGE)
-
-
+ALL = (*VARIANTS, *STORAGE)
 EXACT = {"Reshape", "Transpose", "Slice", "Concat", "Gather", "Expand", "Pad", "Where"}
 """Kinds of ops that move numbers and change none."""
 SUMS = {"Linear", "Conv", "MatMul", "ReduceSum", "ReduceMean", "LayerNormalization"}

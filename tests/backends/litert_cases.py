@@ -23,7 +23,7 @@ import op_cases
 import quantized_families
 import seq2seq_models
 import torch
-from families import FAMILIES, PAIRS, variants
+from families import ALL, FAMILIES, PAIRS
 from onnx import TensorProto, helper, numpy_helper
 from test_recurrent_forms import recurrent
 from torch import nn
@@ -148,7 +148,7 @@ def exported(family: str, folder: Path) -> dict[str, Program]:
         return write_file(maker, variant, *more)
 
     with mock.patch.dict(beside.WRITERS, {"tflite": kept}):
-        export.export(given, folder / family, variants=variants(family), **options)
+        export.export(given, folder / family, variants=ALL, **options)
     return programs
 
 

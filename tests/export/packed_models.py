@@ -60,6 +60,21 @@ class BothPacked(Packed):
         return self.head(torch.cat([y, torch.softmax(scores, dim=-1) @ memory], dim=-1))
 
 
+class BothMasked(chained_models.Chained):
+    """Source and target are masked by lengths, the target's first; nothing is packed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.widen = nn.Linear(8, 12)
+
+    def forward(self, source: Tensor, target: Tensor, others: Tensor, lengths: Tensor) -> Tensor:
+        x, y = torch.tanh(self.widen(self.words(source))), self.embed(target)
+        inside, before = (torch.arange(each.shape[1])[None] for each in (x, y))
+        y = self.decoder(y * (before < others[:, None])[..., None])[0]
+        scores = (y @ x.transpose(1, 2)).masked_fill((inside >= lengths[:, None])[:, None], -1e9)
+        return self.head(torch.cat([y, torch.softmax(scores, dim=-1) @ x], dim=-1))
+
+
 class Attended(Packed):
     """Self-attention that adds a mask of lengths to its scores, rows beyond the end set to 0, then a packed GRU."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from pathlib import Path
 
 import chained_models as models
@@ -16,14 +17,15 @@ from chained_models import BACKWARDS, FORWARDS, WHOLE
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
-from torch import nn
+from torch import Tensor, nn
 
 import edgeseq
+import edgeseq.encoder
 import export
 from edgeseq.bundle import Graph
 from edgeseq.encoder import turned
 from edgeseq.errors import ModelError
-from export.encoder_decoder import directions
+from export.encoder_decoder import directions, parity
 from export.encoder_decoder import encoder as encoders
 from export.encoder_decoder.part import Part
 from export.encoder_decoder.split import split
@@ -95,6 +97,16 @@ def test_a_model_is_cut_in_one_way(name: str) -> None:
     assert cut(name)[1] == cut(name)[1]
 
 
+def test_what_is_wrong_of_short_sources_alone_is_no_bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = models.made("backwards"), seq2seq_models.tokens()
+    real = edgeseq.encoder.turned
+    monkeypatch.setattr(edgeseq.encoder, "turned", lambda rows: rows if len(rows) == 2 else real(rows))
+    with pytest.raises(export.ExportError, match="float32 on ort misses its tolerance"):
+        export.export(given, tmp_path / "b", variants=["float32"])
+    monkeypatch.setattr(parity, "SHORT", (1, 3, 7))
+    export.export(given, tmp_path / "b", variants=["float32"])
+
+
 CELLS = {"RNN": 1, "GRU": 3, "LSTM": 4}
 
 
@@ -159,6 +171,7 @@ def test_what_takes_pairs_runs_once_and_a_source_without_one_is_too_short(tmp_pa
     bundle = export.export((module, seq2seq_models.tokens()), tmp_path / "b", variants=["float32", "int8"])
     note = bundle.manifest.origin.note
     assert "int8: encoder-3 computes in float32, 0 MACs: node '/Slice' (Slice): what it computes hangs on how" in note
+    assert "sources of 1, 2, 3 frames are no part of the proof: they are, or may be, too short for the model" in note
     model = edgeseq.load(bundle, variant="float32")
     assert [graph.name for graph in bundle.manifest.graphs if graph.whole] == ["encoder-3"]
     target = np.arange(5)
@@ -237,3 +250,49 @@ def test_a_length_that_is_that_of_the_source_says_nothing(tmp_path: Path) -> Non
     source, target = np.arange(9) % 13, np.arange(5)
     given, expected = edgeseq.load(bundle).logits(source, target), asked(module, source, target)
     np.testing.assert_allclose(given, expected, rtol=0, atol=1e-5)
+
+
+@torch.jit.script
+def until_full(x: Tensor, h: Tensor, weights: Tensor) -> Tensor:
+    t = 0
+    while t < x.shape[1] and bool(h.sum() < 2.0):
+        h = torch.tanh(torch.cat([x[:, t], h], -1) @ weights)
+        t += 1
+    return h
+
+
+@torch.jit.script
+def over_all(x: Tensor, h: Tensor, weights: Tensor) -> Tensor:
+    for t in range(x.shape[1]):
+        h = torch.where(h.sum() < 2.0, torch.tanh(torch.cat([x[:, t], h], -1) @ weights), h)
+    return h
+
+
+class Until(models.Chained):
+    """Its encoder reads on until its state is full: the loop ends there, or goes on and leaves the state alone."""
+
+    def __init__(self, loop: Callable[[Tensor, Tensor, Tensor], Tensor]) -> None:
+        super().__init__("none")
+        self.loop, self.weights = loop, nn.Parameter(0.4 * torch.randn(20, 12))
+
+    def forward(self, source: Tensor, target: Tensor) -> Tensor:
+        h = self.loop(self.words(source), torch.zeros(1, 12), self.weights)
+        return self.decoded(h, h[None], target)
+
+
+def test_a_loop_that_ends_on_the_data_is_told_what_would_stream_and_that_does(tmp_path: Path) -> None:
+    given = [
+        (models.made("", lambda loop=loop: Until(loop)), seq2seq_models.tokens()) for loop in (until_full, over_all)
+    ]
+    ending, going = (
+        export.export(pair, tmp_path / f"b{place}", variants=["float32"]) for place, pair in enumerate(given)
+    )
+    assert "(Loop): how many rounds it makes depends on the data" in ending.manifest.origin.note
+    assert (
+        "Let it run over all frames, and where it would have ended keep what it carries" in ending.manifest.origin.note
+    )
+    assert [entry.backend for entry in ending.manifest.parity] == ["ort"]
+    assert [entry.backend for entry in going.manifest.parity] == ["ort", "litert", "native"]
+    source, target = np.arange(9) % 13, np.arange(5)
+    one, other = (edgeseq.load(bundle).logits(source, target) for bundle in (ending, going))
+    np.testing.assert_allclose(one, other, rtol=0, atol=1e-5)

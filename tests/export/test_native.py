@@ -98,6 +98,21 @@ def test_a_single_other_integer_is_found(gru_bundle: bundles.Bundle, tmp_path: P
     assert wrong.reason.endswith(", 0 is allowed")
 
 
+@pytest.mark.parametrize("variant", ["int8", "w8a16"])
+def test_a_patched_scale_is_named(variant: str, gru_bundle: bundles.Bundle, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(gru_bundle.path, tmp_path / "b"))
+    with np.load(copy / f"step.{variant}.npz") as file:
+        arrays = {name: file[name] for name in file.files}
+    document = json.loads(arrays[DESCRIPTION].tobytes())
+    scales = [op["arrays"]["scale"] for op in document["ops"] if "scale" in op["arrays"]]
+    widest = max(scales, key=lambda name: arrays[name].size)
+    arrays[widest] = (arrays[widest] * 1.2).astype(arrays[widest].dtype)
+    np.savez(copy / f"step.{variant}.npz", **arrays)
+    resum(copy)
+    verdicts = verify.verify(bundles.read(copy))
+    assert [(v.variant, v.backend) for v in verdicts if not v.passed] == [(variant, "native")]
+
+
 @pytest.mark.parametrize(("between", "expected"), [("Add", True), ("Softmax", False)])
 def test_what_is_exact_has_no_float_between_its_integers(between: str, *, expected: bool) -> None:
     kind = Type("int16", 2.0**-12)
@@ -132,11 +147,21 @@ def test_a_variant_without_a_native_file_runs_where_it_has_one(tmp_path: Path) -
         edgeseq.load(stored, backend="native", variant="w8")
 
 
-def test_a_default_that_only_ort_runs_is_run_by_ort(tmp_path: Path) -> None:
+def test_a_default_that_only_ort_runs_is_run_by_ort_and_logged(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
     bundle = partly(tmp_path / "b", default="w8")
-    assert bundle.manifest.defaults == {"ort": "w8", "litert": "w8", "native": "float32"}
+    assert bundle.manifest.defaults == {"ort": "w8", "native": "float32", "litert": "float32"}
+    caplog.clear()
     model = edgeseq.load(bundle)
     assert (model.backend, model.variant) == ("ort", "w8")
+    said = "w8 runs on ort, as its bundle.toml chooses"
+    assert said in caplog.text
+    caplog.clear()
+    edgeseq.load(bundle, backend="ort")
+    edgeseq.load(bundle, variant="float32")
+    assert said not in caplog.text
 
 
 def test_an_older_bundle_works_and_says_what_it_has(gru_bundle: bundles.Bundle, tmp_path: Path) -> None:

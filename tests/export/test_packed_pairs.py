@@ -14,7 +14,7 @@ from test_encoder_chain import kind
 import edgeseq
 import export
 from export.encoder_decoder import encoder as encoders
-from export.encoder_decoder import parity, unpadded
+from export.encoder_decoder import parity
 from export.encoder_decoder.split import split
 from export.errors import ExportError
 from export.frontends import EncoderDecoder
@@ -101,6 +101,21 @@ def test_the_target_may_be_packed_as_well(tmp_path: Path) -> None:
     np.testing.assert_allclose(given, expected, rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize("turned", [False, True])
+def test_which_length_is_whose_is_found_out(turned: bool) -> None:  # noqa: FBT001
+    source, _, target = models.example()
+    module = models.made("", models.BothMasked)
+    if turned:
+        plain = module.forward
+        module.forward = lambda s, t, first, second: plain(s, t, second, first)
+    model = frontend.from_module(module, (source, target, torch.tensor([6]), torch.tensor([9])), "here", "")
+    whose = {"lengths2": "source" if turned else "target", "lengths3": "target" if turned else "source"}
+    assert isinstance(model, EncoderDecoder)
+    assert model.padded is not None
+    for name, of in whose.items():
+        assert f"'{name}' was taken to be the length of '{of}': every frame of it counts" in model.notes
+
+
 class Spoken(models.Packed):
     """The number beside the source is who speaks."""
 
@@ -121,22 +136,31 @@ def test_a_number_that_is_no_length_is_not_taken_for_one(tmp_path: Path) -> None
 
 
 class Near(models.Packed):
-    """Attention that sees near rows alone: a band that lets everything through where a source is short."""
+    """Attention that sees near rows alone, a band that is all there is of a short source; positions end somewhere."""
+
+    def __init__(self, positions: int = 0) -> None:
+        super().__init__()
+        self.places = torch.nn.Embedding(positions, 12) if positions else None
 
     def encoded(self, source: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         memory, state = super().encoded(source, lengths)
         at = torch.arange(source.shape[1])
-        near = (at[:, None] - at[None]).abs() < 60
-        return memory + (memory @ memory.transpose(1, 2)).masked_fill(~near, 0.0) @ memory / 60, state
+        memory = memory if self.places is None else memory + self.places(at)
+        near = (at[:, None] - at[None]).abs() < BAND
+        return memory + (memory @ memory.transpose(1, 2)).masked_fill(~near, 0.0) @ memory / BAND, state
 
 
-def test_a_band_that_is_wider_than_most_sources_is_no_mask_of_lengths() -> None:
-    module = models.made("", Near)
+BAND = 70
+
+
+@pytest.mark.parametrize("positions", [0, 90])
+def test_a_band_that_is_wider_than_most_sources_is_no_mask_of_lengths(positions: int) -> None:
+    module = models.made("", lambda: Near(positions))
     model = frontend.from_module(module, models.example(), "here", "")
     assert isinstance(model, EncoderDecoder)
     halves = split(model.model, model.source, model.target)
     assert "Where" in {node.op_type for node in halves.encoder.graph}
-    assert unpadded.LONG[0] > 60
+    assert "Where" not in {node.op_type for node in halves.decoder.graph}, "the decoder's was one of lengths"
 
 
 @pytest.mark.long

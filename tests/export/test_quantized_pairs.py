@@ -36,7 +36,7 @@ from edgeseq.encoder_decoder import EncoderDecoder
 from export import macs, variants
 from export.encoder_decoder import encoder as encoders
 from export.encoder_decoder import exporter
-from export.encoder_decoder.calibration import Calibration
+from export.encoder_decoder.calibration import Calibration, drawn
 from export.encoder_decoder.encoder import Encoder
 from export.encoder_decoder.goldens import whole
 from export.encoder_decoder.pairs import Graphs
@@ -150,7 +150,7 @@ def family(name: str) -> Family:
     halves = split(model.model, model.source, model.target)
     encoder, decoder = encoders.made(halves, model.source), exporter._decoder(halves, model.target, STEPS)
     streams = (*(part.stream for part in encoder.parts), decoder)
-    calibration = Calibration(model, encoder, LONGEST, TARGET)
+    calibration = Calibration(model, encoder, drawn(model, LONGEST, TARGET))
     taken = {held.name: name for held, name in zip(halves.memory, encoder.memory, strict=True)}
     return Family(
         model, halves, encoder, exporter.describe(encoder, decoder, halves, model.source), streams,
