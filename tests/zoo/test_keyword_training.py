@@ -166,8 +166,8 @@ def test_command_trains_chooses_saves_and_judges_once(
     assert "seed 1 ships" in capsys.readouterr().out
     bundle = bundles.read(output / "bundle")
     assert bundle.manifest.accuracy == {variant: numbers["mean"][variant] for variant in VARIANTS}
-    # What hardly learned anything may keep a layer or two in more than 8 bits, which ONNX files do in float.
-    assert all(f.integer_macs > 4 * f.float_macs for f in bundle.manifest.files if f.variant == "int8")
+    # What hardly learned anything may keep its first layer in more than 8 bits, which ONNX files do in float.
+    assert all(f.integer_macs > 19 * f.float_macs for f in bundle.manifest.files if f.variant == "int8")
 
 
 def test_command_explains_a_missing_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
