@@ -119,8 +119,11 @@ def export(
     raw = feature_goldens.make(chain, samples, described.source)
     described = feature_goldens.carried(described, chain)
     notes.extend(raw.notes)
-    # Ranges are seen on each sequence from its reset, and on the long run, where the state goes where it likes.
-    maker = Maker(stream, [truth.frames for truth in known], progress)
+    # Ranges are seen on each sequence from its reset, and on the long run, where the state goes where it likes. The
+    # sequences beyond those that prove the step are for its ranges alone.
+    others = parity.resets(cases[parity.SEGMENTS :], longest)
+    maker = Maker(stream, [*(truth.frames for truth in known), *others], progress)
+    notes.extend(maker.notes)
     with writer.folder(output) as folder:
         graph = describe(stream)
         golden = parity.truth(sequence, known[0].frames[:GOLDEN_STEPS], choice.length)

@@ -86,12 +86,17 @@ def truths(
     long = np.tile(joined, (-(-STEPS // len(joined)), 1))[: max(STEPS, min(len(joined), 2 * STEPS))]
     # Each sequence ends in another place of a step.
     cut = [frames[: len(frames) - place] for place, frames in enumerate(calibration[:SEGMENTS])]
-    cases = [frames for frames in (long, *cut) if len(frames) >= max(window, 1)]
-    if longest is not None:
-        cases = [case[at : at + longest] for case in cases for at in range(0, len(case), longest)]
+    cases = resets([frames for frames in (long, *cut) if len(frames) >= max(window, 1)], longest)
     total = sum(len(part) for case in cases for part in _parts(sequence, case, window)[1])
     tick = counted(progress, "running the original in float64", total)
     return [truth(sequence, frames, window, tick) for frames in cases]
+
+
+def resets(cases: Items[NDArray[np.float32]], longest: int | None) -> list[NDArray[np.float32]]:
+    """Cut sequences where a stream would be reset: after so many frames at most."""
+    return [
+        case[at : at + (longest or len(case))] for case in cases for at in range(0, len(case), longest or len(case))
+    ]
 
 
 def truth(sequence: Sequence, frames: NDArray[np.float32], window: int = 0, tick: Tick = still) -> Truth:

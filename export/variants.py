@@ -31,7 +31,9 @@ KNOWN = ("float32", *VARIANTS)
 GOAL = 0.75
 """The share of its bound that a variant is made for at first."""
 FORGETFUL = 2000
-"""Frames of a sequence that are looked at where the step's memory is limited."""
+"""Frames of the pieces that a sequence is cut into where the step's memory is limited: they run side by side."""
+MOST = 128
+"""Sequences, or pieces of them, that ranges are seen on."""
 
 
 @dataclass(frozen=True)
@@ -71,12 +73,14 @@ class Maker:
         self._stream, self._progress, self._graph, self._count = stream, progress, graph, count
         timing = stream.output_timing
         remembers = timing is None or timing.first is None
-        # A step whose memory has an end cannot drift: what comes later is as what was before.
-        longest = None if remembers else FORGETFUL
-        self._batches = [
-            replace(batch, sequences=[sequence[:longest] for sequence in batch.sequences])
-            for batch in as_batches(calibration)
-        ]
+        given = as_batches(calibration)
+        # A step whose memory has an end cannot drift: a piece out of the middle is as good as one from the start.
+        size = None if remembers else -(-FORGETFUL // stream.frames_per_step) * stream.frames_per_step
+        self._batches = [_pieces(batch, size) for batch in given]
+        total, seen = (
+            sum(len(part) for batch in batches for part in batch.sequences) for batches in (given, self._batches)
+        )
+        self.notes = [] if seen == total else [f"ranges were seen on {seen:,} frames of {total:,}"]
         delay = 0 if timing is None else timing.delay
         self._outputs = Outputs(delay, remembers)
         self._program: Program | None = None
@@ -159,6 +163,18 @@ class Maker:
         if program is None:
             return state_tensors(self._stream)
         return [_stored(program, state) for state in program.states]
+
+
+def _pieces(batch: Batch, size: int | None) -> Batch:
+    """Return a batch's sequences in pieces of so many frames, MOST of them at most, spread evenly over all.
+
+    What begins anew each time, and what is held beside it, is cut off there instead.
+    """
+    if batch.anew or batch.held:
+        return replace(batch, sequences=[sequence[:size] for sequence in batch.sequences])
+    pieces = [s[at : at + (size or len(s))] for s in batch.sequences for at in range(0, len(s), size or len(s))]
+    picked = np.unique(np.linspace(0, len(pieces) - 1, MOST).astype(int))
+    return replace(batch, sequences=[pieces[place] for place in picked])
 
 
 def file_of(  # noqa: PLR0917 - what a file is described by

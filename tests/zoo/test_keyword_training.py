@@ -166,8 +166,8 @@ def test_command_trains_chooses_saves_and_judges_once(
     assert "seed 1 ships" in capsys.readouterr().out
     bundle = bundles.read(output / "bundle")
     assert bundle.manifest.accuracy == {variant: numbers["mean"][variant] for variant in VARIANTS}
-    # What hardly learned anything may keep a layer or two in more than 8 bits, which ONNX files do in float.
-    assert all(f.integer_macs > 4 * f.float_macs for f in bundle.manifest.files if f.variant == "int8")
+    # What hardly learned anything may keep its first layer in more than 8 bits, which ONNX files do in float.
+    assert all(f.integer_macs > 19 * f.float_macs for f in bundle.manifest.files if f.variant == "int8")
 
 
 def test_command_explains_a_missing_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -199,10 +199,12 @@ def test_the_shipped_bundle_has_every_variant_for_every_backend() -> None:
     sizes = {path.name: path.stat().st_size for path in BUNDLE.iterdir()}
     # A device needs one of the files, and its goldens.
     assert max(size for name, size in sizes.items() if name.startswith("step.int8")) < 70_000
-    assert sum(sizes.values()) < 1_250_000
-    # All that int8 computes is in 8 bits; where a layer is not, ONNX files compute it in float.
+    assert sum(sizes.values()) < 1_300_000
+    # All that int8 computes is in 8 bits but for the first convolution, in 16: ONNX files compute that in float.
     files = [file for file in bundle.manifest.files if file.variant == "int8"]
-    assert all(file.integer_macs > 0 and file.float_macs == 0 for file in files)
+    first = 40 // 2 * 12 * 3 * 5
+    assert {file.integer_macs + file.float_macs for file in files} == {86_112}
+    assert {file.format: file.float_macs for file in files} == {"onnx": first, "tflite": 0, "npz": 0}
 
 
 def test_the_demo_finds_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

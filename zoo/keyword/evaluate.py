@@ -37,6 +37,9 @@ BEFORE: Final = 1.5
 AFTER: Final = 0.5
 """Seconds of silence behind it."""
 
+SHIFTS: Final = 4
+"""How often a clip is judged by itself: it begins at as many places between two frames."""
+
 EVENLY: Final = Augmentation(noise_db=(-30.0, -10.0), quiet=0.2)
 """The noise of a stream to be judged."""
 
@@ -82,11 +85,14 @@ class Heard:
 
 
 def apart(hear: Hear, clips: Sequence[Clip]) -> float:
-    """Return the share of clips that are recognized, each by itself between silences."""
-    before, after = (np.zeros(int(seconds * RATE), np.float32) for seconds in (BEFORE, AFTER))
-    right = [
-        recognized(hear(np.concatenate([before, clip.samples, after])), len(before)) == clip.label for clip in clips
-    ]
+    """Return the share of clips that are recognized, each by itself between silences, SHIFTS times."""
+    after = np.zeros(int(AFTER * RATE), np.float32)
+    right = []
+    for shift in range(SHIFTS):
+        before = np.zeros(int(BEFORE * RATE) + shift * HOP // SHIFTS, np.float32)
+        right += [
+            recognized(hear(np.concatenate([before, clip.samples, after])), len(before)) == clip.label for clip in clips
+        ]
     return float(np.mean(right))
 
 

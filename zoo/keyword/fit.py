@@ -21,7 +21,7 @@ from zoo.networks import runner
 Run = Callable[[Floats], Floats]
 """Standardized frames float32[T, BANDS] -> logits float32[T, classes], from the model's reset."""
 
-CALIBRATION_SCENES: Final = 30
+CALIBRATION_SCENES: Final = 120
 """Of four seconds each."""
 
 CLIP_STD: Final = 4.0
