@@ -24,8 +24,10 @@ from edgeseq.pointers import i32, i64, invoke, named, text
 NDARRAY, NONE, FLOAT32, INT64, OUT, NEW = range(6)
 """Where in the table of Python's own things: the type of arrays, None, two types of numbers, the name `out`, and the
 function that makes an array."""
-_TYPE, _DATA, _SHAPE, _DTYPE = 1, 2, 4, 7
-"""Fields of an array, each of 64 bits (numpy/ndarraytypes.h, PyArrayObject_fields)."""
+SPARES = 2
+"""Arrays that a model gives again and again."""
+_HELD, _TYPE, _DATA, _SHAPE, _DTYPE = 0, 1, 2, 4, 7
+"""Fields of an array, each of 64 bits (numpy/ndarraytypes.h, PyArrayObject_fields): how often it is held, its type."""
 _AXES, _FLAGS = 6, 16
 """Fields of 32 bits."""
 _SOLID = 0x0001 | 0x0100
@@ -45,7 +47,7 @@ _definitions: list[Any] = []
 
 let_go, take = named("PyEval_SaveThread"), named("PyEval_RestoreThread")
 """Let go of the interpreter's lock, which gives the thread; take it again with that."""
-_own, _drop = named("Py_IncRef"), named("Py_DecRef")
+_own, drop = named("Py_IncRef"), named("Py_DecRef")
 _attribute, _call = named("PyObject_GetAttrString"), named("PyObject_Vectorcall")
 _tuple, _put = named("PyTuple_New"), named("PyTuple_SetItem")
 _in_python = text(IN_PYTHON)
@@ -82,7 +84,7 @@ def in_python(self: Any, arguments: Any, count: Any, keywords: Any) -> Any:
     if method == 0:
         return 0
     given = _call((method, arguments, count, keywords))
-    _drop((method,))
+    drop((method,))
     return given
 
 
@@ -129,6 +131,26 @@ def made(python: Any, kind: int, axes: int, lengths: int) -> int:
 
 
 @inline
+def spare(python: Any, spares: int, lengths: int) -> int:
+    """Return an array float32[n]: one of the SPARES that nobody else has, else a new one; 0 with MemoryError set.
+
+    spares: where their addresses stand; lengths: where n does. To make an array and to let go of it takes as long as a
+    step of a small model. Whoever asks for one after the other needs no third: one is held while the next is filled.
+    """
+    for k in range(SPARES):
+        y = i64(spares)[k]
+        # Whoever had it may have made it another: read only, or of another shape.
+        if (
+            i64(y)[_HELD] == 1
+            and is_plain(python, y, FLOAT32, 1)
+            and is_writeable(y)
+            and shape(y)[0] == i64(lengths)[0]
+        ):
+            return owned(y)
+    return made(python, FLOAT32, 1, lengths)
+
+
+@inline
 def owned(given: Any) -> Any:
     """Return an object with one reference to it more, as a function that gives it has to."""
     _own((given,))
@@ -142,7 +164,7 @@ def pair(a: Any, b: Any) -> int:
     if not (a and b and both):
         for each in (a, b, both):
             if each:
-                _drop((each,))
+                drop((each,))
         return 0
     _put((both, 0, a))
     _put((both, 1, b))
@@ -191,16 +213,19 @@ def _described(method: Any) -> str:
 @functools.cache
 def table() -> NDArray[np.int64] | None:
     """Return the table of Python's own things; None where objects do not lie in memory as they are read here."""
-    sample, names = np.zeros((3, 5), np.float32), ("a", "b")
+    sample = np.zeros((3, 5), np.float32)
     place = id(sample)
     if struct.calcsize("P") != 8 or sys.implementation.name != "cpython":  # noqa: PLR2004 - bytes of an address
         return None
     words, halves = (ctypes.c_int64 * 9).from_address(place), (ctypes.c_int32 * 18).from_address(place)
     lengths = (ctypes.c_int64 * 2).from_address(words[_SHAPE]) if words[_DATA] == sample.ctypes.data else (0, 0)
-    flags, pair = _SOLID | _WRITEABLE, (ctypes.c_int64 * 4).from_address(id(names))
+    flags, once = _SOLID | _WRITEABLE, words[_HELD]
+    pair = (sample, "b")
+    twice, fields = words[_HELD], (ctypes.c_int64 * 4).from_address(id(pair))
     told = (words[_TYPE], words[_DTYPE], halves[_AXES], tuple(lengths), halves[_FLAGS] & flags)
-    told = (*told, pair[_COUNT], pair[_FIRST])
-    if told != (id(np.ndarray), id(np.dtype(np.float32)), 2, (3, 5), flags, len(names), id(names[0])):
+    if told != (id(np.ndarray), id(np.dtype(np.float32)), 2, (3, 5), flags):
+        return None
+    if (once, twice, fields[_COUNT], fields[_FIRST]) != (1, 2, len(pair), place):
         return None
     types = (id(np.ndarray), id(None), id(np.dtype(np.float32)), id(np.dtype(np.int64)))
     return np.array([*types, id(sys.intern("out")), _empty()], np.int64)
@@ -218,4 +243,3 @@ def _empty() -> int:
     kind = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.py_object, ctypes.c_char_p)
     table = kind(("PyCapsule_GetPointer", ctypes.pythonapi))(core.multiarray._ARRAY_API, None)  # noqa: SLF001 - what C extensions are given
     return int(ctypes.c_int64.from_address(table + 8 * _EMPTY).value)
-

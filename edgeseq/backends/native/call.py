@@ -26,7 +26,7 @@ def step(self: Any, arguments: Any, count: Any, keywords: Any) -> Any:
 
 @inline
 def _stepped(at: Any, given: Any, count: Any, keywords: Any) -> Any:
-    """Return the outputs of a step, 0 with MemoryError set; LEFT where nothing was done."""
+    """Return the outputs of a step; 0 with MemoryError set, LEFT where nothing was done."""
     board = i64(at)
     python = i64(board[engine.PYTHON])
     y = python[direct.NONE]
@@ -41,20 +41,21 @@ def _stepped(at: Any, given: Any, count: Any, keywords: Any) -> Any:
     missing = y == python[direct.NONE]
     if not (_enters(board, python, given[0]) and (missing or _takes(board, python, y))):
         return LEFT
-    to = board[engine.RESULT] if missing else direct.data(y)
+    if missing:
+        y = direct.spare(python, at + 8 * engine.SPARES, at + 8 * engine.LEAVE)
+        if y == 0:
+            return 0
+    else:
+        direct.owned(y)
     # Others may have the interpreter meanwhile where a step takes longer than handing it over.
     thread = direct.let_go(()) if board[engine.LONG] else 0
-    code = engine.stepped(board, direct.data(given[0]), to)
+    code = engine.stepped(board, direct.data(given[0]), direct.data(y))
     if thread:
         direct.take((thread,))
-    if code != engine.DONE:
-        return LEFT
-    if not missing:
-        return direct.owned(y)
-    y = direct.made(python, direct.FLOAT32, 1, at + 8 * engine.LEAVE)
-    if y != 0:
-        engine.moved(direct.data(y), to, 4 * board[engine.LEAVE])
-    return y
+    if code == engine.DONE:
+        return y
+    direct.drop((y,))
+    return LEFT
 
 
 @inline
@@ -75,4 +76,3 @@ def _takes(board: Any, python: Any, y: Any) -> bool:
     if not direct.is_plain(python, y, direct.FLOAT32, 1) or not direct.is_writeable(y):
         return False
     return direct.shape(y)[0] == board[engine.LEAVE]
-

@@ -43,7 +43,7 @@ class NativeStep(FileStep, direct.Boarded):
         self._board = self._layout.board
         self._run = engine.run.compiled
         super().__init__(graph, file)
-        self._result = np.empty(self.outputs, np.float32)
+        self._spares = [np.empty(self.outputs, np.float32) for _ in range(direct.SPARES)]
         self._use(self._layout)
         self.reset()
 
@@ -58,7 +58,7 @@ class NativeStep(FileStep, direct.Boarded):
         # A layout may come back after another: its board then still names what was computed ahead for it.
         self._ahead: Ahead | Literal[False] | None = None
         self._board[engine.AHEAD] = 0
-        self._board[engine.RESULT] = self._result.ctypes.data
+        self._board[engine.SPARES : engine.SPARES + direct.SPARES] = [id(spare) for spare in self._spares]
         self._board[engine.DELAY] = self._graph.delay
         self._board[engine.END] = engine.end(self._graph.max_steps, self.frames_per_step)
         self._token_table = engine.tokens(self._board, self._graph.tokens)
