@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from edgeseq.errors import StateError
+from edgeseq.errors import SourceError, StateError
 from edgeseq.states import under
 from edgeseq.types import Chunk, Feature, Frames, State, TimesNs
 
@@ -25,8 +25,13 @@ class FeatureChain:
         """Return the frames that a chunk completes, float32[n, features], and their times, int64[n] ns.
 
         What was gathered before a gap is forgotten: no frame leans on samples from either side of one. Without a frame
-        what is returned is as wide as the feature that gave none.
+        what is returned is as wide as the feature that gave none. Raises SourceError for samples without their times.
         """
+        if len(chunk.t_ns) != len(chunk.values):
+            raise SourceError(
+                f"the source gave a chunk of {len(chunk.t_ns)} times and {len(chunk.values)} samples; it must give "
+                "each sample its time."
+            )
         if chunk.gap:
             for feature in self._features:
                 feature.reset()

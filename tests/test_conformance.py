@@ -99,6 +99,26 @@ def test_feature_is_the_same_for_any_split(name: str, data: st.DataObject) -> No
 
 
 @of("features")
+def test_feature_takes_samples_in_any_form(name: str) -> None:
+    t_ns, values = samples(200)
+    values = np.rint(4 * values)
+    expected = opened(name).push(t_ns, values)
+    locked, locked_t = values.copy(), t_ns.copy()
+    locked.flags.writeable = locked_t.flags.writeable = False
+    forms: dict[str, Any] = {
+        "read only": locked, "columns": np.asfortranarray(values), "gaps": np.repeat(values, 2, axis=0)[::2],
+        "float64": values.astype(np.float64), "int16": values.astype(np.int16),
+    }  # fmt: skip
+    for form, given_values in forms.items():
+        for size in (1, len(values)):
+            feature = opened(name)
+            parts = [feature.push(locked_t[i : i + size], given_values[i : i + size]) for i in range(0, 200, size)]
+            frames = np.concatenate([part[1] for part in parts])
+            np.testing.assert_array_equal(frames, expected[1], f"{form}, {size} at once", strict=True)
+            np.testing.assert_array_equal(np.concatenate([part[0] for part in parts]), expected[0])
+
+
+@of("features")
 def test_feature_gives_what_its_spec_says(name: str) -> None:
     feature = make("features", name)
     spec = feature.open(SPEC)

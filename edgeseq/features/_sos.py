@@ -170,7 +170,7 @@ class Filter(Remembering):
     def push(self, values: Frames) -> Frames:
         """Take float32[n, channels]; return as much, filtered."""
         y: Frames = np.empty(values.shape, np.float32)
-        self._kernel(values, self._sections, self._past, self._running, y)
+        self._kernel(np.asarray(values, np.float32), self._sections, self._past, self._running, y)
         return y
 
     def reset(self) -> None:

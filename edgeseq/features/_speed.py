@@ -9,6 +9,7 @@ from numba.core import types
 
 from edgeseq.errors import ConfigError
 from edgeseq.features._channels import picked
+from edgeseq.features._per_sample import COLUMN
 from edgeseq.jit import entry
 from edgeseq.states import Remembering
 from edgeseq.types import Frames, StreamSpec
@@ -20,7 +21,7 @@ _LONG = 1 << 40
 """Samples after which it makes no difference how long ago a pulse was."""
 
 
-@entry(types.void(_F[::1], _D, _D, _D[::1], _I[::1], _F[::1]))
+@entry(types.void(COLUMN, _D, _D, _D[::1], _I[::1], _F[::1]))
 def speeds(x: Any, threshold: Any, scale: Any, past: Any, since: Any, y: Any) -> None:
     """Write y[sample], the speed from a tachometer's x[sample]: scale over the samples between the last two pulses.
 
@@ -67,7 +68,7 @@ class Speed(Remembering):
 
     def push(self, values: Frames) -> Frames:
         """Take float32[n, channels]; return float32[n], Hz."""
-        column = np.ascontiguousarray(values[:, self._place], np.float32)
+        column = np.asarray(values[:, self._place], np.float32)
         if self._scale is None:
             return column * np.float32(self._factor)
         y: Frames = np.empty(len(column), np.float32)

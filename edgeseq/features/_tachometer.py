@@ -11,14 +11,15 @@ import numpy as np
 from numba.core import types
 from numpy.typing import NDArray
 
+from edgeseq.features._per_sample import COLUMN
 from edgeseq.jit import entry
 from edgeseq.states import Remembering
 from edgeseq.types import Frames, TimesNs
 
-_F, _D, _I = types.float32, types.float64, types.int64
+_D, _I = types.float64, types.int64
 
 
-@entry(_I(_F[::1], _D, _D[::1], _I[::1], _D[::1], types.boolean[::1]))
+@entry(_I(COLUMN, _D, _D[::1], _I[::1], _D[::1], types.boolean[::1]))
 def rises(x: Any, threshold: Any, past: Any, first: Any, part: Any, broken: Any) -> Any:
     """Return how many rises through the threshold x[sample] has: the i-th, part[i] behind sample first[i].
 
@@ -87,7 +88,7 @@ class Intervals(Remembering):
         kept = len(self._t_ns)
         self._see(values[:, self._place], kept)
         self._t_ns = np.concatenate([self._t_ns, t_ns])
-        self._values = np.concatenate([self._values, np.ascontiguousarray(values[:, self._channels])])
+        self._values = np.concatenate([self._values, np.ascontiguousarray(values[:, self._channels], np.float32)])
         length = np.diff(self._first) + np.diff(self._part)
         # An interval needs what lies around its last point, which comes before its end.
         ready = int(np.searchsorted(self._first[1:] + 1 + self._reach, len(self._t_ns)))
@@ -108,7 +109,7 @@ class Intervals(Remembering):
         """Add the pulses among new samples, of which the first is sample `kept`."""
         n = len(tachometer)
         first, part, broken = np.empty(n, np.int64), np.empty(n), np.empty(n, np.bool_)
-        count = self._kernel(np.ascontiguousarray(tachometer), self._threshold, self._past, first, part, broken)
+        count = self._kernel(np.asarray(tachometer, np.float32), self._threshold, self._past, first, part, broken)
         self._first = np.concatenate([self._first, first[:count] + kept])
         self._part = np.concatenate([self._part, part[:count]])
         self._broken = np.concatenate([self._broken, broken[:count]])

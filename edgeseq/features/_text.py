@@ -59,6 +59,7 @@ def numbered(vocabulary: Sequence[str]) -> dict[str, int]:
 
 def code_points(samples: Frames) -> NDArray[np.int64]:
     """Return float32[n] as code points, int64[n]; MISSING for NaN."""
+    samples = np.asarray(samples, np.float32)  # REPLACEMENT is beyond 16 bits
     with np.errstate(invalid="ignore"):
         points = np.where((samples >= 0) & (samples <= _LAST), samples, REPLACEMENT).astype(np.int64)
     half = (points >= _HALVES[0]) & (points <= _HALVES[1])

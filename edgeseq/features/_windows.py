@@ -49,7 +49,7 @@ class Windows(Remembering):
             self._skip -= skipped
             t_ns, values = t_ns[skipped:], values[skipped:]
         before = len(self._kept)
-        joined = np.concatenate([self._kept, values]) if before else np.array(values, np.float32)
+        joined = np.concatenate([self._kept, values], dtype=np.float32) if before else np.array(values, np.float32)
         count = max(0, (len(joined) - self.size) // self.hop + 1)
         following = count * self.hop
         self._skip += max(0, following - len(joined))

@@ -58,16 +58,19 @@ class Decibels(Remembering):
         return {"reference": 0.5, "least": 1e-3, "channels": ["c", "a"]}
 
     def open(self, spec: StreamSpec) -> StreamSpec:
-        """Find the channels. Raises ConfigError for one that is missing."""
+        """Find the channels. Raises ConfigError for one that is missing, and for one that is in dB already."""
         self._picked = picked(spec, self._channels)
         self._kernel = levels.compiled
-        chosen = (spec.channels[place] for place in self._picked)
+        chosen = [spec.channels[place] for place in self._picked]
+        for channel in chosen:
+            if channel.unit == "dB":
+                raise ConfigError(f"the channel '{channel.name}' is in dB already.", "channels")
         return StreamSpec(tuple(Channel(f"{channel.name}.dB", "dB") for channel in chosen), spec.rate_hz)
 
     def push(self, t_ns: TimesNs, values: Frames) -> tuple[TimesNs, Frames]:
         """Return float32[n, channels], dB, at the same times."""
         y: Frames = np.empty((len(values), len(self._picked)), np.float32)
-        self._kernel(values[:, self._picked], self._against, self._least, y)
+        self._kernel(np.asarray(values[:, self._picked], np.float32), self._against, self._least, y)
         return t_ns, y
 
     def reset(self) -> None:

@@ -240,8 +240,9 @@ class Envelope(Remembering):
             return cut.t_ns, lines.reshape(count, len(self._picked) * self._lines)
         turning = np.full(count, self._speed_hz, np.float64)
         if self._speed is not None:
-            for k in range(count):
-                turning[k] = cut.samples[-1, k * hop : k * hop + size].mean(dtype=np.float64)
+            with np.errstate(invalid="ignore"):  # infinity less infinity: not known
+                for k in range(count):
+                    turning[k] = cut.samples[-1, k * hop : k * hop + size].mean(dtype=np.float64)
         y = np.empty((count, len(self._picked), len(bearings.FAULTS)), np.float32)
         self._strikes(lines, self._apart, turning[:, None] * self._faults, self._harmonics, self._width, y)
         return cut.t_ns, y.reshape(count, len(self._picked) * len(bearings.FAULTS))

@@ -76,7 +76,7 @@ class Ewma(Remembering):
 
     def push(self, t_ns: TimesNs, values: Frames) -> tuple[TimesNs, Frames]:
         """Return a frame a sample, at its time."""
-        x = np.ascontiguousarray(values[:, self._picked])
+        x = np.ascontiguousarray(values[:, self._picked], np.float32)
         y = np.empty_like(x)
         self._kernel(x, self._alpha, self._mean, y)
         return t_ns, beside(values, y, keep=self._keep)

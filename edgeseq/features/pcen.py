@@ -97,7 +97,13 @@ class Pcen(Remembering):
         return {"time_constant": 0.2}
 
     def open(self, spec: StreamSpec) -> StreamSpec:
-        """Take any channels; give as many, at the same rate."""
+        """Take channels of energies; give as many, at the same rate. Raises ConfigError for one that is in dB."""
+        for channel in spec.channels:
+            if channel.unit == "dB":
+                raise ConfigError(
+                    f"the channel '{channel.name}' is in dB, and pcen takes energies: log_mel gives them with "
+                    'logarithm = "none".'
+                )
         self._newest = smoothing(self._time_constant, spec.rate_hz)
         self._running: NDArray[np.float64] = np.ones(len(spec.channels))
         self._kernel = leveled.compiled

@@ -129,7 +129,7 @@ class Resample(Remembering):
 
     def push(self, t_ns: TimesNs, values: Frames) -> tuple[TimesNs, Frames]:
         """Return the samples that are complete with these, at their own times."""
-        x = np.ascontiguousarray(np.concatenate([self._past, values[:, self._picked]]).T)
+        x = np.ascontiguousarray(np.concatenate([self._past, values[:, self._picked]]).T, np.float32)
         times = np.concatenate([self._times, t_ns])
         # Output m stands `phase` / up after the sample in the middle of its window, which begins at `first`.
         count = max(0, ((x.shape[1] - self._size + 1) * self._up - 1 - self._next) // self._down + 1)

@@ -132,11 +132,12 @@ class WindowQuantiles(Remembering):
             begins = np.arange(len(cut.t_ns)) * self._every
             windows = cut.samples.T[begins[:, None] + np.arange(self._size)]
             return cut.t_ns, self._flat(sort(np.ascontiguousarray(windows.transpose(0, 2, 1)), self._quantiles))
-        ends = t_ns[self._at[1] - 1 :: self._every]
-        y = np.empty((len(ends), len(self._picked), len(self._quantiles)), np.float32)
-        x = np.ascontiguousarray(values[:, self._picked].T)
+        first = int(self._at[1])
+        count = max(0, (len(values) - first) // self._every + 1)
+        y = np.empty((count, len(self._picked), len(self._quantiles)), np.float32)
+        x = np.ascontiguousarray(values[:, self._picked].T, np.float32)
         self._kernel(x, self._every, self._quantiles, self._at, self._ring, self._order, self._missing, y)
-        return ends, self._flat(y)
+        return t_ns[first - 1 :: self._every], self._flat(y)
 
     def reset(self) -> None:
         """Forget the samples of unfinished windows."""

@@ -159,7 +159,7 @@ class Zscore(Remembering):
 
     def push(self, t_ns: TimesNs, values: Frames) -> tuple[TimesNs, Frames]:
         """Return a frame a sample, from the end of the warm-up on, in standard deviations."""
-        x = np.ascontiguousarray(values[:, self._picked])
+        x = np.ascontiguousarray(values[:, self._picked], np.float32)
         y = np.empty_like(x)
         if self._window is None:
             self._weighted(x, self._alpha, self._least, self._size, self._count, self._mean, self._variance, y)

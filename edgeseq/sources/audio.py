@@ -16,6 +16,7 @@ import numpy as np
 
 from edgeseq import libraries
 from edgeseq.errors import ConfigError, SourceError
+from edgeseq.sources import _ogg
 from edgeseq.sources._microphone import Microphone
 from edgeseq.sources._pace import Pace, PaceKey
 from edgeseq.sources._replay import Replay
@@ -82,7 +83,7 @@ class Audio:
         return {"path": path, "rate_hz": 8000.0}
 
     def check(self) -> str:
-        """See that the file is there, and of the right rate and channels; the sound itself is not read."""
+        """See that the file is there, and of the right rate and channels, and if Ogg, whole; nothing is decoded."""
         if self._microphone is not None:
             return self._microphone.check()
         with self._open() as file:
@@ -160,6 +161,8 @@ class Audio:
                 )
             if _cut_off(self._path):
                 raise SourceError(f"{self._path}: is shorter than its header says: it is cut off.")
+            if (wrong := _ogg.damage(self._path)) is not None:
+                raise SourceError(f"{self._path}: {wrong} Copy it again, or record it anew.")
             if file.frames == 0:
                 raise SourceError(f"{self._path}: holds no samples.")
             yield file

@@ -78,6 +78,8 @@ def test_files_that_hold_the_same_samples_give_the_same_frames(chain: Path, tmp_
 
 def test_a_file_says_what_it_holds(chain: Path, tmp_path: Path, capsys: Any) -> None:
     data = write(tmp_path / "x.parquet", samples())
+    standardize, last = CHAIN.index('[[features]]\ntype = "standardize"'), CHAIN.rindex("[[features]]")
+    chain.write_text(CHAIN[:standardize] + CHAIN[last:], "utf-8")  # what is standardized has no unit
     status, out, err = run(capsys, chain, "--input", data, "--output", tmp_path / "y.npz", "--json")
     document, npz = json.loads(out), load(tmp_path / "y.npz")
     assert (status, err) == (0, "")

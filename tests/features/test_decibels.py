@@ -47,3 +47,9 @@ def test_wrong_levels_are_refused(wrong: dict[str, float]) -> None:
 def test_a_missing_channel_is_refused() -> None:
     with pytest.raises(ConfigError, match="no channel 'z'"):
         Decibels(channels=["z"]).open(SPEC)
+
+
+def test_what_is_in_decibels_already_is_refused() -> None:
+    twice = Decibels().open(SPEC)
+    with pytest.raises(ConfigError, match=r"the channel 'x\.dB' is in dB already"):
+        Decibels().open(twice)

@@ -127,6 +127,14 @@ def test_any_split_is_the_same_with_a_tachometer(cuts: list[int]) -> None:
     assert np.isfinite(whole[1][2:]).all()
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_speed_that_is_infinite_both_ways_is_unknown_without_a_warning() -> None:
+    values = modulated(32)
+    values[1500:1502, 2] = np.inf, -np.inf
+    spec = StreamSpec((*SPEC.channels[:2], Channel("t", "Hz")), RATE_HZ)
+    assert np.isnan(frames(Envelope(**FAULTS, speed_channel="t"), values, spec)[1]).all()
+
+
 def test_a_speed_that_is_unknown_or_zero_or_too_high_makes_faults_nan() -> None:
     spec = StreamSpec((*SPEC.channels[:2], Channel("t", "Hz")), RATE_HZ)
     for speed in (np.nan, 0.0, 2000.0):

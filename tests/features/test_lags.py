@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from edgeseq.errors import ConfigError
-from edgeseq.features.lags import Lags
+from edgeseq.features.lags import Lags, reference
 from edgeseq.types import Channel, Frames, StreamSpec
 
 SPEC = StreamSpec((Channel("a", "m"), Channel("b")), 50.0)
@@ -24,6 +24,11 @@ def test_each_is_the_past() -> None:
     assert t_ns.tolist() == list(range(10, 60))
     for t, row in zip(t_ns, y, strict=True):
         assert row.tolist() == [X[t - lag, c] for c in range(2) for lag in (3, 0, 10)]
+
+
+def test_it_is_the_reference() -> None:
+    found = push(lags=[3, 0, 10])[1]
+    np.testing.assert_array_equal(found, np.concatenate([reference(x, [3, 0, 10]) for x in X.T], axis=1))
 
 
 def test_names_and_units() -> None:

@@ -35,7 +35,7 @@ def kaldi(x: NDArray[np.float32], **keyword: Any) -> NDArray[np.float32]:
 def test_librosa(lifter: float) -> None:
     x = sweep().astype(np.float64)
     mel = librosa.feature.melspectrogram(
-        y=x, sr=RATE_HZ, n_fft=512, win_length=400, hop_length=160, n_mels=40, center=False
+        y=x, sr=RATE_HZ, n_fft=512, win_length=400, hop_length=160, n_mels=40, center=False, dtype=np.float64
     )
     expected = librosa.feature.mfcc(S=librosa.power_to_db(mel, top_db=None), n_mfcc=20, lifter=lifter)
     near(pushed(Mfcc(**LIBROSA, lifter=lifter), sweep()), expected.T)

@@ -77,6 +77,12 @@ def test_names_and_rate() -> None:
     assert Pcen().open(SPEC).names == ("x.pcen",)
 
 
+def test_what_is_in_decibels_is_no_energy() -> None:
+    mel = LogMel(dialect="librosa", window=0.025, hop=0.01, bands=40)
+    with pytest.raises(ConfigError, match=r"'x\.mel0' is in dB, and pcen takes energies: .* logarithm = \"none\""):
+        Pcen().open(mel.open(SPEC))
+
+
 @pytest.mark.parametrize("name", ["gain", "bias", "power", "time_constant", "eps"])
 def test_what_is_refused(name: str) -> None:
     with pytest.raises(ConfigError, match=f"{name} must be a number"):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from edgeseq.errors import ConfigError
-from edgeseq.features.standardize import Standardize
+from edgeseq.features.standardize import Standardize, nearest, reference
 from edgeseq.types import Channel, Frames, StreamSpec
 from zoo.turbofan import data
 
@@ -23,7 +23,9 @@ def samples(count: int = 50) -> Frames:
 
 def test_one_regime() -> None:
     feature = Standardize(mean=[1, 2, 3], std=[1, 2, 4])
-    assert feature.open(SPEC) == SPEC
+    out = feature.open(SPEC)
+    assert (out.names, out.rate_hz) == (SPEC.names, 10.0)
+    assert {channel.unit for channel in out.channels} == {""}, "standard deviations"
     values = samples()
     expected = (values - np.float32([1, 2, 3])) / np.float32([1, 2, 4])
     np.testing.assert_array_equal(push(feature, values), expected)
@@ -32,9 +34,38 @@ def test_one_regime() -> None:
 def test_channels_come_out_in_the_order_named() -> None:
     feature = Standardize(mean=[0, 0], std=[1, 1], channels=["c", "a"])
     out = feature.open(SPEC)
-    assert out.channels == (Channel("c"), Channel("a", "V"))
+    assert out.channels == (Channel("c"), Channel("a"))
     assert out.rate_hz == 10.0
     np.testing.assert_array_equal(push(feature, samples()), samples()[:, [2, 0]])
+
+
+@pytest.mark.parametrize("clip", [None, 1.0])
+def test_it_is_the_reference(clip: float | None) -> None:
+    feature = Standardize(mean=[1, 2, 3], std=[0.5, 2, 40], clip=clip)
+    feature.open(SPEC)
+    values = samples() + np.float32(20)
+    expected = reference(values, np.array([1, 2, 3]), np.array([0.5, 2, 40]), clip or np.inf)
+    np.testing.assert_allclose(push(feature, values), expected, rtol=0, atol=1e-6 * np.abs(expected).max())
+
+
+def test_it_is_the_reference_of_the_nearest_regime() -> None:
+    random = np.random.default_rng(3)
+    mean, std, centres = random.normal(size=(4, 2)), random.uniform(0.5, 2, (4, 2)), random.normal(0, 5, (4, 1))
+    feature = Standardize(
+        mean=mean.tolist(), std=std.tolist(), channels=["c", "a"],
+        regime_channels=["b"], regime_centres=centres.tolist(), regime_scale=[3],
+    )  # fmt: skip
+    feature.open(SPEC)
+    values = samples(200)
+    values[7, 1] = np.nan
+    regimes = nearest(values[:, 1:2], centres, np.array([3.0]))
+    assert {*regimes} == {0, 1, 2, 3, None}
+    found = push(feature, values)
+    assert np.isnan(found[7]).all()
+    for row, frame, regime in zip(values, found, regimes, strict=True):
+        if regime is not None:
+            expected = reference(row[None, [2, 0]], mean[regime], std[regime])
+            np.testing.assert_allclose(frame, expected[0], rtol=1e-5, atol=1e-5)
 
 
 def test_clip_holds_values() -> None:

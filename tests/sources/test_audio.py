@@ -1,5 +1,6 @@
 """Sound files as a source: what is read, and every file that is refused."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -84,6 +85,28 @@ def test_a_wav_that_is_cut_off(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-4000])
     with pytest.raises(SourceError, match="cut off"):
         list(Audio(path=path, rate_hz=16000))
+
+
+@pytest.mark.parametrize("subtype", ["VORBIS", "OPUS"])
+def test_an_ogg_that_is_damaged_or_cut_off_anywhere(subtype: str, tmp_path: Path) -> None:
+    """libsndfile passes over pages that are damaged or gone, and takes what is left for the whole."""
+    whole = written(tmp_path / "whole.ogg", np.tile(SAMPLES, 12), subtype=subtype).read_bytes()
+    pages = [match.start() for match in re.finditer(b"OggS", whole)]
+    middle, after, last = pages[len(pages) // 2], pages[len(pages) // 2 + 1], pages[-1]
+    assert len(pages) > 5
+    place = middle + 99
+    wrong = {
+        "is damaged: page .* is not what its sum says": whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :],
+        "is damaged: page .* follows page": whole[:middle] + whole[after:],
+        "is damaged: no page begins at byte": whole[:middle] + b"x" + whole[middle:],
+        "ends within a page: it is cut off": whole[:-1],
+        "no page that is marked as the last: it is cut off": whole[:last],
+    }  # fmt: skip
+    for said, content in wrong.items():
+        (tmp_path / "a.ogg").write_bytes(content)
+        with pytest.raises(SourceError, match=rf"a\.ogg: .*{said}"):
+            Audio(path=tmp_path / "a.ogg", rate_hz=16000).check()
+    assert sum(len(chunk.t_ns) for chunk in Audio(path=tmp_path / "whole.ogg", rate_hz=16000)) == 12 * len(SAMPLES)
 
 
 def test_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
