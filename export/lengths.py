@@ -13,6 +13,8 @@ LONGEST = 1 << 12
 def accepted(run: Callable[[int], object], wanted: tuple[int, ...]) -> tuple[int, ...]:
     """Return the wanted lengths if the model runs at them, else as many that it runs at, spread in the same way.
 
+    Where the wanted ones are odd and even, so are these if the model takes that.
+
     run: runs the model at a length, or raises ExportError; so does this where no length is accepted.
     """
     try:
@@ -29,6 +31,9 @@ def accepted(run: Callable[[int], object], wanted: tuple[int, ...]) -> tuple[int
     most = most_of(run, known)
     spread = wanted[-1] if most is None else min(wanted[-1], most - least)
     found = tuple(least + spread * length // wanted[-1] for length in wanted)
+    if len({length % 2 for length in wanted}) > len({length % 2 for length in found}):
+        beside = found[0] + (1 if found[0] + 1 < found[1] else -1)
+        found = (beside, *found[1:]) if beside >= least and runs(run, beside) else found
     if len(set(found)) < len(wanted) or not all(runs(run, length) for length in found):
         raise reason
     return found

@@ -35,7 +35,7 @@ def write(maker: Maker, variant: Variant, folder: Path, graph: Graph) -> ModelFi
 def _program(maker: Maker, variant: Variant) -> Program:
     """Return what a variant's file says; what computes in float32 has no Program of its own."""
     if variant.name in STORAGE:
-        return maker.rounded(variant.name)
+        return maker.rounded(variant)
     return maker.lowered() if variant.program is None else variant.program
 
 

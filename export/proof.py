@@ -17,11 +17,11 @@ from export import beside, parity
 from export.errors import FLOAT_ALONE, ExportError, NoIntegerForm
 from export.progress import Progress, counted
 from export.quantize.step import exact
-from export.variants import KNOWN, Maker, Variant
+from export.variants import GOAL, KNOWN, Maker, Variant
 
 Evaluate = Callable[[StepModel], Mapping[str, float]]
-GOALS = (0.75, 0.5, 0.25)
-"""Shares of its tolerance that a quantized variant is made for, one after the other until it keeps it: the proof runs
+GOALS = (GOAL, 0.5, 0.25)
+"""Shares of its tolerance that a variant is made for, one after the other until it keeps it: the proof runs
 longer than what sensitivity is measured on, and on real engines."""
 
 
@@ -99,7 +99,7 @@ def _one(  # noqa: PLR0917 - one call, above
             except ExportError as cause:
                 told.append(beside.left_out(file_format, name, cause))
         results = [_measured(variant, file, folder, graph, known, golden, progress) for file in files]
-        last = goal == GOALS[-1] or not variant.parts or all(part.kept == "float32" for part in variant.parts)
+        last = goal == GOALS[-1] or variant.closest
         if last and results[0][0].passed:
             told += _left_out(files, results, folder)
         missed = [entry for entry, _ in results if not entry.passed]

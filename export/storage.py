@@ -16,13 +16,16 @@ Which numbers share a scale follows from what reads the tensor: those that are s
 5. Einsum sums over the letters that its result has not.
 6. A transposed tensor shares them on the axes where they stood.
 
-Tensors that no such op reads, vectors (biases, norms) and small tensors stay float32.
+Tensors that no such op reads, vectors (biases, norms) and small tensors stay float32. So do those whose rounding costs
+more than the variant may: see kept.py.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Sequence as Items
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -39,40 +42,61 @@ LEAST = 64
 SHARING = 8
 """Numbers that share a scale, at least: with fewer, the scales would take what the integers save."""
 LEVELS = 127
+NOTHING: Mapping[str, str] = MappingProxyType({})
 Axes = tuple[int, ...]
 Weights = NDArray[np.float32]
 Stored = tuple[NDArray[Any], Weights | None]
 """The numbers that stand in a file, and what they are to be multiplied with, as NumPy stretches it."""
 
 
-def stored(model: onnx.ModelProto, variant: str) -> tuple[onnx.ModelProto, list[str]]:
-    """Return a float model with its weights stored as a variant of `STORAGE` has them, and what is to be told of it."""
+def stored(
+    model: onnx.ModelProto, variant: str, kept: Mapping[str, str] = NOTHING
+) -> tuple[onnx.ModelProto, list[str]]:
+    """Return a float model with its weights stored as a variant of `STORAGE` has them, and what is to be told of it.
+
+    kept: names of weights that stay float32, and why.
+    """
     stream = StreamGraph(ir.from_proto(model), ())
-    notes, small, total = list[str](), 0, 0
-    for value, array, found, told in _weights(stream, variant):
-        total += array.size
+    notes, counts, sizes = list[str](), [0, 0], [0, 0]
+    for value, array, found, told in _weights(stream, variant, kept):
+        counts[found is None] += array.size
+        parts = (array,) if found is None else found
+        sizes[found is None] += sum(part.nbytes for part in parts if part is not None)
         if found is not None:
-            small += array.size
             value.replace_all_uses_with(_read(stream, value, *found))
             del stream.graph.initializers[str(value.name)]
         elif told:
             notes.append(f"{variant}: '{value.name}' stays float32: {told}")
     common.TopologicalSortPass()(stream.model)
     kind = "float16" if variant == "float16" else "int8, one scale an output"
-    notes.insert(0, f"{variant}: {small:,} of {total:,} weights are stored as {kind}; the step computes in float32")
+    notes.insert(
+        0,
+        f"{variant}: {counts[0]:,} of {sum(counts):,} weights are stored as {kind}, in {sizes[0]:,} bytes"
+        f"{f'; the others, in float32, take {sizes[1]:,}' if counts[1] else ''}; the step computes in float32",
+    )
     return writer.checked(ir.to_proto(stream.model)), notes
 
 
-def rounded(stream: StreamGraph, variant: str) -> StreamGraph:
+def rounded(stream: StreamGraph, variant: str, kept: Items[str] = ()) -> StreamGraph:
     """Return a step whose weights are, in float32, the very numbers that the variant's ONNX file computes with."""
-    model = ir.from_proto(writer.float_step(stream))
-    values = {str(value.name): value for value in (*model.graph.inputs, *model.graph.outputs)}
-    states = [replace(s, input=values[str(s.input.name)], output=values[str(s.output.name)]) for s in stream.states]
-    copy = replace(stream, model=model, states=states)
-    for value, _, found, _ in _weights(copy, variant):
+    copy = _float(stream)
+    for value, _, found, _ in _weights(copy, variant, dict.fromkeys(kept, "")):
         if found is not None:
             value.const_value = ir.tensor(real(found), name=value.name)
     return copy
+
+
+def names(stream: StreamGraph, variant: str) -> list[str]:
+    """Return the names of the weights that a variant stores smaller."""
+    return [str(value.name) for value, _, found, _ in _weights(_float(stream), variant) if found is not None]
+
+
+def _float(stream: StreamGraph) -> StreamGraph:
+    """Return a step as its float32 file has it."""
+    model = ir.from_proto(writer.float_step(stream))
+    values = {str(value.name): value for value in (*model.graph.inputs, *model.graph.outputs)}
+    states = [replace(s, input=values[str(s.input.name)], output=values[str(s.output.name)]) for s in stream.states]
+    return replace(stream, model=model, states=states)
 
 
 def real(found: Stored) -> Weights:
@@ -82,23 +106,27 @@ def real(found: Stored) -> Weights:
     return numbers if scale is None else numbers * scale
 
 
-def lossless(array: NDArray[Any], variant: str) -> Stored | None:
+def lossless(array: NDArray[Any], variant: str, shared: Axes | None = None) -> Stored | None:
     """Return how a rounded array stands in a variant's file; None where numbers would change, and for what is small.
 
-    Which numbers share a scale is seen by trying: those apart from one axis, or those along one.
+    shared: the axes along which numbers share a scale. Which those are is else seen by trying: all apart from one, or
+    one.
     """
     if not _large(array):
         return None
     axes = range(array.ndim)
     ways = [*(tuple(other for other in axes if other != axis) for axis in axes), *((axis,) for axis in axes)]
-    for way in dict.fromkeys(ways) if variant == "w8" else [None]:
+    tried = [shared] if shared is not None or variant == "float16" else dict.fromkeys(ways)
+    for way in tried:
         found, _ = _smaller(array, way, variant)
         if found is not None and np.array_equal(real(found), array, equal_nan=True):
             return found
     return None
 
 
-def _weights(stream: StreamGraph, variant: str) -> Iterator[tuple[ir.Value, Weights, Stored | None, str]]:
+def _weights(
+    stream: StreamGraph, variant: str, kept: Mapping[str, str] = NOTHING
+) -> Iterator[tuple[ir.Value, Weights, Stored | None, str]]:
     """Give every weight, its numbers, and how it is stored, or None and why it is not."""
     common.LiftConstantsToInitializersPass(lift_all_constants=False, size_limit=LEAST)(stream.model)
     common.LiftSubgraphInitializersToMainGraphPass()(stream.model)
@@ -106,7 +134,9 @@ def _weights(stream: StreamGraph, variant: str) -> Iterator[tuple[ir.Value, Weig
         if value.const_value is None or value.is_graph_input() or value.is_graph_output():
             continue
         array = value.const_value.numpy()
-        if _large(array):
+        if _large(array) and str(value.name) in kept:
+            yield value, array, None, kept[str(value.name)]
+        elif _large(array):
             yield value, array, *_smaller(array, _shared(value, array.ndim), variant)
 
 

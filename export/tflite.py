@@ -15,9 +15,9 @@ def write(maker: Maker, variant: Variant, folder: Path, graph: Graph) -> ModelFi
     """Write a variant's file of one of a bundle's graphs. Raises ExportError naming the node without a TFLite form."""
     try:
         writer.schema()
-        # What computes in float32 has no Program of its own; some variants store its weights smaller.
-        program = maker.lowered() if variant.program is None else variant.program
         storage = variant.name if variant.name in STORAGE else ""
+        # What computes in float32 has no Program of its own; some variants store its weights smaller.
+        program = maker.rounded(variant) if storage else variant.program or maker.lowered()
         content = writer.write(program, maker.outputs, storage)
     except ExportError as cause:
         raise ExportError(str(cause).removesuffix(FLOAT_ALONE)) from cause

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from edgeseq import backends
 from edgeseq.bundle import STORAGE, Graph, ModelFile, StateTable, StateTensors, Tensor
 from export import macs, storage
-from export.errors import ExportError
+from export.errors import ExportError, NoIntegerForm
 from export.graph import StreamGraph, sizes
+from export.kept import Costs
 from export.lowering import lower
 from export.parity import QUANTIZED_BOUNDS
 from export.program import Program, ProgramState
@@ -27,6 +28,8 @@ from export.writers import onnx as writer
 
 KNOWN = ("float32", *VARIANTS)
 """Made where the model has a form for them; those of STORAGE are made when asked for by name."""
+GOAL = 0.75
+"""The share of its bound that a variant is made for at first."""
 FORGETFUL = 2000
 """Frames of a sequence that are looked at where the step's memory is limited."""
 
@@ -35,7 +38,8 @@ FORGETFUL = 2000
 class Variant:
     """One variant, ready to be written. program: the integers decided; None where it computes in float32.
 
-    notes: what the user is to be told of it. parts: how sensitive each part of it is to its integers.
+    notes: what the user is to be told of it. parts: how sensitive each part of it is to its integers. kept: weights of
+    a variant of STORAGE that stay float32. closest: whether it can be made no closer to float32.
     """
 
     name: str
@@ -44,6 +48,8 @@ class Variant:
     program: Program | None
     notes: Sequence[str] = ()
     parts: Sequence[Part] = ()
+    kept: Sequence[str] = ()
+    closest: bool = True
 
 
 class Maker:
@@ -76,9 +82,10 @@ class Maker:
         self._program: Program | None = None
         self._seen: Mapping[str, Seen] = {}
         self._sensitivity: dict[str, Sensitivity] = {}
+        self._costs: dict[str, Costs] = {}
 
-    def make(self, name: str, goal: float = 0.75) -> Variant:
-        """Return a variant by name. goal: the share of its bound that a quantized one is made for.
+    def make(self, name: str, goal: float = GOAL) -> Variant:
+        """Return a variant by name. goal: the share of its bound that it is made for.
 
         Raises ExportError where it cannot be made.
         """
@@ -86,19 +93,44 @@ class Maker:
             model = writer.float_step(self._stream)
             return Variant(name, model, self._file(name, model, None), None)
         if name in STORAGE:
-            model, notes = storage.stored(writer.float_step(self._stream), name)
-            return Variant(name, model, self._file(name, model, None), None, notes)
+            return self._smaller(name, goal)
         lowered = self.lowered()
-        if not self._seen:
-            steps = sum(max(map(len, batch.sequences)) for batch in self._batches)
-            self._seen = calibrate(lowered, self._batches, counted(self._progress, "calibrating", steps))
-            _check_finite(lowered, self._seen)
+        seen = self._calibrated()
         if name not in self._sensitivity:
             tick = counted(self._progress, f"measuring what {name} costs where", len(sensitivity.parts(lowered)))
-            self._sensitivity[name] = Sensitivity(lowered, self._seen, name, self._batches, self._outputs, tick)
+            self._sensitivity[name] = Sensitivity(lowered, seen, name, self._batches, self._outputs, tick)
         program, parts = self._sensitivity[name].program(goal * QUANTIZED_BOUNDS[name])
         model = writer.quantized_step(program, self.outputs)
-        return Variant(name, model, self._file(name, model, program), program, told(name, program, parts), parts)
+        return Variant(
+            name, model, self._file(name, model, program), program, told(name, program, parts), parts,
+            closest=all(part.kept == "float32" for part in parts),
+        )  # fmt: skip
+
+    def _smaller(self, name: str, goal: float) -> Variant:
+        """Make a variant of STORAGE, at first with all weights rounded; then for a share of what that costs."""
+        kept, closest = storage.NOTHING, False
+        try:
+            self.lowered()
+        except NoIntegerForm:
+            closest = True  # there is nothing to measure with
+        if goal < GOAL and not closest:
+            if name not in self._costs:
+                names = storage.names(self._stream, name)
+                tick = counted(self._progress, f"measuring what {name} costs where", len(names))
+                run = sensitivity.short(self.lowered(), self._calibrated(), self._batches, self._outputs)
+                self._costs[name] = Costs(self._stream, name, names, run, tick)
+            kept = self._costs[name].kept(goal / GOAL)
+            closest = self._costs[name].all_in(kept)
+        model, notes = storage.stored(writer.float_step(self._stream), name, kept)
+        return Variant(name, model, self._file(name, model, None), None, notes, kept=[*kept], closest=closest)
+
+    def _calibrated(self) -> Mapping[str, Seen]:
+        """Return what was seen of the step's tensors over the calibration."""
+        if not self._seen:
+            steps = sum(max(map(len, batch.sequences)) for batch in self._batches)
+            self._seen = calibrate(self.lowered(), self._batches, counted(self._progress, "calibrating", steps))
+            _check_finite(self.lowered(), self._seen)
+        return self._seen
 
     def lowered(self) -> Program:
         """Return the step as a float Program. Raises NoIntegerForm naming the node that has none."""
@@ -106,9 +138,9 @@ class Maker:
             self._program = lower(self._stream)
         return self._program
 
-    def rounded(self, name: str) -> Program:
+    def rounded(self, variant: Variant) -> Program:
         """Return the float Program of a variant of STORAGE, with the weights of its file. Raises as `lowered`."""
-        return lower(storage.rounded(self._stream, name), scaling=False)
+        return lower(storage.rounded(self._stream, variant.name, variant.kept), scaling=False)
 
     @property
     def outputs(self) -> list[str]:

@@ -19,10 +19,11 @@ def write(
     rate_hz: float = 1.0,
     features: Sequence[Mapping[str, Any]] = (),
     reset: str = "start",
+    max_steps: int | None = None,
 ) -> Path:
     """Write a bundle whose model is h = leak * h + (1 - leak) * x over one channel, y = h, behind features.
 
-    reset: what resets h.
+    reset: what resets h. max_steps: the frames that it takes from a reset.
     """
     path.mkdir(parents=True)
     onnx.save(_graph(leak), path / "step.float32.onnx")
@@ -49,6 +50,7 @@ def write(
                 "outputs": [{"name": "y", "shape": [1, 1]}],
                 "states": [{"name": "h", "shape": [1, 1], "reset": reset}],
                 "warm_up": 8,
+                **({} if max_steps is None else {"max_steps": max_steps}),
             }
         ],
         "files": [

@@ -42,15 +42,16 @@ def run(case: Case) -> Measured:
     load_ns = clock() - began
     rows, out = _frames(opened.graph(), RUN_FRAMES), _room(opened.graph())
     frames = _by_step(rows, model)
-    first = timed(model, frames[:1], out, steps=1)
-    warm = timed(model, frames, out, steps=WARM_STEPS)
+    at_most = _at_most(opened.graph())
+    first = timed(model, frames[:1], out, steps=1, at_most=at_most)
+    warm = timed(model, frames, out, steps=WARM_STEPS, at_most=at_most)
     rss_mb = _rss_mb()
     before = board.read(_cores())
-    measured, pace = _steps(case, model, frames, out)
+    measured, pace = _steps(case, model, frames, out, at_most)
     after = board.read(_cores())
     numbers = durations.numbers(measured.durations)
     done = work.of(opened, opened.file(case.variant, backends.FORMATS[case.backend]))
-    run_us = _run_us(model, rows)
+    run_us = _run_us(model, rows[: opened.graph().max_steps])
     # One core's: what several do together is not measured.
     least = ceiling.measure(done, numbers["p50_us"]) if case.threads == 1 else None
     result = {
@@ -87,12 +88,20 @@ def run(case: Case) -> Measured:
     return Measured(result, durations.by_microseconds(measured.durations))
 
 
-def _steps(case: Case, model: StepModel, frames: Frames, out: Frames) -> tuple[Timed, Pace | None]:
+def _at_most(graph: bundle.Graph) -> int | None:
+    """Return how many steps from a reset a model is made for; None: any number."""
+    return None if graph.max_steps is None else graph.max_steps // graph.frames_per_step
+
+
+def _steps(
+    case: Case, model: StepModel, frames: Frames, out: Frames, at_most: int | None
+) -> tuple[Timed, Pace | None]:
     """Time the steps that count."""
     limit = MAX_STEPS if case.steps is None else case.steps
     with frozen():  # as where it runs as a service
         pace = None if case.rate_hz is None else Pace(case.rate_hz)
-        return timed(model, frames, out, steps=limit, duration_s=case.duration_s, pace=pace), pace
+        steps = timed(model, frames, out, steps=limit, duration_s=case.duration_s, pace=pace, at_most=at_most)
+        return steps, pace
 
 
 def _frames(graph: bundle.Graph, steps: int) -> Frames:
@@ -128,6 +137,7 @@ def _run_us(model: StepModel, rows: Frames) -> float:
     """Return microseconds a step inside one call over many frames, the median of several such calls."""
     took = []
     for _ in range(RUN_REPEATS):
+        model.reset()
         began = clock()
         model.run(rows)
         took.append((clock() - began) * model.frames_per_step / len(rows) / 1000)

@@ -31,16 +31,20 @@ def timed(
     steps: int,
     duration_s: float | None = None,
     pace: Pace | None = None,
+    at_most: int | None = None,
 ) -> Timed:
     """Time steps; the frames go round.
 
     frames: one entry a step. out: takes each output. steps: how many at most; duration_s: when to stop before that.
+    at_most: the steps from a reset that the model is made for, after which it is reset; None: any number.
     """
     # An array grows in place; what that costs falls between two steps.
     starts, durations = array("q"), array("q")
     step, length = model.step, len(frames)
     end = None if duration_s is None else clock() + int(duration_s * 1e9)
     for index in range(steps):
+        if at_most is not None and index % at_most == 0:
+            model.reset()
         if pace is not None:
             pace.wait(index)
         frame = frames[index % length]

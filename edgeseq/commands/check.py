@@ -78,6 +78,7 @@ def describe(config: Config) -> list[str]:
         would += [
             f"turns samples into frames of {len(config.frame.channels)} values: {chain}",
             f"steps {model}, whose checksums agree and goldens pass, for up to {config.max_streams} streams at once",
+            *_ends(config),
         ]
     if config.decider_table is None:
         whose = (
@@ -100,6 +101,14 @@ def describe(config: Config) -> list[str]:
     for sink, table in zip(config.sinks, config.sink_tables, strict=True):
         would.append(sink.check() if isinstance(sink, Checkable) else f"writes to {table['type']}")
     return [*would, *filter(None, [outbox_table.words(config)]), checkpoint_table.words(config)]
+
+
+def _ends(config: Config) -> list[str]:
+    """Return that a stream ends the pipeline where the model has no room for more of it; nothing where it has."""
+    most = config.bundle.manifest.graphs[0].max_steps
+    if most is None:
+        return []
+    return [f"fails where a stream brings more than {most:,} frames without a gap that resets it (gap_limit_s)"]
 
 
 def _waits(config: Config) -> list[str]:

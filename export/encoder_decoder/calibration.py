@@ -18,7 +18,7 @@ from export.encoder_decoder.encoder import Encoder
 from export.encoder_decoder.part import Part
 from export.errors import ExportError
 from export.frontends import EncoderDecoder
-from export.graph import Array, Input, first_line, session
+from export.graph import Array, first_line, session
 from export.quantize.calibrate import Batch
 
 SHARES = (1, 2, 4, 8, 16, 32, 64)
@@ -44,7 +44,7 @@ class Calibration:
         counts = {max(longest_source // share, 1): max(share, SEQUENCES) for share in SHARES}
         seeds = itertools.accumulate(counts.values(), initial=FIRST_SEED)
         for place, (length, seed) in enumerate(zip(counts, seeds, strict=False)):
-            if place and not _long_enough(encoder, model.source, length):
+            if place and not encoder.long_enough(model.source, length):
                 continue
             sources = [model.source.noise(length, seed + number) for number in range(counts[length])]
             try:
@@ -80,14 +80,6 @@ class Calibration:
             held = {name: np.stack(given[inner]) for name, inner in memory.items()}
             batches.append(Batch([_rows(each, target.time_axis) for each in noise], held, anew=True))
         return batches
-
-
-def _long_enough(encoder: Encoder, source: Input, length: int) -> bool:
-    """Return whether all sequences within have an entry: over none, ONNX Runtime's GRU ends the process."""
-    first, other = (example.shape[source.time_axis] for example in encoder.examples[source.name])
-    share = (length - first) / (other - first)
-    pairs = ((one.shape, two.shape) for one, two in encoder.examples.values())
-    return all(a + share * (b - a) >= 1 for one, two in pairs for a, b in zip(one, two, strict=True) if a != b)
 
 
 def _rows(array: Array, axis: int) -> NDArray[np.float32]:

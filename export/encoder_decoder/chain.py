@@ -20,6 +20,7 @@ from export.encoder_decoder.part import Link
 from export.encoder_decoder.times import Lengths, Times
 from export.errors import ExportError, node_error
 from export.graph import reads
+from export.passes import recurrent
 
 
 class Chain:
@@ -32,7 +33,7 @@ class Chain:
         self._ways = {node: times.steps(node) for node in graph}
         for node in graph:
             if node in self._recurrent and (directions.of(node) is None or self._ways[node] is None):
-                raise node_error(str(node.name), node.op_type, "it goes through the source in no way that a step does.")
+                raise node_error(str(node.name), node.op_type, _refusal(node))
         self._order = [node for node in graph if any(times.crosses(value) for value in node.outputs)]
         values = (*graph.inputs, *(value for node in graph for value in node.outputs))
         self._places = {value: place for place, value in enumerate(values)}
@@ -186,3 +187,14 @@ class Chain:
             stuck = self._left()[0]
             raise node_error(str(stuck.name), stuck.op_type, "what it reads comes behind it.")
         return Link(tuple(taken))
+
+
+def _refusal(node: ir.Node) -> str:
+    """Return why a recurrence has no form as a step."""
+    lens = node.inputs[recurrent.SEQUENCE_LENS : recurrent.SEQUENCE_LENS + 1] if node.op_type in recurrent.OPS else ()
+    if any(value is not None for value in lens):
+        return (
+            "how much of the source it goes through hangs on what the source holds. Take the length as an input of the "
+            "model: it is then that of all frames, and the encoder has all variants."
+        )
+    return "it goes through the source in no way that a step does."

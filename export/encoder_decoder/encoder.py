@@ -56,6 +56,13 @@ class Encoder:
         told = [f"the encoder goes through the source {count}, since it is no step: {why}"]
         return [*told, *(f"{part.name}: {note}" for part in self.parts for note in part.stream.notes)]
 
+    def long_enough(self, source: Input, length: int) -> bool:
+        """Return whether all sequences within have an entry: over none, ONNX Runtime's GRU ends the process."""
+        first, other = (example.shape[source.time_axis] for example in self.examples[source.name])
+        share = (length - first) / (other - first)
+        pairs = ((one.shape, two.shape) for one, two in self.examples.values())
+        return all(a + share * (b - a) >= 1 for one, two in pairs for a, b in zip(one, two, strict=True) if a != b)
+
     def describe(self, source: Input) -> list[Graph]:
         """Return the parts' descriptions."""
         graphs: list[Graph] = []

@@ -11,13 +11,19 @@ from numpy.typing import NDArray
 from edgeseq import verify
 from edgeseq.bundle import GenerateTable, ParityTable
 from edgeseq.encoder_decoder import EncoderDecoder as StepPair
+from edgeseq.errors import ModelError
 from export import parity
 from export.errors import ExportError
 from export.frontends import EncoderDecoder
+from export.frontends.lengths import PADDING
 from export.progress import Tick, still
 
 LONGEST = 64
 """Frames of the sources and targets that are compared."""
+SHORT = (1, 2, 3, 7)
+"""Frames of further sources: what is wrong where there is but one entry, or no pair of them, shows there alone."""
+EACH = 3
+"""Sources of each short length."""
 GOLDENS = 8
 GREEDY_STEPS = 24
 
@@ -32,23 +38,48 @@ class Case:
     own_error: NDArray[np.float64]
 
 
-def cases(model: EncoderDecoder, longest_target: int, tick: Tick = still, seed: int = 0) -> list[Case]:
-    """Run the original on seeded sources and targets of random lengths, `parity.STEPS` target steps at least."""
+def cases(
+    model: EncoderDecoder, longest_target: int, tick: Tick = still, seed: int = 0, short: Items[int] = ()
+) -> list[Case]:
+    """Run the original on seeded sources and targets of random lengths, `parity.STEPS` target steps at least.
+
+    short: lengths of further sources, which it is run on where it runs on them. Where it takes lengths, every second
+    source has padding behind it.
+    """
     rng = np.random.default_rng(seed)
-    most = longest_source(model)
+    most, longest = longest_source(model), min(longest_target, LONGEST)
     found: list[Case] = []
+
+    def case(number: int, source_length: int) -> Case:
+        target_length = int(rng.integers(1, longest + 1))
+        given = model.noise(source_length, target_length, 2 * number)
+        source, target = (model.rows(x, place) for place, x in enumerate(given))
+        room = source_length + PADDING <= most and target_length + PADDING <= longest
+        padded = model.padded if number % 2 and room else None
+        single, double = (model.outputs(source, target, run) for run in padded or (model.single, model.double))
+        return Case(source, target, double.astype(np.float64), np.abs(double - single).max(axis=0))
+
     steps = 0
     while steps < parity.STEPS:
-        source_length = int(rng.integers(most // 2, most + 1))
-        target_length = int(rng.integers(1, min(longest_target, LONGEST) + 1))
-        given = model.noise(source_length, target_length, 2 * len(found))
-        source, target = (_rows(x, entry.time_axis) for x, entry in zip(given, model.inputs, strict=True))
-        double = model.outputs(source, target, model.double)
-        single = model.outputs(source, target, model.single)
-        found.append(Case(source, target, double.astype(np.float64), np.abs(double - single).max(axis=0)))
-        steps += len(target)
-        tick(min(len(target), parity.STEPS - steps + len(target)))
+        found.append(case(len(found), int(rng.integers(most // 2, most + 1))))
+        new = len(found[-1].target)
+        steps += new
+        tick(min(new, parity.STEPS - steps + new))
+    for length in (length for length in short if length < most // 2):
+        try:
+            runs = [case(len(found) + place, length) for place in range(EACH)]
+        except ExportError:
+            continue  # too short for the model
+        found += [run for run in runs if np.isfinite(run.own_error).all()]  # or for a spread, say
     return found
+
+
+def left_out(known: Items[Case]) -> list[str]:
+    """Say which short sources the original gives nothing for."""
+    there = {len(case.source) for case in known}
+    missing = [str(length) for length in SHORT if length not in there]
+    told = f"nothing is proven of sources of {', '.join(missing)} frames: the original gives nothing for them, or NaN"
+    return [told] if missing else []
 
 
 def truths(known: Items[Case]) -> list[parity.Truth]:
@@ -67,7 +98,13 @@ def measure(model: StepPair, known: Items[Case], tick: Tick = still, seed: int =
     rng = np.random.default_rng(seed)
     errors = []
     for case in known:
-        given = parity.in_chunks(model.decoder(model.encode(case.source)), case.target, rng, tick)
+        try:
+            given = parity.in_chunks(model.decoder(model.encode(case.source)), case.target, rng, tick)
+        except ModelError as cause:
+            raise ExportError(
+                f"{model.variant} on {model.backend} does not run on a source of {len(case.source)} frames, as the "
+                f"original does: {cause}"
+            ) from cause
         errors.append(given.astype(np.float64) - case.outputs)
     metric, limits = parity.tolerances(model.variant, truths(known))
     found = verify.worst(np.concatenate(errors), metric, limits)
@@ -115,7 +152,3 @@ def longest_source(model: EncoderDecoder) -> int:
         else:
             return length
     raise ExportError(f"{model.origin}: it runs on no source of {LONGEST} frames or fewer.")
-
-
-def _rows(array: NDArray[np.generic], axis: int) -> NDArray[np.float32]:
-    return np.moveaxis(array, axis, 0).reshape(array.shape[axis], -1).astype(np.float32)

@@ -14,6 +14,7 @@ import onnx
 import onnx_ir as ir
 from onnx_ir.passes import common
 
+from export.encoder_decoder import unpadded
 from export.errors import ExportError
 from export.graph import Array, Input, StreamGraph, bodies, probe, reads
 from export.passes import clean
@@ -67,6 +68,7 @@ def split(model: onnx.ModelProto, source: Input, target: Input) -> Halves:
     # The passes' first one brings composite ops, functions and constants into the form in which they are told apart.
     whole = StreamGraph(ir.from_proto(model), (source, target))
     clean.apply(whole)
+    unpadded.apply(whole, source, target)
     graph = whole.graph
     behind_target = _behind(graph, target.name)
     behind_source = _behind(graph, source.name) - behind_target

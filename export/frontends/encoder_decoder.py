@@ -15,6 +15,7 @@ import onnx
 from numpy.typing import NDArray
 
 from export.errors import ExportError
+from export.frontends.lengths import CLOSE
 from export.frontends.sequence import Run, how_many_tokens
 from export.graph import Array, Input
 
@@ -24,7 +25,11 @@ PROOF_LENGTHS = ((11, 7), (7, 11), (5, 23), (13, 16))
 
 @dataclass
 class EncoderDecoder:
-    """A trained encoder-decoder; the fields are those of a Sequence."""
+    """A trained encoder-decoder; the fields are those of a Sequence.
+
+    padded: the original in float32 and float64 with padding behind what it takes lengths of; None where it takes none,
+    or where padding counts.
+    """
 
     model: onnx.ModelProto
     source: Input
@@ -35,6 +40,7 @@ class EncoderDecoder:
     origin: str
     sha256: str
     notes: list[str] = field(default_factory=list)
+    padded: tuple[Run, Run] | None = None
 
     def __post_init__(self) -> None:
         """Count the tokens. Raises ExportError where it gives more than one output."""
@@ -46,6 +52,11 @@ class EncoderDecoder:
             self.source = replace(self.source, tokens=self._count(0))
         if self.target.dtype == "int64":
             self.target = replace(self.target, tokens=self._count(1))
+        if self.padded is not None and not self._padding_is_nothing(self.padded[0]):
+            self.padded = None
+            self.notes.append(
+                "padding behind its inputs counts in what it gives, or it runs on none: it was proven without"
+            )
 
     @property
     def inputs(self) -> tuple[Input, Input]:
@@ -59,6 +70,23 @@ class EncoderDecoder:
         if axis is None:
             raise ExportError(f"{self.origin}: its output does not follow the second input's times.")
         return axis
+
+    def _padding_is_nothing(self, padded: Run) -> bool:
+        """Return whether it gives on padded inputs what it gives on others."""
+        for place, lengths in enumerate(PROOF_LENGTHS):
+            source, target = (self.rows(x, at) for at, x in enumerate(self.noise(*lengths, place)))
+            try:
+                given, expected = (self.outputs(source, target, run) for run in (padded, self.single))
+            except ExportError:
+                return False
+            if not np.allclose(given, expected, rtol=CLOSE, atol=CLOSE):
+                return False
+        return True
+
+    def rows(self, array: Array, place: int) -> NDArray[np.float32]:
+        """Return one of its inputs as rows, [T, features]."""
+        axis = self.inputs[place].time_axis
+        return np.moveaxis(array, axis, 0).reshape(array.shape[axis], -1).astype(np.float32)
 
     def _count(self, place: int) -> int | None:
         def run(token: int) -> None:
@@ -75,7 +103,8 @@ class EncoderDecoder:
     def outputs(self, source: Array, target: Array, run: Run) -> NDArray[np.floating]:
         """Run the original over rows [S, features] and [T, features]; return [T, outputs]."""
         (y,) = run([self.source.enter(source), self.target.enter(target)])
-        return np.asarray(np.moveaxis(y, self.time_of_output, 0).reshape(len(target), -1), y.dtype.type)
+        rows = np.moveaxis(y, self.time_of_output, 0)[: len(target)]  # a padded target has more
+        return np.asarray(rows.reshape(len(target), -1), y.dtype.type)
 
 
 def recognized(inputs: Items[Input], single: Run) -> bool:

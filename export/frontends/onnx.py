@@ -17,7 +17,7 @@ from export.frontends import encoder_decoder, fixed, lengths, onnx_quantized, on
 from export.frontends import example as examples
 from export.frontends.doubles import evaluator
 from export.frontends.encoder_decoder import EncoderDecoder
-from export.frontends.lengths import Lengths
+from export.frontends.lengths import Lengths, RunPadded, steps_of
 from export.frontends.sequence import IMAGE, Sequence, axis_of, batch_axis, image_axis
 from export.graph import Array, Input, first_line, floats, session
 
@@ -57,24 +57,25 @@ def load(
     onnx_recurrent.time_first(model)
     runtime = session(model)
 
-    def feeds(x: Items[Array], dtype: type[np.floating]) -> dict[str, Array]:
-        given = dict(zip((entry.name for entry in inputs), floats(x, dtype), strict=True))
-        return given | {count.name: count.of(x[0].shape[inputs[0].time_axis]) for count in counts}
+    def of(each: Any, dtype: type[np.floating]) -> RunPadded:
+        return lambda x, entries, steps: _run(path, each, _feeds(floats(x, dtype), inputs, entries, steps))
 
-    def single(x: Items[Array]) -> list[Array]:
-        return _run(path, runtime, feeds(x, np.float32))
+    def single(x: Items[Array]) -> Items[Array]:
+        return of(runtime, np.float32)(x, counts, steps_of(x, inputs))
 
-    def double(x: Items[Array]) -> list[Array]:
-        return _run(path, engine, feeds(x, np.float64))
+    def double(x: Items[Array]) -> Items[Array]:
+        return of(engine, np.float64)(x, counts, steps_of(x, inputs))
 
     for count in counts:
-        lengths.derive(model, count, inputs[0])
-        notes.append(count.note)
+        lengths.derive(model, count, inputs[count.counts])
 
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     if window is None and encoder_decoder.recognized(inputs, single):
         source, target = inputs
-        return EncoderDecoder(model, source, target, single, double, "ONNX", path.name, digest, notes)
+        padded = lengths.padded((of(runtime, np.float32), of(engine, np.float64)), inputs, counts)
+        notes += [entry.note_of(inputs) for entry in counts]
+        return EncoderDecoder(model, source, target, single, double, "ONNX", path.name, digest, notes, padded)
+    notes += [entry.note for entry in counts]
     for entry in inputs:
         _fix_shape(model, entry.name, entry.shape)
     sequence = fixed.freed(
@@ -84,6 +85,12 @@ def load(
     sequence.count_tokens()
     sequence.keep_streamed()
     return sequence
+
+
+def _feeds(x: Items[Array], inputs: Items[Input], counts: Items[Lengths], steps: Items[int]) -> dict[str, Array]:
+    """Return what a graph takes: frames, and lengths of so many steps of each."""
+    given = dict(zip((entry.name for entry in inputs), x, strict=True))
+    return given | {count.name: count.of(steps[count.counts]) for count in counts}
 
 
 def _inputs(  # noqa: PLR0917 - two calls, above and below
@@ -132,19 +139,18 @@ def _find_lengths(
         return []
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
-    inputs, found = _inputs(path, copy, others, time_axis, known, [])[0], []
+    inputs, candidates = _inputs(path, copy, others, time_axis, known, [])[0], []
     for value in maybe:
         _fix_shape(copy, value.name, (1,) * ranks[value.name])
         kind = lengths.ELEMENTS[value.type.tensor_type.elem_type]
-        found.append(Lengths(value.name, list(values).index(value), (1,) * ranks[value.name], kind))
+        candidates.append(Lengths(value.name, list(values).index(value), (1,) * ranks[value.name], kind))
 
-    def padded(x: Items[Array], steps: int) -> list[Array]:
-        given = {entry.name: array for entry, array in zip(inputs, x, strict=True)}
-        return _run(path, runtime, given | {entry.name: entry.of(steps) for entry in found})
+    def run(x: Items[Array], counts: Items[Lengths], steps: Items[int]) -> list[Array]:
+        return _run(path, runtime, _feeds(x, inputs, counts, steps))
 
     onnx_recurrent.time_first(copy)
     runtime = session(copy)
-    if lengths.proven(padded, inputs):
+    if found := lengths.told_apart(run, inputs, candidates):
         for entry in found:
             _fix_shape(model, entry.name, entry.shape)
         return found

@@ -78,11 +78,11 @@ class _Recurrent(OpRun):
         w: Array,
         r: Array,
         b: Array | None = None,
-        _sequence_lens: object = None,
+        sequence_lens: NDArray[np.integer] | None = None,
         *given: Array | None,
         **attributes: Any,
     ) -> tuple[Array, ...]:
-        """Run all directions. The sequence lengths are those of the whole, see lengths.py."""
+        """Run all directions. What lies beyond a sequence's length leaves the states alone and gives zeros."""
         layout = attributes.get("layout") or 0
         x = np.swapaxes(x, 0, 1) if layout else x
         directions, rows, hidden = w.shape[0], w.shape[1], r.shape[2]
@@ -108,9 +108,15 @@ class _Recurrent(OpRun):
             # All that depends on the input alone, at once: [time, gates, batch, hidden].
             entering = np.swapaxes((x @ w[place].T + bias[0]).reshape(*x.shape[:2], -1, hidden), 1, 2)
             y = []
-            for row in entering[::-1] if back else entering:
-                last = self.step(row, last, cell)
-                y.append(last[0])
+            for t in reversed(range(len(x))) if back else range(len(x)):
+                now = self.step(entering[t], last, cell)
+                if sequence_lens is None:
+                    last = now
+                    y.append(last[0])
+                    continue
+                counts = t < sequence_lens[:, None]
+                last = [np.where(counts, new, old) for new, old in zip(now, last, strict=True)]
+                y.append(np.where(counts, last[0], 0))
             ys.append(np.stack(y[::-1] if back else y))
             lasts.append(last)
         results = [np.stack(ys, axis=1), *(np.stack(states) for states in zip(*lasts, strict=True))]

@@ -23,7 +23,7 @@ import torch
 from export.errors import ExportError
 from export.frontends import encoder_decoder, torch_weights
 from export.frontends.encoder_decoder import EncoderDecoder
-from export.frontends.lengths import Lengths, inserted, proven
+from export.frontends.lengths import Lengths, RunPadded, inserted, padded, steps_of, told_apart
 from export.frontends.sequence import IMAGE, PROOF_LENGTHS, Run, Sequence, axis_of, batch_axis, image_axis
 from export.frontends.torch_export import exported, tensors
 from export.frontends.torch_scripted import in_float_type
@@ -60,8 +60,11 @@ def from_module(
     frames = [given for place, given in enumerate(examples) if all(place != entry.place for entry in counts)]
     inputs = tuple(_input(number, given, time_axis, origin) for number, given in enumerate(frames))
 
+    def of(each: torch.nn.Module, dtype: torch.dtype) -> RunPadded:
+        return lambda x, lengths, steps: _run(each, inserted(x, lengths, steps), dtype, origin)
+
     def whole(x: Items[Array]) -> list[Array]:
-        return inserted(x, counts, x[0].shape[inputs[0].time_axis])
+        return inserted(x, counts, steps_of(x, inputs))
 
     def single(x: Items[Array]) -> list[Array]:
         return _run(module, whole(x), torch.float32, origin)
@@ -72,7 +75,11 @@ def from_module(
     if encoder_decoder.recognized(inputs, single):
         source, target = replace(inputs[0], name="source"), replace(inputs[1], name="target")
         model, note = exported(module, (source, target), counts, single, encoder_decoder.PROOF_LENGTHS, origin)
-        return EncoderDecoder(model, source, target, single, double, "PyTorch", origin, sha256, [note])
+        runs = of(module, torch.float32), of(twin, torch.float64)
+        notes = [note, *(entry.note_of((source, target)) for entry in counts)]
+        return EncoderDecoder(
+            model, source, target, single, double, "PyTorch", origin, sha256, notes, padded(runs, inputs, counts)
+        )
     try:
         lengths = accepted(lambda length: single([entry.noise(length) for entry in inputs]), PROOF_LENGTHS)
     except ExportError as cause:
@@ -105,17 +112,17 @@ def _find_lengths(
     if not maybe or not others:
         return []
     inputs = [_input(number, given, time_axis, origin) for number, given in enumerate(others)]
-    found = [
+    maybe_lengths = [
         Lengths(
             f"lengths{place}", place, (1,) * examples[place].ndim, str(examples[place].dtype).removeprefix("torch.")
         )
         for place in maybe
     ]
 
-    def padded(x: Items[Array], steps: int) -> list[Array]:
-        return _run(module, inserted(x, found, steps), torch.float32, origin)
+    def run(x: Items[Array], lengths: Items[Lengths], steps: Items[int]) -> list[Array]:
+        return _run(module, inserted(x, lengths, steps), torch.float32, origin)
 
-    if proven(padded, inputs):
+    if found := told_apart(run, inputs, maybe_lengths):
         return found
     if all(examples[place].dtype == torch.int64 and examples[place].ndim for place in maybe):
         return []

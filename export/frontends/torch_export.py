@@ -127,7 +127,7 @@ def _export(
     free: Items[str],
 ) -> onnx.ModelProto:
     frames = [entry.noise(length) for entry, length in zip(inputs, lengths, strict=True)]
-    sample = tuple(torch.from_numpy(array) for array in inserted(frames, counts, lengths[0]))
+    sample = tuple(torch.from_numpy(array) for array in inserted(frames, counts, lengths))
     entering = [entry.name for entry in inputs]
     for each in counts:
         entering.insert(each.place, each.name)
@@ -160,7 +160,7 @@ def _export(
         model = read(file)
     del model.graph.output[count:]
     for each in counts:
-        derive(model, each, inputs[0])
+        derive(model, each, inputs[each.counts])
     return model
 
 

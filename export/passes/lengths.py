@@ -2,10 +2,13 @@
 
 1. sequence_lens of a recurrent op, if it holds all of its input's steps, says nothing and goes.
 2. The last step read by its number (Gather, GatherElements, GatherND at length - 1) is read as entry -1.
-What is told apart here is told by what the values hold in runs at two lengths; nothing is matched.
+What is told apart here is told by what the values hold in runs at several lengths; nothing is matched.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from collections.abc import Sequence as Items
 
 import numpy as np
 import onnx_ir as ir
@@ -15,21 +18,26 @@ from export.graph import Array, StreamGraph, integer, probe
 from export.passes import buffers, recurrent, time_axis
 
 INDEXING = {"Gather", "GatherElements", "GatherND"}
-Runs = dict[ir.Value, tuple[Array, Array]]
+Runs = dict[ir.Value, tuple[Array, ...]]
 
 
 def apply(stream: StreamGraph) -> bool:
     """Rewrite what reads the length of the sequence."""
+    return rewritten(stream, lambda: [stream.noise(length) for length in time_axis.probed(stream)])
+
+
+def rewritten(stream: StreamGraph, feeds: Callable[[], Items[Mapping[str, Array]]]) -> bool:
+    """Rewrite what reads a length that is that of all there is, in runs on some feeds."""
     on_data = time_axis.data_dependent(stream)
     nodes = [node for node in stream.graph if _reads(node, on_data)]
     if not nodes:
         return False
     wanted = {value for node in nodes for value in (*node.inputs, node.outputs[0]) if value is not None and value.name}
     made = [value for value in wanted if value.producer() is not None]
-    short, long = (probe(stream.model, stream.noise(length), made) for length in time_axis.probed(stream))
-    runs: Runs = {value: (short[str(value.name)], long[str(value.name)]) for value in made}
-    for frames, value in zip(stream.frames, stream.inputs, strict=True):
-        runs[value] = tuple(frames.noise(length) for length in time_axis.probed(stream))  # type: ignore[assignment]
+    given = feeds()
+    found = [probe(stream.model, each, made) for each in given]
+    runs: Runs = {value: tuple(each[str(value.name)] for each in found) for value in made}
+    runs |= {value: tuple(each[str(value.name)] for each in given) for value in stream.inputs}
     changed = [
         _all_steps(node, runs) if node.op_type in recurrent.OPS else _last_step(stream, node, runs) for node in nodes
     ]
@@ -60,7 +68,11 @@ def _last_step(stream: StreamGraph, node: ir.Node, runs: Runs) -> bool:
     if value not in runs or index not in runs:
         return False  # what is held has no times of its own
     rank = runs[value][0].ndim
-    grown = [axis for axis, (a, b) in enumerate(zip(*(array.shape for array in runs[value]), strict=True)) if a != b]
+    grown = [
+        axis
+        for axis, sizes in enumerate(zip(*(array.shape for array in runs[value]), strict=True))
+        if len({*sizes}) > 1
+    ]
     places = [
         (_place(node, at, rank), at[..., -1] if node.op_type == "GatherND" else at, array.shape)
         for at, array in zip(runs[index], runs[value], strict=True)

@@ -111,7 +111,10 @@ def _counts(stream: StreamGraph, rounds: Rounds) -> tuple[int, int]:
     on_data = rounds_of.inside_on_data(stream, rounds.node)
     trip, condition = rounds.node.inputs[TRIP], rounds.body.outputs[0]
     if trip in on_data or condition in on_data or rounds.node.inputs[CONDITION] in on_data:
-        raise rounds.refused("how many rounds it makes depends on the data: that is time that depends on data.")
+        raise rounds.refused(
+            "how many rounds it makes depends on the data: that is time that depends on data. Let it run over all "
+            "frames, and where it would have ended keep what it carries as it is (torch.where)."
+        )
     short, long = rounds_of.watch(stream, rounds.node, [rounds.body.inputs[TRIP]])[rounds.body.inputs[TRIP]]
     if len(short) == len(long):
         raise rounds.refused(

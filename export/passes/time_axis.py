@@ -20,9 +20,10 @@ from export.errors import ExportError, node_error
 from export.graph import Array, Pair, StreamGraph, bodies, probe, reads
 from export.lengths import accepted
 
-LENGTHS = (131, 257)
-"""Two primes that are unlikely to be the size of anything else in a model, and far enough apart for strides; where a
-model does not run at them, as one with a short table of positions, two others that it runs at."""
+LENGTHS = (131, 254)
+"""A prime and twice another: unlikely to be the size of anything else in a model, far enough apart for strides, and one
+odd, one even: of two odd ones, what drops half a pair looks as if it dropped the last entry. Where a model does not run
+at them, as one with a short table of positions, two others that it runs at."""
 
 PAIR = 2
 SHAPE_INPUTS = {"Reshape": 1, "Expand": 1, "Slice": 1, "Tile": 1, "ReverseSequence": 1, "Resize": 1}

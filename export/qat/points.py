@@ -6,7 +6,7 @@ The scheme is that of export/quantize/integers.py, whose numbers these are:
    16 bits, symmetric, over HEADROOM times the range seen.
 8. A product that gives the module's output has a range of its own for each output.
 10. A table that is looked up has one scale a column.
-Elementwise steps, 16 bits in both variants, are left in float: they are 256 times finer than what trains here.
+Elementwise steps, 16 bits in both variants, are left in float: they are far finer than the 8 bits that train here.
 
 A rounded value's gradient is that of the value where it lies within its range, and 0 beyond.
 Source: Bengio et al., "Estimating or propagating gradients through stochastic neurons", arXiv 1308.3432 (2013), section
@@ -26,8 +26,8 @@ from torch import Tensor
 
 from export.errors import ExportError
 from export.quantize.calibrate import Seen
+from export.quantize.types import HEADROOM
 
-HEADROOM, OUTPUT_HEADROOM = 1.25, 1.05
 LEVELS = 127
 TABLE_LEAST = 64
 """Numbers from which on a table is stored in 8 bits."""
@@ -98,7 +98,7 @@ class Point:
         least, greatest = LIMITS[self.bits]
         if self.apart:  # 8
             self.offset = self._along((lows + highs) / 2)
-            half = self._along(highs - lows) / 2 * OUTPUT_HEADROOM
+            half = self._along(highs - lows) / 2 * HEADROOM[f"int{self.bits}"].outputs
             self.factor = torch.maximum(half, 1e-6 * self.offset.abs().clamp_min(1.0))
             self.scale = 1 / greatest
         elif self.bits == 8:  # noqa: PLR2004 - 2
@@ -106,7 +106,7 @@ class Point:
             self.scale = (high - low) / (greatest - least)
             self.zero = int(np.clip(round(least - low / self.scale), least, greatest))
         else:  # 2
-            self.scale = max(float(torch.maximum(highs, -lows).max()), 1e-9) * HEADROOM / greatest
+            self.scale = max(float(torch.maximum(highs, -lows).max()), 1e-9) * HEADROOM["int16"].tensors / greatest
         if self.entering:
             self.lost = self._along((sample - self.stored(sample)).mean(dim=0))
 

@@ -3,19 +3,19 @@
 The scheme, for `operand` = int8 (variant int8) or int16 (variant w8a16):
 1. Weights are int8, symmetric, one scale an output. Biases are int32 (int64 for int16 operands) at
    input scale x output scale. Weights are rounded so that the products come out nearest (see rounding.py).
-2. What a product reads and writes is `operand`: int8 with a zero point, its range chosen by least squared error;
-   int16 symmetric, over the full range seen. A product of two values is no other.
-3. Elementwise ops compute on int16, symmetric: states, gates and their sums would lose slow changes in 8 bits.
-   (TensorFlow Lite's own 8-bit LSTM keeps its cell and gates in 16 bits for the same reason.)
+2. What a product, also of two values, reads and writes is `operand`: int8 with a zero point, its range chosen by least
+   squared error; int16 symmetric, over HEADROOM times the range seen: it has bits to spare for what was not seen.
+3. Elementwise ops compute on int16, symmetric: states, gates and their sums would lose slow changes in 8 bits, as in
+   TensorFlow Lite's own 8-bit LSTM. What cannot leave +-1 (see bounds.py) needs no headroom beyond that.
 4. Sigmoid and tanh read scale 2^-12, so that their input saturates at +-8, and write scale 2^-15. Where a sigmoid's
    input was seen beyond that, scale 2^-11: sigmoid(8) is 3e-4 short of 1, which a gate that keeps a state for
    thousands of steps would lose; at 16 it is nearer to 1 than the output can tell.
-5. A state has one type, entering and leaving: scale 2^-15 if it stays within +-1, else the power of two that holds
-   1.25 times the greatest value seen. A ring of past values is `operand` if products alone read it, else int16.
+5. A state has one type, entering and leaving: scale 2^-15 if it cannot leave +-1, else the power of two that holds
+   HEADROOM times the greatest value seen. A ring of past values is `operand` if products alone read it, else int16.
 6. A sum, difference or product with a gate that cannot saturate, given its operands' types, is stored so that it never
    does, if that costs at most two bits; else over HEADROOM times the range seen.
-7. A Linear op that gives the model's output computes it centred and in units of its own range, each output by itself;
-   the units come back in float. An output of 300 +- 2 would else be left with two or three steps.
+7. A Linear op that gives the model's output computes it centred and in units of HEADROOM x its own range, each
+   output by itself; the units come back in float. An output of 300 +- 2 would else be left with two or three steps.
 8. All other ops (softmax, norms, most activations) compute in float32 between integers, and so does an elementwise op
    beside them: one that reads what exists in float32 alone, or that only they read.
 9. A table of constants that is looked up by places from data is int8, one scale a column; whole numbers that fit stay
@@ -37,12 +37,12 @@ import numpy as np
 from export.operations import ARITHMETIC, MOVING, PRODUCTS
 from export.program import Array, Op, Program, Type
 from export.quantize import flow, weights
+from export.quantize.bounds import within_one
 from export.quantize.calibrate import Seen
-from export.quantize.types import CURVES, Types
+from export.quantize.types import CURVES, HEADROOM, Types
 
 Memo = dict[Any, weights.Rounded]
 Precision = Literal["int8", "int16", "float32"]
-OUTPUT_HEADROOM = 1.05
 FINEST = 64.0
 """Steps of a product's output that one step of its sums is, at most."""
 TABLE_LEAST = 64
@@ -83,7 +83,7 @@ class _Quantizer:
         source = self.source
         self.target = Program(source.inputs, source.frames, held=source.held)
         self.readers, self.constants = source.readers(), source.constants()
-        self.types = Types(self.seen, self.readers)
+        self.types = Types(self.seen, self.readers, within_one(source), HEADROOM[self.operand])
         self.float_only, self.centred = flow.float_only(source), _centred(source)
         states = self._state_types()
         for name in (*(entry.name for entry in source.inputs), *source.held):
@@ -113,7 +113,7 @@ class _Quantizer:
         for ring in flow.rings(self.source):
             whole = max(ring.tensors, key=lambda name: (self.seen[name].highs.size, name))
             greatest = max(self.seen[name].greatest for name in ring.tensors)
-            kind: Type | None = self.types.symmetric(whole, greatest / 1.25)
+            kind: Type | None = self.types.symmetric(*ring.tensors)
             wanted = {self.precision.get(state.name, self.operand) for state in ring.states}
             if "float32" in wanted or not np.isfinite(greatest):
                 kind = None
@@ -229,7 +229,7 @@ class _Quantizer:
         low, high = (ends.reshape(-1, ends.shape[-1]) for ends in (seen.lows, seen.highs))
         low, high = low.min(axis=0), high.max(axis=0)
         offset = ((low + high) / 2).astype(np.float32)
-        half = (high - low) / 2 * OUTPUT_HEADROOM
+        half = (high - low) / 2 * self.types.headroom.outputs
         entering = self._operand(op.inputs[0], self._precision(op))
         rows = np.abs(op.arrays["weight"]).max(axis=1)
         least = 0.0 if entering is None else entering.scale * rows / FINEST
@@ -300,7 +300,7 @@ class _Quantizer:
     def _elementwise(self, op: Op, leaving: Mapping[str, Type | None]) -> None:
         kinds = [self.types.gate_input(name) if op.kind in CURVES else self._sixteen(name) for name in op.inputs]
         parts = tuple(self._read(name, kind) for name, kind in zip(op.inputs, kinds, strict=True))
-        wanted = leaving.get(op.output)
+        wanted = None if op.kind in CURVES else leaving.get(op.output)  # 4: a curve's table has one scale
         kind = wanted if wanted is not None and wanted.dtype == "int16" else self.types.result(op, kinds)
         self._emit(op.kind, op.output, kind, parts, op, op.attributes)
 

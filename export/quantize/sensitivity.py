@@ -149,12 +149,10 @@ class _Trial:
         written = {op.output: op for op in program.ops}
         self.ops = {name: [written[m] for m in members if m in written] for name, members in self.members.items()}
         self.kinds = {name: ops[0].kind if ops else "state" for name, ops in self.ops.items()}
-        spread = np.concatenate([_spread(seen[name].sample) for name in program.outputs])
-        self.short = _Run(program, batches, STEPS, STREAMS, outputs.delay, spread)
-        self.long = self.short
+        self.short = self.long = short(program, seen, batches, outputs)
         if outputs.remembers:
             steps = max(STEPS, min(LONG_STEPS, OPS // max(len(program.ops), 1)))
-            self.long = _Run(program, batches, steps, 1, outputs.delay, spread)
+            self.long = Run(program, batches, steps, 1, outputs.delay, self.short.spread)
 
     def quantized(self, precision: Mapping[str, Precision]) -> Program:
         spread = {member: precision[name] for name, members in self.members.items() for member in members}
@@ -174,8 +172,8 @@ class _Trial:
         return Part(name, node, self.kinds[name], sum(map(self.program.macs, ops)), precision, error, kept)
 
 
-class _Run:
-    """What a variant is run on, and what it should give.
+class Run:
+    """What variants are run on, and what it should give.
 
     streams: of all batches together, as good as that divides; one alone runs from the reset.
     """
@@ -199,6 +197,12 @@ class _Run:
             totals, rows = zip(*(laid.squares(program) for laid in self.laid), strict=True)
             worst = float(np.max(np.sqrt(sum(totals) / sum(rows)) / self.spread))
         return worst if np.isfinite(worst) else np.inf
+
+
+def short(program: Program, seen: Mapping[str, Seen], batches: Sequence[Batch], outputs: Outputs) -> Run:
+    """Return a short run of several streams side by side."""
+    spread = np.concatenate([_spread(seen[name].sample) for name in program.outputs])
+    return Run(program, batches, STEPS, STREAMS, outputs.delay, spread)
 
 
 class _Laid:

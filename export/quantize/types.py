@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -14,16 +15,29 @@ from export.quantize.calibrate import Seen
 UNIT = Type("int16", 2.0**-15)
 GATE_INPUT, WIDE_GATE_INPUT = Type("int16", 2.0**-12), Type("int16", 2.0**-11)
 CURVES = ("Sigmoid", "Tanh")
-HEADROOM = 1.25
 SPARE = 4.0
+
+
+class Headroom(NamedTuple):
+    """How many times what calibration saw 16 bits hold. states: at least; they round what they rounded before."""
+
+    tensors: float
+    states: float
+    outputs: float
+
+
+HEADROOM = {"int8": Headroom(1.25, 1.25, 1.05), "int16": Headroom(4.0, 2.0, 4.0)}
+"""For each type of operands; beside int8 ones, more would not help."""
 
 
 @dataclass
 class Types:
-    """Chooses types from what calibration saw."""
+    """Chooses types from what calibration saw. within: the tensors that cannot leave +-1."""
 
     seen: Mapping[str, Seen]
     readers: Mapping[str, list[Op]]
+    within: frozenset[str]
+    headroom: Headroom
 
     def eight(self, name: str, seen: Seen | None = None) -> Type:
         """2: 8 bits with a zero point, over the range that gives the least squared error."""
@@ -31,10 +45,11 @@ class Types:
         scale = float(np.float32((high - low) / 255))
         return Type("int8", scale, int(np.clip(round(-128 - low / scale), -128, 127)), rule)
 
-    def symmetric(self, name: str, greatest: float | None = None) -> Type:
-        """3: 16 bits over the full range seen, and a quarter more."""
-        most = max(self.seen[name].greatest if greatest is None else greatest, 1e-9)
-        return Type("int16", float(np.float32(most * HEADROOM / 32767)))
+    def symmetric(self, *names: str) -> Type:
+        """3: 16 bits for the tensors together, over the full range seen times the headroom, or +-1 if that is less."""
+        most = max(*(self.seen[name].greatest for name in names), 1e-9)
+        scale = float(np.float32(most * self.headroom.tensors / 32767))
+        return UNIT if scale > UNIT.scale and self.within >= set(names) else Type("int16", scale)
 
     def gate_input(self, name: str) -> Type:
         """4: the type under which sigmoid and tanh read a tensor."""
@@ -44,8 +59,10 @@ class Types:
 
     def state(self, *names: str) -> Type:
         """5: the type of a state, entering and leaving under these names."""
-        greatest = max(self.seen[name].greatest for name in names)
-        return UNIT if greatest <= 1 else Type("int16", 2.0 ** (math.ceil(math.log2(greatest * HEADROOM)) - 15))
+        if self.within >= set(names):
+            return UNIT
+        greatest = max(self.seen[name].greatest for name in names) * self.headroom.states
+        return Type("int16", 2.0 ** (math.ceil(math.log2(max(greatest, 1.0))) - 15))
 
     def result(self, op: Op, parts: list[Type]) -> Type:
         """6: the type of an elementwise op's result, given its operands' types."""

@@ -11,6 +11,7 @@ WeightBiasQuantization stores them in int8 then, with one scale for all. So a Ma
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -25,8 +26,8 @@ from export.graph import StreamGraph
 from export.operations import MOVING, PRODUCTS
 from export.program import Growing, Op, Program, Type
 
-OPSET = 21
-"""The first with 16-bit integers in QuantizeLinear."""
+FIRST_OPSET, WIDE_OPSET = 13, 21
+"""The first with a scale for each output in DequantizeLinear, and the first with 16-bit integers in QuantizeLinear."""
 IR_VERSION = 10
 ELEMENT = {"int8": TensorProto.UINT8, "int16": TensorProto.INT16}
 OVER_REAL = {("Where", "int16"), ("Pad", "int16")}
@@ -113,9 +114,8 @@ class _Writer:
             outputs.append(self._described(title, name))
         graph = helper.make_graph(self.nodes, "step", inputs, outputs, list(self.initializers.values()))
         _without_identities(graph)
-        opset = helper.make_opsetid("", OPSET)
-        model = helper.make_model(graph, opset_imports=[opset], ir_version=IR_VERSION, producer_name="edgeseq")
-        return checked(model)
+        wide = any(kind.dtype == "int16" for kind in program.types.values())
+        return _lowest(graph, WIDE_OPSET if wide else FIRST_OPSET)
 
     def _described(self, title: str, name: str) -> onnx.ValueInfoProto:
         kind = self.program.types.get(name)
@@ -160,6 +160,22 @@ class _Writer:
             self.constant(f"{name}.scale", np.array(kind.scale, np.float32)),
             self.constant(f"{name}.zero", np.array(zero, dtype)),
         ]
+
+
+def _lowest(graph: onnx.GraphProto, first: int) -> onnx.ModelProto:
+    """Return a graph as a checked model of the lowest opset that has all of its nodes as they are, from `first` on.
+
+    Between these opsets no op that is written here changes what it computes: they add types, attributes and inputs.
+    """
+    for version in range(first, WIDE_OPSET):
+        opset = helper.make_opsetid("", version)
+        model = helper.make_model(
+            graph, opset_imports=[opset], ir_version=helper.find_min_ir_version_for([opset]), producer_name="edgeseq"
+        )
+        with contextlib.suppress(onnx.checker.ValidationError, onnx.shape_inference.InferenceError):
+            return checked(model)
+    opset = helper.make_opsetid("", WIDE_OPSET)
+    return checked(helper.make_model(graph, opset_imports=[opset], ir_version=IR_VERSION, producer_name="edgeseq"))
 
 
 def _without_identities(graph: onnx.GraphProto) -> None:

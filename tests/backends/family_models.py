@@ -7,6 +7,7 @@ from typing import Any
 import models
 import torch
 from torch import nn
+from torch._higher_order_ops.scan import scan
 from torch.nn import functional
 
 WORDS = 13
@@ -81,6 +82,33 @@ class Attention(nn.Module):
         return x + self.down(functional.gelu(self.up(self.norms[1](x))))
 
 
+class Rotary(nn.Module):
+    """Attention whose queries and keys are turned by their positions, which are computed (Su et al., "RoFormer")."""
+
+    def __init__(self, features: int = 12, heads: int = 3) -> None:
+        super().__init__()
+        self.heads, self.size = heads, features // heads
+        self.front, self.taken = nn.Linear(models.FEATURES, features), nn.Linear(features, 3 * features)
+        self.mix, self.head = nn.Linear(features, features), nn.Linear(features, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = torch.tanh(self.front(x))
+        parts = self.taken(x).chunk(3, -1)
+        q, k, v = (part.unflatten(-1, (self.heads, self.size)).transpose(1, 2) for part in parts)
+        half = self.size // 2
+        angle = torch.arange(x.shape[1], dtype=torch.float32)[:, None] * 10.0 ** -torch.arange(half)
+
+        def turned(z: torch.Tensor) -> torch.Tensor:
+            return z * angle.cos().repeat(1, 2) + torch.cat([-z[..., half:], z[..., :half]], -1) * angle.sin().repeat(
+                1, 2
+            )
+
+        later = torch.triu(torch.ones(x.shape[1], x.shape[1], dtype=torch.bool), 1)
+        scores = turned(q) @ turned(k).transpose(-1, -2) / self.size**0.5
+        weights = torch.softmax(scores.masked_fill(later, -torch.inf), -1)
+        return self.head(x + self.mix((weights @ v).transpose(1, 2).flatten(2)))
+
+
 class Attentive(nn.Module):
     """Measured values through attention."""
 
@@ -132,6 +160,40 @@ class Fused(nn.Module):
         return self.head(torch.cat([h, c], -1)), self.early(torch.sin(h))
 
 
+class StateSpace(nn.Module):
+    """A diagonal state-space layer as PyTorch's own scan, its inputs passed on as well (Gu et al., "S4D")."""
+
+    def __init__(self, width: int = 8) -> None:
+        super().__init__()
+        self.decay = nn.Parameter(torch.rand(width))
+        self.enter, self.leave, self.past = (
+            nn.Linear(models.FEATURES, width),
+            nn.Linear(width, 2),
+            nn.Linear(models.FEATURES, 2),
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        decay, u = torch.sigmoid(self.decay), self.enter(x)
+
+        def turn(h: torch.Tensor, entering: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            h = decay * h + entering
+            return h, h.clone()
+
+        _, states = scan(turn, u.new_zeros(u.shape[0], u.shape[2]), u, dim=1)
+        return self.leave(states) + self.past(x)
+
+
+class Several(nn.Module):
+    """Two inputs of measured values that share their times."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.memory, self.beside, self.head = nn.GRU(3, 8, batch_first=True), nn.Linear(2, 8), nn.Linear(16, 2)
+
+    def forward(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        return self.head(torch.cat([self.memory(a)[0], torch.tanh(self.beside(b))], -1))
+
+
 class Stored(nn.Module):
     """A table, convolutions of both kinds and a recurrent layer, wide enough for their weights to be stored smaller."""
 
@@ -159,8 +221,11 @@ def made(family: str) -> tuple[nn.Module, Any, dict[str, Any]]:
         "conv2d": (Conv2d, values, frames),
         "se": (Excited, values, frames),
         "attention": (Attentive, values, frames | {"attention_window": 12}),
+        "rotary": (Rotary, values, frames | {"attention_window": 12}),
         "gpt": (Gpt, tokens, {"attention_window": 12}),
         "embedding": (Words, tokens, {}),
+        "state space": (StateSpace, values, frames),
+        "several": (Several, (torch.zeros(1, 20, 3), torch.zeros(1, 20, 2)), frames),
         "fused": (Fused, (tokens, values), {}),
         "stored": (Stored, tokens, {}),
     }

@@ -87,6 +87,13 @@ def test_full_speed_and_every_rate_for_a_time(bundle: Path, capsys: pytest.Captu
     assert full["steps"] > paced[0]["steps"]
 
 
+def test_a_model_that_has_to_be_reset_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tiny_bundle.write(tmp_path / "b", max_steps=60)
+    rows = printed(capsys, str(path), "--steps", "250", "--rate", "10000")["results"]
+    assert [row["steps"] for row in rows] == [250, 250]
+    assert all(row["run_us_per_step"] > 0 for row in rows)
+
+
 @pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system keeps no process on a core")
 def test_a_case_stays_on_its_core(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
     core = max(os.sched_getaffinity(0))

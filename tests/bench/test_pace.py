@@ -107,6 +107,21 @@ def test_frames_go_round_and_each_step_is_timed() -> None:
     assert (np.diff(found.starts) >= found.durations[:-1]).all()
 
 
+def test_a_model_is_reset_where_it_has_to_be_and_that_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, resets = Clock(), []
+
+    def reset() -> None:
+        resets.append(len(model.given))
+        clock.ns += 10**9
+
+    model = Model()
+    model.reset = reset  # type: ignore[attr-defined]
+    monkeypatch.setattr("edgeseq.bench.timed.clock", clock.now)
+    found = timed(model, np.zeros((3, 1), np.float32), np.empty(1, np.float32), steps=9, at_most=4)  # type: ignore[arg-type]
+    assert resets == [0, 4, 8]
+    assert not found.durations.any()
+
+
 def test_a_duration_ends_the_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock()
     monkeypatch.setattr("edgeseq.bench.timed.clock", clock.now)

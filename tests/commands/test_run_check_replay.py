@@ -151,6 +151,18 @@ def test_check_says_what_would_happen(write: Write, capsys: pytest.CaptureFixtur
     assert document["would"][0].startswith("reads 1 channels at 1 Hz")
 
 
+def test_check_says_where_a_model_ends(write: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = write()
+    said = "more than 50 frames without a gap that resets it"
+    assert said not in edgeseq(capsys, "check", config)[1]
+    tiny_bundle.write(tmp_path / "ending", max_steps=50)
+    config.write_text(config.read_text().replace('"bundle"', '"ending"'))
+    assert said in edgeseq(capsys, "check", config)[1]
+    status, _, err = edgeseq(capsys, "replay", config, "--output", tmp_path / "out.jsonl")
+    assert status == 1
+    assert "the model is made for 50 frames from a reset" in err
+
+
 def test_check_finds_what_is_not_right(write: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = write()
     (tmp_path / "data.csv").write_text("unit,lief\nA,1\n")

@@ -41,5 +41,5 @@ def saved(model: Any, folder: Path) -> Path:
     return path
 
 
-def sequential(*parts: Any, seed: int = 0, window: int | None = None) -> Any:
-    return randomized(keras.Sequential([keras.Input((window, FEATURES)), *parts]), seed)
+def sequential(*parts: Any, seed: int = 0, window: int | None = None, scale: float = 0.4) -> Any:
+    return randomized(keras.Sequential([keras.Input((window, FEATURES)), *parts]), seed, scale)

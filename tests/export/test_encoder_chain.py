@@ -16,6 +16,7 @@ from chained_models import BACKWARDS, FORWARDS, WHOLE
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
+from torch import nn
 
 import edgeseq
 import export
@@ -169,39 +170,70 @@ def test_what_takes_pairs_runs_once_and_a_source_without_one_is_too_short(tmp_pa
         model.logits([3], target)
 
 
-def with_lengths(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Give a recurrent op of a model its sequence's length, as data."""
+def with_lengths(model: onnx.ModelProto, *, counted: bool) -> onnx.ModelProto:
+    """Give a recurrent op its sequence's length: that of all it reads, or, counted, of words other than 0."""
     node = next(node for node in model.graph.node if node.op_type == "GRU")
     at = list(model.graph.node).index(node)
-    model.graph.initializer.append(numpy_helper.from_array(np.array([0]), "first"))
+    arrays = {"first": np.array([0]), "axis": np.array([1]), "one": np.array([1])}
+    model.graph.initializer.extend(numpy_helper.from_array(array, name) for name, array in arrays.items())
     found = [
         helper.make_node("Shape", [node.input[0]], ["sizes"]),
         helper.make_node("Gather", ["sizes", "first"], ["length"]),
-        helper.make_node("Cast", ["length"], ["lens"], to=TensorProto.INT32),
     ]
-    for place, new in enumerate(found):
+    if counted:
+        found = [
+            helper.make_node("Sign", ["s"], ["words"]),
+            helper.make_node("ReduceSum", ["words", "axis"], ["sum"], keepdims=0),
+            helper.make_node("Max", ["sum", "one"], ["length"]),
+        ]
+    for place, new in enumerate([*found, helper.make_node("Cast", ["length"], ["lens"], to=TensorProto.INT32)]):
         model.graph.node.insert(at + place, new)
     node.input[4] = "lens"
     return model
 
 
-def test_what_has_no_form_even_so_stays_a_whole_and_is_told(tmp_path: Path) -> None:
+def in_onnx(path: Path, *, counted: bool) -> nn.Module:
+    """Write a bidirectional one that reads lengths, and return the module that it was without them."""
     module = models.made("backwards")
     torch.onnx.export(
-        module, seq2seq_models.tokens(), str(tmp_path / "m.onnx"), dynamo=False, opset_version=17,
+        module, seq2seq_models.tokens(), str(path), dynamo=False, opset_version=17,
         input_names=["s", "t"], dynamic_axes={"s": {1: "source"}, "t": {1: "target"}},
     )  # fmt: skip
-    onnx.save(with_lengths(onnx.load(tmp_path / "m.onnx")), tmp_path / "m.onnx")
+    onnx.save(with_lengths(onnx.load(path), counted=counted), path)
+    return module
+
+
+def asked(module: nn.Module, source: np.ndarray, target: np.ndarray) -> np.ndarray:
+    with torch.no_grad():
+        y: torch.Tensor = module(torch.from_numpy(source)[None], torch.from_numpy(target)[None])
+    return y[0].numpy()
+
+
+def test_what_has_no_form_even_so_stays_a_whole_and_is_told(tmp_path: Path) -> None:
+    module = in_onnx(tmp_path / "m.onnx", counted=True)
     bundle = export.export(tmp_path / "m.onnx", tmp_path / "b", variants=["float32"])
     assert [(graph.name, graph.whole) for graph in bundle.manifest.graphs] == [("encoder", True), ("decoder", False)]
     assert [entry.backend for entry in bundle.manifest.parity] == ["ort"]
     note = bundle.manifest.origin.note
     assert "the encoder runs once over the whole source, since it is no step: " in note
-    assert "(GRU): it goes through the source in no way that a step does" in note
+    assert "(GRU): how much of the source it goes through hangs on what the source holds" in note
+    assert "Take the length as an input of the model" in note
     for left_out in ("TFLite", "native"):
         assert f"{left_out} was left out of float32: encoder: node " in note
     assert "(GRU): its sequence lengths are not constants" in note
-    source, target = np.arange(9) % 13, np.arange(5)
-    with torch.no_grad():
-        expected = module(torch.from_numpy(source)[None], torch.from_numpy(target)[None])[0].numpy()
+    source, target = 1 + np.arange(9), np.arange(5)
+    expected = asked(module, source, target)
     np.testing.assert_allclose(edgeseq.load(bundle).logits(source, target), expected, rtol=0, atol=1e-5)
+
+
+def test_a_length_that_is_that_of_the_source_says_nothing(tmp_path: Path) -> None:
+    module = in_onnx(tmp_path / "m.onnx", counted=False)
+    bundle = export.export(tmp_path / "m.onnx", tmp_path / "b", variants=["float32"])
+    assert [(graph.name, graph.whole) for graph in bundle.manifest.graphs[:-1]] == [
+        ("encoder-1", False),
+        ("encoder", False),
+    ]
+    assert [entry.backend for entry in bundle.manifest.parity] == ["ort", "litert", "native"]
+    source, target = np.arange(9) % 13, np.arange(5)
+    given, expected = edgeseq.load(bundle).logits(source, target), asked(module, source, target)
+    np.testing.assert_allclose(given, expected, rtol=0, atol=1e-5)

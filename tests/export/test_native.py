@@ -21,7 +21,7 @@ from test_inputs import fused
 
 import edgeseq
 import export
-from edgeseq import backends, jit, verify
+from edgeseq import backends, goldens, jit, verify
 from edgeseq import bundle as bundles
 from edgeseq.backends.native import layout, step
 from edgeseq.backends.native.program import DESCRIPTION
@@ -75,7 +75,8 @@ def test_on_integers_it_is_the_reference_to_the_bit(gru_bundle: bundles.Bundle) 
     found = {v.variant: v.reference_rms_err for v in verify.verify(gru_bundle) if v.backend == "native"}
     assert found["int8"] == 0.0
     assert found["float32"] is None
-    assert 0 < found["w8a16"] < 1e-6
+    spacing = goldens.read(gru_bundle).spacing["w8a16"]
+    assert 0 < found["w8a16"] < 0.5 * spacing.min()  # now and then a step off
 
 
 def test_a_single_other_integer_is_found(gru_bundle: bundles.Bundle, tmp_path: Path) -> None:

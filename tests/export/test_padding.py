@@ -187,3 +187,22 @@ def test_padding_worked_out_by_the_op(op: str, auto_pad: str, tmp_path: Path) ->
     )
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), tmp_path / "m.onnx")
     equals_the_original(tmp_path / "m.onnx", tmp_path, 50)
+
+
+class Paired(nn.Module):
+    """What is cut off, before a layer or behind it, hangs on whether the sequence is odd."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.layer, self.how = nn.GRU(models.FEATURES, CHANNELS, batch_first=True), how
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        pairs = x.shape[1] // 2 * 2
+        return self.layer(x)[0][:, :pairs] if self.how == "behind" else self.layer(x[:, :pairs])[0]
+
+
+@pytest.mark.parametrize("how", ["before", "behind"])
+def test_what_drops_half_a_pair_is_refused(how: str) -> None:
+    with pytest.raises(ExportError, match=r"\(Slice\): where it ends does not move with the length of the sequence"):
+        rewritten((Paired(how), torch.zeros(1, 20, models.FEATURES)))

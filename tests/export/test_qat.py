@@ -19,6 +19,7 @@ from torch.nn.utils.rnn import pack_padded_sequence
 from export import ExportError, qat
 from export.qat import points, products
 from export.quantize.rounding import round_weights
+from export.quantize.types import HEADROOM
 
 RECURRENT = [
     pytest.param(kind, options, id="-".join([kind.__name__, *options]))
@@ -163,7 +164,7 @@ def test_sixteen_bits_have_no_zero_point() -> None:
     point = points.Point("x", 16)
     point.see(torch.tensor([[0.0, 1.0], [2.0, 4.0]]))
     point.settle()
-    assert (point.scale, point.zero) == (pytest.approx(4 * 1.25 / 32767), 0)
+    assert (point.scale, point.zero) == (pytest.approx(4 * HEADROOM["int16"].tensors / 32767), 0)
 
 
 def test_convolutions_are_rounded_by_the_scheme() -> None:

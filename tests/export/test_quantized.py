@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from itertools import product
 from pathlib import Path
 
 import numpy as np
+import onnx
 import op_by_op
 import pytest
 from hypothesis import given, settings
@@ -12,6 +14,7 @@ from hypothesis import strategies as st
 from quantized_families import FAMILIES, PROVEN, VARIANTS, Family, Frames, calibration, exported, family, frames
 
 import edgeseq
+from edgeseq import bundle as bundles
 from export import macs
 from export.graph import session
 from export.lowering import lower
@@ -36,12 +39,14 @@ INTEGER = {"QGemm", "QLinearMatMul", "QLinearConv", "MatMulInteger", "ConvIntege
 def test_exports_run_freely_within_their_bounds(name: str, tmp_path: Path) -> None:
     bundle = exported(name, tmp_path / "b")
     entries = bundle.manifest.parity
-    assert [entry.variant for entry in entries if entry.backend == "ort"] == list(VARIANTS)
+    variants = ("float32", *VARIANTS, *bundles.STORAGE)
+    assert {(entry.variant, entry.backend) for entry in entries} == set(product(variants, ("ort", "native")))
+    assert "TFLite was left out of float32" in bundle.manifest.origin.note
     for entry in entries:
         assert entry.passed
-        assert entry.metric == "rms"
+        assert (entry.metric == "max") == (entry.variant == "float32")
         assert entry.steps >= 10_000
-        assert entry.rms_err <= entry.tolerance
+        assert (entry.max_abs_err if entry.metric == "max" else entry.rms_err) <= entry.tolerance
     assert all(verdict.passed for verdict in edgeseq.verify.verify(bundle))
 
 
@@ -166,6 +171,20 @@ def test_nothing_is_converted_twice(name: str, variant: str) -> None:
     moved = {op.output for op in program.ops if op.kind in MOVING and op.inputs[0] in converted}
     for op in program.ops:
         assert op.kind not in {"Requantize", "Dequantize"} or op.inputs[0] not in converted - moved, op
+
+
+@EVERY
+@BOTH
+def test_the_opset_is_the_lowest_that_has_all_of_it(name: str, variant: str) -> None:
+    model = onnx.ModelProto.FromString(family(name).variants[variant].model.SerializeToString())
+    model.opset_import[0].version -= 1
+    with pytest.raises((onnx.checker.ValidationError, onnx.shape_inference.InferenceError)):
+        onnx.checker.check_model(model, full_check=True)
+
+
+def test_only_16_bits_take_the_opset_of_16_bits() -> None:
+    versions = {variant: family("mean head").variants[variant].model.opset_import[0].version for variant in VARIANTS}
+    assert versions == {"int8": 18, "w8a16": 21}
 
 
 # ---- every stored integer counts

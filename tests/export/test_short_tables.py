@@ -17,6 +17,7 @@ import edgeseq
 import export
 from export.errors import ExportError
 from export.lengths import accepted
+from export.passes.time_axis import LENGTHS
 
 
 def positions(rows: int, plan: Plan) -> nn.Module:
@@ -71,9 +72,20 @@ def between(least: int, most: int) -> object:
 
 @pytest.mark.parametrize(("least", "most"), [(1, 16), (1, 200), (199, 10**9), (30, 70), (1, 300), (100, 170)])
 def test_lengths_lie_within_what_a_model_takes(least: int, most: int) -> None:
-    short, long = accepted(between(least, most), (131, 257))  # type: ignore[arg-type]
+    short, long = accepted(between(least, most), LENGTHS)  # type: ignore[arg-type]
     assert least <= short < long <= most
-    assert (most > 257 and least <= 131) == ((short, long) == (131, 257))
+    assert {short % 2, long % 2} == {0, 1}
+    assert (most > LENGTHS[1] and least <= LENGTHS[0]) == ((short, long) == LENGTHS)
+
+
+def test_where_odd_lengths_do_not_run_even_ones_do() -> None:
+    def run(length: int) -> None:
+        if length % 2 or length > 60:
+            raise ExportError(f"{length} is no length for it.")
+
+    assert accepted(run, (2, 4)) == (2, 4)
+    with pytest.raises(ExportError, match="131 is no length"):
+        accepted(run, LENGTHS)
 
 
 def test_a_model_that_never_runs_says_why() -> None:

@@ -1,8 +1,8 @@
 """Writes a Program as a TFLite file with one signature, `step`, that ai-edge-litert and tflite-runtime 2.14 both run.
 
 Stock ops alone. Integer ops are within one step of the reference's integers, float ops within the rounding of float32.
-Each of products.py, moving.py, integers.py, real.py and sizes.py says which forms that takes; file.py packs the
-flatbuffer.
+doubles.py brings float64 into float32; each of products.py, moving.py, integers.py, real.py and sizes.py says which
+forms that takes; file.py packs the flatbuffer.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from export.program import Program
-from export.writers.tflite import integers, moving, products, real, sizes, stored
+from export.writers.tflite import doubles, integers, moving, products, real, sizes, stored
 from export.writers.tflite.file import schema
 from export.writers.tflite.writer import Writer
 
@@ -25,9 +25,9 @@ def write(program: Program, outputs: Sequence[str], storage: str = "") -> bytes:
     stored integers. storage: "float16" or "w8" for a float step whose weights are stored so. Raises ExportError naming
     the node that has no TFLite form, and without ai-edge-litert.
     """
-    return Writer(program, FORMS, storage).write(outputs)
+    return Writer(doubles.paired(program), FORMS, storage).write(outputs)
 
 
 def weight_bytes(program: Program, storage: str = "") -> int:
     """Return the bytes of the numbers that a Program's file holds: weights, biases, their scales, constants."""
-    return stored.total(program, storage)
+    return stored.total(doubles.paired(program), storage)

@@ -2,7 +2,8 @@
 
 1. A constant's DEQUANTIZE is computed once, when the file is loaded, by both runtimes: from float16, and from int8 with
    a scale an output (version 5), where measured exactly.
-2. What is small, a vector, or would share a scale among few numbers, stays float32 (see export/storage.py).
+2. What is small, a vector, or would share a scale among few numbers, stays float32, and so does what was kept so: all
+   that would change by being stored smaller (see export/storage.py).
 """
 
 from __future__ import annotations
@@ -16,13 +17,13 @@ from export.writers.tflite.writer import Writer
 
 def smaller(array: Array, axis: int, kind: str) -> tuple[Array, Array | None] | None:
     """Return how a weight stands in the file, with its scales along an axis; None where it stays as it is (2)."""
-    if not kind or array.dtype != np.float32 or array.size < storage.LEAST or sum(size > 1 for size in array.shape) < 2:  # noqa: PLR2004
+    if not kind:
         return None
-    if kind == "float16":
-        half, _ = storage.halved(array)
-        return None if half is None else (half, None)
-    found, _ = storage.in_bytes(array, tuple(place for place in range(array.ndim) if place != axis))
-    return None if found is None else (found[0], found[1].reshape(-1))
+    found = storage.lossless(array, kind, tuple(place for place in range(array.ndim) if place != axis))
+    if found is None:
+        return None
+    content, scale = found
+    return content, None if scale is None else scale.reshape(-1)
 
 
 def weight(writer: Writer, title: str, array: Array, axis: int = 0) -> int:
