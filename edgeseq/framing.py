@@ -21,14 +21,11 @@ from edgeseq.errors import ConfigError, SourceError
 from edgeseq.feature_chain import FeatureChain
 from edgeseq.feature_tables import FeatureTables
 from edgeseq.gaps import ALL_GAPS, Gap, Gaps, Records
+from edgeseq.sources._rate import Rate
 from edgeseq.types import Checkable, Chunk, Frames, Source, StreamSpec, TimesNs
 
 OURS = ("path", "pace", "interleave")
 """Keys of a source that say which data are read and when: of a file that is given, neither is open."""
-RATE_DIFFERS = 0.05
-"""A clock may run a little fast or slow; beyond this share it is another rate."""
-FEW_STEPS = 10
-"""So few steps in time do not tell a rate."""
 
 
 class _Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -110,19 +107,22 @@ class Recipe:
         for chunk in source:
             lane = lanes.get(chunk.stream)
             if lane is None:
-                lane = lanes[chunk.stream] = _Lane(FeatureChain(self.chain.open()[0], columns), self.gaps)
+                lane = lanes[chunk.stream] = _Lane(
+                    FeatureChain(self.chain.open()[0], columns), self.gaps, self.chain.stream.rate_hz
+                )
                 counts.streams += 1
             counts.samples += len(chunk.t_ns)
             counts.gaps += chunk.gap
             if dated:
-                lane.clock.take(chunk)
+                lane.rate.take(chunk.t_ns, np.arange(len(chunk.t_ns)) < chunk.gap)
             part = lane.push(chunk, counts)
             counts.frames += len(part.t_ns)
             if len(part.t_ns):
                 yield part
             if chunk.last:
                 if dated:
-                    lane.clock.check(path, self.source["time_column"], self.chain.stream.rate_hz)
+                    where = f"{path}: by its column '{self.source['time_column']}'"
+                    lane.rate.check(where, "the feature chain takes")
                 del lanes[chunk.stream]
         counts.dropped.update(source.dropped)
 
@@ -171,8 +171,8 @@ def check_source(document: tables.Document, source: Mapping[str, Any]) -> None:
 class _Lane:
     """One stream of a file on its way through the chain."""
 
-    def __init__(self, chain: FeatureChain, gaps: Gaps) -> None:
-        self.clock = _Clock()
+    def __init__(self, chain: FeatureChain, gaps: Gaps, rate_hz: float) -> None:
+        self.rate = Rate(rate_hz)
         self._records = Records(gaps)
         self._chain = chain
         self._lost = False
@@ -193,39 +193,6 @@ class _Lane:
             counts.dropped["not_finite_frame"] += int((~keep).sum())
             t_ns, frames = t_ns[keep], frames[keep]
         return Part(chunk.stream, t_ns, frames, gaps)
-
-
-class _Clock:
-    """The rate of a stream by the times of its samples."""
-
-    def __init__(self) -> None:
-        self._before: int | None = None
-        self._steps = {False: 0, True: 0}
-        self._span_ns = {False: 0, True: 0}
-
-    def take(self, chunk: Chunk) -> None:
-        """Count steps in time, those over a gap apart: where most are gaps, it is the rate that is wrong."""
-        if len(chunk.t_ns) == 0:
-            return
-        if self._before is not None:
-            self._steps[chunk.gap] += 1
-            self._span_ns[chunk.gap] += int(chunk.t_ns[0]) - self._before
-        self._steps[False] += len(chunk.t_ns) - 1
-        self._span_ns[False] += int(chunk.t_ns[-1] - chunk.t_ns[0])
-        self._before = int(chunk.t_ns[-1])
-
-    def check(self, path: Path, column: str, rate_hz: float) -> None:
-        """Raise SourceError where samples come at another rate."""
-        if sum(self._steps.values()) < FEW_STEPS:
-            return
-        which = self._steps[True] > self._steps[False]
-        period = self._span_ns[which] / self._steps[which] / 1e9
-        if abs(period * rate_hz - 1) > RATE_DIFFERS:
-            found = f"{1 / period:g} Hz" if period else "one and the same time"
-            raise SourceError(
-                f"{path}: by its column '{column}' samples come at {found}, the feature chain takes {rate_hz:g} Hz. "
-                "Correct rate_hz, or resample in the chain."
-            )
 
 
 def fits(recipe: Recipe, paths: list[Path]) -> None:

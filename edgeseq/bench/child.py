@@ -93,9 +93,7 @@ def _at_most(graph: bundle.Graph) -> int | None:
     return None if graph.max_steps is None else graph.max_steps // graph.frames_per_step
 
 
-def _steps(
-    case: Case, model: StepModel, frames: Frames, out: Frames, at_most: int | None
-) -> tuple[Timed, Pace | None]:
+def _steps(case: Case, model: StepModel, frames: Frames, out: Frames, at_most: int | None) -> tuple[Timed, Pace | None]:
     """Time the steps that count."""
     limit = MAX_STEPS if case.steps is None else case.steps
     with frozen():  # as where it runs as a service

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numba
@@ -40,29 +41,36 @@ def butterworth(order: int, low_hz: float | None, high_hz: float | None, rate_hz
     warped = [math.tan(math.pi * edge / rate_hz) for edge in edges]
     prototype = np.exp(1j * np.pi * (2 * np.arange(order) + order + 1) / (2 * order))
     if low_hz is None:
-        poles, zeros, at = prototype * warped[0], (-1.0, -1.0), 1.0 + 0j
+        poles, zeros, at = prototype * warped[0], [-1.0] * order, 1.0 + 0j
     elif high_hz is None:
-        poles, zeros, at = warped[0] / prototype, (1.0, 1.0), -1.0 + 0j
+        poles, zeros, at = warped[0] / prototype, [1.0] * order, -1.0 + 0j
     else:
         half, middle = prototype * (warped[1] - warped[0]) / 2, warped[0] * warped[1]
         root = np.sqrt(half**2 - middle)
-        poles, zeros = np.concatenate([half + root, half - root]), (1.0, -1.0)
+        poles, zeros = np.concatenate([half + root, half - root]), [1.0] * order + [-1.0] * order
         at = np.exp(2j * math.atan(math.sqrt(middle)))
     return _sections((1 + poles) / (1 - poles), zeros, at)
 
 
-def _sections(poles: NDArray[np.complex128], zeros: tuple[float, float], at: complex) -> Sections:
-    """Return the sections of poles in conjugate pairs, or real; each has gain 1 at the point z = at."""
+def _sections(poles: NDArray[np.complex128], zeros: Sequence[float], at: complex) -> Sections:
+    """Return the sections of poles in conjugate pairs, or real; each has gain 1 at the point z = at.
+
+    zeros: as many, from low frequencies to high ones. A pair takes the zeros next to it, so that a section lowers one
+    side and leaves the other as it is: with zeros at both ends it would raise its own edge, and many of them so far
+    that what is left behind the last one is rounding.
+    """
     near = 1e-10
-    upper = sorted(poles[poles.imag > near], key=abs)
     real = sorted(poles[np.abs(poles.imag) <= near].real)
-    rows = [[1, -sum(zeros), zeros[0] * zeros[1], 1, -2 * pole.real, abs(pole) ** 2] for pole in upper]
-    rows += [
-        [1, -sum(zeros), zeros[0] * zeros[1], 1, -(one + two), one * two]
-        for one, two in zip(real[0 : len(real) - 1 : 2], real[1::2], strict=True)
+    pairs = [(-2 * pole.real, abs(pole) ** 2) for pole in sorted(poles[poles.imag > near], key=np.angle)]
+    middle = len(pairs) // 2
+    pairs[middle:middle] = [(-(a + b), a * b) for a, b in zip(real[0 : len(real) - 1 : 2], real[1::2], strict=True)]
+    rows = [
+        [1, -(low + high), low * high, 1, *pair]
+        for low, high, pair in zip(zeros[0 : len(zeros) - 1 : 2], zeros[1::2], pairs, strict=True)
     ]
+    rows.sort(key=lambda row: row[-1])  # the sharpest last
     if len(real) % 2:
-        rows.append([1, -zeros[0], 0, 1, -real[-1], 0])
+        rows.append([1, -zeros[-1], 0, 1, -real[-1], 0])
     sections = np.array(rows, np.float64)
     sections[:, :3] /= np.abs(response(sections, np.array([at])))
     return sections

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from edgeseq import tables
 from edgeseq.errors import ConfigError, SourceError
 from edgeseq.sources._pace import Pace, PaceKey
+from edgeseq.sources._rate import Rate
 from edgeseq.sources._replay import Replay
 from edgeseq.sources._times import GAP_PERIODS, Grid, TimeFormat, start_ns
 from edgeseq.types import Channel, Chunk, Frames, Plain, StreamSpec, TimesNs
@@ -144,7 +145,7 @@ class TableSource:
         self._interleave = interleave
 
     def check(self) -> str:
-        """See that the file is there, with every column and key; the data themselves are not read."""
+        """See that the file is there, with every column and key, and what its first rows say of its rate."""
         counts = self._prepare()
         words = f"reads {len(self.spec.channels)} channels at {self.spec.rate_hz:g} Hz from {self._reader.path}"
         if counts is not None:
@@ -179,6 +180,7 @@ class TableSource:
         for column in filter(None, [*wanted.columns, wanted.stream_column, wanted.time_column]):
             if column not in there:
                 raise ConfigError(f"{self._reader.path} has no column '{column}'. {tables.suggest(column, there)}")
+        self._check_rate()
         if wanted.stream_column is None:
             return None
         counts: Counter[str] = Counter()
@@ -197,6 +199,25 @@ class TableSource:
             if stream not in counts:
                 raise ConfigError(f"{self._reader.path} has no stream '{stream}'. {tables.suggest(stream, counts)}")
         return {stream: counts[stream] for stream in counts if stream in set(self._only)}
+
+    def _check_rate(self) -> None:
+        """See that the first rows come at the rate that is said, where they have times. Raises SourceError."""
+        streams: dict[str, tuple[_Stream, Rate]] = {}
+        rows = 0
+        for batch in self._reader.batches(self._wanted) if self._wanted.time_column else ():
+            for key, start, stop in _runs(batch):
+                if batch.t_ns is None or (self._only is not None and key not in self._only):
+                    continue
+                stream, rate = streams.setdefault(key, (_Stream(UNCOUNTED), Rate(self.spec.rate_hz)))
+                t_ns = batch.t_ns[start:stop]
+                rate.take(t_ns, self._steps(stream, t_ns, batch.rows[start:stop]))
+                stream.previous_ns = int(t_ns[-1])
+            rows += len(batch.values)
+            if rows >= BATCH_ROWS:
+                break
+        where = f"{self._reader.path}: by its column '{self._wanted.time_column}'"
+        for _, rate in streams.values():
+            rate.check(where, "rate_hz says")
 
     def _in_order(self, counts: Mapping[str, int] | None) -> Iterator[Chunk]:
         """Yield the rows as they stand in the file, in bounded memory."""

@@ -28,6 +28,9 @@ BLOCK = 4096
 OPEN_SIZE = (1 << 31) - 1
 """What stands in the header of a WAV file that was written into a pipe is this, or more."""
 
+ENDLESS = 1 << 62
+"""More than so many samples are those of a FLAC file whose header leaves them open: libsndfile cannot read its end."""
+
 
 class Audio:
     """WAV, FLAC, OGG and what else libsndfile reads, or a sound device; samples as they are, full scale 1.
@@ -163,6 +166,11 @@ class Audio:
                 raise SourceError(f"{self._path}: is shorter than its header says: it is cut off.")
             if (wrong := _ogg.damage(self._path)) is not None:
                 raise SourceError(f"{self._path}: {wrong} Copy it again, or record it anew.")
+            if file.frames >= ENDLESS:
+                raise SourceError(
+                    f"{self._path}: its header does not say how long it is, as of one that was encoded into a pipe. "
+                    "Decode it to a file and encode that."
+                )
             if file.frames == 0:
                 raise SourceError(f"{self._path}: holds no samples.")
             yield file

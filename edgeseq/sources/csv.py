@@ -35,7 +35,8 @@ class Csv(TableSource):
     stream_column: the column whose value says which machine a row is of; each has its own state. streams: only these.
     time_column, time_format: when a sample was taken: numbers of "s" (default), "ms", "us", "ns" counted from `start`,
     or "iso", ISO 8601 text (UTC unless it says otherwise). Without it sample i is taken at start + i / rate_hz. A step
-    longer than 1.5 periods is a gap; time that runs backwards is an error.
+    longer than 1.5 periods is a gap; time that runs backwards is an error, as are first rows at another rate than
+    rate_hz, by more than 5 %.
     start: ISO 8601 or "now"; default: the Unix epoch, so that every replay gives the same times.
     pace: "fast" (default), "real-time", or how many times faster than real time.
     missing: what an empty cell, NaN or infinity is: "error" (default); "hold", the last good value of that machine and

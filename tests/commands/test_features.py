@@ -229,7 +229,7 @@ def test_chunks_may_be_split_anywhere(gaps: set[int], cuts: set[int]) -> None:
     values, t_ns = samples(2300)[700:1600], np.arange(900, dtype=np.int64) * 1_000_000
 
     def parts(at: set[int]) -> tuple[Frames, list[int], list[bool], int]:
-        lane, counts = framing._Lane(FeatureChain(chain.open()[0]), ALL_GAPS), framing.Counts()
+        lane, counts = framing._Lane(FeatureChain(chain.open()[0]), ALL_GAPS, RATE), framing.Counts()
         found = [
             lane.push(Chunk(t_ns[start:stop], values[start:stop], gap=start in gaps), counts)
             for start, stop in itertools.pairwise(sorted({0, *at, 900}))

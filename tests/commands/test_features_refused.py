@@ -33,8 +33,23 @@ def test_times_at_another_rate_are_refused_by_name(period: float, tmp_path: Path
     status, _, err = run(capsys, tmp_path / "chain.toml", "--input", data, "--output", tmp_path / "y.npz")
     found = f"{1 / period:g} Hz" if period else "one and the same time"
     assert status == 1
-    assert f"{data}: by its column 't' samples come at {found}, the feature chain takes 1000 Hz" in err
+    assert f"{data}: by its column 't' samples come at {found}, rate_hz says 1000 Hz" in err
     assert sorted(path.name for path in tmp_path.iterdir()) == ["chain.toml", "x.csv"]
+
+
+def test_a_rate_that_changes_later_in_the_file_is_refused_too(tmp_path: Path, capsys: Any) -> None:
+    (tmp_path / "chain.toml").write_text(MANY, "utf-8")
+    data = many(tmp_path / "x.csv", 0.001)
+    rows = data.read_text("utf-8").splitlines()[: 1 + 2 * 600]
+    for row in many(tmp_path / "x.csv", 0.0005).read_text("utf-8").splitlines()[1:]:
+        unit, t, *values = row.split(",")
+        rows.append(",".join([unit, f"{float(t) + 0.6:.6f}", *values]))
+    data.write_text("\n".join(rows) + "\n", "utf-8")
+    status, _, err = run(capsys, tmp_path / "chain.toml", "--input", data, "--output", tmp_path / "y.npz")
+    assert status == 1
+    assert "by its column 't' samples come at 142" in err
+    assert "the feature chain takes 1000 Hz" in err
+    assert not (tmp_path / "y.npz").exists()
 
 
 REFUSED = [

@@ -43,6 +43,20 @@ def test_a_filtered_stream_is_scipys(order: int, band: tuple[float | None, float
         agree(_sos.reference(x, sections), expected, 1e-9)
 
 
+@pytest.mark.parametrize("band", [(1.0, 100.0), (80.0, 499.96), (0.1, 499.0), (100.0, 101.0), (490.0, 499.9)])
+@pytest.mark.parametrize("order", [*range(1, 13)])
+def test_no_width_and_no_order_is_lost_in_rounding(order: int, band: tuple[float, float]) -> None:
+    """Against SciPy's own sections, with other pairs of poles and zeros than ours."""
+    values = np.random.default_rng(0).normal(size=(20_000, 1)).astype(np.float32)
+    values[0] = 0
+    theirs = signal.butter(order, band, "bandpass", fs=1000, output="sos")
+    agree(
+        _sos.Filter(_sos.butterworth(order, *band, 1000), 1).push(values)[:, 0],
+        signal.sosfilt(theirs, values[:, 0].astype(np.float64)),
+        1e-6,
+    )
+
+
 @given(cuts=st.lists(st.integers(1, 199), max_size=8), bad=st.lists(st.integers(0, 199), max_size=4))
 @settings(deadline=None, max_examples=40)
 def test_any_split_is_the_same_and_a_run_starts_anew_behind_what_is_no_number(cuts: list[int], bad: list[int]) -> None:

@@ -80,6 +80,16 @@ def test_a_flac_that_is_cut_off(tmp_path: Path) -> None:
         list(Audio(path=path, rate_hz=16000))
 
 
+def test_a_flac_that_does_not_say_how_long_it_is(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.flac", subtype="PCM_16")
+    content = bytearray(path.read_bytes())
+    content[21] &= 0xF0  # the samples, 36 bits of STREAMINFO, are 0: not known
+    content[22:26] = bytes(4)
+    path.write_bytes(content)
+    with pytest.raises(SourceError, match=r"a\.flac: its header does not say how long it is.* encode that"):
+        Audio(path=path, rate_hz=16000).check()
+
+
 def test_a_wav_that_is_cut_off(tmp_path: Path) -> None:
     path = written(tmp_path / "a.wav")
     path.write_bytes(path.read_bytes()[:-4000])
