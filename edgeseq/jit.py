@@ -85,10 +85,13 @@ def kernel(*, fastmath: tuple[str, ...] = ()) -> Callable[[Callable[..., Any]], 
 
 
 def method() -> Callable[[Callable[..., Any]], Kernel]:
-    """Make a function one that CPython calls: f(self, arguments, count) -> object, all of them addresses."""
+    """Make a function one that CPython calls: f(self, arguments, count, keywords) -> object, all of them addresses.
+
+    keywords: a tuple of the names of those arguments that follow the first `count`; 0 where all are given by place.
+    """
     word = types.int64
     return lambda function: Kernel(
-        function, lambda kept: numba.cfunc(word(word, word, word), cache=kept, error_model="numpy")
+        function, lambda kept: numba.cfunc(word(word, word, word, word), cache=kept, error_model="numpy")
     )
 
 

@@ -72,6 +72,35 @@ def invoke(typingctx: Any, address: Any, arguments: Any) -> Any:
     return types.int64(types.int64, arguments), generate
 
 
+def named(name: str) -> Any:
+    """Return what calls the C function of that name, one that the interpreter has, as `invoke` calls one."""
+
+    @intrinsic
+    def calling(typingctx: Any, arguments: Any) -> Any:
+        def generate(_: Any, builder: Any, __: Any, args: Any) -> Any:
+            word, given = ir.IntType(64), cgutils.unpack_tuple(builder, args[0])
+            kind = ir.FunctionType(word, [word] * len(given))
+            function = cgutils.get_or_insert_function(builder.module, kind, name)
+            return builder.call(builder.bitcast(function, kind.as_pointer()), given)
+
+        return types.int64(arguments), generate
+
+    return calling
+
+
+def text(value: str) -> Any:
+    """Return what gives the address of a text, in C's way."""
+
+    @intrinsic
+    def at(typingctx: Any) -> Any:
+        def generate(context: Any, builder: Any, _: Any, __: Any) -> Any:
+            return builder.ptrtoint(context.insert_const_string(builder.module, value), ir.IntType(64))
+
+        return types.int64(), generate
+
+    return at
+
+
 @intrinsic
 def moved(typingctx: Any, to: Any, source: Any, count: Any) -> Any:
     """Copy so many bytes from one address to another, which may overlap."""

@@ -22,7 +22,7 @@ from edgeseq.features._logarithm import levels
 from edgeseq.features._recipe import LOG_FLOOR, Recipe
 from edgeseq.features._weighting import AT_ONCE, total, weighted
 from edgeseq.jit import REASSOCIATED, inline, kernel, method
-from edgeseq.pointers import call, f32, f64, i64, invoke, moved
+from edgeseq.pointers import call, f32, f64, i64, moved
 from edgeseq.states import Remembering
 from edgeseq.types import Frames, TimesNs
 
@@ -160,25 +160,32 @@ def _complete(board: Any, samples: Any) -> int:
 
 
 @method()
-def push(self: Any, arguments: Any, count: Any) -> Any:
-    """Push times and samples: self is the board, an array. Gives the windows' times and what comes of them, or None.
+def push(self: Any, arguments: Any, count: Any, keywords: Any) -> Any:
+    """Push times and samples that are arrays without gaps, int64[n] and float32[n, channels]; others, Python does."""
+    at = direct.board(self)
+    if at != 0 and count == 2 and keywords == 0 and _fits(i64(at), i64(arguments)):  # noqa: PLR2004
+        return _pushed(at, i64(arguments))
+    return direct.in_python(self, arguments, count, keywords)
 
-    None means that nothing was done: the arguments are not arrays without gaps, int64[n] and float32[n, channels].
-    """
-    board = i64(direct.data(self))
-    python = i64(board[PYTHON])
-    if count != 2:  # noqa: PLR2004
-        return direct.owned(python, python[direct.NONE])
-    t_ns, x = i64(arguments)[0], i64(arguments)[1]
+
+@inline
+def _fits(board: Any, given: Any) -> bool:
+    """Say whether objects are times and samples as they are taken here."""
+    python, t_ns, x = i64(board[PYTHON]), given[0], given[1]
     if not (direct.is_plain(python, t_ns, direct.INT64, 1) and direct.is_plain(python, x, direct.FLOAT32, 2)):
-        return direct.owned(python, python[direct.NONE])
-    samples, columns = direct.shape(x)[0], direct.shape(x)[1]
-    if direct.shape(t_ns)[0] != samples or columns <= board[LAST]:
-        return direct.owned(python, python[direct.NONE])
+        return False
+    return direct.shape(t_ns)[0] == direct.shape(x)[0] and direct.shape(x)[1] > board[LAST]
+
+
+@inline
+def _pushed(at: Any, given: Any) -> Any:
+    """Return the windows' times and what comes of them; 0 with MemoryError set."""
+    board, t_ns, x = i64(at), given[0], given[1]
+    python, samples, columns = i64(board[PYTHON]), direct.shape(x)[0], direct.shape(x)[1]
     first, board[WINDOWS] = board[WAITING] - 1, _complete(board, samples)
-    lengths = direct.data(self) + 8 * WINDOWS
+    lengths = at + 8 * WINDOWS
     times, y = direct.made(python, direct.INT64, 1, lengths), direct.made(python, direct.FLOAT32, 2, lengths)
-    pair = direct.pair(python, times, y)
+    pair = direct.pair(times, y)
     if not pair:
         return pair
     came, ends = i64(direct.data(t_ns)), i64(direct.data(times))
@@ -187,18 +194,14 @@ def push(self: Any, arguments: Any, count: Any) -> Any:
     board[SOURCE], board[APART], board[ASIDE], board[SAMPLES] = direct.data(x), 4 * columns, 4, samples
     board[TO] = direct.data(y)
     # Others may have the interpreter meanwhile where it takes longer than handing it over.
-    thread = invoke(python[direct.LET_GO], ()) if board[WINDOWS] > FEW else 0
+    thread = direct.let_go(()) if board[WINDOWS] > FEW else 0
     call(board[KERNEL], board)
     if thread:
-        invoke(python[direct.TAKE], (thread,))
+        direct.take((thread,))
     return pair
 
 
-def _never(_: TimesNs, __: Frames) -> None:
-    """Stand in for the quick way where there is none."""
-
-
-class Spectra(Remembering):
+class Spectra(Remembering, direct.Boarded):
     """Applies a Recipe to channels of a stream: float32[windows, channels * width], at the windows' last samples."""
 
     _remembers = ("_kept", "_waiting")
@@ -210,7 +213,8 @@ class Spectra(Remembering):
         self._first = recipe.lead + len(recipe.window)
         kept = numbers_at(self._board, KEPT, np.float32, len(channels) * self._board[STRIDE])
         self._kept = kept.reshape(len(channels), -1)[:, LANES : LANES + len(recipe.window)]
-        self._quick = direct.bound(push, self._board, PYTHON) or _never
+        direct.put(Spectra, "push", push, self)
+        self._board[PYTHON] = direct.address()
         self.reset()
 
     @property
@@ -223,10 +227,7 @@ class Spectra(Remembering):
 
     def push(self, t_ns: TimesNs, values: Frames) -> tuple[TimesNs, Frames]:
         """Take int64[n] ns and float32[n, channels]; return the windows that are complete with them."""
-        return self._quick(t_ns, values) or self._pushed(t_ns, values)
-
-    def _pushed(self, t_ns: TimesNs, values: Frames) -> tuple[TimesNs, Frames]:
-        """Do it for arrays of any form."""
+        # For arrays of any form; those without gaps are taken by the compiled push, in this one's place.
         board, first, hop, count = self._board, self._waiting, int(self._board[HOP]), len(t_ns)
         values = np.asarray(values, np.float32)
         if values.ndim != 2 or len(values) != count or values.shape[1] <= board[LAST]:  # noqa: PLR2004

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import copy
+import inspect
+import pickle
 import sys
-from typing import Any
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -150,39 +155,131 @@ def test_no_reference_is_lost_or_left(gru: NativeStep) -> None:
     watched = (x, out, x.dtype, None, np.ndarray)
     gru.step(x, out)
     before = [sys.getrefcount(each) for each in watched]
+    kept = []
     for _ in range(count):
         gru.step(x, out)
-        gru.step(x)
-        gru._quick(x, x)
-        gru._quick(None, None)
+        gru.step(x, out=out)
+        kept.append(gru.step(x))
+        for wrong in (x[:1], None):
+            with pytest.raises((ModelError, AttributeError)):
+                gru.step(wrong, out)
+    kept.clear()
     after = [sys.getrefcount(each) for each in watched]
     assert all(abs(a - b) < count // 2 for a, b in zip(before, after, strict=True))
-    assert sys.getrefcount(gru.step(x)) == sys.getrefcount(np.empty(3))
     assert gru.step(x).flags.owndata
     assert gru.step(x, out) is out
 
 
-def test_it_is_not_called_with_anything_but_two_arguments(gru: NativeStep) -> None:
-    x = np.zeros(gru.features, np.float32)
-    assert gru._quick(x) is None
-    assert gru._quick() is None
-    assert gru._quick(x, None, None) is None
+def test_arguments_come_by_place_or_by_name(gru: NativeStep) -> None:
+    x, out = np.linspace(-1, 1, gru.features, dtype=np.float32), np.empty(gru.outputs, np.float32)
+    name = b"out".decode()  # equal to the name that code has, and another object
+    gru.reset()
+    expected = gru.step(x)
+    calls: list[Callable[[], Frames]] = [
+        lambda: gru.step(x, None), lambda: gru.step(x, out=None), lambda: gru.step(x=x), lambda: gru.step(out=out, x=x),
+        lambda: gru.step(x, out), lambda: gru.step(x, out=out), lambda: gru.step(x, **{name: out}),
+        lambda: NativeStep.step(gru, x), lambda: NativeStep.step(gru, x, out=out),
+    ]  # fmt: skip
+    for call in calls:
+        out[...] = 7
+        gru.reset()
+        np.testing.assert_array_equal(call(), expected)
+    assert (out == expected).all()
 
 
-def test_where_arrays_lie_otherwise_a_step_goes_the_slower_way(
-    gru: NativeStep, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_call_that_means_nothing_is_told_as_python_tells_it(gru: NativeStep) -> None:
+    x, step = np.zeros(gru.features, np.float32), cast("Any", gru.step)
+    for call, says in (
+        (step, "missing 1 required positional argument: 'x'"),
+        (lambda: step(x, None, None), "positional arguments"),
+        (lambda: step(x, oot=x), "unexpected keyword argument 'oot'"),
+        (lambda: step(x, x=x), "multiple values for argument 'x'"),
+        (lambda: cast("Any", NativeStep.step)(7, x), "int"),
+    ):
+        with pytest.raises(TypeError, match=says):
+            call()
+    bare = NativeStep.__new__(NativeStep)
+    with pytest.raises(AttributeError):
+        bare.step(x)
+
+
+def test_it_says_what_it_takes(gru: NativeStep) -> None:
+    assert list(inspect.signature(gru.step).parameters) == ["x", "out"]
+    assert inspect.signature(gru.step).parameters["out"].default is None
+    assert "float32[outputs]" in str(gru.step.__doc__)
+    assert gru.step.__name__ == "step"
+
+
+def test_outputs_are_their_callers_for_as_long_as_they_are_held(gru: NativeStep) -> None:
+    x = np.random.default_rng(0).normal(size=(50, gru.features)).astype(np.float32)
+    gru.reset()
+    expected = stepped(gru, x)
+    gru.reset()
+    kept = [gru.step(row) for row in x]
+    np.testing.assert_array_equal(kept, expected)
+    assert len({y.ctypes.data for y in kept}) == len(x)
+    gru.reset()
+    views = [gru.step(row)[::2] for row in x]
+    np.testing.assert_array_equal(views, expected[:, ::2])
+    gru.reset()
+    memories = [memoryview(gru.step(row)) for row in x]
+    np.testing.assert_array_equal(memories, expected)
+
+
+def test_outputs_that_were_made_otherwise_are_not_given_again(gru: NativeStep) -> None:
+    x = np.linspace(-1, 1, gru.features, dtype=np.float32)
+
+    def shaped(y: Frames) -> None:
+        y.shape = (2, -1)
+
+    def typed(y: Frames) -> None:
+        y.dtype = np.dtype(np.int32)
+
+    gru.reset()
+    expected = gru.step(x)
+    changes: list[Callable[[Frames], None]] = [shaped, typed, lambda y: y.setflags(write=False)]
+    for change in changes:
+        model = gru.fork()
+        for _ in range(4):
+            model.reset()
+            y = model.step(x)
+            np.testing.assert_array_equal(y, expected)
+            assert y.flags.writeable
+            change(y)
+
+
+def test_a_subclass_may_step_otherwise(gru: NativeStep) -> None:
+    class Doubled(NativeStep):
+        def step(self, x: Frames, out: Frames | None = None) -> Frames:
+            return 2 * super().step(x, out)
+
+    x = np.linspace(-1, 1, gru.features, dtype=np.float32)
+    model = Doubled(gru._layout.program, gru._graph, gru._file)
+    gru.reset()
+    np.testing.assert_array_equal(model.step(x), 2 * gru.step(x))
+
+
+def test_it_is_neither_pickled_nor_copied(gru: NativeStep) -> None:
+    for way in (pickle.dumps, copy.copy, copy.deepcopy):
+        with pytest.raises(TypeError, match="make another, and hand over what get_state gives"):
+            way(gru)
+
+
+def test_many_threads_step_models_of_their_own(gru: NativeStep) -> None:
+    x = np.random.default_rng(0).normal(size=(2000, gru.features)).astype(np.float32)
+    gru.reset()
+    expected = gru.run(x)
+    with ThreadPoolExecutor(4) as pool:
+        for found in pool.map(lambda model: stepped(model, x), [gru.fork() for _ in range(8)]):
+            np.testing.assert_array_equal(found, expected)
+
+
+def test_what_is_left_to_python_gives_the_same(gru: NativeStep) -> None:
     x = np.linspace(-1, 1, gru.features, dtype=np.float32)
     gru.reset()
     expected = [gru.step(x) for _ in range(3)]
-    monkeypatch.setattr(direct, "_TYPE", 0)
-    direct.table.cache_clear()
-    try:
-        slow = gru.fork()
-        assert slow._quick(x, None) is None
-        np.testing.assert_array_equal([slow.step(x) for _ in range(3)], expected)
-    finally:
-        direct.table.cache_clear()
+    gru.reset()
+    np.testing.assert_array_equal([getattr(gru, direct.IN_PYTHON)(x) for _ in range(3)], expected)
 
 
 def test_a_layer_over_the_frames_is_computed_ahead(gru: NativeStep) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from edgeseq.types import Channel, StreamSpec
 
 SPEC = StreamSpec((Channel("a"), Channel("b")), float(RATE_HZ))
 N = 1000
+Push = Callable[..., tuple[NDArray[np.int64], NDArray[np.float32]]]
 
 
 def feature(**keyword: Any) -> LogMel:
@@ -32,30 +33,21 @@ def samples() -> tuple[NDArray[np.int64], NDArray[np.float32]]:
 
 
 @pytest.fixture(params=["quick", "slow"])
-def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """Both ways: the slow one is taken where arrays do not lie in memory as the quick one reads them."""
-    if request.param == "slow":
-        monkeypatch.setattr(direct, "_TYPE", 0)
-    direct.table.cache_clear()
-    yield request.param
-    direct.table.cache_clear()
+def push(request: pytest.FixtureRequest) -> Push:
+    """Both ways: the compiled one, and the one in Python for what that leaves."""
+    return LogMel.push if request.param == "quick" else getattr(LogMel, direct.IN_PYTHON, LogMel.push)
 
 
-def test_both_ways_give_the_same(way: str) -> None:
+def test_both_ways_give_the_same(push: Push) -> None:
     t_ns, x = samples()
-    made = feature()
-    assert (made._quick(t_ns[:0], x[:0]) is None) == (way == "slow")
-    times, frames = made.push(t_ns, x)
+    times, frames = push(feature(), t_ns, x)
     assert (times.dtype, frames.dtype, frames.shape) == (np.int64, np.float32, (4, 80))
     np.testing.assert_array_equal(times, t_ns[399::160])
-    alone = [feature(channels=[name]).push(t_ns, x)[1] for name in ("a", "b")]
+    alone = [push(feature(channels=[name]), t_ns, x)[1] for name in ("a", "b")]
     np.testing.assert_array_equal(frames, np.concatenate(alone, axis=1))
-    reference = feature()._pushed(t_ns, x)
-    np.testing.assert_array_equal(frames, reference[1])
-    np.testing.assert_array_equal(times, reference[0])
 
 
-def test_any_form_gives_the_same(way: str) -> None:
+def test_any_form_gives_the_same(push: Push) -> None:
     t_ns, x = samples()
     expected = feature().push(t_ns, x)
     locked = x.copy()
@@ -68,29 +60,43 @@ def test_any_form_gives_the_same(way: str) -> None:
     }  # fmt: skip
     for name, form in forms.items():
         for times in (t_ns, np.repeat(t_ns, 2)[::2]):
-            found = feature().push(times, form)
-            np.testing.assert_array_equal(found[0], expected[0], f"{name}, {way}")
-            np.testing.assert_array_equal(found[1], expected[1], f"{name}, {way}")
+            found = push(feature(), times, form)
+            np.testing.assert_array_equal(found[0], expected[0], name)
+            np.testing.assert_array_equal(found[1], expected[1], name)
 
 
 def test_what_does_not_belong_together_is_not_pushed() -> None:
     t_ns, x = samples()
-    made = feature()
+    made: Any = feature()
     before = made.get_state()
-    for arguments in ((t_ns,), (), (t_ns, x, x), (t_ns[:-1].copy(), x), (t_ns, x[:, :1].copy()), (None, None), (x, x)):
-        assert made._quick(*arguments) is None
+    for arguments in (
+        (t_ns,),
+        (),
+        (t_ns, x, x),
+        (t_ns[:-1].copy(), x),
+        (t_ns, x[:, :1].copy()),
+        (None, None),
+        (x, x[:9]),
+    ):
+        with pytest.raises((TypeError, ValueError)):
+            made.push(*arguments)
+    with pytest.raises(TypeError):
+        made.push(t_ns, x=x)
     assert all(np.array_equal(value, before[name]) for name, value in made.get_state().items())
+    np.testing.assert_array_equal(made.push(t_ns=t_ns, values=x)[1], feature().push(t_ns, x)[1])
 
 
 def test_no_reference_is_lost_or_left() -> None:
     t_ns, x = samples()
     made, count = feature(), 1000
+    wrong: Any = (None, x)
     watched = (t_ns, x, x.dtype, t_ns.dtype, None, np.ndarray)
     made.push(t_ns, x)
     before = [sys.getrefcount(each) for each in watched]
     for _ in range(count):
         made.push(t_ns, x)
-        made._quick(None, x)
+        with pytest.raises(TypeError):
+            made.push(*wrong)
     after = [sys.getrefcount(each) for each in watched]
     assert all(abs(a - b) < count // 2 for a, b in zip(before, after, strict=True))
     pair = made.push(t_ns, x)

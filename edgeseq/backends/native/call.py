@@ -1,44 +1,61 @@
-"""A step as a function that Python calls as it calls those written in C."""
+"""A step as a method that Python calls as it calls those written in C."""
 
 from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from edgeseq import direct
 from edgeseq.backends.native import engine
 from edgeseq.jit import inline, method
-from edgeseq.pointers import i64, invoke
+from edgeseq.pointers import i64
+
+LEFT = -1
+"""No object's address: a step is left to Python."""
 
 
 @method()
-def step(self: Any, arguments: Any, count: Any) -> Any:
-    """Make a step: self is the board, an array; the arguments are x and y. Gives the outputs, or None.
+def step(self: Any, arguments: Any, count: Any, keywords: Any) -> Any:
+    """Make a step on x, and out by place or by name. What does not go so, and every error, is left to Python."""
+    at = direct.board(self)
+    if at != 0:
+        y = _stepped(at, i64(arguments), count, keywords)
+        if y != LEFT:
+            return y
+    return direct.in_python(self, arguments, count, keywords)
 
-    None means that nothing was done: what x and y are is not what this takes, or a step can't be made with it.
-    """
-    board = i64(direct.data(self))
+
+@inline
+def _stepped(at: Any, given: Any, count: Any, keywords: Any) -> Any:
+    """Return the outputs of a step; 0 with MemoryError set, LEFT where nothing was done."""
+    board = i64(at)
     python = i64(board[engine.PYTHON])
-    if count != 2:  # noqa: PLR2004 - x and y
-        return direct.owned(python, python[direct.NONE])
-    given = i64(arguments)
-    x, y, missing = given[0], given[1], given[1] == python[direct.NONE]
-    code = engine.SHAPE
-    if _enters(board, python, x) and (missing or _takes(board, python, y)):
-        to = board[engine.RESULT] if missing else direct.data(y)
-        # Others may have the interpreter meanwhile where a step takes longer than handing it over.
-        thread = invoke(python[direct.LET_GO], ()) if board[engine.LONG] else 0
-        code = engine.stepped(board, direct.data(x), to)
-        if thread:
-            invoke(python[direct.TAKE], (thread,))
-    if code == engine.DONE and missing:
-        y = direct.made(python, direct.FLOAT32, 1, direct.data(self) + 8 * engine.LEAVE)
-        if y:
-            engine.moved(direct.data(y), to, 4 * board[engine.LEAVE])
+    y = python[direct.NONE]
+    if count == 2 and keywords == 0:  # noqa: PLR2004 - x and out
+        y = given[1]
+    elif count == 1 and keywords != 0:
+        if not direct.is_out(python, keywords):
+            return LEFT
+        y = given[1]
+    elif count != 1:
+        return LEFT
+    missing = y == python[direct.NONE]
+    if not (_enters(board, python, given[0]) and (missing or _takes(board, python, y))):
+        return LEFT
+    if missing:
+        y = direct.spare(python, at + 8 * engine.SPARES, at + 8 * engine.LEAVE)
+        if y == 0:
+            return 0
+    else:
+        direct.owned(y)
+    # Others may have the interpreter meanwhile where a step takes longer than handing it over.
+    thread = direct.let_go(()) if board[engine.LONG] else 0
+    code = engine.stepped(board, direct.data(given[0]), direct.data(y))
+    if thread:
+        direct.take((thread,))
+    if code == engine.DONE:
         return y
-    return direct.owned(python, y if code == engine.DONE else python[direct.NONE])
+    direct.drop((y,))
+    return LEFT
 
 
 @inline
@@ -59,8 +76,3 @@ def _takes(board: Any, python: Any, y: Any) -> bool:
     if not direct.is_plain(python, y, direct.FLOAT32, 1) or not direct.is_writeable(y):
         return False
     return direct.shape(y)[0] == board[engine.LEAVE]
-
-
-def bound(board: NDArray[np.int64]) -> Any:
-    """Return step(x, out or None) over a board, called with two arguments; None where arrays are not as expected."""
-    return direct.bound(step, board, engine.PYTHON)

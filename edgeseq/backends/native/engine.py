@@ -19,8 +19,8 @@ from edgeseq.pointers import call, f32, i8, i32, i64
 WIDTH = 24
 """Numbers in a row."""
 TABLE, ROWS, ENTERING, ENTER, LEAVING, LEAVE, STEPS, DELAY, END, WAITING = range(10)
-TOKENS, TOKEN_COUNT, FEATURES, FRAMES, BLOCK, STATES, STATE_COUNT, RESULT, LONG, PYTHON = range(10, 20)
-FIRST, SECOND, TURN, AHEAD, LINKS, LINK_COUNT, KNOWN = range(20, 27)
+TOKENS, TOKEN_COUNT, FEATURES, FRAMES, BLOCK, STATES, STATE_COUNT, LONG, PYTHON = range(10, 19)
+FIRST, SECOND, TURN, AHEAD, LINKS, LINK_COUNT, KNOWN, SPARES = range(19, 27)
 """Where on the board: the table and its rows; where frames enter and how many numbers; where outputs leave and how
 many; steps taken; outputs that do not exist; the last step there is room for; frames that wait; (column, how many) of
 each token and their number; numbers of a frame; frames of a step; streams that the rows compute side by side; and of

@@ -12,7 +12,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeseq import jit
+from edgeseq import direct, jit
 from edgeseq.backends._file_step import FileStep
 from edgeseq.backends.native import call, engine
 from edgeseq.backends.native.ahead import STEPS, Ahead, ahead
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-class NativeStep(FileStep):
+class NativeStep(FileStep, direct.Boarded):
     """A step model on compiled kernels: one thread, nothing allocated, no Python in a step."""
 
     backend = "native"
@@ -43,7 +43,7 @@ class NativeStep(FileStep):
         self._board = self._layout.board
         self._run = engine.run.compiled
         super().__init__(graph, file)
-        self._result = np.empty(self.outputs, np.float32)
+        self._spares = [np.empty(self.outputs, np.float32) for _ in range(direct.SPARES)]
         self._use(self._layout)
         self.reset()
 
@@ -53,11 +53,12 @@ class NativeStep(FileStep):
     def _use(self, layout: Layout) -> None:
         self._layout, self._board = layout, layout.board
         self._address = self._board.ctypes.data
-        self._quick = call.bound(self._board) or _never
+        direct.put(NativeStep, "step", call.step, self)
+        self._board[engine.PYTHON] = direct.address()
         # A layout may come back after another: its board then still names what was computed ahead for it.
         self._ahead: Ahead | Literal[False] | None = None
         self._board[engine.AHEAD] = 0
-        self._board[engine.RESULT] = self._result.ctypes.data
+        self._board[engine.SPARES : engine.SPARES + direct.SPARES] = [id(spare) for spare in self._spares]
         self._board[engine.DELAY] = self._graph.delay
         self._board[engine.END] = engine.end(self._graph.max_steps, self.frames_per_step)
         self._token_table = engine.tokens(self._board, self._graph.tokens)
@@ -94,9 +95,8 @@ class NativeStep(FileStep):
 
     def step(self, x: Frames, out: Frames | None = None) -> Frames:
         """Take the frames of one step; give float32[outputs], written to `out` where given."""
-        y: Frames | None = self._quick(x, out)
-        # What takes any array, and says what is wrong with one, is slower.
-        return super().step(x, out) if y is None else y
+        # For arrays of any form, and for what is wrong with one. Others are taken by call.py, in this one's place.
+        return super().step(x, out)
 
     def run(self, x: Frames) -> Frames:
         """Take float32[T, features], any T; give float32[steps, outputs]. Equals single steps bit for bit."""
@@ -128,10 +128,6 @@ class NativeStep(FileStep):
         y = np.empty(self.outputs, np.float32)
         engine.compute.compiled(self._address, engine.plain(x).reshape(-1), y)
         return y
-
-
-def _never(_: Frames, __: Frames | None) -> None:
-    """Stand in for the quick way where there is none."""
 
 
 def open_step(path: Path, graph: Graph, file: ModelFile, streams: int = 1) -> NativeStep | NativeStreams:
