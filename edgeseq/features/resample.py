@@ -1,4 +1,4 @@
-"""A stream at another rate: a polyphase FIR filter that takes any ratio of whole numbers."""
+"""A stream at another rate: a polyphase FIR filter that takes any ratio."""
 
 from __future__ import annotations
 
@@ -17,22 +17,32 @@ from edgeseq.states import Remembering
 from edgeseq.types import Frames, StreamSpec, TimesNs
 
 MAX_FACTOR = 1 << 14
-"""Of both numbers of the ratio: the filter has 2 * half_length * factor taps."""
+"""Of both numbers of a ratio whose phases are all kept (2 * half_length * factor taps), and of how far rates may lie
+apart."""
 ROUNDING = 1e-12
 """A rate such as 100 / 3 Hz is not exact as a float; a ratio is what it is but for this."""
+MAX_NUMBER = 1 << 31
+"""Of both numbers of any other ratio: it is off by 2.4e-10 at most, 8 ms a year, and places stay whole numbers."""
+FINE = 1 << 12
+"""Phases that are kept of one whose own are too many, for a filter as short as the samples: what lies between two of
+them is off by 3e-8 (a curve's second derivative, here pi**2 / 3, times the square of their distance, by 8)."""
+LEAST_FINE = 16
 MAX_HALF_LENGTH = 1 << 10
 _F, _I = types.float32, types.int64
 
 
-def design(up: int, down: int, half_length: int, beta: float) -> NDArray[np.float64]:
+def design(up: int, down: float, half_length: int, beta: float) -> NDArray[np.float64]:
     """Return a low-pass, float64[2 * half_length * max(up, down) + 1], of gain `up`, cut off at half the lower rate.
 
+    Where up / down is no ratio of whole numbers, its ends lie between two taps.
     Source: Kaiser's window method, Oppenheim & Schafer, "Discrete-Time Signal Processing", section 7.6; the same taps
     as scipy.signal.firwin(..., window=("kaiser", beta)).
     """
     factor = max(up, down)
-    n = np.arange(-half_length * factor, half_length * factor + 1)
-    taps: NDArray[np.float64] = np.sinc(n / factor) * np.kaiser(len(n), beta)
+    end = math.floor(half_length * factor)
+    n = np.arange(-end, end + 1)
+    window = np.i0(beta * np.sqrt(1 - (n / (half_length * factor)) ** 2)) / np.i0(beta)
+    taps: NDArray[np.float64] = np.sinc(n / factor) * window
     taps *= up / taps.sum()
     return taps
 
@@ -66,14 +76,41 @@ def polyphase(x: Any, phases: Any, phase: Any, first: Any, y: Any) -> None:
             y[m, c] = total
 
 
+@entry(types.void(_F[:, ::1], _F[:, ::1], _I[::1], _F[::1], _I[::1], _F[:, ::1]), fastmath=REASSOCIATED)
+def between(x: Any, phases: Any, phase: Any, share: Any, first: Any, y: Any) -> None:
+    """Write y[output, channel] as `polyphase` does, its taps a share of the way from phase[output] to the next.
+
+    Source: Smith & Gossett, "A flexible sampling-rate conversion method", ICASSP 1984.
+    """
+    size = phases.shape[1]
+    for m in range(y.shape[0]):
+        h, following, w = phases[phase[m]], phases[phase[m] + 1], share[m]
+        for c in range(y.shape[1]):
+            given = x[c, first[m] : first[m] + size]
+            total = np.float32(0)
+            for i in range(size):
+                total += (h[i] + w * (following[i] - h[i])) * given[i]
+            y[m, c] = total
+
+
+def ratio_of(rate_hz: float, to_hz: float) -> Fraction:
+    """Return to_hz / rate_hz: one of small whole numbers where it is one, else of whole numbers below MAX_NUMBER."""
+    exact = to_hz / rate_hz
+    small = Fraction(exact).limit_denominator(MAX_FACTOR)
+    if small.numerator <= MAX_FACTOR and math.isclose(small, exact, rel_tol=ROUNDING):
+        return small
+    if exact < 1:
+        return Fraction(exact).limit_denominator(MAX_NUMBER)
+    return 1 / (1 / Fraction(exact)).limit_denominator(MAX_NUMBER)
+
+
 class Resample(Remembering):
     """Gives each channel at another rate, up or down, low-pass filtered so that nothing folds back.
 
-    rate_hz: samples a second that come out. The ratio to the rate that comes in must be one of whole numbers up to
-    16,384. half_length: of the filter, in samples at the lower of the two rates; beta: of its Kaiser window. The
-    defaults, 10 and 5, are those of scipy.signal.resample_poly: 6 dB down at half the lower rate, 50 dB from 16 %
-    beyond it; 64 and 12, as soxr at its best: 115 dB from 6 % beyond it, flat up to 6 % before it. channels:
-    names; default: all.
+    rate_hz: samples a second that come out, up to 16,384 times as many or as few as come in. half_length: of the
+    filter, in samples at the lower of the two rates; beta: of its Kaiser window. The defaults, 10 and 5, are those of
+    scipy.signal.resample_poly: 6 dB down at half the lower rate, 50 dB from 16 % beyond it; 64 and 12, as soxr at its
+    best: 115 dB from 6 % beyond it, flat up to 6 % before it. channels: names; default: all.
 
     The filter looks half_length samples (at the lower rate) ahead: so much later than its own time a sample comes out,
     and the last of a stream do not come at all. Their times are exact all the same: between the times of the samples
@@ -106,24 +143,26 @@ class Resample(Remembering):
     def open(self, spec: StreamSpec) -> StreamSpec:
         """Find the channels and make the filter. Raises ConfigError for one that is missing, and for a wild ratio."""
         self._picked = picked(spec, self._channels)
-        exact = self._rate_hz / spec.rate_hz
-        ratio = Fraction(exact).limit_denominator(MAX_FACTOR)
-        self._up, self._down = ratio.numerator, ratio.denominator
-        if self._up > MAX_FACTOR or not math.isclose(ratio, exact, rel_tol=ROUNDING):
+        if not 1 / MAX_FACTOR <= self._rate_hz / spec.rate_hz <= MAX_FACTOR:
             raise ConfigError(
-                f"{spec.rate_hz:g} Hz to {self._rate_hz:g} Hz is no ratio of whole numbers up to {MAX_FACTOR}. "
-                "Choose a rate near by that is one.",
-                "rate_hz",
+                f"{spec.rate_hz:g} Hz and {self._rate_hz:g} Hz lie more than {MAX_FACTOR:,} times apart.", "rate_hz"
             )
-        taps = design(self._up, self._down, self._half_length, self._beta)
+        ratio = ratio_of(spec.rate_hz, self._rate_hz)
+        self._up, self._down = ratio.numerator, ratio.denominator
+        # Filter and phases are those of the ratio itself, or of one of as many phases as curves need.
+        self._kept, down = self._up, float(self._down)
+        if max(self._up, self._down) > MAX_FACTOR:
+            self._kept = max(math.ceil(FINE * min(1.0, float(ratio))), LEAST_FINE)
+            down = float(self._kept / ratio)
+        taps = design(self._kept, down, self._half_length, self._beta)
         middle = len(taps) // 2
-        self._ahead = -(-middle // self._up)
+        self._ahead = -(-middle // self._kept)
         self._size = 2 * self._ahead + 1
-        # Phase p weighs the samples around the newest at or before an output's time, which lies p / up after it.
-        offsets = np.arange(self._up)[:, None] + (self._ahead - np.arange(self._size)) * self._up + middle
+        # Phase p weighs the samples around the newest at or before an output's time, which lies p / kept after it.
+        offsets = np.arange(self._kept + 1)[:, None] + (self._ahead - np.arange(self._size)) * self._kept + middle
         inside = (offsets >= 0) & (offsets < len(taps))
         self._phases = np.where(inside, taps[np.where(inside, offsets, 0)], 0).astype(np.float32)
-        self._kernel = polyphase.compiled
+        self._kernels = polyphase.compiled, between.compiled
         self.reset()
         return StreamSpec(tuple(spec.channels[place] for place in self._picked), self._rate_hz)
 
@@ -136,15 +175,26 @@ class Resample(Remembering):
         at = self._next + np.arange(count, dtype=np.int64) * self._down
         first, phase = np.divmod(at, self._up)
         y = np.empty((count, len(self._picked)), np.float32)
-        self._kernel(x, self._phases, phase, first, y)
+        self._filter(x, phase, first, y)
         before, after = times[first + self._ahead], times[first + self._ahead + 1]
-        out = before + (after - before) * phase // self._up
+        # (after - before) * phase // up, which might be more than 64 bits hold.
+        whole, rest = np.divmod(after - before, self._up)
+        out = before + whole * phase + rest * phase // self._up
         following = self._next + count * self._down
         used = min(following // self._up, x.shape[1])
         self._next = following - used * self._up
         self._past = x[:, used:].T.copy()
         self._times = times[used:].copy()
         return out, y
+
+    def _filter(self, x: Frames, phase: NDArray[np.int64], first: NDArray[np.int64], y: Frames) -> None:
+        """Write y[output, channel], phase / up of a sample after the one in the middle of its window."""
+        exact, near = self._kernels
+        if self._kept == self._up:
+            exact(x, self._phases, phase, first, y)
+        else:
+            place, rest = np.divmod(phase * self._kept, self._up)
+            near(x, self._phases, place, (rest / self._up).astype(np.float32), first, y)
 
     def reset(self) -> None:
         """Forget the samples so far: zeros stand before the next."""
