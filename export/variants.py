@@ -173,6 +173,8 @@ def _pieces(batch: Batch, size: int | None) -> Batch:
     if batch.anew or batch.held:
         return replace(batch, sequences=[sequence[:size] for sequence in batch.sequences])
     pieces = [s[at : at + (size or len(s))] for s in batch.sequences for at in range(0, len(s), size or len(s))]
+    if not pieces:  # float variants need none
+        return batch
     picked = np.unique(np.linspace(0, len(pieces) - 1, MOST).astype(int))
     return replace(batch, sequences=[pieces[place] for place in picked])
 
