@@ -6,7 +6,7 @@ import csv
 from collections.abc import Iterable, Iterator
 from collections.abc import Sequence as Items
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,7 @@ from export.errors import ExportError
 from export.graph import Input
 
 NOISE_SEQUENCES, NOISE_STEPS = 8, 512
+T = TypeVar("T")
 
 
 def read(path: Path, chain: str | None = None) -> list[NDArray[np.float32]]:
@@ -77,6 +78,11 @@ def checked(sequences: Items[Any], inputs: Items[Input], origin: str) -> list[ND
     if not result:
         raise ExportError(f"{origin}: holds no frames.")
     return result
+
+
+def evenly(items: Items[T], most: int) -> list[T]:
+    """Return at most so many, spread evenly over all of them; none of none."""
+    return [items[at] for at in np.unique(np.linspace(0, len(items) - 1, most).astype(int))] if items else []
 
 
 def noise(inputs: Items[Input], seed: int = 0) -> list[NDArray[np.float32]]:

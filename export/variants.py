@@ -14,6 +14,7 @@ from edgeseq import backends
 from edgeseq.bundle import STORAGE, Graph, ModelFile, StateTable, StateTensors, Tensor
 from export import macs, storage
 from export.errors import ExportError, NoIntegerForm
+from export.frames import evenly
 from export.graph import StreamGraph, sizes
 from export.kept import Costs
 from export.lowering import lower
@@ -173,10 +174,7 @@ def _pieces(batch: Batch, size: int | None) -> Batch:
     if batch.anew or batch.held:
         return replace(batch, sequences=[sequence[:size] for sequence in batch.sequences])
     pieces = [s[at : at + (size or len(s))] for s in batch.sequences for at in range(0, len(s), size or len(s))]
-    if not pieces:  # float variants need none
-        return batch
-    picked = np.unique(np.linspace(0, len(pieces) - 1, MOST).astype(int))
-    return replace(batch, sequences=[pieces[place] for place in picked])
+    return replace(batch, sequences=evenly(pieces, MOST))
 
 
 def file_of(  # noqa: PLR0917 - what a file is described by

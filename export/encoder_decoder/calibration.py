@@ -22,6 +22,7 @@ from export.encoder_decoder.encoder import Encoder
 from export.encoder_decoder.part import Part
 from export.encoder_decoder.recorded import Pair
 from export.errors import ExportError
+from export.frames import evenly
 from export.frontends import EncoderDecoder
 from export.graph import Array, first_line, session
 from export.quantize.calibrate import Batch
@@ -67,10 +68,9 @@ def recorded(model: EncoderDecoder, pairs: Items[Pair]) -> list[Group]:
     groups = [_group(model, by_length[length], length) for length in sorted(by_length, reverse=True)]
     longest = max(by_length)
     for length in {max(longest // share, 1): None for share in SHARES[1:]}:
-        fitting = [pair for pair in pairs if len(pair[0]) > length]
-        picked = np.unique(np.linspace(0, len(fitting) - 1, max(longest // length, SEQUENCES)).astype(int))
-        if fitting:
-            groups.append(_group(model, [fitting[at] for at in picked], length, short=length not in by_length))
+        longer = [pair for pair in pairs if len(pair[0]) > length]
+        if picked := evenly(longer, max(longest // length, SEQUENCES)):
+            groups.append(_group(model, picked, length, short=length not in by_length))
     return groups
 
 

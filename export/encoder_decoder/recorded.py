@@ -46,7 +46,7 @@ def pairs(
                 f"{origin}: the target of pair {place} has {len(pair[1])} steps, and the decoder makes "
                 f"{longest_target} at most (--max-steps, or max_length of [generate])."
             )
-    picked = [read[at] for at in np.unique(np.linspace(0, len(read) - 1, MOST).astype(int))]
+    picked = frames.evenly(read, MOST)
     sources, targets = (
         frames.checked(column, [entry], f"{origin}: {what}")
         for column, entry, what in zip(zip(*picked, strict=True), model.inputs, ("sources", "targets"), strict=True)

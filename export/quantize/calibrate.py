@@ -10,6 +10,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from export.frames import evenly
 from export.operations import by_rows, float_step, initial_state
 from export.program import Array, Growing, Program, Shape
 from export.progress import Tick, still
@@ -152,7 +153,7 @@ def cut(batch: Batch, size: int, most: int) -> Batch:
         for place, sequence in enumerate(batch.sequences)
         for at in range(0, len(sequence) - size + 1, max(size, 1))
     ]
-    picked = [pieces[at] for at in np.unique(np.linspace(0, len(pieces) - 1, most).astype(int))]
+    picked = evenly(pieces, most)
     places = [place for place, _ in picked]
     return Batch([piece for _, piece in picked], {name: array[places] for name, array in batch.held.items()})
 
