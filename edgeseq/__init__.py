@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from edgeseq.types import Channel, Chunk, Event, Output, StreamSpec
 
 if TYPE_CHECKING:
-    from edgeseq.loading import load
+    from edgeseq.models.loading import load
     from edgeseq.pipeline import Pipeline
 
 __version__ = version("edgeseq")
@@ -18,7 +18,7 @@ __all__ = ["Channel", "Chunk", "Event", "Output", "Pipeline", "StreamSpec", "loa
 def __getattr__(name: str) -> Any:
     """Load what is heavy only when it is asked for: `import edgeseq` stays quick."""
     if name == "load":
-        from edgeseq.loading import load  # noqa: PLC0415
+        from edgeseq.models.loading import load  # noqa: PLC0415
 
         return load
     if name == "Pipeline":

@@ -46,11 +46,12 @@ from typing import Any
 
 import msgspec
 
-from edgeseq import backends, feature_tables, first_load, loading, plugins, tables
+from edgeseq import backends, feature_tables, plugins, tables
 from edgeseq import bundle as bundles
 from edgeseq.bundle import Bundle
 from edgeseq.errors import BundleError
 from edgeseq.gaps import ALL_GAPS, Gaps
+from edgeseq.models import loading
 from edgeseq.pipeline import MAX_STREAMS, Pipeline
 from edgeseq.pipeline.buffer import WhenFull
 from edgeseq.service import checkpoint_table, credentials, outbox_table, settings
@@ -58,6 +59,7 @@ from edgeseq.service.checkpoint_table import CheckpointTable
 from edgeseq.service.outbox_table import OutboxTable
 from edgeseq.service.settings import Settings
 from edgeseq.types import About, Decider, Feature, Live, Replayable, Sink, Source, StepModel, StreamSpec
+from edgeseq.verification import first_load
 from edgeseq.wiring import OutputTable, Wired, wire
 
 MAX_NAME = 200

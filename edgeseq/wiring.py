@@ -12,8 +12,8 @@ import msgspec
 import numpy as np
 
 from edgeseq import plugins, tables
-from edgeseq.chain import SOURCE, Chain, Link, Place
 from edgeseq.errors import ConfigError
+from edgeseq.models.chain import SOURCE, Chain, Link, Place
 from edgeseq.types import Shape, Stage
 
 MAX_HOP = 1 << 20

@@ -13,12 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeseq import bundle as bundles
-from edgeseq import checksums, feature_goldens, feature_tables, framing, tables
+from edgeseq import checksums, feature_tables, tables
 from edgeseq.errors import EdgeseqError
-from edgeseq.feature_goldens import FeatureGoldens, Link
 from edgeseq.feature_tables import FeatureTables
-from edgeseq.framing import Recipe
+from edgeseq.recordings import framing
+from edgeseq.recordings.framing import Recipe
 from edgeseq.types import Frames, TimesNs
+from edgeseq.verification import feature_goldens
+from edgeseq.verification.feature_goldens import FeatureGoldens, Link
 from export.about import About
 from export.errors import ExportError, OptionError
 from export.writers import bundle as writer

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeseq import bundle as bundles
-from edgeseq import goldens
 from edgeseq.bundle import MAX_TOKENS
 from edgeseq.errors import BundleError
+from edgeseq.verification import goldens
 from export.errors import ExportError
 from export.graph import Input
 

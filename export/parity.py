@@ -10,9 +10,9 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeseq import verify
 from edgeseq.bundle import STORAGE, ParityTable
 from edgeseq.types import StepModel
+from edgeseq.verification import verify
 from export.errors import ExportError
 from export.frontends.onnx_reference import rounding_otherwise
 from export.frontends.sequence import Sequence

@@ -12,8 +12,9 @@ import pytest
 import soundfile
 from plain_step import PlainStep
 
-from edgeseq import cli, framing
+from edgeseq import cli
 from edgeseq.pipeline import Pipeline
+from edgeseq.recordings import framing
 from edgeseq.types import About, Frames, Output
 
 RATE = 1000

@@ -8,7 +8,7 @@ import small_models
 import soundfile
 
 from edgeseq import config as configs
-from edgeseq.chain import Chain
+from edgeseq.models.chain import Chain
 
 HEAD = '[source]\ntype = "audio"\npath = "in.wav"\nrate_hz = 16000\n'
 ECHO = """

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 import tiny_bundle
 
-from edgeseq import bundle, goldens
+from edgeseq import bundle
 from edgeseq.errors import BundleError
+from edgeseq.verification import goldens
 
 FULL = Path("/dev/full")
 

@@ -14,12 +14,13 @@ import tiny_bundle
 
 import edgeseq
 from edgeseq import bundle as bundles
-from edgeseq import checksums, feature_tables, plugins, sums, verify
-from edgeseq import feature_goldens as goldens
+from edgeseq import checksums, feature_tables, plugins, sums
 from edgeseq.cli import main
 from edgeseq.errors import BundleError, ModelError
-from edgeseq.feature_goldens import FILE
 from edgeseq.features import standardize, window_statistics
+from edgeseq.verification import feature_goldens as goldens
+from edgeseq.verification import verify
+from edgeseq.verification.feature_goldens import FILE
 
 exported = pytest.importorskip(
     "export.feature_goldens", reason="needs the extra 'export': pip install 'edgeseq[export]'"
@@ -275,7 +276,7 @@ def test_without_samples_noise_stands_in_and_the_report_says_so(folder: Path) ->
 def test_model_error_is_what_a_caller_sees(folder: Path) -> None:
     bundle = changed(folder, lambda a: a["0.frames"].__imul__(1.5))
     with pytest.raises(ModelError, match="features"):
-        edgeseq.first_load.check_features(bundle)
+        edgeseq.verification.first_load.check_features(bundle)
 
 
 @pytest.mark.parametrize("name", plugins.known("features"))

@@ -18,9 +18,10 @@ import tiny_bundle
 from onnx import numpy_helper
 
 import edgeseq
-from edgeseq import backends, bundle, checksums, first_load, machine, verdicts, verify
+from edgeseq import backends, bundle, checksums, machine
 from edgeseq.cli import main
 from edgeseq.errors import ModelError
+from edgeseq.verification import first_load, verdicts, verify
 
 
 @pytest.fixture(autouse=True)

@@ -28,7 +28,7 @@ MAY_IMPORT: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("edgeseq.direct", ("edgeseq.jit", "edgeseq.pointers")),
     ("edgeseq.tables", ("edgeseq.errors",)),
     ("edgeseq.libraries", ("edgeseq.errors",)),
-    ("edgeseq.stepping", ("edgeseq.types", "edgeseq.errors")),
+    ("edgeseq.models.stepping", ("edgeseq.types", "edgeseq.errors")),
     ("edgeseq.plugins", ("edgeseq.tables", "edgeseq.errors")),
     ("edgeseq.checksums", ("edgeseq.errors",)),
     ("edgeseq.bearings", ("edgeseq.errors", "edgeseq.tables")),
@@ -44,7 +44,7 @@ MAY_IMPORT: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("edgeseq.collector", ()),
     ("edgeseq.machine", ()),
     ("edgeseq.clock", ()),
-    ("edgeseq.verdicts", ("edgeseq.cache",)),
+    ("edgeseq.verification.verdicts", ("edgeseq.cache",)),
     ("edgeseq.feature_chain", ("edgeseq.types", "edgeseq.errors", "edgeseq.states")),
     ("edgeseq.gaps", ("edgeseq.types",)),
     (
@@ -62,11 +62,14 @@ MAY_IMPORT: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("edgeseq.deciders*", PLUGINS),
     # A backend is opened with a bundle; what a sink says has a clock's opinion of itself.
     ("edgeseq.sinks*", (*PLUGINS, "edgeseq.clock")),
-    ("edgeseq.backends*", (*PLUGINS, "edgeseq.bundle", "edgeseq.stepping")),
+    ("edgeseq.backends*", (*PLUGINS, "edgeseq.bundle", "edgeseq.models.stepping")),
     # A stage that runs a file opens it as its backend does.
     ("edgeseq.stages*", (*PLUGINS, "edgeseq.backends*")),
-    ("edgeseq.chain", ("edgeseq.types", "edgeseq.stepping")),
-    ("edgeseq.wiring", ("edgeseq.types", "edgeseq.errors", "edgeseq.tables", "edgeseq.plugins", "edgeseq.chain")),
+    ("edgeseq.models.chain", ("edgeseq.types", "edgeseq.models.stepping")),
+    (
+        "edgeseq.wiring",
+        ("edgeseq.types", "edgeseq.errors", "edgeseq.tables", "edgeseq.plugins", "edgeseq.models.chain"),
+    ),
     ("edgeseq.commands.bridge", ("edgeseq*", "firmware_bridge*")),
     ("edgeseq.bridge*", ("edgeseq*", "firmware_bridge*")),
     ("edgeseq*", ("edgeseq*",)),

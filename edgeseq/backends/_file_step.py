@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from edgeseq.bundle import END_STATE, Graph, ModelFile, StateTensors
 from edgeseq.errors import ModelError
-from edgeseq.stepping import Stepping
+from edgeseq.models.stepping import Stepping
 from edgeseq.types import Frames, State
 
 FREE = -1

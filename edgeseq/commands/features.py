@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any
 from edgeseq.errors import ConfigError, EdgeseqError
 
 if TYPE_CHECKING:
-    from edgeseq.files import Job
-    from edgeseq.framing import Recipe
+    from edgeseq.recordings.files import Job
+    from edgeseq.recordings.framing import Recipe
 
 HELP = """\
 Runs a feature chain over recorded data and writes the frames that come out: the same code on the same blocks as on the
@@ -78,8 +78,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Read, check all, then make the frames."""
-    from edgeseq import files, framing
     from edgeseq.commands import _common
+    from edgeseq.recordings import files, framing
 
     _common.log_to_stderr(verbose=False)
     if args.jobs is not None and args.jobs < 1:
@@ -114,8 +114,8 @@ def main(args: argparse.Namespace) -> int:
 
 def make(config: Path, job: Job, stopped: Callable[[], bool]) -> Done | None:
     """Make the frames of one file; None if `stopped` said so before they were complete."""
-    from edgeseq.frames_file import FramesFile
-    from edgeseq.framing import Counts
+    from edgeseq.recordings.frames_file import FramesFile
+    from edgeseq.recordings.framing import Counts
 
     recipe, counts = _recipe(config), Counts()
     try:
@@ -137,7 +137,7 @@ _known: dict[Path, Recipe] = {}
 def _recipe(config: Path) -> Recipe:
     """Read a configuration once a process."""
     if config not in _known:
-        from edgeseq import framing
+        from edgeseq.recordings import framing
 
         _known.clear()
         _known[config] = framing.read(config)

@@ -41,7 +41,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def _source(config: Path, data: Path | None) -> dict[str, Any]:
     """Return the keys that make the configured source read a file as fast as it goes."""
-    from edgeseq import files, plugins, tables
+    from edgeseq import plugins, tables
+    from edgeseq.recordings import files
 
     source: dict[str, Any] = {}
     if data is not None:
@@ -70,7 +71,7 @@ def main(args: argparse.Namespace) -> int:
     """Replay and write."""
     from edgeseq import config as configs
     from edgeseq.commands import _common
-    from edgeseq.record import Record
+    from edgeseq.recordings.record import Record
     from edgeseq.types import Live
 
     _common.log_to_stderr(verbose=args.verbose)

@@ -8,8 +8,9 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from edgeseq import backends, feature_goldens, first_load, verify
+from edgeseq import backends
 from edgeseq import bundle as bundles
+from edgeseq.verification import feature_goldens, first_load, verify
 
 HELP = """\
 Replays a bundle's golden frames on this device, on every variant and backend, and compares the outputs with those of

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 NAME = "checkpoint"
 _CODE = (
     *("sources", "features", "deciders", "stages", "backends", "pipeline"),
-    *("chain.py", "feature_chain.py", "gaps.py", "states.py", "stepping.py"),
+    *("models", "feature_chain.py", "gaps.py", "states.py"),
 )
 """What gives a state its meaning: after a change of it, an old one says nothing."""
 

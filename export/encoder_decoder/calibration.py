@@ -17,7 +17,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from edgeseq import encoder as encoders
+from edgeseq.models import encoder as encoders
 from export.encoder_decoder.encoder import Encoder
 from export.encoder_decoder.part import Part
 from export.encoder_decoder.recorded import Pair

@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeseq import backends, goldens
-from edgeseq import encoder_decoder as runtime
+from edgeseq import backends
 from edgeseq.backends._file_step import entries
 from edgeseq.bundle import GenerateTable, Graph
-from edgeseq.encoder import Encoder, Memory
+from edgeseq.models import encoder_decoder as runtime
+from edgeseq.models.encoder import Encoder, Memory
 from edgeseq.types import Frames
+from edgeseq.verification import goldens
 from export.encoder_decoder import parity as proof
 from export.encoder_decoder.pairs import Graphs, Pair
 from export.frontends import EncoderDecoder

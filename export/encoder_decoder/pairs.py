@@ -17,9 +17,9 @@ import msgspec
 import onnx
 
 from edgeseq import backends
-from edgeseq import encoder_decoder as runtime
 from edgeseq.bundle import Graph, ModelFile, ParityTable
 from edgeseq.errors import ModelError
+from edgeseq.models import encoder_decoder as runtime
 from edgeseq.parts import called
 from export import beside, macs, parity
 from export.encoder_decoder import parity as proof

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeseq import verify
 from edgeseq.bundle import GenerateTable, ParityTable
-from edgeseq.encoder_decoder import EncoderDecoder as StepPair
 from edgeseq.errors import ModelError
+from edgeseq.models.encoder_decoder import EncoderDecoder as StepPair
 from edgeseq.types import Frames
+from edgeseq.verification import verify
 from export import parity
 from export.encoder_decoder.recorded import Pair
 from export.errors import ExportError

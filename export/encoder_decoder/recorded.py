@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeseq import bundle as bundles
-from edgeseq import goldens
 from edgeseq.errors import BundleError
+from edgeseq.verification import goldens
 from export import frames
 from export.errors import ExportError
 from export.frontends import EncoderDecoder

@@ -15,10 +15,10 @@ import tomli_w
 from numpy.typing import NDArray
 
 from edgeseq import bundle as bundles
-from edgeseq import verify
 from edgeseq.bundle import GOLDENS, MANIFEST, Manifest
 from edgeseq.checksums import SIGNATURE, SUMS, sha256
-from edgeseq.feature_goldens import FILE, FeatureGoldens
+from edgeseq.verification import verify
+from edgeseq.verification.feature_goldens import FILE, FeatureGoldens
 from export.errors import ExportError
 
 

@@ -8,8 +8,8 @@ import pytest
 from families import ALL, FAMILIES
 
 from edgeseq import bundle as bundles
-from edgeseq import verify
 from edgeseq.backends import FORMATS
+from edgeseq.verification import verify
 
 pytestmark = pytest.mark.long
 

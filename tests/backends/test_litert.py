@@ -20,12 +20,13 @@ import pytest
 from families import ALL, EXACT, FAMILIES, PAIRS, SUMS, VARIANTS
 
 import edgeseq
-from edgeseq import backends, libraries, verify
+from edgeseq import backends, libraries
 from edgeseq import bundle as bundles
 from edgeseq.bundle import STORAGE
 from edgeseq.cli import main
 from edgeseq.errors import BundleError, ConfigError, ModelError
 from edgeseq.types import Frames
+from edgeseq.verification import verify
 
 pytestmark = pytest.mark.long
 

@@ -15,12 +15,12 @@ import test_quantized_pairs as pairs
 from test_native_integers import every_op_gives_the_references_integers
 
 import edgeseq.backends.native.lengths
-from edgeseq import encoder_decoder
 from edgeseq.backends.native import engine
 from edgeseq.backends.native.ahead import STEPS
 from edgeseq.bundle import GenerateTable, ModelFile
-from edgeseq.encoder_decoder import EncoderDecoder
 from edgeseq.errors import ModelError
+from edgeseq.models import encoder_decoder
+from edgeseq.models.encoder_decoder import EncoderDecoder
 from export.native import states
 from export.program import Array
 from export.quantize.step import exact, stored_states

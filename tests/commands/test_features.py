@@ -17,10 +17,11 @@ from feature_files import CHAIN, KINDS, MANY, NAMES, RATE, as_a_pipeline_sees, l
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgeseq import frames_file, framing, tables
+from edgeseq import tables
 from edgeseq.feature_chain import FeatureChain
 from edgeseq.feature_tables import FeatureTables
 from edgeseq.gaps import ALL_GAPS
+from edgeseq.recordings import frames_file, framing
 from edgeseq.sources import _table, audio
 from edgeseq.types import Channel, Chunk, Frames, StreamSpec
 

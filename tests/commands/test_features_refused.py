@@ -14,9 +14,9 @@ import pyarrow.parquet as pq
 import pytest
 from feature_files import CHAIN, MANY, load, many, run, samples, write
 
-from edgeseq import frames_file, framing
 from edgeseq.commands import features
 from edgeseq.errors import SourceError
+from edgeseq.recordings import frames_file, framing
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from small_chains import ECHO, SPECTRAL, build, chain, signal
 
 from edgeseq import cli
 from edgeseq.errors import ConfigError, SinkError
-from edgeseq.record import Record
+from edgeseq.recordings.record import Record
 from edgeseq.types import About, Chunk, Output, StreamSpec
 
 

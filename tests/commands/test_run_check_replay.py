@@ -19,7 +19,7 @@ from broker import Broker
 
 from edgeseq import cli
 from edgeseq.pipeline import Pipeline, Summary
-from edgeseq.record import Record
+from edgeseq.recordings.record import Record
 from edgeseq.types import About, Output
 
 CONFIG = """\

@@ -19,7 +19,7 @@ import edgeseq
 import export
 from edgeseq import bundle as bundles
 from edgeseq.bundle import GenerateTable
-from edgeseq.encoder_decoder import EncoderDecoder
+from edgeseq.models.encoder_decoder import EncoderDecoder
 from export.about import About
 from export.frontends import torch as frontend
 from export.frontends import torch_export

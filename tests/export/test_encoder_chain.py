@@ -20,11 +20,11 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
 import edgeseq
-import edgeseq.encoder
+import edgeseq.models.encoder
 import export
 from edgeseq.bundle import Graph
-from edgeseq.encoder import turned
 from edgeseq.errors import ModelError
+from edgeseq.models.encoder import turned
 from export.encoder_decoder import directions, parity
 from export.encoder_decoder import encoder as encoders
 from export.encoder_decoder.part import Part
@@ -99,8 +99,8 @@ def test_a_model_is_cut_in_one_way(name: str) -> None:
 
 def test_what_is_wrong_of_short_sources_alone_is_no_bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     given = models.made("backwards"), seq2seq_models.tokens()
-    real = edgeseq.encoder.turned
-    monkeypatch.setattr(edgeseq.encoder, "turned", lambda rows: rows if len(rows) == 2 else real(rows))
+    real = edgeseq.models.encoder.turned
+    monkeypatch.setattr(edgeseq.models.encoder, "turned", lambda rows: rows if len(rows) == 2 else real(rows))
     with pytest.raises(export.ExportError, match="float32 on ort misses its tolerance"):
         export.export(given, tmp_path / "b", variants=["float32"])
     monkeypatch.setattr(parity, "SHORT", (1, 3, 7))

@@ -22,10 +22,10 @@ from torch import nn
 import edgeseq
 import export
 from edgeseq import bundle as bundles
-from edgeseq import verify
 from edgeseq.bundle import GenerateTable
-from edgeseq.encoder_decoder import EncoderDecoder
 from edgeseq.errors import ModelError
+from edgeseq.models.encoder_decoder import EncoderDecoder
+from edgeseq.verification import verify
 from export.about import About
 
 START, STOP, LENGTH = 1, 5, 20

@@ -18,8 +18,9 @@ from test_reference import quantized
 import edgeseq
 import export
 from edgeseq import bundle as bundles
-from edgeseq import checksums, cli, goldens, verify
+from edgeseq import checksums, cli
 from edgeseq.errors import BundleError, ConfigError, ModelError
+from edgeseq.verification import goldens, verify
 from export.quantize.reference import Interpreter
 
 SOURCE = f"""

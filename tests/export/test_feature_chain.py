@@ -12,11 +12,13 @@ from test_exporter import resum
 
 import export
 from edgeseq import bundle as bundles
-from edgeseq import feature_goldens, feature_tables, framing, plugins, verify
+from edgeseq import feature_tables, plugins
 from edgeseq.bundle import ChannelTable, StreamTable
 from edgeseq.cli import main
 from edgeseq.errors import ConfigError, EdgeseqError
+from edgeseq.recordings import framing
 from edgeseq.types import Channel, Frames, StreamSpec, TimesNs
+from edgeseq.verification import feature_goldens, verify
 from export import feature_goldens as made
 from export import frames
 

@@ -15,8 +15,8 @@ import pytest
 from test_exporter import resum
 
 from edgeseq import bundle as bundles
-from edgeseq import goldens, verify
 from edgeseq.errors import BundleError, ModelError
+from edgeseq.verification import goldens, verify
 
 Arrays = dict[str, np.ndarray[Any, Any]]
 

@@ -17,8 +17,8 @@ from onnx import TensorProto
 from streaming import rewritten
 
 import export
-from edgeseq import verify
 from edgeseq.bundle import STORAGE
+from edgeseq.verification import verify
 from export import storage
 from export.kept import Costs
 from export.variants import GOAL, Maker, Variant

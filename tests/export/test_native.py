@@ -21,12 +21,13 @@ from test_inputs import fused
 
 import edgeseq
 import export
-from edgeseq import backends, goldens, jit, verify
+from edgeseq import backends, jit
 from edgeseq import bundle as bundles
 from edgeseq.backends.native import layout, step
 from edgeseq.backends.native.program import DESCRIPTION
 from edgeseq.cli import main
 from edgeseq.errors import BundleError, ConfigError, ModelError
+from edgeseq.verification import goldens, verify
 from export.errors import NoIntegerForm
 from export.program import Op, Program, ProgramInput, Type
 from export.quantize.step import exact

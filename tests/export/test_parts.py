@@ -19,8 +19,8 @@ from test_storage import spoil
 import edgeseq
 import export
 from edgeseq import bundle as bundles
-from edgeseq import verify
 from edgeseq.errors import BundleError, ModelError
+from edgeseq.verification import verify
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from onnx import numpy_helper
 from test_exporter import resum
 
 from edgeseq import bundle as bundles
-from edgeseq import verify
+from edgeseq.verification import verify
 from export import macs
 
 Change = Callable[[onnx.ModelProto], None]

@@ -47,7 +47,7 @@ def test_exports_run_freely_within_their_bounds(name: str, tmp_path: Path) -> No
         assert (entry.metric == "max") == (entry.variant == "float32")
         assert entry.steps >= 10_000
         assert (entry.max_abs_err if entry.metric == "max" else entry.rms_err) <= entry.tolerance
-    assert all(verdict.passed for verdict in edgeseq.verify.verify(bundle))
+    assert all(verdict.passed for verdict in edgeseq.verification.verify.verify(bundle))
 
 
 @EVERY

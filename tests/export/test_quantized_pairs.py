@@ -28,11 +28,12 @@ from torch import nn
 import edgeseq
 import export
 from edgeseq import bundle as bundles
-from edgeseq import cli, goldens, verify
+from edgeseq import cli
 from edgeseq.backends._file_step import entries
 from edgeseq.backends.ort import OrtStep
-from edgeseq.encoder import Encoder as RuntimeEncoder
-from edgeseq.encoder_decoder import EncoderDecoder
+from edgeseq.models.encoder import Encoder as RuntimeEncoder
+from edgeseq.models.encoder_decoder import EncoderDecoder
+from edgeseq.verification import goldens, verify
 from export import macs, variants
 from export.encoder_decoder import encoder as encoders
 from export.encoder_decoder import exporter

@@ -16,8 +16,8 @@ from torch import nn
 
 import edgeseq
 import export
-from edgeseq import goldens
 from edgeseq.bundle import Bundle
+from edgeseq.verification import goldens
 from export.encoder_decoder import calibration, recorded
 from export.frontends import EncoderDecoder
 from export.frontends import torch as frontend

@@ -103,7 +103,7 @@ def test_what_errs_at_the_start_alone_keeps_its_tolerance_on_the_goldens(tmp_pat
 
     frame = np.random.default_rng(0).normal(size=(1, models.FEATURES)).astype(np.float32)
     bundle = exported((Convolution().eval(), models.example()), tmp_path / "b", variants=None, calibration=[frame])
-    assert all(verdict.passed for verdict in edgeseq.verify.verify(bundle))
+    assert all(verdict.passed for verdict in edgeseq.verification.verify.verify(bundle))
     assert "Nothing was written" not in bundle.manifest.origin.note
 
 

@@ -24,9 +24,9 @@ from test_scan import gru
 import edgeseq
 import export
 from edgeseq import bundle as bundles
-from edgeseq import verify
 from edgeseq.bundle import GenerateTable
 from edgeseq.errors import ModelError
+from edgeseq.verification import verify
 from export import macs, storage
 from export.about import About
 

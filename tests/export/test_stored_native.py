@@ -19,9 +19,9 @@ from test_exporter import resum
 import edgeseq
 import export
 from edgeseq import bundle as bundles
-from edgeseq import verify
 from edgeseq.backends.native import program as native
 from edgeseq.bundle import STORAGE
+from edgeseq.verification import verify
 from export import storage
 
 pytestmark = pytest.mark.long

@@ -21,10 +21,10 @@ from test_reference import lowered
 
 import export
 from edgeseq import bundle as bundles
-from edgeseq import verify
 from edgeseq.bundle import ParityTable
 from edgeseq.errors import ModelError
 from edgeseq.types import StepModel
+from edgeseq.verification import verify
 from export import parity
 from export.quantize.calibrate import calibrate
 from export.quantize.integers import quantize

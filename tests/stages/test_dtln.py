@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from edgeseq import cli
 from edgeseq import config as configs
-from edgeseq.chain import Chain
+from edgeseq.models.chain import Chain
 
 BLOCK, HOP = 512, 128
 EXAMPLE = (Path(__file__).parents[2] / "configs" / "dtln.toml").read_text("utf-8")

@@ -13,8 +13,8 @@ from onnx import TensorProto, helper, numpy_helper
 from ort_quantized import OPERATORS, QDQ, S8, S16, U8
 
 from edgeseq import config as configs
-from edgeseq.chain import Chain
 from edgeseq.errors import ConfigError
+from edgeseq.models.chain import Chain
 from edgeseq.stages import _onnx_scales
 from edgeseq.stages import onnx as stage
 

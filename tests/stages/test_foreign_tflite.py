@@ -14,9 +14,9 @@ import pytest
 
 from edgeseq import config as configs
 from edgeseq import libraries
-from edgeseq.chain import Chain
 from edgeseq.cli import main
 from edgeseq.errors import ConfigError
+from edgeseq.models.chain import Chain
 from edgeseq.stages import _tflite_file
 from edgeseq.stages._scale import Scale
 

@@ -23,7 +23,7 @@ from edgeseq.backends.native.program import Program, read
 from edgeseq.backends.native.streams import NativeStreams
 from edgeseq.backends.native.whole import NativeWhole
 from edgeseq.errors import ModelError
-from edgeseq.stepping import check_content
+from edgeseq.models.stepping import check_content
 from edgeseq.types import Frames
 
 if TYPE_CHECKING:

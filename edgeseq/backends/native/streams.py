@@ -13,7 +13,7 @@ from edgeseq.backends.native.layout import Layout, laid_out
 from edgeseq.backends.native.program import Program, bytes_a_stream
 from edgeseq.bundle import END_STATE
 from edgeseq.errors import ModelError
-from edgeseq.stepping import STEPS, WAITING, check_content, check_state
+from edgeseq.models.stepping import STEPS, WAITING, check_content, check_state
 from edgeseq.types import Frames, State
 
 if TYPE_CHECKING:

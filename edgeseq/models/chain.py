@@ -8,7 +8,7 @@ from typing import Self
 
 import numpy as np
 
-from edgeseq.stepping import Stepping
+from edgeseq.models.stepping import Stepping
 from edgeseq.types import Frames, Shape, Stage, State
 
 SOURCE = "source"

@@ -11,8 +11,9 @@ from typing import IO, Any, Protocol
 
 import numpy as np
 
-from edgeseq import libraries, wav
+from edgeseq import libraries
 from edgeseq.errors import ConfigError, SinkError
+from edgeseq.recordings import wav
 from edgeseq.sinks import _payload
 from edgeseq.tables import suggest
 from edgeseq.types import About, Event, Output

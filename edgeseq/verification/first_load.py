@@ -9,12 +9,13 @@ import logging
 from collections.abc import Iterable
 
 import edgeseq
-from edgeseq import backends, feature_goldens, machine, verdicts, verify
+from edgeseq import backends, machine
 from edgeseq.bundle import Bundle
-from edgeseq.encoder_decoder import EncoderDecoder
 from edgeseq.errors import ModelError
+from edgeseq.models.encoder_decoder import EncoderDecoder
 from edgeseq.types import StepModel
-from edgeseq.verify import Verdict
+from edgeseq.verification import feature_goldens, verdicts, verify
+from edgeseq.verification.verify import Verdict
 
 log = logging.getLogger(__name__)
 

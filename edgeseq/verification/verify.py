@@ -9,13 +9,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeseq import backends, encoder_decoder, feature_goldens, feature_tables, goldens
+from edgeseq import backends, feature_tables
 from edgeseq.bundle import GOLDENS, STORAGE, Bundle, Graph, ParityTable
-from edgeseq.encoder_decoder import EncoderDecoder
 from edgeseq.errors import BundleError
-from edgeseq.feature_goldens import Link
-from edgeseq.goldens import Goldens, PairGolden
+from edgeseq.models import encoder_decoder
+from edgeseq.models.encoder_decoder import EncoderDecoder
 from edgeseq.types import Frames, StepModel, TimesNs
+from edgeseq.verification import feature_goldens, goldens
+from edgeseq.verification.feature_goldens import Link
+from edgeseq.verification.goldens import Goldens, PairGolden
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeseq import goldens, sums
+from edgeseq import sums
 from edgeseq.bundle import Bundle
 from edgeseq.errors import BundleError
 from edgeseq.feature_tables import FeatureTables
 from edgeseq.types import Frames, TimesNs
+from edgeseq.verification import goldens
 
 FILE = "features.npz"
 VARIANT, BACKEND = "features", "numba"

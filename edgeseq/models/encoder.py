@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from edgeseq import backends
 from edgeseq.bundle import Graph, HeldTable, ModelFile, Tensor
 from edgeseq.errors import ModelError
+from edgeseq.models.stepping import check_content
 from edgeseq.parts import called
-from edgeseq.stepping import check_content
 from edgeseq.types import Frames
 
 Memory = Mapping[str, NDArray[Any]]

@@ -15,14 +15,16 @@ from numpy.typing import NDArray
 
 from edgeseq import bundle as bundles
 from edgeseq import config as configs
-from edgeseq import feature_tables, files, first_load, plugins, tables
+from edgeseq import feature_tables, plugins, tables
 from edgeseq.bundle import Bundle, StreamTable
 from edgeseq.errors import ConfigError, SourceError
 from edgeseq.feature_chain import FeatureChain
 from edgeseq.feature_tables import FeatureTables
 from edgeseq.gaps import ALL_GAPS, Gap, Gaps, Records
+from edgeseq.recordings import files
 from edgeseq.sources._rate import Rate
 from edgeseq.types import Checkable, Chunk, Frames, Source, StreamSpec, TimesNs
+from edgeseq.verification import first_load
 
 OURS = ("path", "pace", "interleave")
 """Keys of a source that say which data are read and when: of a file that is given, neither is open."""

@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeseq import backends
-from edgeseq import encoder as encoders
 from edgeseq.bundle import Bundle, GenerateTable, Graph, ModelFile
-from edgeseq.encoder import Encoder, Memory
 from edgeseq.errors import ModelError
+from edgeseq.models import encoder as encoders
+from edgeseq.models.encoder import Encoder, Memory
 from edgeseq.types import Frames, State, StepModel
 
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from edgeseq import libraries
 from edgeseq.errors import ConfigError, SinkError
-from edgeseq.framing import Part
+from edgeseq.recordings.framing import Part
 from edgeseq.tables import suggest
 from edgeseq.types import StreamSpec
 

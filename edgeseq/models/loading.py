@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from edgeseq import backends, bundle, encoder_decoder, first_load
+from edgeseq import backends, bundle
 from edgeseq.errors import ModelError
-from edgeseq.named import named
+from edgeseq.models import encoder_decoder
+from edgeseq.models.named import named
 from edgeseq.types import StepModel
+from edgeseq.verification import first_load
 
 
 def load(opened: bundle.Bundle | Path | str, backend: str = "auto", variant: str = "auto", streams: int = 1) -> Any:
