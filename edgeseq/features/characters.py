@@ -13,7 +13,10 @@ from edgeseq.types import Frames, StreamSpec, TimesNs
 
 
 def reference(text: str, vocabulary: list[str], unknown: int | Literal["skip"]) -> list[int]:
-    """Return the tokens of a text."""
+    """Return the tokens of a text.
+
+    Source: Karpathy, char-rnn, 2015: a character's token is its place in the vocabulary.
+    """
     found = [vocabulary.index(each) if each in vocabulary else unknown for each in text]
     return [token for token in found if not isinstance(token, str)]
 

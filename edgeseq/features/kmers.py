@@ -20,7 +20,10 @@ _OUTSIDE, _LEFT_OUT = -1.0, -2.0
 
 
 def reference(text: str, k: int, stride: int, alphabet: str, unknown: int | Literal["skip"]) -> list[int]:
-    """Return the tokens of a text."""
+    """Return the tokens of a text.
+
+    Source: Compeau and Pevzner, "Bioinformatics algorithms", chapter 1, PatternToNumber.
+    """
     found = []
     for begin in range(0, len(text) - k + 1, stride):
         letters = [alphabet.find(letter) for letter in text[begin : begin + k]]
