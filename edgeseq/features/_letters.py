@@ -32,7 +32,7 @@ def looked_up(x: Any, table: Any, y: Any) -> None:
     for i in range(len(x)):
         point = REPLACEMENT
         if 0 <= x[i] <= LAST:
-            whole = np.int64(x[i])
+            whole: Any = np.int64(x[i])
             if whole == x[i] and not HALVES[0] <= whole <= HALVES[1]:
                 point = whole
         y[i] = np.nan if np.isnan(x[i]) else table[min(point, len(table) - 1)]
