@@ -53,6 +53,22 @@ class GlobalMaxPool(OpRun):
         return (x.max(axis=tuple(range(2, x.ndim)), keepdims=True),)
 
 
+class Pad(OpRun):
+    """ONNX operator Pad-13 and later; the reference takes no negative pads, which cut off."""
+
+    op_domain = ""
+
+    def _run(self, x: Any, pads: Any, value: Any = None, axes: Any = None, mode: str = "constant") -> tuple[Any]:
+        """Return x with so many entries more, or fewer, before and behind on each axis."""
+        places = range(x.ndim) if axes is None else [int(axis) % x.ndim for axis in axes]
+        bounds = np.zeros((x.ndim, 2), np.int64)
+        bounds[list(places)] = np.reshape(pads, (2, -1)).T
+        cut = np.maximum(-bounds, 0)
+        kept = x[tuple(slice(first, size - last) for (first, last), size in zip(cut, x.shape, strict=True))]
+        options = {"constant_values": 0 if value is None else np.asarray(value).item()} if mode == "constant" else {}
+        return (np.pad(kept, np.maximum(bounds, 0), mode=mode, **options),)  # type: ignore[call-overload]
+
+
 class DequantizeLinear(OpRun):
     """ONNX operator DequantizeLinear-13; the reference has later ones alone."""
 
@@ -128,7 +144,7 @@ DEQUANTIZE = 19
 def lacking(model: onnx.ModelProto) -> list[type[OpRun]]:
     """Return the ops to be given for a model."""
     opset = max(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
-    own: list[type[OpRun]] = [LRN, MeanVarianceNormalization, GlobalMaxPool, Round]
+    own: list[type[OpRun]] = [LRN, MeanVarianceNormalization, GlobalMaxPool, Pad, Round]
     if not any(_beyond(node) for node in model.graph.node):
         own.append(QuantizeLinear)
     return [*own, DequantizeLinear] if opset < DEQUANTIZE else own
