@@ -27,6 +27,7 @@ from export.passes import (
     single_step,
     time_axis,
     timeline,
+    transposed,
 )
 
 Pass = Callable[[StreamGraph], bool]
@@ -37,6 +38,7 @@ REWRITE: tuple[Pass, ...] = (
     loops.apply,
     lengths.apply,
     time_axis.apply,
+    transposed.apply,
     joined.apply,
     pairs.apply,
     timeline.apply,
