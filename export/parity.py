@@ -115,7 +115,7 @@ def resets(cases: Items[NDArray[np.float32]], longest: int | None) -> list[NDArr
     ]
 
 
-def truth(  # noqa: PLR0917 - what is run, and how
+def truth(
     sequence: Sequence, frames: NDArray[np.float32], window: int = 0, tick: Tick = still, steps: Steps = EACH
 ) -> Truth:
     """Run the original over one sequence, in float64 and in float32."""

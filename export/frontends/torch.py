@@ -80,22 +80,20 @@ def from_module(
         return EncoderDecoder(
             model, source, target, single, double, "PyTorch", origin, sha256, notes, padded(runs, inputs, counts)
         )
+    lengths = None
     try:
         lengths = accepted(lambda length: single([entry.noise(length) for entry in inputs]), PROOF_LENGTHS)
-    except ExportError as cause:
-        others = _other_axes(module, frames, inputs, whole) if time_axis is None else []
-        if not others:
-            return _of_one_length(module, frames, inputs, (single, double), cause, (origin, sha256))
-        raise ExportError(
-            f"{cause}. Time was taken to be axis {inputs[0].time_axis}, but it runs at other lengths along axis "
-            f"{' or '.join(map(str, others))}: say which one time is, --time-axis N."
-        ) from cause
-    try:
         model, note = exported(module, inputs, counts, single, [(length,) * len(inputs) for length in lengths], origin)
     except ExportError as cause:
+        others = _other_axes(module, frames, inputs, whole) if time_axis is None and lengths is None else []
+        if others:
+            raise ExportError(
+                f"{cause}. Time was taken to be axis {inputs[0].time_axis}, but it runs at other lengths along axis "
+                f"{' or '.join(map(str, others))}: say which one time is, --time-axis N."
+            ) from cause
         if lengths == PROOF_LENGTHS or counts:
             raise
-        # It runs at a few lengths, as one that cuts a window into patches and leaves off what fills none.
+        # It runs at one length, or at a few, as one that cuts a window into patches and leaves off what fills none.
         return _of_one_length(module, frames, inputs, (single, double), cause, (origin, sha256))
     sequence = Sequence(model, inputs, single, double, "PyTorch", origin, sha256)
     sequence.count_tokens()

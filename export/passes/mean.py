@@ -63,10 +63,15 @@ def apply(stream: StreamGraph) -> bool:
         given = node.outputs[0]
         users = list(given.uses())
         timing = stream.timing[first_input(node)]
-        if timing.delay > 0:
+        partly = timing.delay % (stream.frames_per_step // timing.stride)
+        if timing.delay > 0 and (partly or node.op_type not in EXTREMES):
             _leave_out(stream, node, timing)
         before = _following(stream, node)
-        running = _extreme(stream, node, before) if node.op_type in EXTREMES else _counted(stream, node, before, timing)
+        running = (
+            _extreme(stream, node, before, timing)
+            if node.op_type in EXTREMES
+            else _counted(stream, node, before, timing)
+        )
         running.shape, running.type = given.shape, given.type
         for user, index in users:
             user.replace_input_with(index, running)
@@ -90,13 +95,17 @@ def _worst(node: ir.Node) -> Any:
     return dtype.type(limits.min if EXTREMES[node.op_type] == "Max" else limits.max)
 
 
-def _extreme(stream: StreamGraph, node: ir.Node, before: ir.Node) -> ir.Value:
+def _extreme(stream: StreamGraph, node: ir.Node, before: ir.Node, timing: Timing) -> ir.Value:
     """Return the running maximum or minimum (3)."""
     given, kind = node.outputs[0], EXTREMES[node.op_type]
     worst: Array = np.full(sizes(given), _worst(node))
     state = stream.add_state(stream.state_name(kind.lower()), worst)
     running = buffers.emit(stream, before, kind, [given, state])
-    stream.leave(state, buffers.emit(stream, before, "Identity", [running]))
+    leaving = running
+    if timing.delay > 0:  # 4
+        newest = buffers.cut(stream, before, buffers.valid(stream, before, timing, ending=False), 0, -1, None)
+        leaving = buffers.emit(stream, before, "Where", [newest, running, state])
+    stream.leave(state, buffers.emit(stream, before, "Identity", [leaving]))
     return running
 
 

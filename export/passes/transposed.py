@@ -32,7 +32,8 @@ def _fits(stream: StreamGraph, node: ir.Node) -> bool:
     value, axis = first_input(node), stream.time.get(first_input(node))
     weight = constant_of(node.inputs[1])
     plain = "output_shape" not in node.attributes and _text(node, "auto_pad") in ("NOTSET", "VALID")
-    if axis in (None, 1) or weight is None or not plain or node.outputs[0] not in stream.time:
+    known = weight is not None and all(value is None or constant_of(value) is not None for value in node.inputs[2:])
+    if axis in (None, 1) or weight is None or not (known and plain) or node.outputs[0] not in stream.time:
         return False
     strides, dilations, reach = _strides(node), _dilations(node), _reach(node, weight)
     stretched = axis is not None and axis > 1 and strides[axis - 2] != 1
@@ -48,8 +49,8 @@ def _replace(stream: StreamGraph, node: ir.Node) -> None:
     axis, leaving = stream.time[value], sizes(output)
     weight = constant_of(node.inputs[1])
     assert weight is not None  # noqa: S101 - it fits
-    strides, groups, spatial = _strides(node), integer(node, "group", 1), weight.ndim - 2
-    kernel = _phases(weight, strides, groups)
+    strides, groups = _strides(node), integer(node, "group", 1)
+    kernel = _phases(np.pad(weight, [(0, 0), (0, 0), *_beyond(node)]), strides, groups)
     around = [
         pads if stride == 1 else (size - 1, size - 1)
         for pads, stride, size in zip(
@@ -83,13 +84,15 @@ def _replace(stream: StreamGraph, node: ir.Node) -> None:
 
 
 def _phases(weight: Array, strides: Items[int], groups: int) -> Array:
-    """Return the kernel [outputs * phases, inputs / groups, *kernel] of a weight [inputs, outputs / groups, *kernel]."""
+    """Return [outputs * phases, inputs / groups, *kernel] of a weight [inputs, outputs / groups, *kernel]."""
     spatial = weight.ndim - 2
     short = [(0, -size % stride) for size, stride in zip(weight.shape[2:], strides, strict=True)]
     whole = np.pad(weight, [(0, 0), (0, 0), *short])
     counts = [size // stride for size, stride in zip(whole.shape[2:], strides, strict=True)]
     # [groups, inputs / groups, outputs / groups, count, phase, count, phase …]
-    split = whole.reshape(groups, len(weight) // groups, weight.shape[1], *(n for pair in zip(counts, strides, strict=True) for n in pair))  # noqa: E501
+    split = whole.reshape(
+        groups, len(weight) // groups, weight.shape[1], *(n for pair in zip(counts, strides, strict=True) for n in pair)
+    )
     phases, taps = [4 + 2 * place for place in range(spatial)], [3 + 2 * place for place in range(spatial)]
     turned = np.flip(split.transpose(0, 2, *phases, 1, *taps), axis=tuple(range(-spatial, 0)))
     return np.ascontiguousarray(turned.reshape(-1, len(weight) // groups, *counts))
@@ -123,7 +126,9 @@ def _side_by_side(
     joined = moved("Reshape", turned, [*leaving[:2], *wide], axis)
     at = [place for place, stride in enumerate(strides) if stride > 1]
     bounds = ([starts[p] for p in at], [starts[p] + leaving[2 + p] for p in at], [2 + p for p in at])
-    cut = buffers.emit(stream, node, "Slice", [joined, *(stream.constant("cut", np.array(b, np.int64)) for b in bounds)])
+    cut = buffers.emit(
+        stream, node, "Slice", [joined, *(stream.constant("cut", np.array(b, np.int64)) for b in bounds)]
+    )
     _note(stream, cut, output, leaving, axis)
     return cut
 
@@ -143,8 +148,14 @@ def _around(node: ir.Node, reach: Items[int]) -> list[tuple[int, int]]:
     return [(span - pads[at], span - pads[at + count] + more[at]) for at, span in enumerate(reach)]
 
 
+def _beyond(node: ir.Node) -> list[tuple[int, int]]:
+    """Return by how many zeros a kernel must be longer to reach what `output_padding` adds behind a stride."""
+    more = ints(node, "output_padding") or (0,) * _space(node)
+    return [(0, extra if stride > 1 else 0) for extra, stride in zip(more, _strides(node), strict=True)]
+
+
 def _starts(node: ir.Node) -> tuple[int, ...]:
-    return ints(node, "pads") or (0,) * (2 * len(_strides(node)))
+    return ints(node, "pads") or (0,) * (2 * _space(node))
 
 
 def _reach(node: ir.Node, weight: Array) -> list[int]:
