@@ -93,8 +93,9 @@ def from_module(
             ) from cause
         if lengths == PROOF_LENGTHS or counts:
             raise
-        # It runs at one length, or at a few, as one that cuts a window into patches and leaves off what fills none.
-        return _of_one_length(module, frames, inputs, (single, double), cause, (origin, sha256))
+        alone = _of_one_length(module, frames, inputs, (single, double), cause, (origin, sha256))
+        # At a few lengths runs one that cuts a window into patches and leaves off what fills none.
+        return fixed.freed(alone) if lengths is None else replace(alone, fixed=str(cause))
     sequence = Sequence(model, inputs, single, double, "PyTorch", origin, sha256)
     sequence.count_tokens()
     sequence.keep_streamed()
@@ -123,7 +124,7 @@ def _of_one_length(  # noqa: PLR0917 - one call, above
     except ExportError:
         raise cause from None
     model, note = exported_fixed(module, inputs, single, length, named[0])
-    return fixed.freed(Sequence(model, inputs, single, double, "PyTorch", *named, window=length, notes=[note]))
+    return Sequence(model, inputs, single, double, "PyTorch", *named, window=length, notes=[note])
 
 
 def _find_lengths(
