@@ -29,6 +29,7 @@ from export.frontends.torch_export import exported, exported_fixed, tensors
 from export.frontends.torch_scripted import in_float_type
 from export.graph import Array, Input, first_line
 from export.lengths import accepted
+from export.lengths import runs as accepts
 
 Example = torch.Tensor | tuple[torch.Tensor, ...]
 
@@ -93,9 +94,7 @@ def from_module(
             ) from cause
         if lengths == PROOF_LENGTHS or counts:
             raise
-        alone = _of_one_length(module, frames, inputs, (single, double), cause, (origin, sha256))
-        # At a few lengths runs one that cuts a window into patches and leaves off what fills none.
-        return fixed.freed(alone) if lengths is None else replace(alone, fixed=str(cause))
+        return _of_one_length(module, frames, inputs, (single, double), cause, (origin, sha256))
     sequence = Sequence(model, inputs, single, double, "PyTorch", origin, sha256)
     sequence.count_tokens()
     sequence.keep_streamed()
@@ -117,14 +116,17 @@ def _of_one_length(  # noqa: PLR0917 - one call, above
     named: tuple[str, str],
 ) -> Sequence:
     """Return a module that takes its example's length alone, as one that lays a window flat. Raises `cause` if none."""
-    single, double = runs
     length = int(examples[0].shape[inputs[0].time_axis])
-    try:
-        single([entry.noise(length) for entry in inputs])
-    except ExportError:
-        raise cause from None
-    model, note = exported_fixed(module, inputs, single, length, named[0])
-    return Sequence(model, inputs, single, double, "PyTorch", *named, window=length, notes=[note])
+
+    def run(length: int) -> None:
+        runs[0]([entry.noise(length) for entry in inputs])
+
+    if not accepts(run, length):
+        raise cause
+    model, note = exported_fixed(module, inputs, runs[0], length, named[0])
+    alone = Sequence(model, inputs, *runs, "PyTorch", *named, window=length, notes=[note])
+    # At a few lengths runs one that cuts a window into patches and leaves off what fills none: that is no loop.
+    return replace(alone, fixed=str(cause)) if accepts(run, length + 1) else fixed.freed(alone)
 
 
 def _find_lengths(
