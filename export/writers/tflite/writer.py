@@ -58,12 +58,12 @@ class Writer:
         program = self.program
         inputs = {entry.name: self._enter(entry.name, entry.name) for entry in program.inputs}
         inputs |= {name: self._enter(name, name) for name in program.held}
-        inputs |= {f"{state.name}.in": self._enter(f"{state.name}.in", state.input) for state in program.states}
+        inputs |= {f"{state.title}.in": self._enter(f"{state.title}.in", state.input) for state in program.states}
         for op in program.ops:
             if op.kind != "Constant":
                 self._op(op)
         leaving = [*zip(outputs, program.outputs, strict=True)]
-        leaving += [(f"{state.name}.out", state.output) for state in program.states]
+        leaving += [(f"{state.title}.out", state.output) for state in program.states]
         return self.file.packed("step", inputs, {title: self._leave(title, name) for title, name in leaving})
 
     def _op(self, op: Op) -> None:
