@@ -183,7 +183,7 @@ class Writer:
         """Write an op and its result: of the first input's shape and kind where none is given."""
         first = self.file.tensors[inputs[0]]
         target = self.file.tensor(
-            f"{len(self.file.tensors)}.{name.lower()}",
+            name.lower(),
             first.shape if shape is None else shape,
             first.dtype if kind is None else kind,
         )
@@ -236,11 +236,12 @@ class Writer:
 
     def numbers(self, *content: int) -> int:
         """Return a constant list of whole numbers."""
-        return self.file.constant("numbers." + ".".join(map(str, content)), np.array(content, np.int32))
+        name = "numbers." + ".".join(map(str, content))
+        return self.file.constant(name, np.array(content, np.int32), title="numbers")
 
     def scalar(self, value: float, dtype: str = "float32") -> int:
         """Return a constant number that is broadcast to anything."""
-        return self.file.constant(f"{dtype}.{value!r}", np.full((1, 1, 1, 1), value, dtype))
+        return self.file.constant(f"{dtype}.{value!r}", np.full((1, 1, 1, 1), value, dtype), title="number")
 
     def array(self, op: Op, key: str, content: Array) -> int:
         """Return a constant that belongs to an op."""
