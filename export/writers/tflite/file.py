@@ -172,10 +172,7 @@ class File:
 
     def _once(self, kind: str, **given: Any) -> Any:
         """Make what stands in the file once, however many refer to it."""
-        key = (
-            kind,
-            *((name, value.tobytes() if isinstance(value, np.ndarray) else value) for name, value in given.items()),
-        )
+        key = kind, *((name, np.asarray(value).tobytes()) for name, value in given.items())
         if key not in self._shared:
             self._shared[key] = _Once(self._made(kind, **given))
         return self._shared[key]
