@@ -33,6 +33,8 @@ from edgeseq.jit import entry
 from edgeseq.types import Frames, StreamSpec
 
 SHORT, WORD = 2**15, 2**32 - 1
+MAX_POINTS = 1 << (GAIN_BITS - SNR_BITS + BAND_BITS // 2)
+"""Beyond them the frontend would shift its gain by less than no bits."""
 _I, _F = types.int64, types.float32
 _EVEN, _ODD = int(SMOOTHING[0]), int(SMOOTHING[1])
 helper = numba.njit(error_model="numpy")
@@ -214,6 +216,8 @@ class MicroFrontend(PerWindow):
 
     def _open(self, size: int, rate_hz: float) -> Sequence[Number]:
         points = 1 << (size - 1).bit_length()
+        if points > MAX_POINTS:
+            raise ConfigError(f"window comes to {size:,} samples; the frontend's integers hold {MAX_POINTS:,} at most.")
         if self._bands > points:
             raise ConfigError(f"bands = {self._bands} are more than the transform's {points} points can tell apart.")
         fft = _fixed_fft.tables(points)

@@ -91,6 +91,12 @@ def test_any_window_is_the_reference(seed: int, loudness: float, size: int, hop:
     np.testing.assert_array_equal(found, plain(x, size=size, hop=hop, bands=bands, **limits))
 
 
+def test_the_longest_window_is_the_references() -> None:
+    x, size = shorts(sweep(2.1))[:33_000], 32_768
+    found = pushed(MicroFrontend(window=size / RATE_HZ, hop=0.01, bands=40, gain=1.0), x)
+    np.testing.assert_array_equal(found, plain(x, size=size))
+
+
 @pytest.mark.parametrize("points", [4, 8, 32, 1024, 2048])
 def test_the_transform_is_the_references(points: int) -> None:
     tables = _fixed_fft.tables(points)
@@ -170,6 +176,7 @@ def test_names_rate_and_times() -> None:
         ({"bands": 0}, "bands must be at least 1"),
         ({"bands": 513}, "bands = 513 are more than the transform's 512 points"),
         ({"gain": 0.0}, "gain must be a number other than 0"),
+        ({"window": 3.0}, "window comes to 48,000 samples; the frontend's integers hold 32,768 at most"),
         ({"window": 0.00011}, "1.76 samples at 16000 Hz"),
         ({"high_hz": 8000.0}, "high_hz = 8000 leaves no bin above the bands"),
         ({"high_hz": 9000.0}, "half the stream's rate: was the model trained at another rate"),
