@@ -2,7 +2,7 @@
 
 So a mean written out as a sum over the sequence's length is the running one.
 
-1. A value that is a whole number of times the frames, plus a constant, comes from the clock, in int64.
+1. A value that is a whole number of times the steps, plus a constant, comes from the clock, in int64.
 2. What is computed from such is computed again at every step.
 Where the time axis goes on, such a value would depend on what is still to come; time_axis.py refuses it there.
 """
@@ -37,7 +37,8 @@ def _now(stream: StreamGraph, before: ir.Node, value: ir.Value) -> ir.Value:
     if line is not None:
         return _counted(stream, before, value, *line)  # 1
     producer = value.producer()
-    if producer is None or value in stream.sized or any(entering is None for entering in producer.inputs):
+    known = producer is not None and all(entering is not None for entering in producer.inputs)
+    if producer is None or not known or value in stream.sized or producer.op_type in ("Shape", "Size"):
         raise node_error(
             str(before.name), before.op_type, "it computes with the number of time steps in a way that is not streamed."
         )
@@ -50,14 +51,17 @@ def _now(stream: StreamGraph, before: ir.Node, value: ir.Value) -> ir.Value:
 
 
 def _line(stream: StreamGraph, value: ir.Value) -> tuple[Array, Array] | None:
-    """Return slope and start of a value that grows with the frames by whole numbers, seen at three lengths."""
-    short, long = stream.probed
-    lengths = (short, (short + long) // 2, long)
-    a, b, c = (np.asarray(original.content(stream, value, length), np.float64) for length in lengths)
-    slope = (c - a) / (long - short)
-    start = a - slope * short
+    """Return slope and start of a value that grows with the steps by whole numbers, seen at three lengths."""
+    every = stream.frames_per_step
+    first, last = -(-stream.probed[0] // every), stream.probed[1] // every
+    steps = (first, (first + last) // 2, last)
+    a, b, c = (np.asarray(original.content(stream, value, count * every), np.float64) for count in steps)
+    if not a.shape == b.shape == c.shape or first >= last:
+        return None
+    slope = (c - a) / (last - first)
+    start = a - slope * first
     whole = all(np.array_equal(each, np.rint(each)) for each in (slope, start))
-    if not whole or not np.array_equal(b, slope * lengths[1] + start):
+    if not whole or not np.array_equal(b, slope * steps[1] + start):
         return None
     return slope.astype(np.int64), start.astype(np.int64)
 
@@ -67,8 +71,7 @@ def _counted(stream: StreamGraph, before: ir.Node, value: ir.Value, slope: Array
         return stream.constant("count", np.asarray(array, np.int64))
 
     steps = buffers.emit(stream, before, "Add", [buffers.clock(stream), whole([1])])
-    frames = buffers.emit(stream, before, "Mul", [steps, whole([stream.frames_per_step])])
-    flat = buffers.emit(stream, before, "Mul", [frames, whole(slope.reshape(-1))])
+    flat = buffers.emit(stream, before, "Mul", [steps, whole(slope.reshape(-1))])
     flat = buffers.emit(stream, before, "Add", [flat, whole(start.reshape(-1))])
     formed = buffers.emit(stream, before, "Reshape", [flat, whole(slope.shape)])
     kind = value.type.dtype if value.type is not None else ir.DataType.INT64

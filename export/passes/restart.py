@@ -86,6 +86,9 @@ def _make_states(stream: StreamGraph, count: int) -> None:
         raise ExportError("--restart is for recurrent models; this one also reads all of the window. Use --window.")
     for rule in (joined, timeline, align, padding, convolution):
         rule.apply(stream)
+    if stream.frames_per_step > 1:
+        raise ExportError(f"--restart is for models that give something for every frame; this one takes "
+                          f"{stream.frames_per_step} a step. Use --window.")  # fmt: skip
     if stream.states:
         raise ExportError(f"--restart is for recurrent models; this one also has the memory '{stream.states[0].name}'. "
                           "Use --window.")  # fmt: skip

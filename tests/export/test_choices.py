@@ -55,6 +55,14 @@ def test_only_recurrent_states_are_restarted(tmp_path: Path) -> None:
     convolution.add_module("conv", _Causal())
     with pytest.raises(export.ExportError, match=r"--restart is for recurrent models.*Use --window"):
         export.export((convolution.eval(), models.example()), tmp_path / "b", restart=5, **OPTIONS)
+    strided = torch.nn.Sequential(_Halved(), models.gru())
+    with pytest.raises(export.ExportError, match=r"takes 2 a step. Use --window"):
+        export.export((strided.eval(), models.example()), tmp_path / "b", restart=8, **OPTIONS)
+
+
+class _Halved(torch.nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.max_pool1d(x.transpose(1, 2), 2).transpose(1, 2)
 
 
 class _Causal(torch.nn.Module):

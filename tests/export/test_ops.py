@@ -192,6 +192,8 @@ HEADS = [
     (T + "c = Conv(t, taps, strides=[2]); e = MaxPool(c, kernel_shape=[2], strides=[2]); y = GlobalMaxPool(e)", {}),
     (T + "c = Conv(t, taps); a = GlobalMaxPool(c); b = GlobalMaxPool(t); y = Concat(a, b, axis=1)", {}),
     ("d = Shape(x); n = Gather(d, by, axis=0); m = Sub(n, by); y = Gather(x, m, axis=1)", {}),
+    (T + "c = Conv(t, taps, strides=[2]); s = ReduceSum(c, axis2, keepdims=0); d = Shape(c); "
+     "n = Gather(d, two, axis=0); f = Cast(n, to=1); y = Div(s, f)", {"max_steps": 200}),
     ("d = Shape(x); n = Slice(d, axis1, axis2); m = Sub(n, axis1); s = Slice(x, m, n, axis1); y = Tanh(s)", {}),
 ]  # fmt: skip
 
