@@ -23,7 +23,14 @@ from numba.core import types
 from numba.core.errors import NumbaWarning
 
 from edgeseq import cache, sums
+from edgeseq.errors import ConfigError
 
+if numba.config.DISABLE_JIT:
+    # Kernels hold addresses and vector instructions, which Python cannot run.
+    raise ConfigError(
+        "NUMBA_DISABLE_JIT is set, and the kernels of features and models are nothing without Numba's compiler: unset "
+        "it. To step through what a feature computes, call the `reference` in its file, which is plain Python."
+    )
 log = logging.getLogger(__name__)
 ROW = types.CPointer(types.int64)  # type: ignore[attr-defined]
 """What a kernel takes: a row of addresses, sizes and strides."""

@@ -11,6 +11,8 @@ import pytest
 
 from edgeseq import jit
 
+ROOT = Path(__file__).parents[1]
+
 PROGRAM = """
 import numpy as np
 from edgeseq.backends.native.kernels import moving
@@ -81,3 +83,17 @@ def test_a_user_without_a_home_has_no_place(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(Path, "home", homeless)
     assert jit.place() is None
     assert jit.cold()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["verify", "zoo/turbofan/bundle"], ["check", "zoo/turbofan/pipeline.toml"], ["warmup"]],
+    ids=lambda each: each[0],
+)
+def test_without_the_compiler_nothing_begins(arguments: list[str], tmp_path: Path) -> None:
+    environment = {**os.environ, "EDGESEQ_CACHE": str(tmp_path), "NUMBA_DISABLE_JIT": "1"}
+    command = [sys.executable, "-m", "edgeseq", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, cwd=ROOT, timeout=120)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith("edgeseq: NUMBA_DISABLE_JIT is set")
+    assert "Traceback" not in done.stderr

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from edgeseq import cache
 from edgeseq.doctor.finding import Finding, Level
+from edgeseq.errors import ConfigError
 from edgeseq.service import state
 from edgeseq.text import size
 
@@ -59,6 +60,8 @@ def _kernels() -> Finding:
         from edgeseq import jit  # noqa: PLC0415 - loads Numba, which may be what is broken
     except ImportError:
         return Finding("kernels", "bad", "cannot be compiled: numba does not load", "see numba")
+    except ConfigError:
+        return Finding("kernels", "bad", "cannot be compiled: NUMBA_DISABLE_JIT is set", "unset it")
     if jit.cold():
         return Finding("kernels", "note", "not compiled yet: the first start takes a minute", "edgeseq warmup")
     return Finding("kernels", "ok", f"compiled, in {jit.place()}")

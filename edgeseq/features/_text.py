@@ -23,7 +23,8 @@ SKIP = "skip"
 REPLACEMENT = 0xFFFD
 MISSING = -1
 """What `code_points` gives for NaN."""
-_LAST, _HALVES = 0x10FFFF, (0xD800, 0xDFFF)
+LAST, HALVES = 0x10FFFF, (0xD800, 0xDFFF)
+"""The last code point, and the halves of UTF-16's pairs."""
 
 
 def place(spec: StreamSpec, channel: str | None) -> int:
@@ -61,8 +62,8 @@ def code_points(samples: Frames) -> NDArray[np.int64]:
     """Return float32[n] as code points, int64[n]; MISSING for NaN."""
     samples = np.asarray(samples, np.float32)  # REPLACEMENT is beyond 16 bits
     with np.errstate(invalid="ignore"):
-        points = np.where((samples >= 0) & (samples <= _LAST), samples, REPLACEMENT).astype(np.int64)
-    half = (points >= _HALVES[0]) & (points <= _HALVES[1])
+        points = np.where((samples >= 0) & (samples <= LAST), samples, REPLACEMENT).astype(np.int64)
+    half = (points >= HALVES[0]) & (points <= HALVES[1])
     points[half | (points != samples)] = REPLACEMENT
     points[np.isnan(samples)] = MISSING
     return points

@@ -22,7 +22,11 @@ _NO_BLANKS = "\x1c\x1d\x1e\x1f"
 
 
 def reference(path: Path, text: str) -> list[int]:
-    """Return the tokens of a whole text."""
+    """Return the tokens of a whole text.
+
+    Source: Sennrich, Haddow and Birch, "Neural machine translation of rare words with subword units", ACL 2016, and
+    what else the file describes, by the package tokenizers.
+    """
     ids: list[int] = libraries.tokenizers().Tokenizer.from_file(str(path)).encode(text, add_special_tokens=False).ids
     return ids
 
@@ -42,6 +46,8 @@ class BytePairs(Remembering):
     unless there is `end`; one that draws at random; one whose added tokens have blanks inside.
 
     A NaN comes out as NaN, and the next text begins behind it. What is no code point counts as U+FFFD.
+
+    No kernel: the package tokenizers, which is compiled, makes the tokens.
     """
 
     _remembers = ("_text", "_done", "_blank")

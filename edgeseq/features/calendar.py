@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta, tzinfo
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import numpy as np
+from numba.core import types
 from numpy.typing import NDArray
 
 from edgeseq.errors import ConfigError
+from edgeseq.jit import entry, inline
 from edgeseq.states import Remembering
 from edgeseq.types import Channel, Frames, StreamSpec, TimesNs
 
 Cycle = Literal["hour_of_day", "day_of_week", "day_of_year"]
 DAY_S = 86_400
 _NS = 1_000_000_000
+_CYCLES: tuple[Cycle, ...] = get_args(Cycle)
+"""A cycle's place here is what the kernel knows it by."""
+_DAY, _WEEK, _YEAR = range(3)
+_I, _F = types.int64, types.float32
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -36,6 +42,46 @@ def reference(t_ns: int, zone: tzinfo = UTC) -> dict[Cycle, float]:
     }
 
 
+@inline
+def _of_year(days: Any) -> Any:
+    """Return the day of the year, 0 on 1 January, and how many days the year has; days: since 1 January 1970.
+
+    Years are counted from 1 March, in eras of 400 of them: the leap day is a year's last, and all eras are alike.
+    Source: Hinnant, "chrono-compatible low-level date algorithms", 2013, civil_from_days and is_leap.
+    """
+    since = days + 719_468  # 1 March of the year 0
+    era = since // 146_097
+    day = since - era * 146_097
+    year = (day - day // 1460 + day // 36_524 - day // 146_096) // 365
+    day -= 365 * year + year // 4 - year // 100
+    year += 400 * era
+    begun = day >= 306  # noqa: PLR2004 - the days from March to December
+    year += begun
+    leap = year % 4 == 0 and (year % 100 != 0 or year % 400 == 0)
+    return (day - 306 if begun else day + 59 + leap), 365 + leap
+
+
+@entry(types.void(types.Array(_I, 1, "A", readonly=True), _I[::1], _I[::1], _F[:, :]))
+def encoded(t_ns: Any, ahead: Any, cycles: Any, y: Any) -> None:
+    """Write y[sample, 2 * cycle], sine and cosine of each cycle, in this order.
+
+    ahead: seconds by which the zone's clock is ahead of UTC at each time.
+    """
+    for i in range(len(t_ns)):
+        seconds = t_ns[i] // _NS
+        local = seconds + ahead[i]
+        days = local // DAY_S
+        day = np.float64((local - days * DAY_S) * _NS + (t_ns[i] - seconds * _NS)) / (DAY_S * _NS)
+        for k in range(len(cycles)):
+            phase = day
+            if cycles[k] == _WEEK:
+                phase = ((days + 3) % 7 + day) / 7  # 1 January 1970 was a Thursday
+            elif cycles[k] == _YEAR:
+                over, length = _of_year(days)
+                phase = (over + day) / length
+            y[i, 2 * k], y[i, 2 * k + 1] = np.sin(2 * np.pi * phase), np.cos(2 * np.pi * phase)
+
+
 class Calendar(Remembering):
     """Adds sine and cosine of the time's place in its day, week and year: `hour_of_day.sin`, `hour_of_day.cos`, ...
 
@@ -43,7 +89,8 @@ class Calendar(Remembering):
     0:00); each goes on smoothly with the time of day. zone: a name such as "Europe/Berlin", whose clock on the wall
     counts, summer time included; default "UTC". All the channels that come in come out too, before these, as they are.
 
-    Times are whole nanoseconds up to the sine: nothing is lost, whatever the year.
+    Times are whole nanoseconds up to the part of a day: nothing is lost, whatever the year. The zone is asked through
+    Python's zoneinfo, once a second of the stream; all else is the kernel's.
     """
 
     def __init__(self, *, cycles: list[Cycle], zone: str = "UTC") -> None:
@@ -58,6 +105,7 @@ class Calendar(Remembering):
                 "zone",
             ) from cause
         self._cycles = cycles
+        self._places = np.array([_CYCLES.index(cycle) for cycle in cycles], np.int64)
 
     @classmethod
     def example(cls) -> dict[str, Any]:
@@ -66,40 +114,25 @@ class Calendar(Remembering):
 
     def open(self, spec: StreamSpec) -> StreamSpec:
         """Take any stream."""
+        self._kernel = encoded.compiled
         made = (Channel(f"{cycle}.{what}") for cycle in self._cycles for what in ("sin", "cos"))
         return StreamSpec((*spec.channels, *made), spec.rate_hz)
 
     def push(self, t_ns: TimesNs, values: Frames) -> tuple[TimesNs, Frames]:
         """Return each sample with its encodings, at its time."""
-        seconds, rest = np.divmod(t_ns, _NS)
-        days, second = np.divmod(seconds + self._offsets(seconds), DAY_S)
-        day = (second * _NS + rest) / (DAY_S * _NS)
-        frames = np.empty((len(t_ns), values.shape[1] + 2 * len(self._cycles)), np.float32)
-        frames[:, : values.shape[1]] = values
-        for place, cycle in enumerate(self._cycles):
-            angle = 2 * np.pi * _phase(cycle, days, day)
-            frames[:, values.shape[1] + 2 * place] = np.sin(angle)
-            frames[:, values.shape[1] + 2 * place + 1] = np.cos(angle)
+        width = values.shape[1]
+        frames = np.empty((len(t_ns), width + 2 * len(self._places)), np.float32)
+        frames[:, :width] = values
+        self._kernel(t_ns, self._ahead(t_ns), self._places, frames[:, width:])
         return t_ns, frames
 
     def reset(self) -> None:
         """Nothing is remembered from sample to sample."""
 
-    def _offsets(self, seconds: NDArray[np.int64]) -> NDArray[np.int64]:
+    def _ahead(self, t_ns: TimesNs) -> NDArray[np.int64]:
         """Return int64[n], by how many seconds the zone's clock is ahead of UTC; it is asked once a second."""
         if self._zone is None:
-            return np.zeros_like(seconds)
-        different, place = np.unique(seconds, return_inverse=True)
+            return np.zeros(len(t_ns), np.int64)
+        different, place = np.unique(t_ns // _NS, return_inverse=True)
         ahead = [(_EPOCH + timedelta(seconds=s)).astimezone(self._zone).utcoffset() for s in different.tolist()]
         return np.array([each // timedelta(seconds=1) if each else 0 for each in ahead], np.int64)[place]
-
-
-def _phase(cycle: Cycle, days: NDArray[np.int64], day: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return how far a cycle has come, 0 to 1, for whole days since the epoch and the part of the day that is over."""
-    if cycle == "hour_of_day":
-        return day
-    if cycle == "day_of_week":
-        return ((days + 3) % 7 + day) / 7  # 1 January 1970 was a Thursday
-    year = days.astype("datetime64[D]").astype("datetime64[Y]")
-    first, following = (each.astype("datetime64[D]").astype(np.int64) for each in (year, year + 1))
-    return (days - first + day) / (following - first)

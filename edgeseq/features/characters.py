@@ -7,13 +7,16 @@ from typing import Any, Literal
 import numpy as np
 
 from edgeseq.errors import ConfigError
-from edgeseq.features import _text
+from edgeseq.features import _letters, _text
 from edgeseq.states import Remembering
 from edgeseq.types import Frames, StreamSpec, TimesNs
 
 
 def reference(text: str, vocabulary: list[str], unknown: int | Literal["skip"]) -> list[int]:
-    """Return the tokens of a text."""
+    """Return the tokens of a text.
+
+    Source: Karpathy, char-rnn, 2015: a character's token is its place in the vocabulary.
+    """
     found = [vocabulary.index(each) if each in vocabulary else unknown for each in text]
     return [token for token in found if not isinstance(token, str)]
 
@@ -30,12 +33,11 @@ class Characters(Remembering):
 
     def __init__(self, *, vocabulary: list[str], unknown: int | Literal["skip"], channel: str | None = None) -> None:
         _text.check_unknown(unknown)
-        tokens = {ord(each): token for each, token in _text.numbered(vocabulary).items() if len(each) == 1}
+        tokens = {each: token for each, token in _text.numbered(vocabulary).items() if len(each) == 1}
         if not tokens:
             raise ConfigError("vocabulary has no entry that is one character.", "vocabulary")
-        self._known = np.array(sorted(tokens), np.int64)
-        self._tokens = np.array([tokens[point] for point in self._known.tolist()], np.float32)
-        self._unknown, self._channel = unknown, channel
+        self._table = _letters.table(tokens, _letters.SKIPPED if isinstance(unknown, str) else unknown)
+        self._channel = channel
 
     @classmethod
     def example(cls) -> dict[str, Any]:
@@ -45,20 +47,15 @@ class Characters(Remembering):
     def open(self, spec: StreamSpec) -> StreamSpec:
         """Find the channel. Raises ConfigError if it is missing, or not clear."""
         self._place = _text.place(spec, self._channel)
+        self._kernel = _letters.looked_up.compiled
         return _text.tokens(spec, self._place, "character")
 
     def push(self, t_ns: TimesNs, values: Frames) -> tuple[TimesNs, Frames]:
         """Return a token a character, float32[n, 1]."""
-        points = _text.code_points(values[:, self._place])
-        at = np.searchsorted(self._known, points).clip(max=len(self._known) - 1)
-        known, missing = self._known[at] == points, points == _text.MISSING
-        found = self._tokens[at]
-        found[missing] = np.nan
-        if self._unknown == "skip":
-            known |= missing
-            return t_ns[known], found[known, None]
-        found[~known & ~missing] = self._unknown
-        return t_ns, found[:, None]
+        tokens: Frames = np.empty(len(t_ns), np.float32)
+        self._kernel(np.asarray(values[:, self._place], np.float32), self._table, tokens)
+        given = tokens != _letters.SKIPPED
+        return t_ns[given], tokens[given, None]
 
     def reset(self) -> None:
         """Nothing is remembered from character to character."""

@@ -19,7 +19,10 @@ UNITS = {"none": "{}²", "db": "dB", "log": ""}
 
 
 def reference(x: NDArray[Any]) -> float:
-    """Return the mean of the squares of x [samples]: librosa.feature.rms(y, center=False) squared."""
+    """Return the mean of the squares of x [samples].
+
+    Source: librosa.feature.rms(y, center=False), squared.
+    """
     return float((np.asarray(x, np.float64) ** 2).mean())
 
 

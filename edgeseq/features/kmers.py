@@ -5,19 +5,25 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import numpy as np
+from numba.core import types
 
 from edgeseq.errors import ConfigError
-from edgeseq.features import _text
+from edgeseq.features import _letters, _text
 from edgeseq.features._windows import Windows
+from edgeseq.jit import entry
 from edgeseq.states import Remembering
 from edgeseq.types import Frames, StreamSpec, TimesNs
 
-_UNKNOWN, _MISSING = -1.0, -2.0
-"""What a letter is that the alphabet does not have, and one that is missing, until windows are numbered."""
+_F, _I = types.float32, types.int64
+_OUTSIDE, _LEFT_OUT = -1.0, -2.0
+"""What a letter is that the alphabet does not have, and one that is passed over."""
 
 
 def reference(text: str, k: int, stride: int, alphabet: str, unknown: int | Literal["skip"]) -> list[int]:
-    """Return the tokens of a text."""
+    """Return the tokens of a text.
+
+    Source: Compeau and Pevzner, "Bioinformatics algorithms", chapter 1, PatternToNumber.
+    """
     found = []
     for begin in range(0, len(text) - k + 1, stride):
         letters = [alphabet.find(letter) for letter in text[begin : begin + k]]
@@ -28,6 +34,18 @@ def reference(text: str, k: int, stride: int, alphabet: str, unknown: int | Lite
             )
         found.append(token)
     return [token for token in found if isinstance(token, int)]
+
+
+@entry(types.void(_F[::1], _I, _I, _I, _F, _F[::1]))
+def numbers(digits: Any, k: Any, stride: Any, base: Any, unknown: Any, y: Any) -> None:
+    """Write y[token], the number of k digits every `stride`; NaN if one of them is, else unknown if one is _OUTSIDE."""
+    for n in range(len(y)):
+        number, missing, outside = 0, False, False
+        for digit in digits[n * stride : n * stride + k]:
+            missing |= np.isnan(digit)
+            outside |= digit < 0
+            number = number * base + (0 if np.isnan(digit) else np.int64(digit))
+        y[n] = np.nan if missing else unknown if outside else number
 
 
 class Kmers(Remembering):
@@ -63,13 +81,11 @@ class Kmers(Remembering):
             raise ConfigError(f"k must be at least 1, and {len(alphabet)}^k at most 2^24; not {k}.", "k")
         if {*leave_out} & {*"".join(letters)}:
             raise ConfigError("leave_out has a letter of the alphabet.", "leave_out")
-        codes = {ord(each): float(digit) for case in letters for digit, each in enumerate(case)}
-        self._known = np.array(sorted(codes), np.int64)
-        self._digits = np.array([codes[point] for point in self._known.tolist()], np.float32)
-        self._weights = len(alphabet) ** np.arange(k - 1, -1, -1, dtype=np.int64)
-        self._left_out = np.array([ord(each) for each in leave_out], np.int64)
+        codes = {each: float(digit) for case in letters for digit, each in enumerate(case)}
+        self._table = _letters.table({**codes, **dict.fromkeys(leave_out, _LEFT_OUT)}, _OUTSIDE)
+        self._base = len(alphabet)
         self._windows = Windows(k, stride, 1)
-        self._unknown, self._channel = unknown, channel
+        self._unknown, self._channel = _letters.SKIPPED if isinstance(unknown, str) else unknown, channel
 
     @classmethod
     def example(cls) -> dict[str, Any]:
@@ -79,28 +95,20 @@ class Kmers(Remembering):
     def open(self, spec: StreamSpec) -> StreamSpec:
         """Find the channel. Raises ConfigError if it is missing, or not clear."""
         self._place = _text.place(spec, self._channel)
+        self._look_up, self._kernel = _letters.looked_up.compiled, numbers.compiled
         self.reset()
         return _text.tokens(spec, self._place, "kmer", self._windows.hop)
 
     def push(self, t_ns: TimesNs, values: Frames) -> tuple[TimesNs, Frames]:
         """Return the tokens that are complete with these letters, float32[n, 1]."""
-        points = _text.code_points(values[:, self._place])
-        read = ~np.isin(points, self._left_out)
-        points = points[read]
-        at = np.searchsorted(self._known, points).clip(max=len(self._known) - 1)
-        digits = np.where(self._known[at] == points, self._digits[at], np.float32(_UNKNOWN))
-        digits[points == _text.MISSING] = _MISSING
-        cut = self._windows.push(t_ns[read], digits[:, None])
-        begins = np.arange(len(cut.t_ns)) * self._windows.hop
-        stretches = cut.samples[0][begins[:, None] + np.arange(self._windows.size)]
-        found = (stretches.astype(np.int64) @ self._weights).astype(np.float32)
-        lowest = stretches.min(axis=1, initial=0)
-        found[lowest == _MISSING] = np.nan
-        if self._unknown == "skip":
-            whole = lowest != _UNKNOWN
-            return cut.t_ns[whole], found[whole, None]
-        found[lowest == _UNKNOWN] = self._unknown
-        return cut.t_ns, found[:, None]
+        digits: Frames = np.empty(len(t_ns), np.float32)
+        self._look_up(np.asarray(values[:, self._place], np.float32), self._table, digits)
+        read = digits != _LEFT_OUT
+        cut = self._windows.push(t_ns[read], digits[read, None])
+        tokens: Frames = np.empty(len(cut.t_ns), np.float32)
+        self._kernel(cut.samples[0], self._windows.size, self._windows.hop, self._base, self._unknown, tokens)
+        given = tokens != _letters.SKIPPED
+        return cut.t_ns[given], tokens[given, None]
 
     def reset(self) -> None:
         """Forget the letters of an unfinished token: the next one begins with the next letter."""

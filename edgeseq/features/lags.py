@@ -19,7 +19,10 @@ _F, _I = types.float32, types.int64
 
 
 def reference(x: NDArray[Any], lags: list[int]) -> NDArray[Any]:
-    """Return [frames, lags] of x [samples]: pandas' shift by each of them, from where all of them have a value."""
+    """Return [frames, lags] of x [samples], from where all of them have a value.
+
+    Source: pandas' shift by each of them.
+    """
     most = max(lags)
     return np.stack([x[most - lag : len(x) - lag] for lag in lags], axis=1)
 

@@ -35,6 +35,8 @@ class LogMel(Spectra):
     A window that holds a NaN gives a frame of NaN; an infinity leaves nothing finite of it either. A window of zeros,
     and a band without a bin, give the floor's logarithm. Clipped samples are taken as they are. An offset is in the
     lowest bands, but of Kaldi, which subtracts it. What is shorter than a window gives no frame.
+    Source: the three libraries; `_mel` has their scales.
+    Kernel, shared: `_spectra.windows`. Reference: `_recipe.reference`.
     """
 
     def __init__(

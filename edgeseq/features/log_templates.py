@@ -100,6 +100,8 @@ class LogTemplates(Remembering):
     Blank lines give nothing, a line without an end does not come out, and of one above 4,000 characters the rest is not
     looked at. A NaN comes out as NaN, and what has begun of its line not at all. What is no code point counts as
     U+FFFD.
+
+    No kernel: drain3 walks a tree of dicts, and Python's re masks the lines. Reference: `drain3.TemplateMiner`.
     """
 
     _remembers = ("_begun",)

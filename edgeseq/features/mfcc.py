@@ -44,6 +44,8 @@ class Mfcc(Spectra):
     A window that holds a NaN gives a frame of NaN; an infinity leaves nothing finite of it either. A window of zeros
     gives the cepstrum of the floor. Clipped samples are taken as they are; an offset is in the lowest bands, but of
     Kaldi, which subtracts it. What is shorter than a window gives no frame. `x.mfcc0` is channel x's first coefficient.
+    Source: the three libraries.
+    Kernel, shared: `_spectra.windows`. Reference: `_recipe.reference`.
     """
 
     def __init__(

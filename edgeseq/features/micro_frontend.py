@@ -167,7 +167,8 @@ class MicroFrontend(PerWindow):
     A window that holds a NaN or infinity gives a frame of NaN and leaves the noise as it was; zeros give zeros. An
     offset is in no band. What is shorter than a window gives no frame. A gap in the stream makes it forget the noise.
     Source: Wang, Getreuer, Hughes, Lyon and Saurous, "Trainable frontend for robust and far-field keyword spotting",
-    ICASSP 2017; the integers of tensorflow/lite/experimental/microfrontend.
+    ICASSP 2017; the integers of tensorflow/lite/experimental/microfrontend. Reference, in Python's own integers:
+    `_micro_reference.reference`.
     """
 
     _remembers = ("_windows", "_estimates")

@@ -21,7 +21,10 @@ _F, _D, _I = types.float32, types.float64, types.int64
 
 
 def reference(x: NDArray[Any], t_ns: NDArray[np.int64], policy: Policy, most: int, value: float = 0.0) -> NDArray[Any]:
-    """Return x [samples] with its missing values replaced, in float64. most: as Missing's `longest`, in samples."""
+    """Return x [samples] with its missing values replaced, in float64. most: as Missing's `longest`, in samples.
+
+    Source: pandas' ffill(limit=most), interpolate("index") of gaps that are no longer, fillna(value).
+    """
     x = np.where(np.isfinite(x), x, np.nan).astype(np.float64)
     good = np.flatnonzero(np.isfinite(x))
     y = x.copy()

@@ -17,6 +17,15 @@ from edgeseq.types import Feature, Frames, StreamSpec, TimesNs
 MAX_WAITING = 1 << 16
 
 
+def reference(given: Sequence[tuple[TimesNs, Frames]]) -> dict[int, list[float]]:
+    """Return the joined values by time, of what several features have given of a whole stream.
+
+    Source: an inner join, as pandas' concat(axis=1, join="inner").
+    """
+    frames = [dict(zip(t_ns.tolist(), values.tolist(), strict=True)) for t_ns, values in given]
+    return {t: [x for each in frames for x in each[t]] for t in frames[0] if all(t in each for each in frames)}
+
+
 class _Inside(tables.Document):
     """Tables inside a feature's own: what is wrong is told to whoever made the feature, who knows the file."""
 
@@ -34,7 +43,9 @@ class SideBySide(Remembering):
 
     Frames are joined by their time, to the nanosecond. One that not all of them give, as from the start on with windows
     of different lengths, is left out. A frame waits for the slowest feature, behind at most 65,536 others. Bad input is
-    each feature's own affair: a NaN that one of them gives is in the frame.
+    each feature's own affair: a NaN that one of them gives is in the frame. Units are the features'.
+
+    No kernel: the features inside have theirs, and NumPy joins their frames.
     """
 
     _remembers = ("_features", "_times", "_frames")

@@ -22,7 +22,7 @@ _F, _I = types.float32, types.int64
 def reference(x: NDArray[Any], mean: NDArray[Any], std: NDArray[Any], clip: float = np.inf) -> NDArray[np.float64]:
     """Return (x - mean) / std of x [samples, channels], mean and std [channels] or [samples, channels], in float64.
 
-    As scikit-learn's StandardScaler, whose mean_ and scale_ these are; held within +-clip, but for a NaN.
+    Source: scikit-learn's StandardScaler, whose mean_ and scale_ these are; held within +-clip, but for a NaN.
     """
     return np.clip((np.asarray(x, np.float64) - mean) / std, -clip, clip)
 

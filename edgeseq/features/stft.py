@@ -25,6 +25,8 @@ class Stft(Spectra):
     A window that holds a NaN gives a frame of NaN; an infinity leaves nothing finite of it either. A window of zeros
     gives zeros. Clipped samples are taken as they are, an offset is in the lowest bins. What is shorter than a window
     gives no frame.
+    Source: librosa.stft.
+    Kernel, shared: `_spectra.windows`. Reference: `_recipe.reference`.
     """
 
     def __init__(

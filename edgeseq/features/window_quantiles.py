@@ -23,8 +23,9 @@ _F, _D, _I = types.float32, types.float64, types.int64
 def reference(x: NDArray[Any], size: int, hop: int, quantiles: list[float]) -> NDArray[np.float64]:
     """Return float64[windows, quantiles] of x [samples].
 
-    Between two samples it is linear: definition 7 of Hyndman & Fan, "Sample quantiles in statistical packages", The
-    American Statistician 50 (1996), which is NumPy's default.
+    Between two samples it is linear.
+    Source: Hyndman & Fan, "Sample quantiles in statistical packages", The American Statistician 50 (1996), definition
+    7, which is NumPy's default.
     """
     windows = np.lib.stride_tricks.sliding_window_view(np.asarray(x, np.float64), size)[::hop]
     return np.quantile(windows, quantiles, axis=1).T

@@ -22,10 +22,21 @@ RULES: dict[Split, re.Pattern[str]] = {"blanks": re.compile(r"\S+"), "marks": re
 def reference(
     text: str, vocabulary: list[str], unknown: int | Literal["skip"], split: Split, *, lowercase: bool
 ) -> list[int]:
-    """Return the tokens of a whole text, its last word included."""
-    words = RULES[split].findall(text)
-    tokens = {word: token for token, word in enumerate(vocabulary)}
-    found = [tokens.get(word.lower() if lowercase else word, unknown) for word in words]
+    """Return the tokens of a whole text, its last word included.
+
+    Source: Python's str.split(); of marks NLTK's wordpunct_tokenize, but for marks in a row, which are a word each.
+    """
+    words = text.split()
+    if split == "marks":
+        kinds = [(letter.isspace(), letter.isalnum() or letter == "_") for letter in text]
+        words, before = [], None
+        for letter, kind in zip(text, kinds, strict=True):
+            words += [] if kind[0] else [letter]
+            if kind[1] and before == kind:
+                words[-2:] = [words[-2] + letter]
+            before = kind
+    words = [word.lower() if lowercase else word for word in words]
+    found = [vocabulary.index(word) if word in vocabulary else unknown for word in words]
     return [token for token in found if not isinstance(token, str)]
 
 
@@ -40,6 +51,8 @@ class Words(Remembering):
 
     A word that nothing follows does not come out: end a text with a line end. A NaN comes out as NaN, and the word that
     it breaks not at all. What is no code point counts as U+FFFD. Words above 256 characters are unknown.
+
+    No kernel: Python's re finds the words, and its dict their tokens; both are compiled.
     """
 
     _remembers = ("_begun",)

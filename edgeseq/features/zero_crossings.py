@@ -20,7 +20,7 @@ _F = types.float32
 def reference(x: NDArray[Any], threshold: float) -> float:
     """Return the share of x [samples] that differ from the one before in their sign, for the first of which is none.
 
-    As librosa.feature.zero_crossing_rate(y, center=False): what lies within the threshold counts as positive.
+    Source: librosa.feature.zero_crossing_rate(y, center=False): what lies within the threshold counts as positive.
     """
     return float(np.diff(np.asarray(x, np.float64) < -threshold).sum() / len(x))
 

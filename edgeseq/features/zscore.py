@@ -23,7 +23,7 @@ _F, _D, _I = types.float32, types.float64, types.int64
 def reference(x: NDArray[Any], size: int) -> NDArray[np.float64]:
     """Return (x[i] - mean) / std over the window x[i - size + 1 .. i], for i from size - 1 on, in float64.
 
-    As pandas' (x - r.mean()) / r.std(ddof=0) with r = x.rolling(size). What divides by zero is 0.
+    Source: pandas' (x - r.mean()) / r.std(ddof=0) with r = x.rolling(size). What divides by zero is 0.
     """
     windows = np.lib.stride_tricks.sliding_window_view(np.asarray(x, np.float64), size)
     apart, std = windows[:, -1] - windows.mean(axis=1), windows.std(axis=1)

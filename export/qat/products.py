@@ -108,7 +108,7 @@ class Quantizing(TorchFunctionMode):
             self._leaving.clear()
 
     def start(self) -> None:
-        """Choose all ranges, and round the weights as an export would (5)."""
+        """Choose all ranges, and round the weights as an export would (start.py)."""
         found: dict[str, Product] = {}
         self._starting = found
         try:

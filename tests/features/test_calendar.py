@@ -1,11 +1,12 @@
 """calendar against Python's own, in UTC and where clocks are changed."""
 
+import itertools
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgeseq.errors import ConfigError
@@ -17,6 +18,10 @@ SPEC = StreamSpec((Channel("a", "m"),), 1.0)
 CYCLES = ["hour_of_day", "day_of_week", "day_of_year"]
 
 
+def ns(text: str) -> int:
+    return int(np.datetime64(text, "ns").astype(np.int64))
+
+
 def push(t_ns: list[int], **more: Any) -> Frames:
     feature = Calendar(**{"cycles": CYCLES, **more})
     feature.open(SPEC)
@@ -26,18 +31,38 @@ def push(t_ns: list[int], **more: Any) -> Frames:
     return frames[:, 1:]
 
 
-def ns(text: str) -> int:
-    return int(np.datetime64(text, "ns").astype(np.int64))
-
-
-@pytest.mark.parametrize("zone", ["UTC", "Europe/Berlin", "America/St_Johns", "Pacific/Auckland", "Asia/Kathmandu"])
-@given(st.lists(st.integers(-(2**62), 2**62), min_size=1, max_size=20))
-def test_it_is_pythons_calendar(zone: str, t_ns: list[int]) -> None:
+def held_to_the_reference(t_ns: list[int], zone: str, cuts: list[int]) -> None:
     frames = push(t_ns, zone=zone)
     for row, t in zip(frames, t_ns, strict=True):
         phases = calendar.reference(t, ZoneInfo(zone))
         expected = [f(2 * np.pi * phases[cycle]) for cycle in CYCLES for f in (np.sin, np.cos)]  # type: ignore[index]
-        np.testing.assert_allclose(row, expected, rtol=0, atol=1e-6)
+        np.testing.assert_allclose(row, expected, rtol=0, atol=1e-7)  # half of float32's last bit of 1 is 3e-8
+    edges = sorted({0, len(t_ns), *(cut % len(t_ns) for cut in cuts)})
+    parts = [push(t_ns[i:j], zone=zone) for i, j in itertools.pairwise(edges)]
+    np.testing.assert_array_equal(np.concatenate(parts), frames)
+
+
+ZONES = ["UTC", "Europe/Berlin", "America/St_Johns", "Pacific/Auckland", "Asia/Kathmandu"]
+CUTS = st.lists(st.integers(0, 20), max_size=4)
+
+
+@pytest.mark.parametrize("zone", ZONES)
+@settings(deadline=None)
+@given(st.lists(st.integers(ns("1900-01-01"), ns("2201-01-01") - 1), min_size=1, max_size=20), CUTS)
+def test_it_is_pythons_calendar(zone: str, t_ns: list[int], cuts: list[int]) -> None:
+    held_to_the_reference(t_ns, zone, cuts)
+
+
+@pytest.mark.parametrize("zone", ZONES)
+def test_it_is_pythons_calendar_where_days_months_and_years_meet(zone: str) -> None:
+    days = [ns(f"{year}-{day}") for year in range(1900, 2201) for day in ("01-01", "02-28", "03-01", "12-31")]
+    t_ns = [day + seconds * 10**9 + rest for day in days for seconds in (-43_200, 0, 86_400) for rest in (-1, 0)]
+    held_to_the_reference(t_ns, zone, [7])
+
+
+def test_it_is_pythons_calendar_as_far_as_nanoseconds_go() -> None:
+    held_to_the_reference([-(2**63), -(2**63) + 1, -1, 0, 2**63 - 1], "UTC", [2])
+    held_to_the_reference([-(2**63), 2**63 - 1], "Asia/Kathmandu", [1])
 
 
 def test_quarters_of_a_day() -> None:

@@ -1,5 +1,6 @@
 """mfcc in three dialects, each against those whose numbers they are."""
 
+from dataclasses import replace
 from typing import Any
 
 import kaldi_native_fbank as knf
@@ -12,6 +13,7 @@ from scipy import fft
 from sounds import FRAMING, RATE_HZ, SPEC, near, pushed, sweep
 
 from edgeseq.errors import ConfigError
+from edgeseq.features import _recipe
 from edgeseq.features.mfcc import Mfcc, cosines
 from edgeseq.types import Channel
 
@@ -97,3 +99,11 @@ def test_names_and_bad_input() -> None:
 def test_what_is_refused(change: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         Mfcc(**{**LIBROSA, **change}).open(SPEC)
+
+
+@pytest.mark.parametrize("given", [KALDI, LIBROSA, TENSORFLOW], ids=lambda each: each["dialect"])
+def test_it_is_the_reference(given: dict[str, Any]) -> None:
+    x, feature = sweep(), Mfcc(**given)
+    feature.open(SPEC)
+    recipe = replace(feature._bands.recipe(SPEC), matrix=feature._matrix, energy=given["dialect"] == "kaldi")
+    near(pushed(feature, x), _recipe.reference(x, recipe))

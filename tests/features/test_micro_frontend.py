@@ -1,4 +1,4 @@
-"""micro_frontend against TensorFlow's own C code, to the last bit."""
+"""micro_frontend against TensorFlow's own C code and against plain integers, to the last bit."""
 
 import ctypes
 import ctypes.util
@@ -7,16 +7,19 @@ from typing import Any
 import numpy as np
 import pymicro_features
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sounds import RATE_HZ, SPEC, pushed, sweep
 
 from edgeseq.errors import ConfigError
-from edgeseq.features import _fixed_fft, _micro
+from edgeseq.features import _fixed_fft, _micro, _micro_reference
 from edgeseq.features.micro_frontend import MicroFrontend
 from edgeseq.types import Channel, StreamSpec
 
 GIVEN: dict[str, Any] = {"window": 0.03, "hop": 0.01, "bands": 40}
 STEP = 0.0390625
+LIMITS = -(2**15), 2**15 - 1
 
 
 @pytest.fixture
@@ -61,6 +64,40 @@ def test_the_last_bit(x: NDArray[Any]) -> None:
     expected = theirs(x)
     np.testing.assert_array_equal(pushed(MicroFrontend(**GIVEN), x / 32768), expected)
     np.testing.assert_array_equal(pushed(MicroFrontend(**GIVEN, gain=1.0), x), expected)
+    np.testing.assert_array_equal(plain(x[:4800]), expected[: (4800 - 480) // 160 + 1])
+
+
+def plain(x: NDArray[Any], **more: Any) -> list[list[int]]:
+    framing: dict[str, Any] = {"size": 480, "hop": 160, "bands": 40, "low_hz": 125.0, "high_hz": 7500.0}
+    return _micro_reference.reference(x.astype(int).tolist(), RATE_HZ, **{**framing, **more})
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    loudness=st.sampled_from([0.3, 30, 3e3, 3e4, 1e6]),
+    size=st.integers(4, 700),
+    hop=st.integers(1, 300),
+    bands=st.integers(1, 60),
+)
+def test_any_window_is_the_reference(seed: int, loudness: float, size: int, hop: int, bands: int) -> None:
+    rng = np.random.default_rng(seed)
+    x = np.clip(np.rint(rng.normal(size=size + 5 * hop) * loudness * rng.choice([0.01, 1], size + 5 * hop)), *LIMITS)
+    limits = {"low_hz": rng.uniform(0, 500), "high_hz": rng.uniform(600, 7900)}
+    try:
+        found = pushed(MicroFrontend(window=size / RATE_HZ, hop=hop / RATE_HZ, bands=bands, gain=1.0, **limits), x)
+    except ConfigError:
+        return  # bands that this few points cannot tell apart
+    np.testing.assert_array_equal(found, plain(x, size=size, hop=hop, bands=bands, **limits))
+
+
+@pytest.mark.parametrize("points", [4, 8, 32, 1024, 2048])
+def test_the_transform_is_the_references(points: int) -> None:
+    tables = _fixed_fft.tables(points)
+    z = np.zeros((points // 2 + 1, 2), np.int64)
+    for x in (np.random.default_rng(points).integers(*LIMITS, points), np.full(points, LIMITS[0])):
+        _fixed_fft.forward(x, tables.order, tables.stages, tables.turn, tables.last, z)
+        np.testing.assert_array_equal(z, _micro_reference.transform(x.tolist()))
 
 
 def test_any_other_log1pf_is_hardly_seen() -> None:

@@ -13,6 +13,7 @@ from vibration_streams import SPEC, noise, opened, push
 
 from edgeseq import plugins, tables
 from edgeseq.errors import ConfigError
+from edgeseq.features import side_by_side
 from edgeseq.features.band_energy import BandEnergy
 from edgeseq.features.side_by_side import SideBySide
 from edgeseq.features.window_statistics import WindowStatistics
@@ -55,6 +56,10 @@ def test_any_split_gives_the_same(cuts: list[int]) -> None:
     np.testing.assert_array_equal(np.concatenate([part[0] for part in parts]), whole[0])
     np.testing.assert_array_equal(np.concatenate([part[1] for part in parts]), whole[1])
     assert len(whole[0]) == 1500 - 19
+    alone = (plugins.find("features", table["type"])(**without_type(table)) for table in tables_)
+    expected = side_by_side.reference([opened(each).push(at, values) for each in alone])
+    assert whole[0].tolist() == [*expected]
+    assert whole[1].tolist() == [*expected.values()]
 
 
 def test_windows_that_never_end_together_give_nothing_and_keep_nothing() -> None:
