@@ -103,8 +103,8 @@ def _what_hangs_on_it(sequence: Sequence, frames: Items[Frames]) -> str:
         return (
             f"{sequence.origin}: takes one frame at a time, so it is a step already, of which nothing is remembered "
             "here. Where its states are inputs and outputs, edgeseq runs the file as it is, without an export: "
-            "[[model]] in the configuration (docs/operator.md, Models by others). If each output hangs on its own frame alone, "
-            f"--state carry exports it.{_taken(sequence)}"
+            "[[model]] in the configuration (docs/operator.md, Models by others). If each output hangs on its own "
+            f"frame alone, --state carry exports it.{_taken(sequence)}"
         )
     told = (
         f"was built for windows of {sequence.window} frames" if sequence.window else "gives its last step's output only"
