@@ -132,6 +132,8 @@ class StreamGraph:
     steady: the values whose shape was seen to be the same for both.
 
     restarted: copies of the states are restarted in turn, so that none of them runs for ever.
+
+    ended: the timings of the values of which the last entry, or all so far, are read where the time axis ends.
     """
 
     model: ir.Model
@@ -153,6 +155,7 @@ class StreamGraph:
     narrowed: bool = False
     limited: bool = False
     restarted: bool = False
+    ended: list[Timing] = field(default_factory=list)
     counted: bool = False
     probed: tuple[int, int] = (0, 0)
     original: ir.Model | None = None
@@ -183,7 +186,7 @@ class StreamGraph:
         """
         timings = [self.timing[value] for value in self.outputs if value in self.timing]
         if not timings:
-            return None
+            return self._ended_timing()
         firsts = [timing.first for timing in timings]
         return replace(
             timings[0],
@@ -191,6 +194,18 @@ class StreamGraph:
             first=None if None in firsts else min(first for first in firsts if first is not None),
             last=max(timing.last for timing in timings),
         )
+
+    def _ended_timing(self) -> Timing | None:
+        """Return the timing of outputs without a time axis, None where each step gives one and no part of a step does.
+
+        Where all that ends comes once a step, an unfinished step of the sequence's last frames may bring an entry more.
+        """
+        every = self.frames_per_step
+        late = max((timing.delay // (every // timing.stride) for timing in self.ended), default=0)
+        each = {(timing.stride, timing.offset) for timing in self.ended}
+        stride, offset = each.pop() if len(each) == 1 else (0, 0)
+        offset = offset if stride == every else -late * every
+        return Timing(0, stride=every, delay=late, first=None, offset=offset) if late or offset else None
 
     @property
     def owes(self) -> bool:

@@ -62,6 +62,17 @@ class Truth:
 
 
 @dataclass(frozen=True)
+class Steps:
+    """The steps of a stream: how many frames each takes, and how many of the first give nothing."""
+
+    frames: int = 1
+    delay: int = 0
+
+
+EACH = Steps()
+
+
+@dataclass(frozen=True)
 class Drift:
     """The rms error in ten parts of the longest sequence, in order, so that drift is seen."""
 
@@ -76,20 +87,25 @@ def truths(
     window: int = 0,
     longest: int | None = None,
     progress: Progress = silent,
+    *,
+    steps: Steps = EACH,
 ) -> list[Truth]:
     """Run the original: once over one long sequence of at least STEPS, then over the given ones from a reset each.
 
     window: where not 0, over windows of so many frames at random places instead of over the whole. longest: after how
-    many frames at most a stream is reset; a longer sequence is cut there.
+    many frames at most a stream is reset; a longer sequence is cut there. steps: of a model that gives its last output
+    alone, those that give one.
     """
     joined = np.concatenate(list(calibration))
     long = np.tile(joined, (-(-STEPS // len(joined)), 1))[: max(STEPS, min(len(joined), 2 * STEPS))]
     # Each sequence ends in another place of a step.
     cut = [frames[: len(frames) - place] for place, frames in enumerate(calibration[:SEGMENTS])]
     cases = resets([frames for frames in (long, *cut) if len(frames) >= max(window, 1)], longest)
-    total = sum(len(part) for case in cases for part in _parts(sequence, case, window)[1])
+    if not (window or sequence.every_step):
+        cases = [case for case in cases if len(case) > steps.delay * steps.frames]
+    total = sum(len(part) for case in cases for part in _parts(sequence, case, window, steps)[1])
     tick = counted(progress, "running the original in float64", total)
-    return [truth(sequence, frames, window, tick) for frames in cases]
+    return [truth(sequence, frames, window, tick, steps) for frames in cases]
 
 
 def resets(cases: Items[NDArray[np.float32]], longest: int | None) -> list[NDArray[np.float32]]:
@@ -99,9 +115,11 @@ def resets(cases: Items[NDArray[np.float32]], longest: int | None) -> list[NDArr
     ]
 
 
-def truth(sequence: Sequence, frames: NDArray[np.float32], window: int = 0, tick: Tick = still) -> Truth:
+def truth(
+    sequence: Sequence, frames: NDArray[np.float32], window: int = 0, tick: Tick = still, steps: Steps = EACH
+) -> Truth:
     """Run the original over one sequence, in float64 and in float32."""
-    at, parts = _parts(sequence, frames, window)
+    at, parts = _parts(sequence, frames, window, steps)
     double, single, edges = [], [], []
     for part in parts:
         double.append(sequence.outputs(part, sequence.double))
@@ -117,7 +135,7 @@ def truth(sequence: Sequence, frames: NDArray[np.float32], window: int = 0, tick
 
 
 def _parts(
-    sequence: Sequence, frames: NDArray[np.float32], window: int, seed: int = 0
+    sequence: Sequence, frames: NDArray[np.float32], window: int, steps: Steps, seed: int = 0
 ) -> tuple[NDArray[np.int64] | None, list[NDArray[np.float32]]]:
     """Return what the original is run on, and the steps that the last output of each part is for; None: the whole."""
     rng = np.random.default_rng(seed)
@@ -127,9 +145,11 @@ def _parts(
         return at, [frames[start : start + window] for start in at]
     if sequence.every_step:
         return None, [frames]
-    spread = np.exp(rng.uniform(0, np.log(len(frames)), min(PREFIXES, len(frames)))).astype(np.int64) - 1
-    at = np.unique([0, *spread, len(frames) - 1])
-    return at, [frames[: end + 1] for end in at]
+    # Every prefix ends with a whole step.
+    count = len(frames) // steps.frames - steps.delay
+    spread = np.exp(rng.uniform(0, np.log(count), min(PREFIXES, count))).astype(np.int64) - 1
+    at = np.unique([0, *spread, count - 1])
+    return at, [frames[: (place + steps.delay + 1) * steps.frames] for place in at]
 
 
 def _truth(

@@ -109,4 +109,4 @@ def _frozen_at(sequence: Sequence) -> int | None:
     while deaf_at - heard_at > 1:
         middle = (heard_at + deaf_at) // 2
         heard_at, deaf_at = (middle, deaf_at) if _hears(sequence, 2 * length, middle) else (heard_at, middle)
-    return deaf_at
+    return deaf_at if deaf_at > 1 else None  # nobody unrolls a loop over one step: it reads the first frame alone

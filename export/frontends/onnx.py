@@ -77,7 +77,7 @@ def load(
         return EncoderDecoder(model, source, target, single, double, "ONNX", path.name, digest, notes, padded)
     notes += [entry.note for entry in counts]
     for entry in inputs:
-        _fix_shape(model, entry.name, entry.shape)
+        fix_shape(model, entry.name, entry.shape)
     sequence = fixed.freed(
         Sequence(model, tuple(inputs), single, double, "ONNX", path.name, digest, window=window, notes=notes)
     )
@@ -111,7 +111,7 @@ def _inputs(  # noqa: PLR0917 - two calls, above and below
         axis = _choose_axis(path, value, dims, time_axis, notes)
         shape = tuple(-1 if i == axis else dim if isinstance(dim, int) else 1 for i, dim in enumerate(dims))
         # Each time by itself at first: onnxruntime takes axes of one name for equally long.
-        _fix_shape(model, value.name, shape, f"{value.name}_length")
+        fix_shape(model, value.name, shape, f"{value.name}_length")
         inputs.append(Input(value.name, shape, ELEMENTS[value.type.tensor_type.elem_type]))
         length = dims[axis]
         windows.append(length if isinstance(length, int) else None)
@@ -141,7 +141,7 @@ def _find_lengths(
     copy.CopyFrom(model)
     inputs, candidates = _inputs(path, copy, others, time_axis, known, [])[0], []
     for value in maybe:
-        _fix_shape(copy, value.name, (1,) * ranks[value.name])
+        fix_shape(copy, value.name, (1,) * ranks[value.name])
         kind = lengths.ELEMENTS[value.type.tensor_type.elem_type]
         candidates.append(Lengths(value.name, list(values).index(value), (1,) * ranks[value.name], kind))
 
@@ -152,7 +152,7 @@ def _find_lengths(
     runtime = session(copy)
     if found := lengths.told_apart(run, inputs, candidates):
         for entry in found:
-            _fix_shape(model, entry.name, entry.shape)
+            fix_shape(model, entry.name, entry.shape)
         return found
     wrong = next((v for v in maybe if v.type.tensor_type.elem_type not in ELEMENTS or not ranks[v.name]), None)
     if wrong is None:
@@ -327,7 +327,7 @@ def _named(dim: int | str, words: tuple[str, ...]) -> bool:
     return text in words or any(word in text for word in words if len(word) > 1)
 
 
-def _fix_shape(model: onnx.ModelProto, name: str, shape: tuple[int, ...], time: str = "time") -> None:
+def fix_shape(model: onnx.ModelProto, name: str, shape: tuple[int, ...], time: str = "time") -> None:
     """Set batch to 1 and name the time axis, in place."""
     value = next(value for value in model.graph.input if value.name == name)
     for dim, size in zip(value.type.tensor_type.shape.dim, shape, strict=True):

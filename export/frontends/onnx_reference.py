@@ -53,6 +53,54 @@ class GlobalMaxPool(OpRun):
         return (x.max(axis=tuple(range(2, x.ndim)), keepdims=True),)
 
 
+class Pad(OpRun):
+    """ONNX operator Pad-13 and later; the reference takes no negative pads, which cut off."""
+
+    op_domain = ""
+
+    def _run(self, x: Any, pads: Any, value: Any = None, axes: Any = None, mode: str = "constant") -> tuple[Any]:
+        """Return x with so many entries more, or fewer, before and behind on each axis."""
+        places = range(x.ndim) if axes is None else [int(axis) % x.ndim for axis in axes]
+        bounds = np.zeros((x.ndim, 2), np.int64)
+        bounds[list(places)] = np.reshape(pads, (2, -1)).T
+        cut = np.maximum(-bounds, 0)
+        kept = x[tuple(slice(first, size - last) for (first, last), size in zip(cut, x.shape, strict=True))]
+        options = {"constant_values": 0 if value is None else np.asarray(value).item()} if mode == "constant" else {}
+        return (np.pad(kept, np.maximum(bounds, 0), mode=mode, **options),)  # type: ignore[call-overload]
+
+
+class ConvTranspose(OpRun):
+    """ONNX operator ConvTranspose-11; the reference fails where there are groups."""
+
+    op_domain = ""
+
+    def _run(self, x: Array, weight: Array, bias: Any = None, **attributes: Any) -> tuple[Array]:
+        """Add each entry, times the kernel, to where it reaches; cut the padding off."""
+        space, groups = x.ndim - 2, attributes.get("group") or 1
+        strides, dilations = ([*(attributes.get(key) or [1] * space)] for key in ("strides", "dilations"))
+        more, kernel = [*(attributes.get("output_padding") or [0] * space)], weight.shape[2:]
+        pads, how, shape = (attributes.get(key) for key in ("pads", "auto_pad", "output_shape"))
+        sizes = zip(x.shape[2:], strides, kernel, dilations, strict=True)
+        full = [s * (n - 1) + (k - 1) * d + 1 for n, s, k, d in sizes]
+        if shape or str(how).startswith("SAME"):
+            wanted = [*shape][-space:] if shape else [n * s for n, s in zip(x.shape[2:], strides, strict=True)]
+            totals = [max(size + extra - want, 0) for size, extra, want in zip(full, more, wanted, strict=True)]
+            pads = [total // 2 if how == "SAME_UPPER" else total - total // 2 for total in totals]
+            pads += [total - first for total, first in zip(totals, pads, strict=True)]
+        pads = [*(pads or [0] * (2 * space))]
+        y = np.zeros((len(x), groups * weight.shape[1], *map(sum, zip(full, more, strict=True))), x.dtype)
+        split = x.reshape(len(x), groups, -1, *x.shape[2:])
+        by_group = weight.reshape(groups, -1, *weight.shape[1:])
+        for tap in np.ndindex(*kernel):
+            part = np.einsum("ngi...,gio->ngo...", split, by_group[(..., *tap)])
+            ends = zip(tap, dilations, strides, x.shape[2:], strict=True)
+            at = tuple(slice(t * d, t * d + s * (n - 1) + 1, s) for t, d, s, n in ends)
+            y[(slice(None), slice(None), *at)] += part.reshape(len(x), -1, *x.shape[2:])
+        cut = tuple(slice(pads[i], size - pads[i + space]) for i, size in enumerate(y.shape[2:]))
+        y = y[(slice(None), slice(None), *cut)]
+        return (y if bias is None else y + bias.reshape(-1, *[1] * space),)
+
+
 class DequantizeLinear(OpRun):
     """ONNX operator DequantizeLinear-13; the reference has later ones alone."""
 
@@ -128,7 +176,7 @@ DEQUANTIZE = 19
 def lacking(model: onnx.ModelProto) -> list[type[OpRun]]:
     """Return the ops to be given for a model."""
     opset = max(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
-    own: list[type[OpRun]] = [LRN, MeanVarianceNormalization, GlobalMaxPool, Round]
+    own: list[type[OpRun]] = [LRN, MeanVarianceNormalization, GlobalMaxPool, Pad, ConvTranspose, Round]
     if not any(_beyond(node) for node in model.graph.node):
         own.append(QuantizeLinear)
     return [*own, DequantizeLinear] if opset < DEQUANTIZE else own

@@ -24,14 +24,15 @@ import torch
 
 from edgeseq.tables import suggest
 from export.errors import ExportError
-from export.frontends import encoder_decoder, torch_weights
+from export.frontends import encoder_decoder, fixed, torch_weights
 from export.frontends.encoder_decoder import EncoderDecoder
 from export.frontends.lengths import Lengths, RunPadded, inserted, padded, steps_of, told_apart
 from export.frontends.sequence import IMAGE, PROOF_LENGTHS, Run, Sequence, axis_of, batch_axis, image_axis
-from export.frontends.torch_export import exported, tensors
+from export.frontends.torch_export import exported, exported_fixed, tensors
 from export.frontends.torch_scripted import in_float_type
 from export.graph import Array, Input, first_line
 from export.lengths import accepted
+from export.lengths import runs as accepts
 
 Example = torch.Tensor | tuple[torch.Tensor, ...]
 
@@ -83,17 +84,20 @@ def from_module(
         return EncoderDecoder(
             model, source, target, single, double, "PyTorch", origin, sha256, notes, padded(runs, inputs, counts)
         )
+    lengths = None
     try:
         lengths = accepted(lambda length: single([entry.noise(length) for entry in inputs]), PROOF_LENGTHS)
+        model, note = exported(module, inputs, counts, single, [(length,) * len(inputs) for length in lengths], origin)
     except ExportError as cause:
-        others = _other_axes(module, frames, inputs, whole) if time_axis is None else []
-        if not others:
+        others = _other_axes(module, frames, inputs, whole) if time_axis is None and lengths is None else []
+        if others:
+            raise ExportError(
+                f"{cause}. Time was taken to be axis {inputs[0].time_axis}, but it runs at other lengths along axis "
+                f"{' or '.join(map(str, others))}: say which one time is, --time-axis N."
+            ) from cause
+        if lengths == PROOF_LENGTHS or counts:
             raise
-        raise ExportError(
-            f"{cause}. Time was taken to be axis {inputs[0].time_axis}, but it runs at other lengths along axis "
-            f"{' or '.join(map(str, others))}: say which one time is, --time-axis N."
-        ) from cause
-    model, note = exported(module, inputs, counts, single, [(length,) * len(inputs) for length in lengths], origin)
+        return _of_one_length(module, frames, inputs, (single, double), cause, (origin, sha256))
     sequence = Sequence(model, inputs, single, double, "PyTorch", origin, sha256)
     sequence.count_tokens()
     sequence.keep_streamed()
@@ -104,6 +108,28 @@ def from_module(
         )
         sequence.notes.append(f"time was taken to be axis {told}; --time-axis says otherwise")
     return sequence
+
+
+def _of_one_length(  # noqa: PLR0917 - one call, above
+    module: torch.nn.Module,
+    examples: Items[torch.Tensor],
+    inputs: tuple[Input, ...],
+    runs: tuple[Run, Run],
+    cause: ExportError,
+    named: tuple[str, str],
+) -> Sequence:
+    """Return a module that takes its example's length alone, as one that lays a window flat. Raises `cause` if none."""
+    length = int(examples[0].shape[inputs[0].time_axis])
+
+    def run(length: int) -> None:
+        runs[0]([entry.noise(length) for entry in inputs])
+
+    if not accepts(run, length):
+        raise cause
+    model, note = exported_fixed(module, inputs, runs[0], length, named[0])
+    alone = Sequence(model, inputs, *runs, "PyTorch", *named, window=length, notes=[note])
+    # At a few lengths runs one that cuts a window into patches and leaves off what fills none: that is no loop.
+    return replace(alone, fixed=str(cause)) if accepts(run, length + 1) else fixed.freed(alone)
 
 
 def _find_lengths(

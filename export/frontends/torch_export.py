@@ -25,7 +25,7 @@ import torch
 
 from export.errors import ExportError
 from export.frontends.lengths import Lengths, derive, inserted
-from export.frontends.onnx import read
+from export.frontends.onnx import fix_shape, read
 from export.frontends.sequence import Run
 from export.frontends.torch_packed import Unpacking
 from export.frontends.torch_scripted import as_written
@@ -88,6 +88,27 @@ def exported(  # noqa: PLR0917 - two calls, from torch.py
     if attending is not None:
         return attending
     raise ExportError(f"{origin}: PyTorch could not export it with a free time axis ({'; '.join(reasons)}).")
+
+
+def exported_fixed(
+    module: torch.nn.Module, inputs: tuple[Input, ...], single: Run, length: int, origin: str
+) -> tuple[onnx.ModelProto, str]:
+    """Return the ONNX graph of a module that runs at one length alone, proven there. Its input says time is free."""
+    reasons = []
+    for dynamo in (False, True):
+        told = f"dynamo={dynamo}"
+        try:
+            model = _export(written_out(module), inputs, (), (length,) * len(inputs), dynamo=dynamo, free=[])
+        except Exception as cause:  # noqa: BLE001 - as above
+            reasons.append(f"{told}: {_reason(cause)[:TOLD]}")
+            continue
+        for entry in inputs:
+            fix_shape(model, entry.name, entry.shape)
+        reason = _differs(model, inputs, single, [(length,) * len(inputs)])
+        if reason is None:
+            return model, f"exported by torch.onnx with {told}, equal at {length} steps, the only length it runs at"
+        reasons.append(f"{told}: {reason}")
+    raise ExportError(f"{origin}: PyTorch could not export it at {length} steps ({'; '.join(reasons)}).")
 
 
 def _attends(model: onnx.ModelProto) -> bool:

@@ -22,11 +22,13 @@ from export.passes import (
     mean,
     padding,
     pairs,
+    picked,
     recurrent,
     scan,
     single_step,
     time_axis,
     timeline,
+    transposed,
 )
 
 Pass = Callable[[StreamGraph], bool]
@@ -37,6 +39,8 @@ REWRITE: tuple[Pass, ...] = (
     loops.apply,
     lengths.apply,
     time_axis.apply,
+    transposed.apply,
+    picked.apply,
     joined.apply,
     pairs.apply,
     timeline.apply,

@@ -4,6 +4,7 @@
    step graph that is the only one, so they stay as they are.
 2. A mean, maximum or sum over time becomes a running one (mean.py).
 3. Any other end of the time axis (a product, the first step) is refused by node.
+4. What unpadded convolutions give has fewer entries than there are frames; the first steps then give nothing.
 
 A model with such a head was usually trained from zero state on windows; what carrying the state on means for it is the
 user's decision, which export asks for.
@@ -34,10 +35,17 @@ def check(stream: StreamGraph, node: ir.Node) -> None:
             "it ends the time axis with something else than the last step, a mean, a sum or a maximum, which is not "
             "streamed.",
         )
-    if any(value is not None and value in stream.timing and stream.timing[value].delay for value in node.inputs):
-        raise node_error(
-            str(node.name), node.op_type, "the last step it reads comes late: part of the model looks ahead."
-        )
+    for value in node.inputs:
+        timing = None if value is None else stream.timing.get(value)
+        if timing is None:
+            continue
+        # The newest entry that is there after a step is the last one of the sequence so far.
+        newest = timing.delay >= 0 and timing.delay + timing.offset // timing.stride == 0
+        if not newest or (stream.restarted and timing.delay):
+            raise node_error(
+                str(node.name), node.op_type, "the last step it reads comes late: part of the model looks ahead."
+            )
+        stream.ended.append(timing)  # 4
 
 
 def ending(stream: StreamGraph) -> list[ir.Node]:

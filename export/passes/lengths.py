@@ -1,7 +1,8 @@
 """In a stream nothing is padded: where a graph reads how long the sequence is, that is all the steps there are.
 
 1. sequence_lens of a recurrent op, if it holds all of its input's steps, says nothing and goes.
-2. The last step read by its number (Gather, GatherElements, GatherND at length - 1) is read as entry -1.
+2. The last step read by its number (Gather, GatherElements, GatherND at length - 1, Slice from there on) is read as
+   entry -1.
 What is told apart here is told by what the values hold in runs at several lengths; nothing is matched.
 """
 
@@ -17,7 +18,7 @@ from onnx_ir.passes import common
 from export.graph import Array, StreamGraph, integer, probe
 from export.passes import buffers, recurrent, time_axis
 
-INDEXING = {"Gather", "GatherElements", "GatherND"}
+INDEXING = {"Gather", "GatherElements", "GatherND", "Slice"}
 Runs = dict[ir.Value, tuple[Array, ...]]
 
 
@@ -76,8 +77,12 @@ def _last_step(stream: StreamGraph, node: ir.Node, runs: Runs) -> bool:
     places = [
         (_place(node, at, rank), at[..., -1] if node.op_type == "GatherND" else at, array.shape)
         for at, array in zip(runs[index], runs[value], strict=True)
+        if node.op_type != "Slice"
     ]
-    last = all(len(grown) == 1 and axis == grown[0] and np.all(at == shape[axis] - 1) for axis, at, shape in places)
+    last = len(grown) == 1 and all(axis == grown[0] and np.all(at == shape[axis] - 1) for axis, at, shape in places)
+    if last and node.op_type == "Slice":
+        pairs = zip(runs[value], runs[output], strict=True)
+        last = all(np.array_equal(np.take(whole, [-1], axis=grown[0]), cut) for whole, cut in pairs)
     shapes = {array.shape for array in runs[output]}
     single = node.op_type != "GatherND" or all(size == 1 for size in runs[value][0].shape[: grown[0] if grown else 0])
     if not last or not single or len(shapes) != 1:
@@ -93,6 +98,7 @@ def _last_step(stream: StreamGraph, node: ir.Node, runs: Runs) -> bool:
     form = stream.constant("last.shape", np.array(shape, np.int64))
     whole = buffers.emit(stream, node, "Reshape", [newest, form])  # 2
     whole.name, output.name = output.name, f"{output.name}.indexed"
+    whole.shape, whole.type = ir.Shape(shape), ir.TensorType(ir.DataType.from_numpy(runs[output][0].dtype))
     output.replace_all_uses_with(whole, replace_graph_outputs=True)
     return True
 

@@ -6,6 +6,8 @@
    user says after how many frames the stream is reset (--max-steps).
 2. Sum (ReduceSum, ReduceL1, ReduceSumSquare), in float64. It grows without end: the same holds.
 3. Maximum and minimum (ReduceMax, GlobalMaxPool, ReduceMin) are exact for ever.
+4. What comes late has no entry yet in the first steps: there stands what changes nothing, and a mean counts those that
+   are there.
 Where features are reduced along with time, the step's own are first: each step has as many.
 """
 
@@ -17,7 +19,7 @@ import numpy as np
 import onnx_ir as ir
 
 from export.errors import node_error
-from export.graph import Array, StreamGraph, constant_of, ints, sizes
+from export.graph import Array, StreamGraph, Timing, constant_of, first_input, ints, sizes
 from export.passes import buffers
 
 DOUBLE = int(ir.DataType.DOUBLE)
@@ -60,8 +62,16 @@ def apply(stream: StreamGraph) -> bool:
     for node in nodes:
         given = node.outputs[0]
         users = list(given.uses())
+        timing = stream.timing[first_input(node)]
+        partly = timing.delay % (stream.frames_per_step // timing.stride)
+        if timing.delay > 0 and (partly or node.op_type not in EXTREMES):
+            _leave_out(stream, node, timing)
         before = _following(stream, node)
-        running = _extreme(stream, node, before) if node.op_type in EXTREMES else _counted(stream, node, before)
+        running = (
+            _extreme(stream, node, before, timing)
+            if node.op_type in EXTREMES
+            else _counted(stream, node, before, timing)
+        )
         running.shape, running.type = given.shape, given.type
         for user, index in users:
             user.replace_input_with(index, running)
@@ -71,27 +81,41 @@ def apply(stream: StreamGraph) -> bool:
     return bool(nodes)
 
 
-def _extreme(stream: StreamGraph, node: ir.Node, before: ir.Node) -> ir.Value:
-    """Return the running maximum or minimum (3)."""
-    given, kind = node.outputs[0], EXTREMES[node.op_type]
+def _leave_out(stream: StreamGraph, node: ir.Node, timing: Timing) -> None:
+    """Put what changes nothing in the place of entries that are not there yet (4)."""
+    nothing = float(_worst(node)) if node.op_type in EXTREMES else 0.0
+    node.replace_input_with(0, buffers.within(stream, node, first_input(node), timing, nothing, ending=False))
+
+
+def _worst(node: ir.Node) -> Any:
+    """Return the number that a running maximum or minimum begins with."""
+    given = node.outputs[0]
     dtype = given.type.dtype.numpy() if given.type is not None else np.dtype(np.float32)
     limits: Any = np.finfo(dtype) if dtype.kind == "f" else np.iinfo(dtype)
-    worst: Array = np.full(sizes(given), limits.min if kind == "Max" else limits.max, dtype)
+    return dtype.type(limits.min if EXTREMES[node.op_type] == "Max" else limits.max)
+
+
+def _extreme(stream: StreamGraph, node: ir.Node, before: ir.Node, timing: Timing) -> ir.Value:
+    """Return the running maximum or minimum (3)."""
+    given, kind = node.outputs[0], EXTREMES[node.op_type]
+    worst: Array = np.full(sizes(given), _worst(node))
     state = stream.add_state(stream.state_name(kind.lower()), worst)
     running = buffers.emit(stream, before, kind, [given, state])
-    stream.leave(state, buffers.emit(stream, before, "Identity", [running]))
+    leaving = running
+    if timing.delay > 0:  # 4
+        newest = buffers.cut(stream, before, buffers.valid(stream, before, timing, ending=False), 0, -1, None)
+        leaving = buffers.emit(stream, before, "Where", [newest, running, state])
+    stream.leave(state, buffers.emit(stream, before, "Identity", [leaving]))
     return running
 
 
-def _counted(stream: StreamGraph, node: ir.Node, before: ir.Node) -> ir.Value:
+def _counted(stream: StreamGraph, node: ir.Node, before: ir.Node, timing: Timing) -> ir.Value:
     """Return the running mean (1) or sum (2)."""
     given, word = node.outputs[0], WORDS[node.op_type]
     state = stream.add_state(stream.state_name(word), np.zeros(sizes(given), np.float64))
     wide = buffers.emit(stream, before, "Cast", [given], to=DOUBLE)
     if word == "mean":
-        count = _count(stream, node, before)
-        real = buffers.emit(stream, before, "Cast", [count], to=DOUBLE)
-        wide = buffers.emit(stream, before, "Div", [buffers.emit(stream, before, "Sub", [wide, state]), real])
+        wide = _change(stream, node, before, timing, wide, state)
     exact = buffers.emit(stream, before, "Add", [state, wide])
     stream.leave(state, exact)
     if not stream.restarted:
@@ -99,6 +123,29 @@ def _counted(stream: StreamGraph, node: ir.Node, before: ir.Node) -> ir.Value:
         stream.notes.append(f"{word} over time: the stream must be reset after {stream.max_steps} frames at most")
     kind = given.type.dtype if given.type is not None else ir.DataType.FLOAT
     return buffers.emit(stream, before, "Cast", [exact], to=int(kind))
+
+
+def _change(  # noqa: PLR0917 - one call, above
+    stream: StreamGraph, node: ir.Node, before: ir.Node, timing: Timing, new: ir.Value, state: ir.Value
+) -> ir.Value:
+    """Return by how much a step, whose own mean is `new`, changes the mean so far."""
+
+    def emit(op_type: str, a: ir.Value, b: ir.Value) -> ir.Value:
+        return buffers.emit(stream, before, op_type, [a, b])
+
+    def number(given: int, kind: type = np.int64) -> ir.Value:
+        return stream.constant("number", np.array([given], kind))
+
+    def real(value: ir.Value) -> ir.Value:
+        return buffers.emit(stream, before, "Cast", [value], to=DOUBLE)
+
+    if timing.delay <= 0:
+        return emit("Div", emit("Sub", new, state), real(_count(stream, node, before)))
+    entries = stream.frames_per_step // timing.stride
+    there = emit("Add", emit("Mul", buffers.clock(stream), number(entries)), number(entries - timing.delay))
+    fresh = real(emit("Max", emit("Min", there, number(entries)), number(0)))
+    added = emit("Sub", emit("Mul", new, number(entries, np.float64)), emit("Mul", state, fresh))
+    return emit("Div", added, real(emit("Max", there, number(1))))
 
 
 def _count(stream: StreamGraph, node: ir.Node, before: ir.Node) -> ir.Value:

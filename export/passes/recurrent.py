@@ -7,6 +7,8 @@
 4. Where the input comes late, the state waits for the first entry that exists. If that may stand in the middle of a
    step that takes several, the op is taken apart into one for each of them. An input that is early, because it is
    padded before the first frame, is made to wait (align.py).
+5. An op that has time in the place of its batch runs along something else, as the bins of a spectrum, anew in every
+   frame: in any direction, and it has no state.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ import onnx_ir as ir
 
 from export.errors import node_error
 from export.graph import StreamGraph, Timing, constant_of, integer, sizes
-from export.passes import buffers
+from export.passes import buffers, tables
 
 OPS = {"RNN": ("h",), "GRU": ("h",), "LSTM": ("h", "c")}
 GATES = {"RNN": 1, "GRU": 3, "LSTM": 4}
@@ -29,6 +31,8 @@ INITIAL = 5
 
 def timing(stream: StreamGraph, node: ir.Node) -> Timing:
     """Return the outputs' timing: as the input's, made of all frames before. Raises ExportError (see 1)."""
+    if _within_frames(stream, node):
+        return _anew(stream, node)
     _check(stream, node)
     entering = stream.timing[node.inputs[0]]  # type: ignore[index]
     if entering.delay < 0 < entering.offset:
@@ -41,7 +45,10 @@ def timing(stream: StreamGraph, node: ir.Node) -> Timing:
 def apply(stream: StreamGraph) -> bool:
     """Make the states of all recurrent ops explicit."""
     nodes = [node for node in stream.graph if node.op_type in OPS and node.domain in ("", "ai.onnx")]
-    for number, node in enumerate(nodes):
+    for node in nodes:
+        if _within_frames(stream, node):
+            _begin_anew(stream, node)
+    for number, node in enumerate(node for node in nodes if not _within_frames(stream, node)):
         name = f"{node.op_type.lower()}{number}"
         states = [_enter(stream, node, f"{name}.{letter}", at) for at, letter in enumerate(OPS[node.op_type])]
         x = node.inputs[0]
@@ -55,6 +62,32 @@ def apply(stream: StreamGraph) -> bool:
         for at, state in enumerate(states):
             _leave(stream, node, state, at, first)
     return bool(nodes)
+
+
+def _within_frames(stream: StreamGraph, node: ir.Node) -> bool:
+    """Return whether time is in the place of the batch (5)."""
+    x = node.inputs[0]
+    return x is not None and stream.time.get(x) == (0 if integer(node, "layout", 0) else 1)
+
+
+def _anew(stream: StreamGraph, node: ir.Node) -> Timing:
+    """Return the outputs' timing of an op that runs within each frame: that of its input. Raises ExportError."""
+    others = [value for value in node.inputs[1:] if value is not None]
+    if any(value in stream.time or value in stream.pairs for value in others):
+        raise node_error(
+            str(node.name), node.op_type, "it runs within each frame, from a state that is computed from the data."
+        )
+    return stream.timing[node.inputs[0]]  # type: ignore[index]
+
+
+def _begin_anew(stream: StreamGraph, node: ir.Node) -> None:
+    """Give initial states that are as many as there are frames the size of a step (5)."""
+    leaving = stream.timing[node.inputs[0]]  # type: ignore[index]
+    entries = stream.frames_per_step // leaving.stride
+    for place, value in enumerate(node.inputs):
+        if place >= INITIAL and value is not None and value in stream.sized:
+            axis = stream.sized[value][0]
+            node.replace_input_with(place, tables.rows(stream, node, value, axis, entries, leaving))
 
 
 def _check(stream: StreamGraph, node: ir.Node) -> None:

@@ -48,7 +48,6 @@ FINEST = 64.0
 TABLE_LEAST = 64
 """Numbers from which on a table is worth storing it in 8 bits."""
 VARIANTS: Mapping[str, Literal["int8", "int16"]] = {"int8": "int8", "w8a16": "int16"}
-STORED = {"int8": np.int8, "int16": np.int16}
 
 
 def quantize(
@@ -250,16 +249,12 @@ class _Quantizer:
         if table.size < TABLE_LEAST or precision == "float32" or not np.isfinite(table).all():
             self._float(op)
             return
-        kind = Type(precision, 1.0)
-        columns = np.abs(table.reshape(-1, table.shape[-1])).max(axis=0)
-        factor = np.where(columns > 0, columns / kind.limits[1], 1).astype(np.float32)
-        if columns.max() <= kind.limits[1] and (table == np.rint(table)).all():
-            factor = np.ones_like(factor)
-        stored = np.rint(table / factor).astype(STORED[precision])
+        kind, leaving = Type(precision, 1.0), self.source.shapes[op.output]
+        stored, factor = weights.table(table, op.attributes["axis"], len(leaving), kind)
         content = self._constant(f"{op.inputs[0]}.stored", stored, kind)
         places = self._read(op.inputs[1], None)
         name = self.target.new_name(f"{op.output}.stored")
-        self._write(Op("Gather", name, (content, places), op.node, op.attributes), self.source.shapes[op.output], kind)
+        self._write(Op("Gather", name, (content, places), op.node, op.attributes), leaving, kind)
         self._emit("Dequantize", op.output, None, (name,), op, arrays={"factor": factor})
 
     def _move(self, op: Op, leaving: Mapping[str, Type | None]) -> None:
@@ -354,7 +349,7 @@ class _Quantizer:
         if kind is None:
             return content
         stored = np.clip(np.rint(content / kind.scale) + kind.zero_point, *kind.limits)
-        return np.asarray(stored, STORED[kind.dtype])
+        return np.asarray(stored, weights.STORED[kind.dtype])
 
     def _constant(self, name: str, content: Array, kind: Type | None) -> str:
         name = self.target.new_name(name)

@@ -20,6 +20,7 @@ BIAS_LIMIT = 2.0**30
 MAX_ROWS = 8192
 """Rows of inputs that weights are rounded for, at most."""
 Matrix = NDArray[np.float64]
+STORED = {"int8": np.int8, "int16": np.int16}
 
 
 @dataclass(frozen=True)
@@ -78,3 +79,23 @@ def _inputs(op: Op, sample: Array) -> list[Matrix]:
 
 def _thinned(rows: Matrix) -> Matrix:
     return rows[:: -(-len(rows) // MAX_ROWS)] if len(rows) > MAX_ROWS else rows
+
+
+def table(content: Array, looked_up: int, leaving: int, kind: Type) -> tuple[Array, NDArray[np.float32]]:
+    """Return a table of constants in a type of scale 1, and the factor of what is looked up along an axis of it.
+
+    leaving: how many axes that has. One factor an entry of the last axis that is not looked up; of a table of one axis,
+    one for the whole. Whole numbers that fit stay what they are.
+    """
+    column = max((axis for axis in range(content.ndim) if axis != looked_up), default=None)
+    others = tuple(axis for axis in range(content.ndim) if axis != column)
+    greatest = np.abs(content).max(axis=others, keepdims=True)
+    factor = np.where(greatest > 0, greatest / kind.limits[1], 1).astype(np.float32)
+    if greatest.max() <= kind.limits[1] and (content == np.rint(content)).all():
+        factor = np.ones_like(factor)
+    stored = np.rint(content / factor).astype(STORED[kind.dtype])
+    if column is None:
+        return stored, factor.reshape(())
+    # Where the axis looked up stands behind, the axes of the places come out in its place.
+    behind = content.ndim - 1 - column if column > looked_up else leaving - 1 - column
+    return stored, factor.reshape(-1, *(1,) * behind)

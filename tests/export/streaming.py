@@ -53,9 +53,13 @@ def equals_the_original(
     given = np.concatenate([model.run(part) for part in np.split(frames, cuts)])
     assert np.isnan(given[: model.delay]).all()
     whole = np.concatenate([given, model.flush()])[model.delay :]
-    for end in (len(frames),) if sequence.every_step else (1, 2, 3, 30, len(frames)):
+    # A head without a time axis gives one output after each step, from the first on that it has an entry for.
+    newest = len(frames) // model.frames_per_step - model.delay - 1
+    places = [0] if sequence.every_step else [0, 1, 2, min(19, newest), newest]
+    for place in places:
+        end = len(frames) if sequence.every_step else (place + model.delay + 1) * model.frames_per_step
         expected = held.outputs(frames[:end], held.double)
-        found = whole[: len(expected)] if sequence.every_step else whole[end - 1 : end]
+        found = whole[: len(expected)] if sequence.every_step else whole[place : place + 1]
         assert len(found) == len(expected)
         single = np.abs(held.outputs(frames[:end], held.single) - expected).max()
         np.testing.assert_allclose(found, expected, rtol=0, atol=max(1e-5 * expected.std(), 4 * single, 2e-6))

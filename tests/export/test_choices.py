@@ -214,3 +214,60 @@ class _Centred(torch.nn.Module):
 def test_a_mean_that_goes_back_into_the_sequence_is_refused(tmp_path: Path) -> None:
     with pytest.raises(export.ExportError, match=r"\(ReduceMean\).*into the future"):
         export.export((_Centred(), models.example()), tmp_path / "b", max_steps=100, **OPTIONS)
+
+
+class _OfOneLength(torch.nn.Module):
+    """Lays a window of 12 flat, as it is or in patches of 5 (the last 2 frames of it fill none)."""
+
+    def __init__(self, *, patches: bool) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.patches, self.head = patches, torch.nn.Linear((10 if patches else 12) * models.FEATURES, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = x - x.mean(1, keepdim=True)
+        if self.patches:
+            x = x.unfold(1, 5, 5).reshape(1, 2, 5 * models.FEATURES)
+        return self.head(x.flatten(1))
+
+
+@pytest.mark.parametrize("patches", [False, True], ids=["flat", "in patches"])
+def test_a_module_of_one_length_runs_as_whole_windows(patches: bool, tmp_path: Path) -> None:  # noqa: FBT001
+    module, example = _OfOneLength(patches=patches).eval(), torch.zeros(1, 12, models.FEATURES)
+    for choice in ({}, {"state": "carry"}, {"window": 11}):
+        with pytest.raises(export.ExportError, match="What works: --window 12"):
+            export.export((module, example), tmp_path / "b", **choice, **OPTIONS)
+    model = edgeseq.load(export.export((module, example), tmp_path / "b", window=12, **OPTIONS))
+    x = models.walks(1)[0][:40]
+    with torch.no_grad():
+        expected = [module(torch.from_numpy(x[None, at : at + 12]))[0].numpy() for at in range(29)]
+    np.testing.assert_allclose(model.run(x)[11:], expected, atol=1e-5)
+
+
+class _Classifier(torch.nn.Module):
+    """Unpadded convolutions and poolings, a recurrent layer, a dense head on its last step."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(1)
+        self.a, self.b = torch.nn.Conv1d(models.FEATURES, 6, 3), torch.nn.Conv1d(6, 6, 3)
+        self.memory, self.head = torch.nn.LSTM(6, 8, batch_first=True), torch.nn.Linear(8, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = torch.nn.functional.max_pool1d(torch.relu(self.a(x.transpose(1, 2))), 2)
+        x = torch.nn.functional.max_pool1d(torch.relu(self.b(x)), 2)
+        return self.head(self.memory(x.transpose(1, 2))[0][:, -1])
+
+
+def test_a_head_behind_strides_gives_an_output_after_every_whole_step(tmp_path: Path) -> None:
+    module = _Classifier().eval()
+    options = OPTIONS | {"variants": ["float32", "int8", "w8a16"]}
+    bundle = export.export((module, torch.zeros(1, 64, models.FEATURES)), tmp_path / "b", state="carry", **options)
+    assert {entry.backend for entry in bundle.manifest.parity if entry.passed} == {"ort", "litert", "native"}
+    model, x = edgeseq.load(bundle, variant="float32"), models.walks(1)[0][:83]
+    assert (model.frames_per_step, model.delay) == (4, 2)
+    given = np.concatenate([model.run(part) for part in np.split(x, [1, 7, 30])])
+    assert np.isnan(given[:2]).all()
+    with torch.no_grad():
+        expected = [module(torch.from_numpy(x[None, : 4 * steps]))[0].numpy() for steps in range(3, 21)]
+    np.testing.assert_allclose(given[2:], expected, atol=1e-5)

@@ -114,3 +114,33 @@ def test_a_loop_without_a_trip_count_counts_its_rounds() -> None:
     ((double, single),) = both(model(nodes, {"four": np.array(4), "yes": np.array(True)}, (("y", 0),)), X)
     np.testing.assert_allclose(double, X.sum() + 10, rtol=1e-14)
     np.testing.assert_allclose(single, double, rtol=1e-5)
+
+
+@pytest.mark.parametrize("mode", ["constant", "edge"])
+def test_padding_that_cuts_off(mode: str) -> None:
+    arrays = {"pads": np.array([0, 2, -1, 0, -3, 1])}
+    ((double, single),) = both(model([node("Pad", "x pads", "y", mode=mode)], arrays, (("y", 3),)), X)
+    cut = np.pad(X[:, :-3, 1:], [(0, 0), (2, 0), (0, 1)], mode=mode)  # type: ignore[call-overload]
+    np.testing.assert_array_equal(double, cut)
+    np.testing.assert_allclose(single, cut, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"strides": [2], "pads": [1, 2], "output_padding": [1]},
+        {"strides": [3], "group": 3, "dilations": [2]},
+        {"strides": [2], "auto_pad": "SAME_UPPER"},
+        {"strides": [2], "auto_pad": "SAME_LOWER"},
+        {"strides": [2], "output_shape": [7]},
+    ],
+    ids=str,
+)
+def test_a_transposed_convolution(options: dict[str, Any]) -> None:
+    rng = np.random.default_rng(1)
+    turned = node("Transpose", "x", "t", perm=[0, 2, 1])
+    arrays = {"w": rng.normal(size=(3, 2, 4)).astype(np.float32), "b": np.float32(rng.normal(size=6))}
+    arrays["b"] = arrays["b"][: 2 * options.get("group", 1)]
+    made = model([turned, node("ConvTranspose", "t w b", "y", **options)], arrays, (("y", 3),))
+    ((double, single),) = both(made, X)
+    np.testing.assert_allclose(single, double, rtol=1e-4, atol=1e-5)

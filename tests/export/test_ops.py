@@ -30,6 +30,15 @@ CONSTANTS: dict[str, Any] = {
     "stretch": np.array([1, 2, 1], np.float32), "bits": np.array(1, np.uint8),
     "picks": np.array([0, 2], np.int64), "perm": np.array([[[3, 1, 0]]], np.int64),
     "kernel": np.random.default_rng(2).normal(size=(2, 1, 2, 3)).astype(np.float32),
+    "taps": np.random.default_rng(3).normal(size=(3, FEATURES, 3)).astype(np.float32),
+    "up": np.random.default_rng(4).normal(size=(FEATURES, 3, 4)).astype(np.float32),
+    "cells": np.random.default_rng(5).normal(size=(2, 9, 1)).astype(np.float32),
+    "again": np.random.default_rng(6).normal(size=(2, 9, 3)).astype(np.float32),
+    "nought": np.array([0], np.int64), "from": np.array(0, np.int64), "by": np.array(1, np.int64),
+    "every": np.array([2], np.int64), "back1": np.array([-1], np.int64), "far": np.array([2**40], np.int64),
+    "newest": np.array(-1, np.int64),
+    "wide": np.array([1, -1, 48], np.int64), "lags": np.array([[0, 2, 3]], np.int64),
+    "early": np.array([0, 3, 0, 0, 0, 0], np.int64), "laid": np.array([1, -1, 3 * FEATURES], np.int64),
     "first": np.array([[0, 0]], np.int64), "row": np.ones((1, FEATURES), np.float32),
 }  # fmt: skip
 
@@ -57,6 +66,7 @@ def model(path: Path, lines: str, opset: int) -> str:
     return str(path)
 
 
+BACK = "q = Transpose(a, perm=[2, 0, 1, 3]); y = Reshape(q, wide)"
 RUNS = [
     "y = Celu(x, alpha=0.7)",
     "y = Shrink(x, lambd=0.3, bias=0.1)",
@@ -89,12 +99,30 @@ RUNS = [
     "y = Mean(x, ones8)",
     "m = ReduceMean(x, axes=[2]); y = Sub(x, m)",
     "s = Reshape(x, channels); d = ReduceL2(s, axes=[3]); y = Identity(d)",
+    "t = Transpose(x, perm=[2, 1, 0]); a = GRU(t, cells, again, hidden_size=3, direction='bidirectional'); " + BACK,
 ]
+STEPS = "d = Shape(x); n = Gather(d, by, axis=0); r = Range(from, n, by);"
+MOVED = [
+    ("s = Slice(x, axis1, far, axis1, every); y = Identity(s)", 2),
+    ("s = Slice(x, nought, far, axis1, k); y = Identity(s)", 3),
+    (STEPS + "g = Gather(x, r, axis=1); y = Identity(g)", 1),
+    (STEPS + "p = Pad(x, early); w = Unsqueeze(r, axis1); i = Add(w, lags); g = Gather(p, i, axis=1); "
+     "y = Reshape(g, laid)", 1),
+    ("d = Shape(x); n = Gather(d, by, axis=0); r = Range(from, n, two); g = Gather(x, r, axis=1); y = Identity(g)", 2),
+    ("t = Transpose(x, perm=[0, 2, 1]); c = ConvTranspose(t, up, pads=[0, 3]); y = Transpose(c, perm=[0, 2, 1])", 1),
+    ("t = Transpose(x, perm=[0, 2, 1]); c = ConvTranspose(t, up, pads=[2, 1]); y = Transpose(c, perm=[0, 2, 1])", 1),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("lines", RUNS)
 def test_what_is_pointwise_in_time_runs(lines: str, tmp_path: Path) -> None:
     equals_the_original(model(tmp_path / "m.onnx", lines, 17), tmp_path, 60)
+
+
+@pytest.mark.parametrize(("lines", "stride"), MOVED)
+def test_what_picks_entries_along_time_runs(lines: str, stride: int, tmp_path: Path) -> None:
+    _, stream = equals_the_original(model(tmp_path / "m.onnx", lines, 17), tmp_path, 61)
+    assert stream.frames_per_step == stride
 
 
 @pytest.mark.parametrize(
@@ -131,6 +159,10 @@ REFUSED = [
     ("l = LayerNormalization(x, one, axis=1); y = Identity(l)", "LayerNormalization", "normalizes over time"),
     ("s = ScatterND(x, first, row); y = Identity(s)", "ScatterND", "Concat"),
     ("a = ArgMax(x, axis=1); y = Cast(a, to=1)", "ArgMax", "ends the time axis"),
+    ("s = Slice(x, nought, axis1, axis1); y = Squeeze(s, axis1)", "Slice", "ends the time axis"),
+    (T + "c = Conv(t, taps, pads=[1, 1]); y = GlobalMaxPool(c)", "GlobalMaxPool", "comes late"),
+    (T + "c = ConvTranspose(t, up, strides=[2]); y = Identity(c)", "ConvTranspose", "several steps out of one"),
+    ("s = Slice(x, far, nought, axis1, back1); y = Identity(s)", "Slice", "goes backwards"),
     ("r = RandomNormalLike(x); y = Add(x, r)", "RandomNormalLike", "random numbers"),
 ]  # fmt: skip
 
@@ -152,6 +184,15 @@ HEADS = [
     ("s = Reshape(x, channels); t = Transpose(s, perm=[0, 2, 1, 3]); g = GlobalAveragePool(t); y = Flatten(g)",
      {"max_steps": 200}),
     ("s = Reshape(x, channels); t = Transpose(s, perm=[0, 2, 1, 3]); g = GlobalMaxPool(t); y = Flatten(g)", {}),
+    (T + "c = Conv(t, taps); y = GlobalMaxPool(c)", {}),
+    (T + "c = Conv(t, taps); y = GlobalAveragePool(c)", {"max_steps": 200}),
+    (T + "c = Conv(t, taps); e = Abs(c); y = ReduceSum(e, axis2, keepdims=0)", {"max_steps": 200}),
+    (T + "c = Conv(t, taps, strides=[2]); e = Tanh(c); y = GlobalAveragePool(e)", {"max_steps": 200}),
+    (T + "c = Conv(t, taps, strides=[3]); y = Gather(c, newest, axis=2)", {}),
+    (T + "c = Conv(t, taps, strides=[2]); e = MaxPool(c, kernel_shape=[2], strides=[2]); y = GlobalMaxPool(e)", {}),
+    (T + "c = Conv(t, taps); a = GlobalMaxPool(c); b = GlobalMaxPool(t); y = Concat(a, b, axis=1)", {}),
+    ("d = Shape(x); n = Gather(d, by, axis=0); m = Sub(n, by); y = Gather(x, m, axis=1)", {}),
+    ("d = Shape(x); n = Slice(d, axis1, axis2); m = Sub(n, axis1); s = Slice(x, m, n, axis1); y = Tanh(s)", {}),
 ]  # fmt: skip
 
 

@@ -20,6 +20,7 @@ from export.graph import session
 from export.lowering import lower
 from export.operations import FLOAT, MOVING, PRODUCTS, REAL, float_step, initial_state, joined
 from export.program import Array, Op, Program, ProgramInput, Type
+from export.quantize import weights
 from export.quantize.integers import VARIANTS as OPERANDS
 from export.quantize.reference import Interpreter, plan
 from export.quantize.step import ReferenceStep
@@ -253,6 +254,30 @@ def test_every_row_of_a_table_counts(variant: str) -> None:
         table[row] = np.where(kept > 0, np.iinfo(table.dtype).min, np.iinfo(table.dtype).max)
         assert not np.array_equal(Interpreter(program).run(tokens), before), row
         table[row] = kept
+
+
+@pytest.mark.parametrize(
+    ("shape", "axis", "places"),
+    [((400,), 0, 1), ((40, 6), 0, 2), ((6, 40), 1, 1), ((6, 40), 1, 2), ((3, 40, 5), 1, 1), ((40,), 0, 0)],
+    ids=str,
+)
+@BOTH
+def test_a_table_of_any_form_is_looked_up_along_any_axis(
+    shape: tuple[int, ...], axis: int, places: int, variant: str
+) -> None:
+    rng = np.random.default_rng(0)
+    content = rng.normal(size=shape) * rng.uniform(0.1, 10, [n if a != axis else 1 for a, n in enumerate(shape)])
+    content = content.astype(np.float32)
+    index = rng.integers(0, shape[axis], (2, 3)[:places])
+    expected = np.take(content, index, axis=axis)
+    kind = Type(OPERANDS[variant], 1.0)
+    stored, factor = weights.table(content, axis, expected.ndim, kind)
+    assert stored.dtype == kind.dtype
+    given = np.take(stored, index, axis=axis) * factor
+    assert given.shape == expected.shape
+    # Half a step of the column's own scale, which is 1/127 or 1/32767 of its greatest number.
+    step = np.broadcast_to(factor, expected.shape)
+    assert (np.abs(given - expected) <= 0.5001 * step).all()
 
 
 # ---- the reference as a step model

@@ -169,10 +169,11 @@ def test_a_length_held_by_reshapes_is_set_free(tmp_path: Path) -> None:
     [
         (lambda x: x[:, :12], 12),
         (lambda x: x[:, 11], 12),
+        (lambda x: x[:, 0], None),
         (lambda x: x[:, -5:], None),
         (lambda x: x[:, x.shape[1] - 1], None),
     ],
-    ids=["the first 12", "the 12th", "the last 5", "the last by its number"],
+    ids=["the first 12", "the 12th", "the first", "the last 5", "the last by its number"],
 )
 def test_what_takes_the_first_steps_by_their_numbers_is_fixed(taken: Any, window: int | None, tmp_path: Path) -> None:
     layer = seeded(13, lambda: nn.GRU(models.FEATURES, 6, batch_first=True)).requires_grad_(requires_grad=False)
