@@ -162,7 +162,10 @@ class Graph(_Table, frozen=True):
 
 
 class StateTensors(_Table, frozen=True):
-    """How one state enters and leaves a model file. A quantized state is real = scale * (stored - zero_point)."""
+    """How one state enters and leaves a model file. A quantized state is real = scale * (stored - zero_point).
+
+    half: which of two float32 this is, where the file's runtime has no float64 for the state that is their sum.
+    """
 
     name: str
     input: str
@@ -170,6 +173,12 @@ class StateTensors(_Table, frozen=True):
     dtype: str
     scale: float | None = None
     zero_point: int = 0
+    half: Literal["", "high", "low"] = ""
+
+    @property
+    def title(self) -> str:
+        """What it is called in a step model's state."""
+        return f"{self.name}.{self.half}" if self.half else self.name
 
 
 class ModelFile(_Table, frozen=True):
@@ -338,14 +347,23 @@ def _check_files(bundle: Bundle) -> None:
     for index, file in enumerate(bundle.manifest.files):
         if file.path not in listed:
             raise document.fail(f"'{file.path}' is not listed in {SUMS}.", "files", index, "path")
-        states = {state.name for state in bundle.graph(file.graph).states}
-        if {state.name for state in file.states} != states or len(file.states) != len(states):
+        if not _are_states_of(bundle.graph(file.graph), file):
             raise document.fail(f"its states are not those of the graph '{file.graph}'.", "files", index)
         for place, state in enumerate(file.states):
             stored = state.scale is None or (math.isfinite(state.scale) and state.scale > 0 and "int" in state.dtype)
             if not stored or abs(state.zero_point) > MAX_ZERO_POINT:
                 where = ("files", index, "states", place)
                 raise document.fail("a quantized state has a scale above 0 and an integer type.", *where)
+
+
+def _are_states_of(graph: Graph, file: ModelFile) -> bool:
+    """Say whether a file has each state of its graph once, or both halves of it where its format may have those."""
+    parts: dict[str, set[str]] = {state.name: set() for state in file.states}
+    for state in file.states:
+        parts[state.name].add(state.half)
+    allowed = [{""}, {"high", "low"}] if file.format == "tflite" else [{""}]
+    once = len(file.states) == sum(map(len, parts.values()))
+    return once and parts.keys() == {state.name for state in graph.states} and all(p in allowed for p in parts.values())
 
 
 def _check_graph(document: tables.Document, graph: Graph, index: int) -> None:

@@ -171,6 +171,7 @@ class Config:
             columns=self.columns,
             max_streams=self.max_streams,
             gaps=self.gaps,
+            max_frames=None if isinstance(self.trained, Wired) else self.trained.graph().max_steps,
             buffer_samples=self.buffer_samples,
             when_full=self.when_full,
             silent_after_s=self.silent_after_s,

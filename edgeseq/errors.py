@@ -33,6 +33,10 @@ class ModelError(EdgeseqError):
     """A model that cannot be loaded, or does not compute what it should on this device."""
 
 
+class SpentError(ModelError):
+    """A stream that has come to the last frame that its model is made for, and whose states nothing may reset."""
+
+
 class StateError(EdgeseqError):
     """A state, or a checkpoint of states, that is damaged or was taken of something else than what takes it up."""
 

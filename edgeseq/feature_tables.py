@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,6 +17,9 @@ from edgeseq.bundle import Bundle
 from edgeseq.checksums import sha256
 from edgeseq.errors import ConfigError
 from edgeseq.types import Feature, StreamSpec
+
+MAX_VALUES = 1 << 20
+"""Of a frame: beyond it a mistake is more likely than a use."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +83,9 @@ class FeatureTables:
             problem = f"{whose} comes at {spec.rate_hz:g} Hz; a rate is above 0."
         elif not spec.channels:
             problem = f"{whose} has no channel."
-        elif twice := [name for name in spec.names if spec.names.count(name) > 1]:
+        elif len(spec.channels) > MAX_VALUES:
+            problem = f"{whose} gives {len(spec.channels):,} values a frame; {MAX_VALUES:,} is the most."
+        elif twice := [name for name, count in Counter(spec.names).items() if count > 1]:
             problem = f"{whose} has two channels called '{twice[0]}'; what follows could not tell them apart."
         if problem:
             raise self.document.fail(problem, *where)

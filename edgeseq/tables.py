@@ -107,8 +107,11 @@ def keywords(document: Document, table: dict[str, Any], target: type[Any], *keys
             converted[name] = msgspec.convert(value, hints[name], dec_hook=path_in_folder)
         except msgspec.ValidationError as cause:
             message, inner = _split(str(cause))
-            words = _words(hints[name])
-            choice = f" {suggest(str(value), words)}" if words and isinstance(value, str) else ""
+            to, word = hints[name], value
+            for place in inner if all(isinstance(each, int) for each in inner) else ():
+                to, word = _member(to, place), word[place]
+            words = _words(to)
+            choice = f" {suggest(word, words)}" if words and isinstance(word, str) else ""
             raise document.fail(f"{message[:1].lower()}{message[1:]}.{choice}", *keys, name, *inner) from None
     return converted
 

@@ -122,7 +122,8 @@ class ProgramInput:
 class ProgramState:
     """One state: the tensor it enters as, the tensor it leaves as, its real value at reset in its shape.
 
-    held: what is held by this name is the value at reset instead.
+    held: what is held by this name is the value at reset instead. half: which of two float32 it is, where a state in
+    float64 is their sum; both have its name.
     """
 
     name: str
@@ -130,6 +131,12 @@ class ProgramState:
     output: str
     initial: Array
     held: str | None = None
+    half: Literal["", "high", "low"] = ""
+
+    @property
+    def title(self) -> str:
+        """What the tensors that it enters and leaves as are called in a file."""
+        return f"{self.name}.{self.half}" if self.half else self.name
 
 
 @dataclass

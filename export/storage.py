@@ -59,6 +59,7 @@ def stored(
     stream = StreamGraph(ir.from_proto(model), ())
     notes, counts, sizes = list[str](), [0, 0], [0, 0]
     for value, array, found, told in _weights(stream, variant, kept):
+        title = _title(value)
         counts[found is None] += array.size
         parts = (array,) if found is None else found
         sizes[found is None] += sum(part.nbytes for part in parts if part is not None)
@@ -66,7 +67,7 @@ def stored(
             value.replace_all_uses_with(_read(stream, value, *found))
             del stream.graph.initializers[str(value.name)]
         elif told:
-            notes.append(f"{variant}: '{value.name}' stays float32: {told}")
+            notes.append(f"{variant}: {title} stays float32: {told}")
     common.TopologicalSortPass()(stream.model)
     kind = "float16" if variant == "float16" else "int8, one scale an output"
     notes.insert(
@@ -205,6 +206,21 @@ def _shared(value: ir.Value, rank: int) -> Axes | None:
     return None
 
 
+def _title(value: ir.Value) -> str:
+    """Say which weight a tensor is: the node that reads it and as what; exporters make up the tensor's own name."""
+    found = value
+    while True:
+        reader = next(((node, place) for node, place in found.uses()), None)
+        if reader is None:
+            return f"'{value.name}'"
+        node, place = reader
+        if node.op_type not in {"Transpose", "Reshape", "Squeeze", "Unsqueeze", "Identity"}:
+            return (
+                f"the {_ROLES.get((node.op_type, place), 'weight')} of '{node.name}' ({node.op_type}), '{value.name}',"
+            )
+        found = node.outputs[0]
+
+
 def _matrices(_: ir.Node, place: int, rank: int) -> Axes:
     return (rank - 2,) if place == 1 else (rank - 1,)  # 1
 
@@ -251,3 +267,9 @@ _READERS: Mapping[str, Callable[[ir.Node, int, int], Axes | None]] = {
     "Einsum": _einsum,
     "Transpose": _transposed,
 }
+_ROLES: Mapping[tuple[str, int], str] = {
+    **{(op_type, 1): "input matrix" for op_type in ("RNN", "GRU", "LSTM")},
+    **{(op_type, 2): "recurrence matrix" for op_type in ("RNN", "GRU", "LSTM")},
+    ("Gather", 0): "table",
+}
+"""What a tensor is to its reader, by the place of the input; anywhere else it is a weight."""

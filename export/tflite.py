@@ -17,7 +17,7 @@ def write(maker: Maker, variant: Variant, folder: Path, graph: Graph) -> ModelFi
         writer.schema()
         storage = variant.name if variant.name in STORAGE else ""
         # What computes in float32 has no Program of its own; some variants store its weights smaller.
-        program = maker.rounded(variant) if storage else variant.program or maker.lowered()
+        program = writer.paired(maker.rounded(variant) if storage else variant.program or maker.lowered())
         content = writer.write(program, maker.outputs, storage)
     except ExportError as cause:
         raise ExportError(str(cause).removesuffix(FLOAT_ALONE)) from cause

@@ -57,6 +57,7 @@ def edit(path: Path, keys: tuple[str | int, ...], value: Any) -> None:
         (("graphs",), [], "has no graph 'step'"),
         (("files", 0, "states", 0, "scale"), 0.0, "scale above 0"),
         (("files", 0, "states", 0, "scale"), 0.5, "integer type"),
+        (("files", 0, "states", 0, "half"), "high", "not those of the graph"),
         (("files", 0, "path"), "../step.float32.onnx", "not listed"),
         (("parity", 0, "tolerance"), INF, "finite number"),
         (("parity", 0, "tolerance"), -1.0, "finite number"),
@@ -116,3 +117,15 @@ def test_a_folder_that_is_not_its_sums_is_refused(folder: Path, damage: Callable
 def test_a_signature_beside_the_sums_is_no_stranger(folder: Path) -> None:
     (folder / checksums.SIGNATURE).write_bytes(b"x")
     assert edgeseq.load(folder).variant == "float32"
+
+
+def test_a_state_has_both_halves_once_or_none(folder: Path) -> None:
+    edit(folder, ("files", 0, "format"), "tflite")
+    (state,) = tomllib.loads((folder / bundles.MANIFEST).read_text())["files"][0]["states"]
+    high, low = state | {"half": "high"}, state | {"half": "low"}
+    for wrong in ([], [high], [low], [high, high], [high, low, low], [state, low], [state, high, low]):
+        edit(folder, ("files", 0, "states"), wrong)
+        with pytest.raises(BundleError, match="not those of the graph 'step'"):
+            bundles.read(folder)
+    edit(folder, ("files", 0, "states"), [high, low])
+    assert [entry.title for entry in bundles.read(folder).manifest.files[0].states] == ["h.high", "h.low"]

@@ -96,10 +96,10 @@ class FileStep(Stepping):
         return list(self._at_reset)
 
     def _named(self, state: list[NDArray[Any]]) -> State:
-        return {entry.name: value for entry, value in zip(self._file.states, state, strict=True)}
+        return {entry.title: value for entry, value in zip(self._file.states, state, strict=True)}
 
     def _ordered(self, state: State) -> list[NDArray[Any]]:
-        return [state[entry.name] for entry in self._file.states]
+        return [state[entry.title] for entry in self._file.states]
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,4 +168,6 @@ def _stored(real: NDArray[Any], entry: StateTensors) -> NDArray[Any]:
     if entry.scale is not None:
         limits = np.iinfo(entry.dtype)
         real = np.clip(np.rint(real / entry.scale) + entry.zero_point, limits.min, limits.max)
+    if entry.half == "low":
+        real = real - real.astype(entry.dtype)
     return real.astype(entry.dtype)

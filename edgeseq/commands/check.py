@@ -104,10 +104,13 @@ def describe(config: Config) -> list[str]:
 
 
 def _ends(config: Config) -> list[str]:
-    """Return that a stream ends the pipeline where the model has no room for more of it; nothing where it has."""
-    most = config.bundle.manifest.graphs[0].max_steps
+    """Return what comes of a stream that the model has no room for more of; nothing where it has."""
+    graph = config.bundle.manifest.graphs[0]
+    most = graph.max_steps
     if most is None:
         return []
+    if all(state.reset == "gap" for state in graph.states):
+        return [f"lets a stream's model begin anew behind {most:,} frames, as behind a gap"]
     return [f"fails where a stream brings more than {most:,} frames without a gap that resets it (gap_limit_s)"]
 
 

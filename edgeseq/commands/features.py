@@ -13,8 +13,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -78,7 +78,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Read, check all, then make the frames."""
-    from edgeseq.commands import _common
+    from edgeseq.commands import _bar, _common
     from edgeseq.recordings import files, framing
 
     _common.log_to_stderr(verbose=False)
@@ -89,12 +89,13 @@ def main(args: argparse.Namespace) -> int:
     framing.fits(recipe, [job.data for job in found.jobs])
     processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     at_once = min(args.jobs or processors, len(found.jobs))
-    work = _Here(args.config) if at_once == 1 else _Pool(args.config, at_once)
+    work = _Here(args.config, len(found.jobs)) if at_once == 1 else _Pool(args.config, len(found.jobs), at_once)
     done: list[Done] = []
-    with _common.stopped_by_signals(work), _bar(found.jobs, shown=not args.json) as advance:
+    sizes = [job.data.stat().st_size for job in found.jobs]
+    with _common.stopped_by_signals(work), _bar.over(sizes, work.parts, shown=not args.json) as advance:
         for each in work.run(found.jobs):
             done.append(each)
-            advance(each)
+            advance()
     done.sort(key=lambda each: each.input)
     whole = len(done) == len(found.jobs) and all(each.output for each in done)
     if args.json:
@@ -112,21 +113,30 @@ def main(args: argparse.Namespace) -> int:
     return int(not whole)
 
 
-def make(config: Path, job: Job, stopped: Callable[[], bool]) -> Done | None:
-    """Make the frames of one file; None if `stopped` said so before they were complete."""
+def make(config: Path, job: Job, stopped: Callable[[], bool], tell: Callable[[float], None]) -> Done | None:
+    """Make the frames of one file; None if `stopped` said so before they were complete.
+
+    tell: is told how much of the file is done, 0 to 1.
+    """
+    from edgeseq.recordings import length
     from edgeseq.recordings.frames_file import FramesFile
     from edgeseq.recordings.framing import Counts
 
     recipe, counts = _recipe(config), Counts()
     try:
         with FramesFile(job.output, recipe.frame, recipe.chain.digest) as file:
+            total = 0
             for part in recipe.frames(job.data, counts):
+                total = total or length.samples(job.data)  # the file has been opened, and is one
                 if stopped():
                     return None
                 file.write(part)
+                tell(min(1.0, counts.samples / total))
             file.keep()
     except EdgeseqError as cause:
         return Done(str(job.data), None, str(cause))
+    finally:
+        tell(1.0)
     told = {**asdict(counts), "dropped": {reason: count for reason, count in counts.dropped.items() if count}}
     return Done(str(job.data), str(job.output), **told)
 
@@ -147,16 +157,19 @@ def _recipe(config: Path) -> Recipe:
 class _Here:
     """Makes one file after the other, in this process."""
 
-    def __init__(self, config: Path) -> None:
+    def __init__(self, config: Path, count: int) -> None:
         self._config = config
+        # How much of each file is done, 0 to 1.
+        self.parts = [0.0] * count
         self._stop = threading.Event()
 
     def stop(self) -> None:
         self._stop.set()
 
     def run(self, jobs: Sequence[Job]) -> Iterator[Done]:
-        for job in jobs:
-            done = None if self._stop.is_set() else make(self._config, job, self._stop.is_set)
+        for place, job in enumerate(jobs):
+            tell = partial(self.parts.__setitem__, place)
+            done = None if self._stop.is_set() else make(self._config, job, self._stop.is_set, tell)
             if done:
                 yield done
 
@@ -164,19 +177,21 @@ class _Here:
 class _Pool:
     """Makes several files at once, in processes of their own."""
 
-    def __init__(self, config: Path, at_once: int) -> None:
+    def __init__(self, config: Path, count: int, at_once: int) -> None:
         self._config = config
         # What a process inherits by forking, locks that other threads hold, has no place in it.
         self._context = multiprocessing.get_context("spawn")
         self._stop = self._context.Event()
+        # As above, in memory that the processes share.
+        self.parts = self._context.RawArray("d", count)
         self._at_once = at_once
 
     def stop(self) -> None:
         self._stop.set()
 
     def run(self, jobs: Sequence[Job]) -> Iterator[Done]:
-        with ProcessPoolExecutor(self._at_once, self._context, _begin, (self._stop,)) as pool:
-            waiting = {pool.submit(_in_pool, self._config, job): job for job in jobs}
+        with ProcessPoolExecutor(self._at_once, self._context, _begin, (self._stop, self.parts)) as pool:
+            waiting = {pool.submit(_in_pool, self._config, job, place): job for place, job in enumerate(jobs)}
             for future in as_completed(waiting):
                 job = waiting[future]
                 try:
@@ -189,40 +204,18 @@ class _Pool:
 
 
 _stop: Any = None
+_parts: Any = None
 
 
-def _begin(stop: Any) -> None:
+def _begin(stop: Any, parts: Any) -> None:
     """Prepare a process of the pool: the signals of a terminal reach all of them, and the first one alone answers."""
-    global _stop  # noqa: PLW0603 - what a process of a pool is given when it begins has no other place
-    _stop = stop
+    global _stop, _parts  # what a process of a pool is given when it begins has no other place
+    _stop, _parts = stop, parts
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _in_pool(config: Path, job: Job) -> Done | None:
-    return None if _stop.is_set() else make(config, job, _stop.is_set)
-
-
-@contextmanager
-def _bar(jobs: Sequence[Job], *, shown: bool) -> Iterator[Callable[[Done], None]]:
-    """Show on a terminal how much of the data is done, by size."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    if not shown or not console.is_terminal:
-        yield lambda _: None
-        return
-    sizes = {str(job.data): job.data.stat().st_size for job in jobs}
-    with Progress(TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn(), console=console) as display:
-        task = display.add_task(f"0 of {len(jobs)} files", total=sum(sizes.values()))
-        finished = 0
-
-        def advance(done: Done) -> None:
-            nonlocal finished
-            finished += 1
-            display.update(task, advance=sizes[done.input], description=f"{finished} of {len(jobs)} files")
-
-        yield advance
+def _in_pool(config: Path, job: Job, place: int) -> Done | None:
+    return None if _stop.is_set() else make(config, job, _stop.is_set, partial(_parts.__setitem__, place))
 
 
 def _words(recipe: Recipe, done: Sequence[Done], files: int, left_out: int) -> str:

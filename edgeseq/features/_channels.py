@@ -16,7 +16,8 @@ def picked(spec: StreamSpec, names: list[str] | None) -> NDArray[np.intp]:
         return np.arange(len(spec.channels))
     if not names:
         raise ConfigError("channels names no channel; left out it is all of them.")
-    return np.asarray([place(spec, name) for name in names], np.intp)
+    places = {channel.name: at for at, channel in enumerate(spec.channels)}
+    return np.asarray([places[name] if name in places else place(spec, name) for name in names], np.intp)
 
 
 def place(spec: StreamSpec, name: str) -> int:

@@ -20,6 +20,8 @@ LOG_FLOOR = float(np.finfo(np.float32).eps)
 NEARLY = 1e-3
 """Samples by which a time may miss a whole number of them: seconds are written with some digits."""
 LOGARITHMS = get_args(Logarithm)
+MAX_POINTS = 1 << 20
+"""Of a transform, half of which are numbers in a frame: beyond it a mistake is more likely than a use."""
 NONE = np.empty((0, 0))
 
 
@@ -116,8 +118,8 @@ def numbers(what: str, recipe: Recipe) -> list[Number]:
 def transform(points: int | None, size: int, default: int) -> int:
     """Return the points of the transform of a window of `size`. Raises ConfigError where it does not fit in."""
     points = default if points is None else points
-    if not size <= points <= MAX_SAMPLES:
-        raise ConfigError(f"points = {points} must be the window's {size} samples at least, and at most {MAX_SAMPLES}.")
+    if not size <= points <= MAX_POINTS:
+        raise ConfigError(f"points = {points} must be the window's {size} samples at least, and at most {MAX_POINTS}.")
     return points
 
 

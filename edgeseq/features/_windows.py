@@ -13,6 +13,9 @@ from edgeseq.types import Frames, StreamSpec, TimesNs
 MAX_SAMPLES = 1 << 24
 """Of a window, and from one to the next: beyond it a mistake is more likely than a use."""
 
+COUNTABLE = 1 << 53
+"""Samples, up to which a time in seconds tells one from the next."""
+
 
 @dataclass(frozen=True, slots=True)
 class Cut:
@@ -65,7 +68,9 @@ class Windows(Remembering):
 
 def samples(name: str, seconds: float, spec: StreamSpec) -> int:
     """Return how many samples a time is at a stream's rate, to the nearest. Raises ConfigError below one."""
-    count = round(seconds * spec.rate_hz) if np.isfinite(seconds) else 0
-    if count < 1:
+    exact = seconds * spec.rate_hz
+    if exact > COUNTABLE:
+        raise ConfigError(f"{name} = {seconds:g} s is {exact:g} samples at {spec.rate_hz:g} Hz; nobody counts so far.")
+    if not exact > 0.5:  # noqa: PLR2004 - what is rounded to one; NaN is none
         raise ConfigError(f"{name} = {seconds:g} s is less than one sample at {spec.rate_hz:g} Hz.")
-    return count
+    return round(exact)

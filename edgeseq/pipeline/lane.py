@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
@@ -11,7 +12,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeseq.errors import StateError
+from edgeseq.errors import SpentError, StateError
 from edgeseq.feature_chain import FeatureChain
 from edgeseq.gaps import Gap, Gaps, Records
 from edgeseq.pipeline.snapshot import LaneState
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 FIRST_FRAMES_PER_CALL, MAX_FRAMES_PER_CALL = 64, 1024
 """A longer run of frames is computed in several calls, so that a stop is heard and outputs do not pile up."""
+log = logging.getLogger(__package__)
 CALL_NS = 100_000_000
 """A call that takes longer is followed by shorter ones: between two the loop turns."""
 
@@ -47,7 +49,10 @@ class Lane:
     model: a step model of this stream's own, freshly reset. gap_states: names of the states that a gap resets; None
     for all of them, which resets the model as a whole. gaps: which gaps do so; one that is shorter only restarts what
     the decider counts, and the pause of a duty cycle not even that. No feature's window spans any of them.
-    columns: which of a chunk's columns the features take.
+    columns: which of a chunk's columns the features take. max_frames: how many the model takes from a reset.
+
+    Behind the last of those frames, a model that a gap resets as a whole begins anew as behind such a gap, counted in
+    `dropped["max_steps"]`; of any other, `push` raises SpentError.
 
     A frame that holds NaN or infinity never reaches the model, whose memory it would poison for good: it is dropped,
     counted in `dropped["not_finite_frame"]`, and treated as a gap.
@@ -64,6 +69,7 @@ class Lane:
         gaps: Gaps,
         columns: Sequence[int] | None,
         timing: Timing,
+        max_frames: int | None = None,
     ) -> None:
         self.stream = stream
         self.decider = decider
@@ -75,6 +81,8 @@ class Lane:
         self._initial = None if not gap_states else model.get_state()
         self._gaps, self._records = gaps, Records(gaps)
         self._broken = self._hole = False
+        # What does not fill a step any more could wait in the model, but never be computed.
+        self._room = None if max_frames is None else max_frames - max_frames % model.frames_per_step
         self._most = FIRST_FRAMES_PER_CALL
         self._timing = timing
         self._times: deque[int] = deque(maxlen=(model.delay + 1) * model.frames_per_step)
@@ -159,6 +167,10 @@ class Lane:
             self._hole = False
             holes = np.flatnonzero(~finite[start:stop])
             stop = start + int(holes[0]) if len(holes) else stop
+            if self._room is not None:
+                if self._seen >= self._room:
+                    yield from self._spent()
+                stop = min(stop, start + self._room - self._seen)
             yield from self._run(t_ns[start:stop], values[start:stop])
             start = stop
 
@@ -216,15 +228,39 @@ class Lane:
         if gap is Gap.SHORT:
             pass
         elif self._gap_states is None:
-            yield from self.flush()
-            self._model.reset()
-            self._restart()
+            yield from self._anew()
         elif self._initial is not None:
             state = self._model.get_state()
             self._model.set_state({**state, **{name: self._initial[name] for name in self._gap_states}})
             self._warm = 0
         if self.decider:
             self.decider.gap()
+
+    def _spent(self) -> Iterator[Output]:
+        """Let the model begin anew behind the last frame that it is made for, if it may."""
+        if self._gap_states is not None:
+            raise SpentError(
+                f"stream '{self.stream}': the model is made for {self._room} frames from a reset, and more came "
+                "without a gap that resets it. Export it for more (--max-steps), or with gap_limit_s in about.toml's "
+                "[stream], so that it may begin anew in the middle of a stream."
+            )
+        if not self.dropped["max_steps"]:
+            log.warning(
+                "stream '%s': its model began anew behind the %d frames that it is made for, and does so each time; "
+                "counted as model.max_steps.",
+                self.stream,
+                self._room,
+            )
+        self.dropped["max_steps"] += 1
+        yield from self._anew()
+        if self.decider:
+            self.decider.gap()
+
+    def _anew(self) -> Iterator[Output]:
+        """Give what the model owes, and reset it as a whole."""
+        yield from self.flush()
+        self._model.reset()
+        self._restart()
 
     def _restart(self) -> None:
         """Count frames and steps from zero, as after the model's reset."""

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from edgeseq.collector import frozen
+from edgeseq.errors import SpentError
 from edgeseq.gaps import ALL_GAPS, Gaps
 from edgeseq.pipeline.buffer import Buffer, WhenFull, default_samples
 from edgeseq.pipeline.lane import Lane
@@ -79,8 +80,9 @@ class Pipeline:
     model: the step model; each stream steps a fork of it. features, decider: called once a stream, so that each has
     its own (decider None: outputs only). gap_states: names of the states that a gap resets; None for the whole model.
     columns: which of the source's channels the features take, in order; None for all as they come.
-    gaps: which gaps do so. max_streams: how many streams may be open at once; samples of further ones are dropped and
-    counted. buffer_samples, when_full: what is read ahead, see `Buffer`. silent_after_s: see `Silence`.
+    gaps: which gaps do so. max_frames: how many frames the model takes from a reset, see `Lane`. max_streams: how many
+    streams may be open at once; samples of further ones are dropped and counted. buffer_samples, when_full: what is
+    read ahead, see `Buffer`. silent_after_s: see `Silence`.
 
     `turn`, where it is set before `run`, is called at every turn of the hot loop, and within a long chunk between calls
     of the model: twice a second at least, as long as a single call takes no longer. What another process remembered is
@@ -102,6 +104,7 @@ class Pipeline:
         columns: Sequence[int] | None = None,
         max_streams: int = MAX_STREAMS,
         gaps: Gaps = ALL_GAPS,
+        max_frames: int | None = None,
         buffer_samples: int | None = None,
         when_full: WhenFull = "block",
         silent_after_s: float | None = None,
@@ -118,6 +121,7 @@ class Pipeline:
         self._columns = columns
         self._max_streams = max_streams
         self._gaps = gaps
+        self._max_frames = max_frames
         samples = default_samples(source.spec.rate_hz) if buffer_samples is None else buffer_samples
         self._buffer = Buffer(source, samples=samples, when_full=when_full)
         self._silence = Silence(silent_after_s)
@@ -131,8 +135,8 @@ class Pipeline:
     def run(self) -> Summary:
         """Run until the source ends or `stop` is called; sinks are then drained and closed. Returns the summary.
 
-        Raises what the source raises (SourceError) and what a sink raises when it opens (SinkError); the sinks that
-        are open are closed first.
+        Raises what the source raises (SourceError), what a sink raises when it opens (SinkError), and SpentError where
+        a stream brings more frames than the model is made for; the sinks that are open are closed first.
         """
         self._began, self._ended = time.monotonic(), 0.0
         try:
@@ -156,6 +160,9 @@ class Pipeline:
                         self._turn_if_due()
             if not stopped:
                 self.memory.forget()
+        except SpentError:
+            self.memory.forget()  # it would lead straight back to the same frame
+            raise
         finally:
             self._ended = time.monotonic()
         return self.summary()
@@ -281,6 +288,7 @@ class Pipeline:
             gaps=self._gaps,
             columns=self._columns,
             timing=self.timing,
+            max_frames=self._max_frames,
         )
         self._lanes[stream] = lane
         self._counters.streams += 1

@@ -64,8 +64,8 @@ def stored_states(program: Program) -> list[StateTensors]:
         scale, zero = (None, 0) if kind is None else (kind.scale, kind.zero_point)
         states.append(
             StateTensors(
-                name=state.name, input=f"{state.name}.in", output=f"{state.name}.out",
-                dtype=program.dtype(state.input), scale=scale, zero_point=zero,
+                name=state.name, input=f"{state.title}.in", output=f"{state.title}.out",
+                dtype=program.dtype(state.input), scale=scale, zero_point=zero, half=state.half,
             )
         )  # fmt: skip
     return states

@@ -78,7 +78,8 @@ def stored(kind: Type) -> tuple[Any, int]:
 class _Writer:
     """`at` says as which value of the file a Program tensor was written, `reals` where its real values are.
 
-    shared: the product under whose name weights were written. titles: by which something leaves, and nothing else goes.
+    shared: the product under whose name weights were written. scales: the number of each, for a small file has no room
+    for the same ones under the name of each tensor. titles: by which something leaves, and nothing else goes.
     """
 
     def __init__(self, program: Program) -> None:
@@ -88,6 +89,7 @@ class _Writer:
         self.at: dict[str, str] = {}
         self.reals: dict[str, str] = {}
         self.shared: dict[int, str] = {}
+        self.scales: dict[float, int] = {}
         self.titles: set[str] = set()
 
     def write(self, names: Sequence[str]) -> onnx.ModelProto:
@@ -127,7 +129,9 @@ class _Writer:
 
     def node(self, op_type: str, inputs: list[str], output: str, **attributes: Any) -> str:
         output = f"{output}.inner" if output in self.titles else output
-        self.nodes.append(helper.make_node(op_type, inputs, [output], output, **attributes))
+        # What goes in and out of integers is most nodes: it needs no name besides its output's.
+        name = None if op_type in {"QuantizeLinear", "DequantizeLinear"} else output
+        self.nodes.append(helper.make_node(op_type, inputs, [output], name, **attributes))
         return output
 
     def constant(self, name: str, array: NDArray[Any]) -> str:
@@ -156,10 +160,14 @@ class _Writer:
     def _pair(self, name: str) -> list[str]:
         kind = self.program.types[name]
         dtype, zero = stored(kind)
-        return [
-            self.constant(f"{name}.scale", np.array(kind.scale, np.float32)),
-            self.constant(f"{name}.zero", np.array(zero, dtype)),
-        ]
+        scale = np.float32(kind.scale)
+        number = self.scales.setdefault(float(scale), len(self.scales))
+        return [self.constant(f"scale.{number}", np.array(scale)), self.zeros(np.array(zero, dtype))]
+
+    def zeros(self, array: NDArray[Any]) -> str:
+        """Return a constant of one zero point, or of as many as it has: one for all that need the same."""
+        sizes = "".join(f".{size}" for size in array.shape)
+        return self.constant(f"zero.{array.dtype}.{array.flat[0]}{sizes}", array)
 
 
 def _lowest(graph: onnx.GraphProto, first: int) -> onnx.ModelProto:
@@ -206,7 +214,7 @@ def _weights(writer: _Writer, op: Op) -> list[str]:
     row, scale = op.arrays["scale"].astype(np.float32), (op.arrays["scale"] * entering.scale).astype(np.float32)
     if entering.dtype == "int8":
         matrix = writer.constant(f"{title}.weight", (weight.astype(np.int16) + 128).astype(np.uint8))
-        zeros = [writer.constant(f"{title}.weight.zero", np.full(len(row), 128, np.uint8))]
+        zeros = [writer.zeros(np.full(len(row), 128, np.uint8))]
     else:
         matrix, zeros = writer.constant(f"{title}.weight", weight), []
     scales = writer.constant(f"{title}.weight.scale", row)

@@ -5,7 +5,7 @@ from edgeseq.bundle import STORAGE
 FAMILIES = (
     "rnn", "rnn_relu", "gru", "gru_before", "lstm", "peephole", "projected", "state space", "residual", "mixed",
     "tcn", "depthwise", "grouped", "conv2d", "se", "attention", "rotary", "gpt", "embedding", "fused", "several",
-    "keras", "delay", "two frames a step", "window", "restart",
+    "keras", "delay", "two frames a step", "window", "restart", "linear attention", "mean head",
 )  # fmt: skip
 VARIANTS = ("float32", "int8", "w8a16")
 ALL = (*VARIANTS, *STORAGE)

@@ -11,9 +11,10 @@ import litert_cases
 import numpy as np
 import op_by_op
 import pytest
+from floated import floated
 from quantized_families import VARIANTS, family, frames
 from test_litert import compared
-from test_native_integers import every_op_gives_the_references_integers
+from test_native_integers import every_op_gives_the_references_integers, runs_as_the_reference
 
 from export.program import Op, Program
 from export.writers import native
@@ -102,3 +103,20 @@ def test_an_op_that_was_changed_is_found(engine: Engine, variant: str, change: C
 def test_nothing_is_found_where_nothing_was_changed(engine: Engine, variant: str, tmp_path: Path) -> None:
     program = family("gru").program(variant)
     engine(program, program, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "variant", "kind"),
+    [
+        ("gru", "w8a16", "Linear"), ("gru", "w8a16", "Sigmoid"), ("gru", "w8a16", "Tanh"), ("gru", "w8a16", "Sub"),
+        ("gru", "int8", "Mul"), ("rnn", "int8", "Add"), ("conv2d", "w8a16", "Conv"),
+    ],
+)  # fmt: skip
+def test_an_op_of_the_native_engine_that_was_swapped_for_float_is_found(
+    name: str, variant: str, kind: str, tmp_path: Path
+) -> None:
+    """It rounds once where the reference rounds, from numbers that were rounded before: now and then another way."""
+    program = family(name).program(variant)
+    runs_as_the_reference(name, variant, program, tmp_path / "step.npz")
+    with pytest.raises(AssertionError, match=f"{name} {variant}"):
+        runs_as_the_reference(name, variant, floated(program, kind), tmp_path / "step.npz")

@@ -12,11 +12,14 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from feature_files import CHAIN, MANY, load, many, run, samples, write
+from feature_files import CHAIN, MANY, RATE, load, many, run, samples, write
 
+from edgeseq import feature_tables, tables
 from edgeseq.commands import features
-from edgeseq.errors import SourceError
+from edgeseq.errors import ConfigError, SourceError
+from edgeseq.feature_tables import FeatureTables
 from edgeseq.recordings import frames_file, framing
+from edgeseq.types import Channel, StreamSpec
 
 
 @pytest.fixture
@@ -85,6 +88,10 @@ MISTAKES = [
     (
         ('channels = ["a.std", "b.crest"]', 'channels = ["a.std", "a.std"]'),
         "(window_statistics) has two channels called",
+    ),
+    (
+        ("[[features]]", '[[features]]\ntype = "calendar"\ncycles = ["hour_of_dya"]\n[[features]]'),
+        "Did you mean 'hour_of_day'?",
     ),
     (("[stream]\nrate_hz = 1000", "[stream]"), "stream: the key 'rate_hz' is missing"),
     (("[stream]", 'nmae = "x"\n[stream]'), "unknown key 'nmae'. Did you mean 'name'?"),
@@ -226,3 +233,18 @@ def test_a_file_that_ends_before_its_header_says_is_refused(chain: Path, tmp_pat
     data.write_bytes(data.read_bytes()[:-1000])
     with pytest.raises(SourceError, match="it is cut off"):
         framing.fits(framing.read(chain), [data])
+
+
+def test_frames_of_very_many_values_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Up to there each name is looked at once: two channels of 32,769 bins are opened before patience ends."""
+
+    def width(points: int) -> int:
+        stream = StreamSpec((Channel("a"), Channel("b")), float(RATE))
+        link = {"type": "stft", "window": 1.0, "hop": 1.0, "points": points}
+        chain = FeatureTables(tables.Document(Path("chain.toml"), "", {}), stream, [link])
+        return len(chain.open()[1][-1].channels)
+
+    assert width(1 << 16) == 2 * ((1 << 15) + 1)
+    monkeypatch.setattr(feature_tables, "MAX_VALUES", 1 << 16)
+    with pytest.raises(ConfigError, match=r"\(stft\) gives 65,538 values a frame; 65,536 is the most"):
+        width(1 << 16)

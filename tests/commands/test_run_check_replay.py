@@ -163,6 +163,18 @@ def test_check_says_where_a_model_ends(write: Write, tmp_path: Path, capsys: pyt
     assert "the model is made for 50 frames from a reset" in err
 
 
+def test_a_model_that_may_begin_anew_does_so_at_its_end(
+    write: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = write()
+    tiny_bundle.write(tmp_path / "ending", max_steps=50, reset="gap")
+    config.write_text(config.read_text().replace('"bundle"', '"ending"'))
+    assert "lets a stream's model begin anew behind 50 frames, as behind a gap" in edgeseq(capsys, "check", config)[1]
+    status, out, _ = edgeseq(capsys, "replay", config, "--output", tmp_path / "out.jsonl", "--json")
+    assert status == 0
+    assert json.loads(out)["dropped"]["model.max_steps"] == 2 * ((STEPS - 1) // 50), "of two streams"
+
+
 def test_check_finds_what_is_not_right(write: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = write()
     (tmp_path / "data.csv").write_text("unit,lief\nA,1\n")

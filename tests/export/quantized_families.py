@@ -21,8 +21,6 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "backends"))
 
 import family_models
 
-import export
-from edgeseq import bundle as bundles
 from export.graph import StreamGraph
 from export.program import Program
 from export.variants import Maker, Variant
@@ -114,11 +112,6 @@ SHARED = ("tcn", "depthwise", "conv2d", "se", "attention", "gpt", "embedding", "
 FAMILIES = (*OWN, *SHARED)
 
 
-PROVEN = ("linear attention", "mean head")
-"""Those that are exported as a whole here, for their states in float64 have no TFLite file; the others are in
-tests/backends/test_every_family.py."""
-
-
 def source(name: str) -> tuple[Any, dict[str, Any]]:
     """Give a family's module with its example, and the options of its export."""
     torch.manual_seed(1)
@@ -167,9 +160,3 @@ def family(name: str) -> Family:
     stream = stream_of(given, **choice)
     maker = Maker(stream, calibration(stream))
     return Family(stream, {variant: maker.make(variant) for variant in VARIANTS})
-
-
-def exported(name: str, folder: Path) -> bundles.Bundle:
-    """Export a family in all variants."""
-    given, options = source(name)
-    return export.export(given, folder, variants=("float32", *VARIANTS, *bundles.STORAGE), **options)

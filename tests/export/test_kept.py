@@ -53,6 +53,8 @@ def test_at_first_all_are_rounded_then_ever_fewer(name: str, maker: Maker) -> No
         assert float_weights(variant) >= set(variant.kept)
         told = [note for note in variant.notes if "stays float32: rounded alone it costs" in note]
         assert len(told) == len(variant.kept)
+        for weight in variant.kept:
+            assert sum(f"), '{weight}', stays float32: " in note for note in told) == 1
     program = maker.rounded(made[-1])
     np.testing.assert_equal([op.arrays for op in program.ops], [op.arrays for op in maker.lowered().ops])
 

@@ -221,16 +221,35 @@ def test_what_is_no_weight_of_a_product_stays_as_it_is() -> None:
 @pytest.mark.parametrize(
     ("variant", "weight", "told"),
     [
-        ("float16", np.full((9, 24), 1e5), r"'w' stays float32: it holds 1e\+05, beyond float16's 65504"),
-        ("float16", np.full((9, 24), 3e-6), "'w' stays float32: its numbers, up to 3e-06, are too small"),
+        ("float16", np.full((9, 24), 1e5), r"'w', stays float32: it holds 1e\+05, beyond float16's 65504"),
+        ("float16", np.full((9, 24), 3e-6), "'w', stays float32: its numbers, up to 3e-06, are too small"),
         ("float16", np.full((9, 24), 1e-30), "too small"),
-        ("w8", np.full((24, 9), np.nan), "'w' stays float32: it holds NaN"),
+        ("w8", np.full((24, 9), np.nan), "'w', stays float32: it holds NaN"),
     ],
 )
 def test_a_tensor_that_would_be_lost_stays_float32(variant: str, weight: Array, told: str) -> None:
     small, notes = storage.stored(model([node("MatMul", "x w")], {"w": weight}, (1, len(weight))), variant)
     assert [(tensor.name, tensor.data_type) for tensor in small.graph.initializer] == [("w", TensorProto.FLOAT)]
     assert re.search(told, notes[-1])
+
+
+@pytest.mark.parametrize(
+    ("name", "weight", "told"),
+    [
+        ("matmul", "w", "the weight of 'here' (MatMul), 'w',"), ("table", "w", "the table of 'here' (Gather), 'w',"),
+        ("gru", "w", "the input matrix of 'here' (GRU), 'w',"),
+        ("gru", "r", "the recurrence matrix of 'here' (GRU), 'r',"),
+        ("transposed", "w", "the weight of 'here' (MatMul), 'w',"),
+    ],
+)  # fmt: skip
+def test_what_stays_is_told_by_its_reader(name: str, weight: str, told: str) -> None:
+    """A weight's own name is often made up by the exporter: onnx::LSTM_457."""
+    nodes, shape, _, entering = READERS[name]
+    arrays = {"w": np.ones(shape), "r": np.ones((1, 9, 8)), "i": np.array([0, 2])}
+    made = model(nodes, arrays, entering)
+    made.graph.node[-1].name = "here"
+    _, notes = storage.stored(made, "float16", {weight: "so it is"})
+    assert f"float16: {told} stays float32: so it is" in notes
 
 
 def test_a_mask_of_minus_infinity_is_stored_as_float16() -> None:

@@ -1,6 +1,8 @@
 """The filters that run on a stream: their design and their outputs against SciPy's."""
 
 import itertools
+import math
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -57,6 +59,34 @@ def test_no_width_and_no_order_is_lost_in_rounding(order: int, band: tuple[float
     )
 
 
+def amplitude(sections: _sos.Sections, share: float) -> float:
+    """Return the response of these very coefficients at a share of the rate, without rounding."""
+    s, squared = Fraction(math.sin(math.pi * share)) ** 2, Fraction(1)
+    for section in sections:
+        for c, power in ((section[:3], 1), (section[3:], -1)):
+            c0, c1, c2 = map(Fraction, c.tolist())
+            at = c0**2 + c1**2 + c2**2 + 2 * c1 * (c0 + c2) * (1 - 2 * s) + 2 * c0 * c2 * (1 - 8 * s + 8 * s**2)
+            squared *= at**power
+    return math.sqrt(squared)
+
+
+NEAREST = 2.0001e-6
+"""As a share of the rate: hardly more than LEAST_SHARE."""
+
+
+@pytest.mark.parametrize("order", [1, 4, 12])
+@pytest.mark.parametrize("band", [
+    (NEAREST, None), (None, NEAREST), (NEAREST, 0.3), (NEAREST, 2.1 * NEAREST), (0.2, 0.2 + NEAREST),
+    (None, 0.5 - NEAREST), (0.1, 0.5 - NEAREST), (0.5 - NEAREST, None), (0.5 - 2.1 * NEAREST, 0.5 - NEAREST),
+])  # fmt: skip
+def test_as_near_as_edges_may_lie_they_are_where_they_should(
+    order: int, band: tuple[float | None, float | None]
+) -> None:
+    sections = _sos.butterworth(order, *band, 1.0)
+    for edge in filter(None, band):
+        assert amplitude(sections, edge) == pytest.approx(0.5**0.5, abs=1e-5)
+
+
 @given(cuts=st.lists(st.integers(1, 199), max_size=8), bad=st.lists(st.integers(0, 199), max_size=4))
 @settings(deadline=None, max_examples=40)
 def test_any_split_is_the_same_and_a_run_starts_anew_behind_what_is_no_number(cuts: list[int], bad: list[int]) -> None:
@@ -105,6 +135,9 @@ def test_reset_forgets() -> None:
         (4, 100, 10, "100 to 10 Hz does not lie between 0 and 500 Hz"),
         (4, 10, 500, "10 to 500 Hz does not lie"),
         (4, 0, None, "0 Hz does not lie"),
+        (2, 1e-5, None, "1e-05 Hz: at 1000 Hz an edge must lie 0.002 Hz or more from 0"),
+        (2, 10, 10.001, "10 to 10.001 Hz: at 1000 Hz an edge must lie 0.002 Hz or more"),
+        (2, None, 499.999, "from 500 Hz and from the other. A filter cannot tell"),
     ],
 )
 def test_errors(order: int, low: float | None, high: float | None, message: str) -> None:

@@ -1,16 +1,19 @@
 """float64 for TFLite, which computes with no such numbers: each becomes the sum of two float32, 48 bits together.
 
 Positions are what takes them: a sine of a count that goes on for years (export/passes/counter.py). After n steps an
-angle of n radians is off by n * 2**-48: 1e-5 after 2**31 steps, where float32 alone would be off by 64.
+angle of n radians is off by n * 2**-48: 1e-5 after 2**31 steps, where float32 alone would be off by 64. Means and sums
+over all time (export/passes/mean.py and cumulative.py) take them for their states: after n steps such a sum is off
+by n * 2**-48 of the greatest that it was.
 
 1. A constant and a whole number are split; a float32 is its own first half.
-2. What moves numbers moves both halves.
+2. What moves numbers moves both halves, and so does a sum over a single number.
 3. Sums and products: Dekker, "A floating-point technique for extending the available precision", Numerische Mathematik
    18 (1971); Knuth, "The Art of Computer Programming", volume 2, section 4.2.2. A product is split for want of a fused
    multiply-add; a quotient is corrected once by what it leaves.
 4. A sine: turns are taken off twice, since the first count of them is rounded itself; what is left is
    sin(high) + low * cos(high).
-What else is computed in float64, and states in it, are left as they are: the writer refuses them.
+5. A state enters and leaves as two, `high` and `low`.
+What else is computed in float64, or leaves the step in it, is left as it is: the writer refuses it.
 """
 
 from __future__ import annotations
@@ -22,7 +25,7 @@ from dataclasses import replace
 import numpy as np
 
 from export.operations import MOVING
-from export.program import Array, Op, Program
+from export.program import Array, Op, Program, ProgramState
 from export.writers.tflite.writer import broadcast
 
 SPLITTER = 4097.0
@@ -34,12 +37,7 @@ Pair = tuple[str, str]
 def paired(program: Program) -> Program:
     """Return a Program without float64, as far as there is a form."""
     doubles = {name for name, dtype in program.dtypes.items() if dtype == "float64"}
-    at_edges = {
-        *program.outputs,
-        *program.held,
-        *(end for state in program.states for end in (state.input, state.output)),
-    }
-    if not doubles or doubles & at_edges:
+    if not doubles or doubles & {*program.outputs, *program.held}:
         return program
     return _Pairs(program, doubles).made
 
@@ -56,13 +54,35 @@ class _Pairs:
     def __init__(self, program: Program, doubles: set[str]) -> None:
         self.made = replace(program, ops=[], shapes=dict(program.shapes), dtypes=dict(program.dtypes))
         self.doubles, self.at = doubles, dict[str, Pair]()
+        for state in program.states:
+            if state.input in doubles:
+                self.at[state.input] = self._entering(state)
         for self.op in program.ops:
             known = doubles & {self.op.output, *self.op.inputs}
             if not known or not self._written():
                 self.made.ops.append(self.op)
+        self.made.states = [half for state in program.states for half in self._leaving(state)]
+
+    def _entering(self, state: ProgramState) -> Pair:
+        """Return the tensors that a state's halves enter as (5)."""
+        names = self.made.new_name(f"{state.input}.high"), self.made.new_name(f"{state.input}.low")
+        self.made.shapes.update(dict.fromkeys(names, self.made.shapes[state.input]))
+        return names
+
+    def _leaving(self, state: ProgramState) -> list[ProgramState]:
+        """Return the halves of a state; itself where it is none, or where what leaves has no form (5)."""
+        if state.output not in self.at:
+            return [state]
+        entering, leaving, initial = self.at[state.input], self.at[state.output], halves(state.initial)
+        return [
+            replace(state, input=entering[0], output=leaving[0], initial=initial[0], half="high"),
+            replace(state, input=entering[1], output=leaving[1], initial=initial[1], half="low"),
+        ]
 
     def _written(self) -> bool:
         """Write an op on float64, and say whether it has a form."""
+        if self.op.kind == "ReduceSum" and self.made.size(self.op.inputs[0]) == self.made.size(self.op.output):
+            self.op = replace(self.op, kind="Reshape", attributes={"shape": self.made.shapes[self.op.output]})  # 2
         op, given = self.op, [self.at.get(name) for name in self.op.inputs]
         if any(pair is None for name, pair in zip(op.inputs, given, strict=True) if name in self.doubles):
             return False  # it comes from what has no form itself

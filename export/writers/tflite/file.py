@@ -69,16 +69,17 @@ class File:
         # Buffer 0 is empty, by the format's rule: it is that of all tensors without constant content.
         self._buffers: dict[bytes, int] = {b"": 0}
         self._constants: dict[str, int] = {}
+        self._shared: dict[Any, _Once] = {}
 
     def tensor(self, name: str, shape: tuple[int, ...], dtype: str | Type) -> int:
         """Write a tensor that ops compute."""
         return self._tensor(name, shape, dtype, None if isinstance(dtype, str) else self._scaled(dtype))
 
-    def constant(self, name: str, array: NDArray[Any], kind: Type | None = None) -> int:
-        """Write a constant once."""
+    def constant(self, name: str, array: NDArray[Any], kind: Type | None = None, title: str = "") -> int:
+        """Write a constant once. title: what many are called that differ in their names."""
         if kind is None:
-            return self._constant(name, array, array.dtype.name, None)
-        return self._constant(name, array, kind, self._scaled(kind))
+            return self._constant(name, array, array.dtype.name, None, title)
+        return self._constant(name, array, kind, self._scaled(kind), title)
 
     def weight(self, name: str, array: NDArray[Any], scales: Scales, axis: int = 0) -> int:
         """Write constant integers with one scale an entry of an axis, once."""
@@ -99,9 +100,7 @@ class File:
         operator.inputs, operator.outputs = np.array(inputs, np.int32), np.array([output], np.int32)
         if options:
             operator.builtinOptionsType = getattr(self.schema.BuiltinOptions, options)
-            operator.builtinOptions = getattr(self.schema, f"{options}T")()
-            for key, value in given.items():
-                setattr(operator.builtinOptions, key, value)
+            operator.builtinOptions = self._once(options, **given)
         self._operators.append((operator, (name, number), runtime))
         return output
 
@@ -140,10 +139,10 @@ class File:
         self._graph.operators = [operator for operator, _, _ in reversed(kept)]
         return list(codes), max(runtimes, key=lambda runtime: [int(part) for part in runtime.split(".")])
 
-    def _constant(self, name: str, array: NDArray[Any], dtype: str | Type, quantization: Any) -> int:
+    def _constant(self, name: str, array: NDArray[Any], dtype: str | Type, quantization: Any, title: str = "") -> int:
         if name not in self._constants:
             place = self._buffers.setdefault(np.ascontiguousarray(array).tobytes(), len(self._buffers))
-            self._constants[name] = self._tensor(name, array.shape, dtype, quantization, place)
+            self._constants[name] = self._tensor(title or name, array.shape, dtype, quantization, place)
         return self._constants[name]
 
     def _tensor(self, name: str, shape: tuple[int, ...], dtype: str | Type, quantization: Any, buffer: int = 0) -> int:
@@ -167,9 +166,16 @@ class File:
         return self._quantization([kind.scale], kind.zero_point)
 
     def _quantization(self, scales: Scales, zero_point: int, axis: int = 0) -> Any:
-        made = self._made("QuantizationParameters", scale=np.asarray(scales, np.float32), quantizedDimension=axis)
-        made.zeroPoint = np.full(len(made.scale), zero_point, np.int64)
-        return made
+        scale = np.asarray(scales, np.float32)
+        zeros = np.full(len(scale), zero_point, np.int64)
+        return self._once("QuantizationParameters", scale=scale, zeroPoint=zeros, quantizedDimension=axis)
+
+    def _once(self, kind: str, **given: Any) -> Any:
+        """Make what stands in the file once, however many refer to it."""
+        key = kind, *((name, np.asarray(value).tobytes()) for name, value in given.items())
+        if key not in self._shared:
+            self._shared[key] = _Once(self._made(kind, **given))
+        return self._shared[key]
 
     def _code(self, name: str, number: int) -> Any:
         code = getattr(self.schema.BuiltinOperator, name)
@@ -185,7 +191,7 @@ class File:
 
 
 def _builder(size: int) -> Any:
-    """Return what packs, with lists that are equal written once: of shapes, of scales, of zero points a weight row."""
+    """Return what packs, with equal names and lists written once: of shapes, of scales, of zero points a weight row."""
     import flatbuffers  # noqa: PLC0415 - comes with ai-edge-litert
 
     class Builder(flatbuffers.Builder):  # type: ignore[misc]
@@ -195,8 +201,25 @@ def _builder(size: int) -> Any:
                 known[key] = super().CreateNumpyVector(array)
             return known[key]
 
+        def CreateString(self, text: str, *given: Any) -> int:  # noqa: N802 - the library's name
+            if text not in names:
+                names[text] = int(super().CreateString(text, *given))
+            return names[text]
+
     known: dict[tuple[str, bytes], int] = {}
+    names: dict[str, int] = {}
     return Builder(size)
+
+
+class _Once:
+    """A table that several others refer to, packed once."""
+
+    def __init__(self, table: Any) -> None:
+        self._table, self._place = table, 0
+
+    def Pack(self, builder: Any) -> int:  # noqa: N802 - the library's name
+        self._place = self._place or int(self._table.Pack(builder))
+        return self._place
 
 
 class _Buffer:

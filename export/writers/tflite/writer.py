@@ -58,12 +58,12 @@ class Writer:
         program = self.program
         inputs = {entry.name: self._enter(entry.name, entry.name) for entry in program.inputs}
         inputs |= {name: self._enter(name, name) for name in program.held}
-        inputs |= {f"{state.name}.in": self._enter(f"{state.name}.in", state.input) for state in program.states}
+        inputs |= {f"{state.title}.in": self._enter(f"{state.title}.in", state.input) for state in program.states}
         for op in program.ops:
             if op.kind != "Constant":
                 self._op(op)
         leaving = [*zip(outputs, program.outputs, strict=True)]
-        leaving += [(f"{state.name}.out", state.output) for state in program.states]
+        leaving += [(f"{state.title}.out", state.output) for state in program.states]
         return self.file.packed("step", inputs, {title: self._leave(title, name) for title, name in leaving})
 
     def _op(self, op: Op) -> None:
@@ -183,7 +183,7 @@ class Writer:
         """Write an op and its result: of the first input's shape and kind where none is given."""
         first = self.file.tensors[inputs[0]]
         target = self.file.tensor(
-            f"{len(self.file.tensors)}.{name.lower()}",
+            name.lower(),
             first.shape if shape is None else shape,
             first.dtype if kind is None else kind,
         )
@@ -236,11 +236,12 @@ class Writer:
 
     def numbers(self, *content: int) -> int:
         """Return a constant list of whole numbers."""
-        return self.file.constant("numbers." + ".".join(map(str, content)), np.array(content, np.int32))
+        name = "numbers." + ".".join(map(str, content))
+        return self.file.constant(name, np.array(content, np.int32), title="numbers")
 
     def scalar(self, value: float, dtype: str = "float32") -> int:
         """Return a constant number that is broadcast to anything."""
-        return self.file.constant(f"{dtype}.{value!r}", np.full((1, 1, 1, 1), value, dtype))
+        return self.file.constant(f"{dtype}.{value!r}", np.full((1, 1, 1, 1), value, dtype), title="number")
 
     def array(self, op: Op, key: str, content: Array) -> int:
         """Return a constant that belongs to an op."""
