@@ -13,6 +13,7 @@ import inspect
 import struct
 import sys
 import threading
+import weakref
 from typing import Any, NoReturn
 
 import numpy as np
@@ -26,13 +27,14 @@ NDARRAY, NONE, FLOAT32, INT64, OUT, NEW = range(6)
 function that makes an array."""
 SPARES = 2
 """Arrays that a model gives again and again."""
-_HELD, _TYPE, _DATA, _SHAPE, _DTYPE = 0, 1, 2, 4, 7
-"""Fields of an array, each of 64 bits (numpy/ndarraytypes.h, PyArrayObject_fields): how often it is held, its type."""
+_HELD, _TYPE, _DATA, _SHAPE, _DTYPE, _WEAK = 0, 1, 2, 4, 7, 9
+"""Fields of an array, each of 64 bits (numpy/ndarraytypes.h, PyArrayObject_fields): how often it is held, its type, …,
+the first of the weak references to it."""
 _AXES, _FLAGS = 6, 16
 """Fields of 32 bits."""
 _SOLID = 0x0001 | 0x0100
-_WRITEABLE = 0x0400
-"""Flags: no gaps and aligned; writeable."""
+_WRITEABLE, _OWN = 0x0400, 0x0004
+"""Flags: no gaps and aligned; writeable; the numbers are its own."""
 _SLOT = 2
 """An object's first field of its own, behind the count of references and the type."""
 _COUNT, _FIRST = 2, 3
@@ -139,11 +141,13 @@ def spare(python: Any, spares: int, lengths: int) -> int:
     """
     for k in range(SPARES):
         y = i64(spares)[k]
-        # Whoever had it may have made it another: read only, or of another shape.
+        # Whoever had it may have made it another: read only, of another shape, of numbers that stand elsewhere. And
+        # whoever refers to it weakly is to see it go.
         if (
             i64(y)[_HELD] == 1
+            and i64(y)[_WEAK] == 0
             and is_plain(python, y, FLOAT32, 1)
-            and is_writeable(y)
+            and i32(y)[_FLAGS] & (_WRITEABLE | _OWN) == _WRITEABLE | _OWN
             and shape(y)[0] == i64(lengths)[0]
         ):
             return owned(y)
@@ -217,15 +221,17 @@ def table() -> NDArray[np.int64] | None:
     place = id(sample)
     if struct.calcsize("P") != 8 or sys.implementation.name != "cpython":  # noqa: PLR2004 - bytes of an address
         return None
-    words, halves = (ctypes.c_int64 * 9).from_address(place), (ctypes.c_int32 * 18).from_address(place)
+    words, halves = (ctypes.c_int64 * 10).from_address(place), (ctypes.c_int32 * 18).from_address(place)
     lengths = (ctypes.c_int64 * 2).from_address(words[_SHAPE]) if words[_DATA] == sample.ctypes.data else (0, 0)
-    flags, once = _SOLID | _WRITEABLE, words[_HELD]
+    flags, once = _SOLID | _WRITEABLE | _OWN, words[_HELD]
+    alone = words[_WEAK]
+    weak = weakref.ref(sample)
     pair = (sample, "b")
     twice, fields = words[_HELD], (ctypes.c_int64 * 4).from_address(id(pair))
     told = (words[_TYPE], words[_DTYPE], halves[_AXES], tuple(lengths), halves[_FLAGS] & flags)
     if told != (id(np.ndarray), id(np.dtype(np.float32)), 2, (3, 5), flags):
         return None
-    if (once, twice, fields[_COUNT], fields[_FIRST]) != (1, 2, len(pair), place):
+    if (once, twice, fields[_COUNT], fields[_FIRST], alone, words[_WEAK]) != (1, 2, len(pair), place, 0, id(weak)):
         return None
     types = (id(np.ndarray), id(None), id(np.dtype(np.float32)), id(np.dtype(np.int64)))
     return np.array([*types, id(sys.intern("out")), _empty()], np.int64)

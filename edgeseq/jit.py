@@ -102,12 +102,17 @@ def method() -> Callable[[Callable[..., Any]], Kernel]:
     )
 
 
-def entry(*signatures: Any, fastmath: tuple[str, ...] = ()) -> Callable[[Callable[..., Any]], Function]:
-    """Make a function one that Python calls, without the GIL, for these signatures alone. fastmath: as of `kernel`."""
+def entry(
+    *signatures: Any, fastmath: tuple[str, ...] = (), nogil: bool = True
+) -> Callable[[Callable[..., Any]], Function]:
+    """Make a function one that Python calls, for these signatures alone.
+
+    fastmath: as of `kernel`. nogil: without the interpreter's lock; else with it, as far as it does not let go itself.
+    """
     allowed = set(fastmath)
     return lambda function: Function(
         function,
-        lambda kept: numba.njit([*signatures], cache=kept, nogil=True, error_model="numpy", fastmath=allowed),
+        lambda kept: numba.njit([*signatures], cache=kept, nogil=nogil, error_model="numpy", fastmath=allowed),
     )
 
 

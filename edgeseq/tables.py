@@ -71,7 +71,9 @@ def convert(document: Document, table: Any, to: type[T], *keys: str | int) -> T:
         missing = re.search(r"missing required field `([^`]+)`", message)
         if missing:
             raise document.fail(f"the key '{missing.group(1)}' is missing.", *keys, *inner) from None
-        raise document.fail(f"{message[:1].lower()}{message[1:]}.", *keys, *inner) from None
+        given = re.search(r"enum value '([^']*)'", message)
+        choice = f" {suggest(given.group(1), _words(_at(to, inner)))}" if given else ""
+        raise document.fail(f"{message[:1].lower()}{message[1:]}.{choice}", *keys, *inner) from None
 
 
 def keywords(document: Document, table: dict[str, Any], target: type[Any], *keys: str | int) -> dict[str, Any]:
@@ -188,10 +190,16 @@ def _words(to: Any) -> list[str]:
     return [word for member in members for word in _words(member)]
 
 
-def _fields_at(to: Any, path: typing.Sequence[str | int]) -> list[str]:
-    """Return the names of the fields of the struct that stands at `path` inside the type `to`."""
+def _at(to: Any, path: typing.Sequence[str | int]) -> Any:
+    """Return the type that stands at `path` inside the type `to`."""
     for key in path:
         to = _member(to, key)
+    return to
+
+
+def _fields_at(to: Any, path: typing.Sequence[str | int]) -> list[str]:
+    """Return the names of the fields of the struct that stands at `path` inside the type `to`."""
+    to = _at(to, path)
     origin = typing.get_origin(to)
     if origin in (typing.Union, types.UnionType):
         to = next((arg for arg in typing.get_args(to) if hasattr(arg, "__struct_fields__")), None)

@@ -219,7 +219,11 @@ class Stage(Protocol):
 
 @runtime_checkable
 class StepModel(Protocol):
-    """A sequence model with its memory made explicit: one time step in, one out."""
+    """A sequence model with its memory made explicit: one time step in, one out.
+
+    It is one thread's at a time; `fork` makes one for another. Raises ModelError for frames, outputs and states that it
+    cannot take, before anything changes.
+    """
 
     backend: str
     variant: str

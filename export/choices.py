@@ -76,7 +76,8 @@ def choose(
     if len(given) > 1:
         raise OptionError(f"{' and '.join(given)} exclude each other: choose one.")
     if sequence.fixed is not None and (window_length is None or window_length != sequence.window):
-        raise OptionError(f"{sequence.fixed} What works: --window {sequence.window}, whole windows of its own length.")
+        works = f"What works: --window {sequence.window}, whole windows of its own length."
+        raise OptionError(f"{sequence.fixed} {works}{_taken(sequence)}")
     for length, name in ((window_length, "window"), (restart_length, "restart")):
         if length is not None:
             if length < 1:
@@ -98,6 +99,13 @@ def exclude(what: str, **options: object) -> None:
 
 def _what_hangs_on_it(sequence: Sequence, frames: Items[Frames]) -> str:
     """Say why a choice is needed and, where the window is known, how far the choices lie apart."""
+    if sequence.window == 1:
+        return (
+            f"{sequence.origin}: takes one frame at a time, so it is a step already, of which nothing is remembered "
+            "here. Where its states are inputs and outputs, edgeseq runs the file as it is, without an export: "
+            "[[model]] in the configuration (docs/operator.md, Models by others). If each output hangs on its own "
+            f"frame alone, --state carry exports it.{_taken(sequence)}"
+        )
     told = (
         f"was built for windows of {sequence.window} frames" if sequence.window else "gives its last step's output only"
     )
@@ -105,7 +113,7 @@ def _what_hangs_on_it(sequence: Sequence, frames: Items[Frames]) -> str:
         f"{sequence.origin}: {told}, so it was probably trained from a zero state each time. Carried on from step to "
         "step it is another function. Choose: --state carry (the state goes on for ever), --window N (the whole window "
         "again at every frame) or --restart N (the same as --window N from N states restarted in turn, for recurrent "
-        "models)."
+        f"models).{_taken(sequence)}"
     )
     if sequence.window is None:
         return text
@@ -114,6 +122,11 @@ def _what_hangs_on_it(sequence: Sequence, frames: Items[Frames]) -> str:
         f"{text} On the calibration frames, carried on and windows of {sequence.window} lie {apart:.3g} apart on "
         f"average, where the output's standard deviation is {spread:.3g}."
     )
+
+
+def _taken(sequence: Sequence) -> str:
+    """Say which axis was taken for time where that was a guess, for a wrong one explains much."""
+    return "".join(f" ({note[:1].upper()}{note[1:]}.)" for note in sequence.notes if note.startswith("time was taken"))
 
 
 def _apart(sequence: Sequence, frames: Items[Frames], length: int) -> tuple[float, float]:

@@ -110,6 +110,7 @@ def test_keywords_that_are_wrong(tmp_path: Path, text: str, message: str) -> Non
 class Inner(msgspec.Struct, forbid_unknown_fields=True):
     size: int
     note: str = ""
+    kind: Literal["classes", "forecast"] = "classes"
 
 
 class Outer(msgspec.Struct, forbid_unknown_fields=True):
@@ -123,6 +124,10 @@ class Outer(msgspec.Struct, forbid_unknown_fields=True):
         ("[[parts]]\nsize = 1\n[[parts]]\nszie = 2", "parts[1].szie: unknown key 'szie'. Did you mean 'size'?"),
         ('[[parts]]\nsize = "1"', "line 2: parts[0].size: expected `int`, got `str`"),
         ("[[parts]]\nnote = 'x'", "parts[0]: the key 'size' is missing"),
+        (
+            "[[parts]]\nsize = 1\nkind = 'class'",
+            "parts[0].kind: invalid enum value 'class'. Did you mean 'classes'?",
+        ),
         ("part = 1", "unknown key 'part'. Did you mean 'parts'?"),
     ],
 )

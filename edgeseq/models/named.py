@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from edgeseq.bundle import Graph
 from edgeseq.errors import ModelError
+from edgeseq.models.stepping import check_out, numbers
 from edgeseq.types import Frames, State, StepModel
 
 Given = Mapping[str, NDArray[np.generic]]
@@ -36,7 +37,9 @@ class NamedStep:
 
     def step(self, x: Frames | Given, out: Frames | dict[str, Frames] | None = None) -> Frames | dict[str, Frames]:
         """Take the frames of one step; what they give is written to `out` where given."""
-        return self._written(self._parted(self._model.step(self._row(x))), out)
+        rows = self._row(x)
+        self._check_out(out)
+        return self._written(self._parted(self._model.step(rows)), out)
 
     def run(self, x: Frames | Given) -> Frames | dict[str, Frames]:
         """Take any number of frames; equals single steps bit for bit."""
@@ -66,12 +69,25 @@ class NamedStep:
             return x
         if set(x) != set(self._inputs):
             raise ModelError(f"the model takes {', '.join(self._inputs)}; given were {', '.join(sorted(x))}.")
-        shapes = {name: x[name].shape for name in self._inputs}
+        given = {name: numbers(x[name]) for name in self._inputs}
+        shapes = {name: each.shape for name, each in given.items()}
         fits = all(shape and shape[-1] == self._inputs[name] for name, shape in shapes.items())
         if not fits or len({shape[:-1] for shape in shapes.values()}) > 1:
             wanted = ", ".join(f"'{name}' [.., {width}]" for name, width in self._inputs.items())
             raise ModelError(f"the model takes {wanted}, all with the same times; given were {shapes}.")
-        return np.concatenate([np.asarray(x[name], np.float32) for name in self._inputs], axis=-1)
+        return np.concatenate([np.asarray(each, np.float32) for each in given.values()], axis=-1)
+
+    def _check_out(self, out: Frames | dict[str, Frames] | None, *streams: int) -> None:
+        """Raise ModelError, before anything is computed, for what the outputs cannot be written to."""
+        if out is None:
+            return
+        if len(self._outputs) == 1:
+            check_out(out, (*streams, *self._outputs.values()))
+            return
+        if not isinstance(out, Mapping) or set(out) != set(self._outputs):
+            raise ModelError(f"out takes the outputs as a dict of {', '.join(self._outputs)}.")
+        for name, size in self._outputs.items():
+            check_out(out[name], (*streams, size))
 
     def _written(
         self, y: Frames | dict[str, Frames], out: Frames | dict[str, Frames] | None
@@ -111,7 +127,9 @@ class NamedStreams(NamedStep):
         mask: NDArray[np.bool_] | None = None,
     ) -> Frames | dict[str, Frames]:
         """Take the frames of one step of every stream; what they give is written to `out` where given."""
-        return self._written(self._parted(self._model.step(self._row(x), mask=mask)), out)
+        rows = self._row(x)
+        self._check_out(out, self.streams)
+        return self._written(self._parted(self._model.step(rows, mask=mask)), out)
 
 
 def named(model: StepModel, graph: Graph) -> StepModel | NamedStep:

@@ -8,12 +8,14 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgeseq.errors import ModelError
 from edgeseq.types import Frames, State
 
 STEPS, WAITING = "steps", "waiting"
 """Names under which get_state gives what the model itself does not hold: steps taken, frames of an unfinished step."""
+LARGEST = float(np.finfo(np.float32).max)
 
 
 class Stepping(ABC):
@@ -67,8 +69,11 @@ class Stepping(ABC):
 
     def step(self, x: Frames, out: Frames | None = None) -> Frames:
         """Take the frames of one step; give float32[outputs], written to `out` where given."""
+        x = numbers(x)
         if x.shape != self._step_shape:
             raise ModelError(f"a step takes frames of shape {self._step_shape}, not {x.shape}.")
+        if out is not None:
+            check_out(out, (self.outputs,))
         self._check_room(1)
         if len(self._waiting):
             raise ModelError(f"{len(self._waiting)} frames of an unfinished step wait; finish it with run.")
@@ -82,8 +87,10 @@ class Stepping(ABC):
     def run(self, x: Frames) -> Frames:
         """Take float32[T, features], any T; give float32[steps, outputs]. Equals single steps bit for bit.
 
-        Frames that do not fill a step wait for the next call.
+        Frames that do not fill a step wait for the next call. What ends a run before its end, as Ctrl-C, leaves the
+        model as it was before.
         """
+        x = numbers(x)
         if x.ndim != 2 or x.shape[1] != self.features:  # noqa: PLR2004 - frames are a matrix
             raise ModelError(f"run takes frames of shape (T, {self.features}), not {x.shape}.")
         check_content(x, self._tokens)
@@ -92,9 +99,14 @@ class Stepping(ABC):
         count = len(frames) // per_step
         self._check_room(count)
         y = np.empty((count, self.outputs), np.float32)
-        for row in range(count):
-            y[row] = self._advance(frames[row * per_step : (row + 1) * per_step])
-        self._waiting = np.array(frames[count * per_step :], np.float32)
+        kept = self._state, self._steps, self._waiting
+        try:
+            for row in range(count):
+                y[row] = self._advance(frames[row * per_step : (row + 1) * per_step])
+            self._waiting = np.array(frames[count * per_step :], np.float32)
+        except BaseException:
+            self._state, self._steps, self._waiting = kept
+            raise
         return y
 
     def get_state(self) -> State:
@@ -106,12 +118,16 @@ class Stepping(ABC):
         """Take up a state that get_state gave. Raises ModelError where names, shapes or types differ."""
         expected = self._named(self._initial())
         check_state(state, expected)
-        waiting = state[WAITING]
+        waiting, steps = state[WAITING], np.asarray(state[STEPS])
         if waiting.ndim != 2 or waiting.shape[1] != self.features or len(waiting) >= self.frames_per_step:  # noqa: PLR2004
             raise ModelError(f"the state's waiting frames have the shape {waiting.shape}.")
+        frames: Frames = np.array(waiting, np.float32)
+        check_content(frames, self._tokens)
+        if steps.shape or steps.dtype.kind not in "iu" or int(steps) < 0:
+            raise ModelError(f"the state's count of steps is a whole number from 0 on, not {steps}.")
         self._state = self._ordered({name: state[name].copy() for name in expected})
-        self._steps = int(state[STEPS])
-        self._waiting = np.array(waiting, np.float32)
+        self._steps = int(steps)
+        self._waiting = frames
 
     def _owed(self, total: int) -> Frames:
         """Return the outputs of a sequence of `total` steps that have not come yet, with zeros after its end.
@@ -141,10 +157,33 @@ class Stepping(ABC):
         return np.full(self.outputs, np.nan, np.float32) if self._steps <= self.delay else y
 
 
+def numbers(x: Any) -> NDArray[Any]:
+    """Return what was given as an array of real numbers. Raises ModelError where it is none."""
+    try:
+        given: NDArray[Any] = np.asanyarray(x)
+    except ValueError as cause:
+        raise ModelError(f"frames are an array of numbers; its rows are not alike: {cause}") from cause
+    if given.dtype.kind not in "fiub":
+        what = type(x).__name__ if given.dtype.kind == "O" and not isinstance(x, np.ndarray) else given.dtype
+        raise ModelError(f"frames are an array of real numbers (float32), not {what}.")
+    return given
+
+
+def check_out(out: Any, shape: tuple[int, ...]) -> None:
+    """Raise ModelError for what outputs of a shape cannot be written to, before anything is computed."""
+    if not isinstance(out, np.ndarray):
+        raise ModelError(f"out takes the outputs as a float32 array of shape {shape}, not {type(out).__name__}.")
+    if out.shape != shape or out.dtype.kind != "f" or not out.flags.writeable:
+        locked = "" if out.flags.writeable else ", which is read-only"
+        raise ModelError(f"out takes outputs of shape {shape} as float32, not {out.dtype}{out.shape}{locked}.")
+
+
 def check_content(x: Frames, tokens: Mapping[int, int]) -> None:
     """Raise ModelError for frames that are not finite, and for tokens that there are not. tokens: as of Stepping."""
     if not np.isfinite(x).all():
         raise ModelError("a frame holds NaN or infinity, which the model's state would never forget.")
+    if x.dtype.kind == "f" and x.dtype.itemsize > 4 and x.size and np.abs(x).max() > LARGEST:  # noqa: PLR2004 - float32's
+        raise ModelError(f"a frame holds {np.abs(x).max():g}, beyond what float32 holds; the model computes in that.")
     for column, count in tokens.items():
         given = x[..., column]
         wrong = given[(given != np.rint(given)) | (given < 0) | (given >= count)]
@@ -155,8 +194,13 @@ def check_content(x: Frames, tokens: Mapping[int, int]) -> None:
 def check_state(state: State, expected: State) -> None:
     """Raise ModelError for a state whose names, shapes or types are not these, STEPS and WAITING beside them."""
     wanted = {*expected, STEPS, WAITING}
+    if not isinstance(state, Mapping):
+        raise ModelError(f"a state is the dict that get_state gave, not {type(state).__name__}.")
     if set(state) != wanted:
         raise ModelError(f"the state has {sorted(state)}, the model wants {sorted(wanted)}.")
+    for name, given in state.items():
+        if not isinstance(given, np.ndarray):
+            raise ModelError(f"the state '{name}' is an array, not {type(given).__name__}.")
     for name, value in expected.items():
         if state[name].shape != value.shape or state[name].dtype != value.dtype:
             raise ModelError(

@@ -64,4 +64,9 @@ def load(
             "read. Give the model's code as module.py:function, and its weights, saved with "
             "torch.save(module.state_dict(), FILE), with --weights FILE; or export it to .onnx or .keras."
         )
+    if source.endswith(".py"):
+        raise ExportError(
+            f"'{source}' says no function: give {source}:FUNCTION, a function without arguments that returns (module, "
+            "example), a PyTorch module and one example input."
+        )
     raise ExportError(f"'{source}' is no .onnx file, no .keras file and no module.py:function giving a PyTorch module.")

@@ -16,10 +16,13 @@ import sys
 from collections.abc import Sequence as Items
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import numpy as np
 import torch
 
+from edgeseq.tables import suggest
 from export.errors import ExportError
 from export.frontends import encoder_decoder, fixed, torch_weights
 from export.frontends.encoder_decoder import EncoderDecoder
@@ -166,17 +169,26 @@ def _call(path: Path, function: str) -> tuple[torch.nn.Module, Example]:
     sys.path.insert(0, str(path.parent.resolve()))
     try:
         spec.loader.exec_module(code)
-        result = getattr(code, function)() if callable(getattr(code, function, None)) else None
+        called = getattr(code, function, None)
+        result = called() if callable(called) else None
     except (Exception, SystemExit) as cause:
         raise ExportError(f"{path}: {function}() failed: {type(cause).__name__}: {first_line(cause)}") from cause
     finally:
         sys.path.remove(str(path.parent.resolve()))
-    if result is None:
-        raise ExportError(f"{path}: has no function '{function}' that returns (module, example).")
+    if not callable(called):
+        own = [name for name, value in vars(code).items() if callable(value) and _is_of(value, code)]
+        raise ExportError(
+            f"{path}: has no function '{function}' that returns (module, example). {suggest(function, own)}"
+        )
     if not (isinstance(result, tuple) and len(result) == 2 and isinstance(result[0], torch.nn.Module)):  # noqa: PLR2004
         raise ExportError(f"{path}: {function}() must return (module, example).")
     module, example = result
     return module, example
+
+
+def _is_of(value: Any, code: ModuleType) -> bool:
+    """Say whether a module defines something itself."""
+    return getattr(value, "__module__", None) == code.__name__ and not isinstance(value, type)
 
 
 def _checked(module: torch.nn.Module, example: Example, origin: str) -> tuple[torch.Tensor, ...]:

@@ -6,6 +6,7 @@ import copy
 import inspect
 import pickle
 import sys
+import weakref
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, cast
@@ -138,16 +139,35 @@ def test_what_is_no_step_is_refused_and_changes_nothing(gru: NativeStep) -> None
         (x[None], None, ModelError, "frames of shape"),
         (np.full_like(x, np.nan), out, ModelError, "NaN or infinity"),
         (np.full_like(x, -np.inf), None, ModelError, "NaN or infinity"),
-        (x, locked, ValueError, "read-only"),
-        (x, out[:-1].copy(), ValueError, "broadcast"),
-        (7, None, AttributeError, "shape"),
+        (x, locked, ModelError, "read-only"),
+        (x, out[:-1].copy(), ModelError, "out takes outputs of shape"),
+        (x, out[None].copy(), ModelError, "out takes outputs of shape"),
+        (x, out.astype(np.int64), ModelError, "not int64"),
+        (x, [0.0] * gru.outputs, ModelError, "not list"),
+        (7, None, ModelError, "frames of shape"),
+        (None, None, ModelError, "not NoneType"),
+        (x.astype(np.complex64), None, ModelError, "not complex64"),
+        (x.astype(object), None, ModelError, "not object"),
+        ([[1.0], [1.0, 2.0]], None, ModelError, "not alike"),
+        (np.full(gru.features, 1e39), None, ModelError, "1e[+]39, beyond what float32 holds"),
     ]
     for given_x, given_out, error, says in wrong:
         with pytest.raises(error, match=says):
             gru.step(given_x, given_out)
     assert (out == 7).all()
-    gru.reset()
     assert all(np.array_equal(value, before[name]) for name, value in gru.get_state().items())
+    for wrong_rows in (None, x, x.astype(np.complex64)[None], np.full((2, gru.features), 1e39)):
+        with pytest.raises(ModelError):
+            gru.run(cast("Any", wrong_rows))
+    assert all(np.array_equal(value, before[name]) for name, value in gru.get_state().items())
+
+
+def test_a_list_of_numbers_is_a_frame(gru: NativeStep) -> None:
+    gru.reset()
+    expected = gru.step(np.ones(gru.features, np.float32))
+    for call in (gru.step, lambda x: gru.run([x])[0]):
+        gru.reset()
+        np.testing.assert_array_equal(cast("Any", call)([1] * gru.features), expected)
 
 
 def test_no_reference_is_lost_or_left(gru: NativeStep) -> None:
@@ -246,6 +266,28 @@ def test_outputs_that_were_made_otherwise_are_not_given_again(gru: NativeStep) -
             np.testing.assert_array_equal(y, expected)
             assert y.flags.writeable
             change(y)
+
+
+def test_an_output_that_is_referred_to_weakly_goes(gru: NativeStep) -> None:
+    x = np.ones(gru.features, np.float32)
+    for _ in range(2 * direct.SPARES):
+        y = gru.step(x)
+        seen = weakref.ref(y)
+        before = y.copy()
+        del y
+        gru.step(x)
+        held = seen()  # the model still has it, and does not give it again
+        assert held is None or np.array_equal(held, before)
+
+
+def test_an_output_that_was_resized_is_not_given_again(gru: NativeStep) -> None:
+    model, x = gru.fork(), np.ones(gru.features, np.float32)
+    expected = [gru.fork().run(np.tile(x, (8, 1)))[t] for t in range(8)]
+    for row in expected:
+        y = model.step(x)
+        np.testing.assert_array_equal(y, row)
+        y.resize(3 * gru.outputs, refcheck=False)
+        y[:] = 7
 
 
 def test_a_subclass_may_step_otherwise(gru: NativeStep) -> None:

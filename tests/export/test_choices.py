@@ -65,6 +65,25 @@ class _Halved(torch.nn.Module):
         return torch.nn.functional.max_pool1d(x.transpose(1, 2), 2).transpose(1, 2)
 
 
+def written(name: str, module: torch.nn.Module, x: torch.Tensor, folder: Path) -> str:
+    path = folder / f"{name}.onnx"
+    torch.onnx.export(module.eval(), (x,), str(path), dynamo=False, input_names=["x"], output_names=["y"])
+    return str(path)
+
+
+def test_a_guess_of_the_time_axis_is_told_where_it_may_be_what_is_wrong(tmp_path: Path) -> None:
+    path = written("channels", torch.nn.Conv1d(4, 2, 3), torch.zeros(1, 4, 100), tmp_path)
+    with pytest.raises(export.ExportError, match=r"axis 1 of 'x' \[1, 4, 100\]; --time-axis says otherwise"):
+        export.export(path, tmp_path / "b", variants=["float32"])
+    assert export.export(path, tmp_path / "b", variants=["float32"], time_axis=2, state="carry")
+
+
+def test_a_file_of_one_step_is_told_what_runs_it(tmp_path: Path) -> None:
+    path = written("step", torch.nn.Linear(4, 2), torch.zeros(1, 4), tmp_path)
+    with pytest.raises(export.ExportError, match=r"a step already.*runs the file as it is.*\[\[model\]\]"):
+        export.export(path, tmp_path / "b", variants=["float32"])
+
+
 class _Causal(torch.nn.Module):
     def __init__(self) -> None:
         super().__init__()

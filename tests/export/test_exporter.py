@@ -170,10 +170,14 @@ def test_a_typo_in_about_names_the_line(tmp_path: Path) -> None:
 
 def test_files_that_are_no_model(tmp_path: Path) -> None:
     (tmp_path / "m.onnx").write_bytes(b"\x08\x07 not a protobuf of ours")
+    (tmp_path / "m.py").write_text("def trained(): ...\n")
     for source, says in [
         (tmp_path / "m.onnx", "ONNX"),
         (tmp_path / "none.onnx", "no such file"),
         (tmp_path / "m.tflite", "no .onnx file, no .keras file"),
+        (tmp_path / "m.py", "says no function: give .*m.py:FUNCTION"),
+        (f"{tmp_path / 'm.py'}:trainde", "has no function 'trainde'.*Did you mean 'trained'"),
+        (f"{tmp_path / 'm.py'}:trained", r"trained\(\) must return"),
     ]:
         with pytest.raises(export.ExportError, match=says):
             export.export(str(source), tmp_path / "b")

@@ -17,7 +17,7 @@ LEFT = -1
 def step(self: Any, arguments: Any, count: Any, keywords: Any) -> Any:
     """Make a step on x, and out by place or by name. What does not go so, and every error, is left to Python."""
     at = direct.board(self)
-    if at != 0:
+    if at != 0 and not i64(at)[engine.BUSY]:
         y = _stepped(at, i64(arguments), count, keywords)
         if y != LEFT:
             return y
@@ -48,10 +48,10 @@ def _stepped(at: Any, given: Any, count: Any, keywords: Any) -> Any:
     else:
         direct.owned(y)
     # Others may have the interpreter meanwhile where a step takes longer than handing it over.
-    thread = direct.let_go(()) if board[engine.LONG] else 0
+    thread = engine.begun(board) if board[engine.LONG] else 0
     code = engine.stepped(board, direct.data(given[0]), direct.data(y))
     if thread:
-        direct.take((thread,))
+        engine.ended(board, thread)
     if code == engine.DONE:
         return y
     direct.drop((y,))

@@ -13,6 +13,7 @@ import numpy as np
 from numba.core import types
 from numpy.typing import NDArray
 
+from edgeseq import direct
 from edgeseq.jit import entry, inline
 from edgeseq.pointers import call, f32, i8, i32, i64
 
@@ -21,17 +22,22 @@ WIDTH = 24
 TABLE, ROWS, ENTERING, ENTER, LEAVING, LEAVE, STEPS, DELAY, END, WAITING = range(10)
 TOKENS, TOKEN_COUNT, FEATURES, FRAMES, BLOCK, STATES, STATE_COUNT, LONG, PYTHON = range(10, 19)
 FIRST, SECOND, TURN, AHEAD, LINKS, LINK_COUNT, KNOWN, SPARES = range(19, 27)
+BUSY = SPARES + direct.SPARES
 """Where on the board: the table and its rows; where frames enter and how many numbers; where outputs leave and how
 many; steps taken; outputs that do not exist; the last step there is room for; frames that wait; (column, how many) of
 each token and their number; numbers of a frame; frames of a step; streams that the rows compute side by side; and of
 every state (STATE numbers, see _carried) and their number; where a step puts outputs that have no place of their own;
 whether a step takes long; Python's own things (direct.py); where the rows that read no state end, and those that read
 nothing else; which of both go first; what computes the first of them ahead (ahead.py), and how it comes here; where
-stands whether it came from there."""
+stands whether it came from there; outputs that were given (direct.py); whether a thread is at work here, which has let
+go of the interpreter's lock or works on the addresses themselves: it is looked at, and changed, under that lock."""
 BOARD, STATE = 32, 6
 NO_END = 2**62
-DONE, SHAPE, FULL, UNFINISHED, NOT_FINITE, NO_TOKEN = range(6)
+SLICE = 1 << 12
+"""Steps of a run between which it can be interrupted."""
+DONE, SHAPE, FULL, UNFINISHED, NOT_FINITE, NO_TOKEN, IN_USE = range(7)
 """What a step may come to."""
+IN_USE_TEXT = "another thread is at work with this model; give each thread one of its own, which fork() makes."
 _F = types.float32
 
 
@@ -40,16 +46,38 @@ def end(frames: int | None, frames_per_step: int) -> int:
     return NO_END if frames is None else frames // frames_per_step
 
 
-def tokens(board: NDArray[np.int64], counts: Mapping[int, int]) -> NDArray[np.int64]:
-    """Put how many tokens there are of each column on the board, and return the table, which has to be kept."""
-    table = np.array(sorted(counts.items()), np.int64).reshape(-1, 2)
-    board[TOKENS], board[TOKEN_COUNT] = table.ctypes.data, len(table)
-    return table
+def tokens(counts: Mapping[int, int]) -> NDArray[np.int64]:
+    """Return the table of how many tokens there are of each column, int64[columns, 2]."""
+    return np.array(sorted(counts.items()), np.int64).reshape(-1, 2)
 
 
 def plain(x: NDArray[Any]) -> NDArray[np.float32]:
     """Return numbers as compiled code takes them, a copy where they are otherwise: float32, in rows, writeable."""
     return np.require(x, np.float32, ["C", "A", "W", "E"])
+
+
+@entry(types.int64(types.int64), nogil=False)
+def taken(address: Any) -> Any:
+    """Take a board for oneself, until its BUSY is 0 again; IN_USE where another thread has it."""
+    board = i64(address)
+    if board[BUSY]:
+        return IN_USE
+    board[BUSY] = 1
+    return DONE
+
+
+@inline
+def begun(board: Any) -> Any:
+    """Take a board that is not in use, and let go of the interpreter's lock. Returns what `ended` takes."""
+    board[BUSY] = 1
+    return direct.let_go(())
+
+
+@inline
+def ended(board: Any, thread: Any) -> None:
+    """Take the interpreter's lock again, and give the board back."""
+    direct.take((thread,))
+    board[BUSY] = 0
 
 
 @inline
@@ -147,23 +175,33 @@ def stepped(board: Any, source: int, to: int) -> int:
     return code
 
 
-@entry(types.int64(types.int64, _F[:, ::1], _F[:, ::1]))
+@entry(types.int64(types.int64, _F[:, ::1], _F[:, ::1]), nogil=False)
 def run(address: Any, x: Any, y: Any) -> Any:
     """Make as many steps as y float32[steps, outputs] has rows; x float32[steps * frames, features]."""
     board = i64(address)
+    if board[BUSY]:
+        return IN_USE
     if x.shape[1] != board[FEATURES] or x.shape[0] != y.shape[0] * board[FRAMES] or y.shape[1] != board[LEAVE]:
         return SHAPE
     if board[STEPS] + y.shape[0] > board[END]:
         return FULL
-    source, to = x.ctypes.data, y.ctypes.data
+    thread = begun(board)
+    code = _ran(board, x.ctypes.data, x.size, y.ctypes.data, y.shape[0])
+    ended(board, thread)
+    return code
+
+
+@inline
+def _ran(board: Any, source: int, numbers: int, to: int, steps: int) -> int:
+    """Make so many steps; say what they came to."""
     # All frames are looked at before the first of them is computed with.
-    code = _looked_at(board, source, x.size)
+    code = _looked_at(board, source, numbers)
     if code == DONE:
         t = 0
         if board[AHEAD]:
             ahead, links, known = i64(board[AHEAD]), i64(board[LINKS]), i64(board[KNOWN])
             known[0] = 1
-            while t + ahead[BLOCK] <= y.shape[0]:
+            while t + ahead[BLOCK] <= steps:
                 moved(ahead[ENTERING], source + 4 * t * board[ENTER], 4 * board[ENTER] * ahead[BLOCK])
                 _run_rows(ahead, 0, ahead[ROWS])
                 for s in range(ahead[BLOCK]):
@@ -173,34 +211,48 @@ def run(address: Any, x: Any, y: Any) -> Any:
                     _left(board, to + 4 * t * board[LEAVE])
                     t += 1
             known[0] = 0
-        while t < y.shape[0]:
+        while t < steps:
             _computed(board, source + 4 * t * board[ENTER])
             _left(board, to + 4 * t * board[LEAVE])
             t += 1
     return code
 
 
-@entry(types.int64(types.int64, _F[::1], _F[::1]))
+@entry(types.int64(types.int64, _F[::1], _F[::1]), nogil=False)
 def compute(address: Any, x: Any, y: Any) -> Any:
     """Compute one step on checked frames, all of them in a row, without counting it."""
     board = i64(address)
+    if board[BUSY]:
+        return IN_USE
     if x.size != board[ENTER] or y.size != board[LEAVE]:
         return SHAPE
+    thread = begun(board)
     _computed(board, x.ctypes.data)
     moved(y.ctypes.data, board[LEAVING], 4 * y.size)
+    ended(board, thread)
     return DONE
 
 
-@entry(types.int64(types.int64, types.int64[::1], types.int64[::1], _F[:, :, ::1], _F[:, :, ::1]))
-def streams(  # noqa: C901, PLR0912 - compiled as one
-    address: Any, chosen: Any, steps: Any, x: Any, y: Any
-) -> Any:
+@entry(types.int64(types.int64, types.int64[::1], types.int64[::1], _F[:, :, ::1], _F[:, :, ::1]), nogil=False)
+def streams(address: Any, chosen: Any, steps: Any, x: Any, y: Any) -> Any:
     """Make steps of the chosen streams: x float32[steps, streams, frames * features], y [steps, streams, outputs].
 
     steps: those that each stream has taken. A block of streams makes all its steps before the next one begins, so that
     its states and the weights stay near the processor. What is not chosen becomes NaN in y and stays as it is.
     """
     board = i64(address)
+    if board[BUSY]:
+        return IN_USE
+    thread = begun(board)
+    code = _streams(board, chosen, steps, x, y)
+    ended(board, thread)
+    return code
+
+
+@inline
+def _streams(  # noqa: C901, PLR0912 - compiled as one
+    board: Any, chosen: Any, steps: Any, x: Any, y: Any
+) -> Any:
     count, most, last = x.shape[0], x.shape[1], chosen.size
     if y.shape[0] != count or y.shape[1] != most or x.shape[2] != board[ENTER] or y.shape[2] != board[LEAVE]:
         return SHAPE

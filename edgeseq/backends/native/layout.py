@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from types import MappingProxyType
 
 import numpy as np
@@ -46,6 +47,11 @@ class Layout:
     outputs: Sequence[Array]
     parts: Sections
     plan: Plan
+
+    @cached_property
+    def address(self) -> int:
+        """Where the board stands; whoever gives it to the engine holds the layout meanwhile."""
+        return address(self.board)
 
 
 def laid_out(program: Program, streams: int, like: Layout | None = None, held: Shapes = NOTHING) -> Layout:

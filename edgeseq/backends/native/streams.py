@@ -13,7 +13,7 @@ from edgeseq.backends.native.layout import Layout, laid_out
 from edgeseq.backends.native.program import Program, bytes_a_stream
 from edgeseq.bundle import END_STATE
 from edgeseq.errors import ModelError
-from edgeseq.models.stepping import STEPS, WAITING, check_content, check_state
+from edgeseq.models.stepping import STEPS, WAITING, check_content, check_out, check_state, numbers
 from edgeseq.types import Frames, State
 
 if TYPE_CHECKING:
@@ -50,7 +50,11 @@ class NativeStreams:
         self._board[engine.DELAY] = graph.delay
         self._board[engine.END] = engine.end(graph.max_steps, graph.frames_per_step)
         self._tokens = graph.tokens
-        self._token_table = engine.tokens(self._board, graph.tokens)
+        self._token_table = engine.tokens(graph.tokens)
+        self._board[engine.TOKENS], self._board[engine.TOKEN_COUNT] = (
+            self._token_table.ctypes.data,
+            len(self._token_table),
+        )
         self._first = [at_reset(graph, file, index) for index in range(len(file.states))]
         states = [self._layout.states[entry.name] for entry in file.states]
         self._state = [state.like(streams) for state in states]
@@ -82,11 +86,14 @@ class NativeStreams:
 
         Gives float32[streams, outputs], in `out` where given; NaN in rows that the mask, bool[streams], leaves out.
         """
+        x = numbers(x)
         wanted: tuple[int, ...] = (self.streams, self.features)
         if self.frames_per_step > 1:
             wanted = (self.streams, self.frames_per_step, self.features)
         if x.shape != wanted:
             raise ModelError(f"a step of {self.streams} streams takes frames of shape {wanted}, not {x.shape}.")
+        if out is not None:
+            check_out(out, (self.streams, self.outputs))
         if self._waiting.shape[1]:
             raise ModelError(f"{self._waiting.shape[1]} frames of an unfinished step wait; finish it with run.")
         y: Frames = self._compute(x.reshape(1, self.streams, -1), self._chosen(mask))[0]
@@ -98,8 +105,10 @@ class NativeStreams:
     def run(self, x: Frames) -> Frames:
         """Take float32[T, streams, features], any T; give float32[steps, streams, outputs].
 
-        Equals single steps bit for bit. Frames that do not fill a step wait for the next call.
+        Equals single steps bit for bit. Frames that do not fill a step wait for the next call. What ends a run before
+        its end, as Ctrl-C, leaves all streams as they were before.
         """
+        x = numbers(x)
         if x.ndim != 3 or x.shape[1:] != (self.streams, self.features):  # noqa: PLR2004 - time, streams, features
             raise ModelError(f"run takes frames of shape (T, {self.streams}, {self.features}), not {x.shape}.")
         rows = x.transpose(1, 0, 2)
@@ -107,8 +116,17 @@ class NativeStreams:
         frames = np.concatenate([self._waiting, rows], axis=1)
         count, rest = divmod(frames.shape[1], self.frames_per_step)
         used = frames[:, : frames.shape[1] - rest].reshape(self.streams, count, -1).transpose(1, 0, 2)
-        y = self._compute(used, self._all)
-        self._waiting = np.array(frames[:, frames.shape[1] - rest :], np.float32)
+        left = np.array(frames[:, frames.shape[1] - rest :], np.float32)
+        kept = [value.copy() for value in self._state], self._steps.copy()
+        y = np.empty((count, self.streams, self.outputs), np.float32)
+        try:
+            for at in range(0, count, engine.SLICE):
+                part = slice(at, at + engine.SLICE)
+                y[part] = self._compute(used[part], self._all)
+            self._waiting = left
+        except BaseException:
+            self._restore(*kept)
+            raise
         return y
 
     def flush(self) -> Frames:
@@ -130,9 +148,12 @@ class NativeStreams:
             return self._compute(padded, self._all)
         finally:
             self._board[engine.END] = end
-            for value, before in zip(self._state, kept[0], strict=True):
-                value[...] = before
-            self._steps[...] = kept[1]
+            self._restore(*kept)
+
+    def _restore(self, state: list[NDArray[Any]], steps: NDArray[np.int64]) -> None:
+        for value, before in zip(self._state, state, strict=True):
+            value[...] = before
+        self._steps[...] = steps
 
     def get_state(self) -> State:
         """Return a copy of the whole state, by name, a row a stream: the model's own, steps taken, frames that wait."""
@@ -162,6 +183,7 @@ class NativeStreams:
     def _chosen(self, mask: Mask | None) -> NDArray[np.int64]:
         if mask is None:
             return self._all
+        mask = np.asanyarray(mask)
         if mask.shape != (self.streams,) or mask.dtype != np.bool_:
             raise ModelError(f"a mask of {self.streams} streams is bool[{self.streams}], not {mask.dtype}{mask.shape}.")
         return np.flatnonzero(mask)
@@ -171,6 +193,8 @@ class NativeStreams:
         y = np.empty((len(x), self.streams, self.outputs), np.float32)
         solid = engine.plain(x)
         code = engine.streams.compiled(self._board.ctypes.data, chosen, self._steps, solid, y)
+        if code == engine.IN_USE:
+            raise ModelError(engine.IN_USE_TEXT)
         if code == engine.FULL:
             raise ModelError(f"the model is made for {self._graph.max_steps} frames from a reset; reset it.")
         if code != engine.DONE:

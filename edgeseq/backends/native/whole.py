@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -27,15 +28,18 @@ class NativeWhole:
     def __init__(self, program: Program, graph: Graph) -> None:
         self._graph, self._path = graph, program.path
         self._lengths = Lengths(program, None)
+        self._lock = threading.Lock()
 
     def __call__(self, rows: Frames, held: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """Run over a source. Raises ModelError where it is too long or too short for the model."""
         source = {entry.name: entry.enter(rows) for entry in entries(self._graph, len(rows))}
-        try:
-            layout = self._lengths.holding({**source, **held})
-        except ModelError as cause:
-            reason = str(cause).removeprefix(f"{self._path}: ")
-            raise ModelError(f"{self._path}: does not run on a source of {len(rows)} frames: {reason}") from cause
-        engine.compute.compiled(layout.board.ctypes.data, NO_NUMBERS, NO_NUMBERS)
-        names = [tensor.name for tensor in self._graph.outputs]
-        return {name: np.array(y[0], order="C") for name, y in zip(names, layout.outputs, strict=True)}
+        # It remembers nothing from one source to the next, so that threads may share it: one at a time.
+        with self._lock:
+            try:
+                layout = self._lengths.holding({**source, **held})
+            except ModelError as cause:
+                reason = str(cause).removeprefix(f"{self._path}: ")
+                raise ModelError(f"{self._path}: does not run on a source of {len(rows)} frames: {reason}") from cause
+            engine.compute.compiled(layout.board.ctypes.data, NO_NUMBERS, NO_NUMBERS)
+            names = [tensor.name for tensor in self._graph.outputs]
+            return {name: np.array(y[0], order="C") for name, y in zip(names, layout.outputs, strict=True)}
