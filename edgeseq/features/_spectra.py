@@ -11,9 +11,11 @@ from typing import Any
 
 import numba
 import numpy as np
+from numba.core import types
 from numpy.typing import NDArray
 
 from edgeseq import direct
+from edgeseq.errors import StateError
 from edgeseq.features import _banks
 from edgeseq.features._board import board, numbers_at
 from edgeseq.features._fft import SQUARES, plan, run
@@ -21,7 +23,7 @@ from edgeseq.features._lanes import LANES
 from edgeseq.features._logarithm import levels
 from edgeseq.features._recipe import LOG_FLOOR, Recipe
 from edgeseq.features._weighting import AT_ONCE, total, weighted
-from edgeseq.jit import REASSOCIATED, inline, kernel, method
+from edgeseq.jit import REASSOCIATED, entry, inline, kernel, method
 from edgeseq.pointers import call, f32, f64, i64, moved
 from edgeseq.states import Remembering
 from edgeseq.types import Frames, TimesNs
@@ -33,14 +35,14 @@ EMPHASIS, GAIN, ADDED, LEAST, FACTOR, MEAN, LEVEL = range(7)
 (
     KERNEL, PYTHON, PLAN, SIZE, HOP, POINTS, CHANNELS, LAST, WIDTH, BANDS, GROUPS, ROWS, CENTRED, ENERGY, MAGNITUDE,
     LOGARITHM, REALS, PLACES, WINDOW, COUNTS, FIRST, WEIGHTS, MATRIX, KEPT, ROW, LINES, SUMS, WAITING, SOURCE, APART,
-    ASIDE, SAMPLES, TO, WINDOWS, COLUMNS, STRIDE, NUMBERS,
-) = range(37)  # fmt: skip
+    ASIDE, SAMPLES, TO, WINDOWS, COLUMNS, STRIDE, BUSY, NUMBERS,
+) = range(38)  # fmt: skip
 """Where on the board: the kernel's address, Python's own things (direct.py), the transform's plan; sizes and switches
 of a Recipe, the last channel that is taken; where arrays stand: real numbers, the channels, the window's weights, a
 bank as _banks.py has it, the matrix, samples that wait, what is transformed, its lines, sums over bands; how many
 samples the next window waits for; then of a push: where samples stand, bytes from one to the next and from channel to
-channel, how many; where what comes of them goes, windows and columns; and how far the channels' waiting samples lie
-apart."""
+channel, how many; where what comes of them goes, windows and columns; how far the channels' waiting samples lie apart;
+and whether a thread is at work here without the interpreter's lock: it is looked at, and changed, under that lock."""
 
 
 @inline
@@ -163,7 +165,7 @@ def _complete(board: Any, samples: Any) -> int:
 def push(self: Any, arguments: Any, count: Any, keywords: Any) -> Any:
     """Push times and samples that are arrays without gaps, int64[n] and float32[n, channels]; others, Python does."""
     at = direct.board(self)
-    if at != 0 and count == 2 and keywords == 0 and _fits(i64(at), i64(arguments)):  # noqa: PLR2004
+    if at != 0 and count == 2 and keywords == 0 and not i64(at)[BUSY] and _fits(i64(at), i64(arguments)):  # noqa: PLR2004
         return _pushed(at, i64(arguments))
     return direct.in_python(self, arguments, count, keywords)
 
@@ -194,11 +196,23 @@ def _pushed(at: Any, given: Any) -> Any:
     board[SOURCE], board[APART], board[ASIDE], board[SAMPLES] = direct.data(x), 4 * columns, 4, samples
     board[TO] = direct.data(y)
     # Others may have the interpreter meanwhile where it takes longer than handing it over.
-    thread = direct.let_go(()) if board[WINDOWS] > FEW else 0
+    board[BUSY] = board[WINDOWS] > FEW
+    thread = direct.let_go(()) if board[BUSY] else 0
     call(board[KERNEL], board)
     if thread:
         direct.take((thread,))
+        board[BUSY] = 0
     return pair
+
+
+@entry(types.int64(types.int64), nogil=False)
+def alone(address: Any) -> Any:
+    """Take a board for oneself, until its BUSY is 0 again; say whether no other thread had it."""
+    board = i64(address)
+    if board[BUSY]:
+        return 0
+    board[BUSY] = 1
+    return 1
 
 
 class Spectra(Remembering, direct.Boarded):
@@ -223,22 +237,36 @@ class Spectra(Remembering, direct.Boarded):
 
     @_waiting.setter
     def _waiting(self, value: int) -> None:
-        self._board[WAITING] = value
+        most = max(self._first, int(self._board[HOP]))
+        if not 1 <= value <= most:
+            raise StateError(f"{value} samples until the next window is complete is no state: it takes 1 to {most}.")
+        self._begin_alone()
+        self._board[[WAITING, BUSY]] = value, 0
+
+    def _begin_alone(self) -> None:
+        """Keep other threads away until BUSY is 0 again. Raises RuntimeError where one is at work."""
+        if not alone.compiled(self._board.ctypes.data):
+            raise RuntimeError("another thread is at work with this feature; give each thread one of its own.")
 
     def push(self, t_ns: TimesNs, values: Frames) -> tuple[TimesNs, Frames]:
         """Take int64[n] ns and float32[n, channels]; return the windows that are complete with them."""
         # For arrays of any form; those without gaps are taken by the compiled push, in this one's place.
-        board, first, hop, count = self._board, self._waiting, int(self._board[HOP]), len(t_ns)
+        board, hop, count = self._board, int(self._board[HOP]), len(t_ns)
         values = np.asarray(values, np.float32)
         if values.ndim != 2 or len(values) != count or values.shape[1] <= board[LAST]:  # noqa: PLR2004
             raise ValueError(
                 f"{count} times and samples of shape {values.shape}: there must be as many samples as times, of "
                 f"{board[LAST] + 1} or more channels."
             )
-        y = np.empty(((count - first) // hop + 1 if count >= first else 0, board[COLUMNS]), np.float32)
-        board[[SOURCE, APART, ASIDE, SAMPLES]] = values.ctypes.data, *values.strides, count
-        board[WINDOWS], board[TO] = len(y), y.ctypes.data
-        windows.compiled.ctypes(ctypes.cast(board.ctypes.data, windows.compiled.ctypes.argtypes[0]))
+        self._begin_alone()
+        try:
+            first = self._waiting
+            y = np.empty(((count - first) // hop + 1 if count >= first else 0, board[COLUMNS]), np.float32)
+            board[[SOURCE, APART, ASIDE, SAMPLES]] = values.ctypes.data, *values.strides, count
+            board[WINDOWS], board[TO] = len(y), y.ctypes.data
+            windows.compiled.ctypes(ctypes.cast(board.ctypes.data, windows.compiled.ctypes.argtypes[0]))
+        finally:
+            board[BUSY] = 0
         return t_ns[first - 1 :: hop], y
 
     def reset(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,8 @@ from numpy.typing import NDArray
 from sounds import FRAMING, RATE_HZ, opened, sweep
 
 from edgeseq import direct
+from edgeseq.errors import StateError
+from edgeseq.features import _spectra
 from edgeseq.features.log_mel import LogMel
 from edgeseq.types import Channel, StreamSpec
 
@@ -137,3 +140,41 @@ def test_a_push_that_does_not_fit_is_refused() -> None:
     for values in (x[:-1], x[:, :1], x[:, 0]):
         with pytest.raises(ValueError, match=r"1000 times and samples of shape \(.*2 or more channels"):
             feature().push(t_ns, values)
+
+
+def test_a_feature_at_work_is_refused_to_other_threads(push: Push) -> None:
+    made, (t_ns, x) = feature(), samples()
+    state = made.get_state()
+    made._board[_spectra.BUSY] = 1
+    for call in (lambda: push(made, t_ns, x), made.reset, lambda: made.set_state(state)):
+        with pytest.raises(RuntimeError, match="another thread is at work with this feature"):
+            call()
+    made._board[_spectra.BUSY] = 0
+    np.testing.assert_array_equal(push(made, t_ns, x)[1], push(feature(), t_ns, x)[1])
+
+
+def test_threads_that_share_a_feature_get_an_error_or_whole_pushes(push: Push) -> None:
+    made, x = feature(), np.tile(samples()[1], (20, 1))
+    t_ns = np.arange(len(x), dtype=np.int64)
+    sizes: list[int] = []
+
+    def work(_: int) -> None:
+        for _ in range(20):
+            try:
+                sizes.append(len(push(made, t_ns, x)[0]))
+            except RuntimeError:
+                sizes.append(0)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(work, range(4)))
+    pushes = sum(size > 0 for size in sizes)
+    assert len(sizes) == 80
+    # Windows of 400 samples, each 160 behind the last: as many as one stream of all the pushes has.
+    assert sum(sizes) == (pushes * len(x) - 400) // 160 + 1
+
+
+@pytest.mark.parametrize("waiting", [-1, 0, 401, 2**40])
+def test_a_state_that_waits_for_what_no_window_takes_is_refused(waiting: int) -> None:
+    made = feature()
+    with pytest.raises(StateError, match="is no state: it takes 1 to 400"):
+        made.set_state(made.get_state() | {"waiting": np.array(waiting)})
