@@ -168,7 +168,7 @@ class _Pooled(torch.nn.Module):
     def __init__(self, pool: Callable[[torch.Tensor], torch.Tensor]) -> None:
         super().__init__()
         self.pool = pool
-        torch.manual_seed(3)
+        torch.manual_seed(2)
         self.gru = torch.nn.GRU(models.FEATURES, 6, batch_first=True)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -231,7 +231,7 @@ class _OfOneLength(torch.nn.Module):
 
     def __init__(self, *, patches: bool) -> None:
         super().__init__()
-        torch.manual_seed(2)
+        torch.manual_seed(0)
         self.patches, self.head = patches, torch.nn.Linear((10 if patches else 12) * models.FEATURES, 3)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
