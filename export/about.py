@@ -37,6 +37,10 @@ class About(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
         states = [msgspec.structs.replace(state, reset="gap") for state in graph.states]
         return msgspec.structs.replace(graph, states=states)
 
+    def name_for(self, output: Path) -> str:
+        """Return the name given, or that of the bundle's folder, `.bundle` left off."""
+        return self.name or output.name.removesuffix(".bundle") or output.name
+
     def stream_for(self, features: int) -> StreamTable:
         """Return the stream given, or one of so many unnamed channels at 1 Hz."""
         return self.stream or StreamTable(rate_hz=1.0, channels=[ChannelTable(name=f"x{i}") for i in range(features)])

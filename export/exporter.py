@@ -134,7 +134,7 @@ def export(
         told = list(dict.fromkeys([*sequence.notes, *stream.notes, *notes]))
         manifest = Manifest(
             schema=bundles.SCHEMA,
-            name=described.name or output.name,
+            name=described.name_for(output),
             version=described.version,
             description=described.description,
             stream=described.stream_for(sequence.features),

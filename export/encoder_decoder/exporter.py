@@ -87,7 +87,7 @@ def export(  # noqa: PLR0917 - one call, from the exporter
         files = [file for found in proven for file in found.files]
         manifest = Manifest(
             schema=bundles.SCHEMA,
-            name=described.name or output.name,
+            name=described.name_for(output),
             version=described.version,
             description=described.description,
             stream=described.stream_for(model.source.features),

@@ -181,3 +181,7 @@ def test_a_file_of_no_frames_is_refused(name: str, content: bytes, tmp_path: Pat
 def test_blank_lines_in_a_csv_are_no_frames(tmp_path: Path) -> None:
     (tmp_path / "c.csv").write_text("a,b\n1,2\n\n3,4\n\n")
     np.testing.assert_array_equal(frames.read(tmp_path / "c.csv")[0], [[1, 2], [3, 4]])
+
+
+def test_a_bundle_is_called_as_its_folder_less_the_ending(tmp_path: Path) -> None:
+    assert small(tmp_path / "pump.bundle").manifest.name == "pump"
