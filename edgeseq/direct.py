@@ -17,9 +17,10 @@ import weakref
 from typing import Any, NoReturn
 
 import numpy as np
+from numba.core import types
 from numpy.typing import NDArray
 
-from edgeseq.jit import Kernel, inline
+from edgeseq.jit import Kernel, entry, inline
 from edgeseq.pointers import i32, i64, invoke, named, text
 
 NDARRAY, NONE, FLOAT32, INT64, OUT, NEW = range(6)
@@ -53,6 +54,16 @@ _own, drop = named("Py_IncRef"), named("Py_DecRef")
 _attribute, _call = named("PyObject_GetAttrString"), named("PyObject_Vectorcall")
 _tuple, _put = named("PyTuple_New"), named("PyTuple_SetItem")
 _in_python = text(IN_PYTHON)
+
+
+@entry(types.int64(types.int64, types.int64), nogil=False)
+def taken(address: Any, place: Any) -> Any:
+    """Take a board for oneself, until the number at a place of it is 0 again; say whether no other thread had it."""
+    board = i64(address)
+    if board[place]:
+        return 0
+    board[place] = 1
+    return 1
 
 
 class Boarded:

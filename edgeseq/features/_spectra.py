@@ -11,7 +11,6 @@ from typing import Any
 
 import numba
 import numpy as np
-from numba.core import types
 from numpy.typing import NDArray
 
 from edgeseq import direct
@@ -23,7 +22,7 @@ from edgeseq.features._lanes import LANES
 from edgeseq.features._logarithm import levels
 from edgeseq.features._recipe import LOG_FLOOR, Recipe
 from edgeseq.features._weighting import AT_ONCE, total, weighted
-from edgeseq.jit import REASSOCIATED, entry, inline, kernel, method
+from edgeseq.jit import REASSOCIATED, inline, kernel, method
 from edgeseq.pointers import call, f32, f64, i64, moved
 from edgeseq.states import Remembering
 from edgeseq.types import Frames, TimesNs
@@ -205,16 +204,6 @@ def _pushed(at: Any, given: Any) -> Any:
     return pair
 
 
-@entry(types.int64(types.int64), nogil=False)
-def alone(address: Any) -> Any:
-    """Take a board for oneself, until its BUSY is 0 again; say whether no other thread had it."""
-    board = i64(address)
-    if board[BUSY]:
-        return 0
-    board[BUSY] = 1
-    return 1
-
-
 class Spectra(Remembering, direct.Boarded):
     """Applies a Recipe to channels of a stream: float32[windows, channels * width], at the windows' last samples."""
 
@@ -245,7 +234,7 @@ class Spectra(Remembering, direct.Boarded):
 
     def _begin_alone(self) -> None:
         """Keep other threads away until BUSY is 0 again. Raises RuntimeError where one is at work."""
-        if not alone.compiled(self._board.ctypes.data):
+        if not direct.taken.compiled(self._board.ctypes.data, BUSY):
             raise RuntimeError("another thread is at work with this feature; give each thread one of its own.")
 
     def push(self, t_ns: TimesNs, values: Frames) -> tuple[TimesNs, Frames]:

@@ -56,16 +56,6 @@ def plain(x: NDArray[Any]) -> NDArray[np.float32]:
     return np.require(x, np.float32, ["C", "A", "W", "E"])
 
 
-@entry(types.int64(types.int64), nogil=False)
-def taken(address: Any) -> Any:
-    """Take a board for oneself, until its BUSY is 0 again; IN_USE where another thread has it."""
-    board = i64(address)
-    if board[BUSY]:
-        return IN_USE
-    board[BUSY] = 1
-    return DONE
-
-
 @inline
 def begun(board: Any) -> Any:
     """Take a board that is not in use, and let go of the interpreter's lock. Returns what `ended` takes."""

@@ -57,7 +57,7 @@ class NativeStep(FileStep, direct.Boarded):
     def _alone(self) -> Iterator[None]:
         """Keep other threads from stepping meanwhile. Raises ModelError where one is at it: layouts may go, and do."""
         layout = self._layout
-        if engine.taken.compiled(layout.address) != engine.DONE:
+        if not direct.taken.compiled(layout.address, engine.BUSY):
             raise ModelError(engine.IN_USE_TEXT)
         try:
             if layout is not self._layout:  # it went in the very moment
