@@ -106,8 +106,12 @@ def gru(row: Any) -> None:
                     _row(row, r + s, p, room + 2 * s * _PANEL)
                 r += BLOCK
             else:
-                if not known:
+                # A step begins with the panel that the last one ended with: its state's weights, which were read last,
+                # are still in the first cache, unless those of the inputs drive them out.
+                if not known and k:
                     _inputs1(x, 0, v, _PANEL, row[19], offset, room, 0, GATES * LANES, _ANYTHING)
                 _state1(h, 0, w, _PANEL, row[7], bias, room + _PANEL, 0, GATES * LANES, _ANYTHING)
+                if not known and not k:
+                    _inputs1(x, 0, v, _PANEL, row[19], offset, room, 0, GATES * LANES, _ANYTHING)
                 _row(row, r, p, room)
                 r += 1
