@@ -75,8 +75,8 @@ def convolution(op: Op, x: Array) -> Array:
 
 def slices(op: Op, x: Array) -> Array:
     """attributes: starts, ends, steps, one an axis."""
-    parts = zip(*(op.attributes[key] for key in ("starts", "ends", "steps")), strict=True)
-    return x[(slice(None), *(slice(*part) for part in parts))]
+    of = op.attributes
+    return x[(slice(None), *map(slice, of["starts"], of["ends"], of["steps"]))]
 
 
 def gather(op: Op, data: Array, indices: Array) -> Array:
@@ -225,7 +225,13 @@ FLOAT: Mapping[str, Callable[..., Array]] = {
 def _aligned(parts: tuple[Array, ...]) -> list[Array]:
     """Repeat constants for all streams."""
     streams = max(map(len, parts))
-    return [np.broadcast_to(part, (streams, *part.shape[1:])) for part in parts]
+    return [repeated(part, streams) for part in parts]
+
+
+def repeated(value: Array, streams: int) -> Array:
+    """Return [streams, *shape]; what is constant is [1, *shape]."""
+    # Looked at first: broadcasting what is as long takes longer than most ops.
+    return value if len(value) == streams else np.broadcast_to(value, (streams, *value.shape[1:]))
 
 
 NOTHING: Mapping[str, Array] = MappingProxyType({})
@@ -242,20 +248,19 @@ def float_step(
     for entry in program.states:
         values[entry.input] = state[entry.name]
     for op in program.ops:
-        values[op.output] = FLOAT[op.kind](op, *(values[name] for name in op.inputs))
+        values[op.output] = FLOAT[op.kind](op, *[values[name] for name in op.inputs])
     return values, {entry.name: leaving(values, entry, len(x)) for entry in program.states}
 
 
 def leaving(values: Mapping[str, Array], entry: ProgramState, streams: int) -> Array:
     """Return what a state leaves with; a constant leaves for every stream."""
-    value = values[entry.output]
-    return np.broadcast_to(value, (streams, *value.shape[1:]))
+    return repeated(values[entry.output], streams)
 
 
 def joined(values: Mapping[str, Array], program: Program, streams: int) -> Array:
     """Return a step's outputs side by side: [streams, outputs]."""
     flat = [values[name].reshape(len(values[name]), -1) for name in program.outputs]
-    return np.concatenate([np.broadcast_to(part, (streams, part.shape[1])) for part in flat], axis=1)
+    return np.concatenate([repeated(part, streams) for part in flat], axis=1)
 
 
 def initial_state(program: Program, streams: int, held: Mapping[str, Array] = NOTHING) -> dict[str, Array]:
