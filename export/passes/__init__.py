@@ -11,6 +11,7 @@ from export.graph import StreamGraph
 from export.passes import (
     align,
     attention,
+    attention_pooling,
     branches,
     clean,
     convolution,
@@ -51,6 +52,7 @@ REWRITE: tuple[Pass, ...] = (
     scan.apply,
     cumulative.apply,
     mean.apply,
+    attention_pooling.apply,
     counts.apply,
     attention.apply,
     single_step.apply,

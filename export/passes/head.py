@@ -2,7 +2,7 @@
 
 1. The last state of a recurrent op or a Scan, Gather at -1 and Slice from -1 along time all read the newest step; in a
    step graph that is the only one, so they stay as they are.
-2. A mean, maximum or sum over time becomes a running one (mean.py).
+2. A mean, maximum or sum over time becomes a running one (mean.py), and so does a weighted mean (attention_pooling.py).
 3. Any other end of the time axis (a product, the first step) is refused by node.
 4. What unpadded convolutions give has fewer entries than there are frames; the first steps then give nothing.
 
@@ -17,12 +17,15 @@ import onnx_ir as ir
 
 from export.errors import node_error
 from export.graph import StreamGraph, constant_of, integer, reads
-from export.passes import mean, recurrent, scan
+from export.passes import attention_pooling, mean, recurrent, scan
 
 
 def check(stream: StreamGraph, node: ir.Node) -> None:
     """Check one place where the time axis ends. Raises ExportError for what is not a last step in time."""
-    if mean.claims(stream, node):
+    softmax = attention_pooling.ends(stream, node)
+    if softmax is not None:
+        attention_pooling.check(stream, node, softmax)  # 2
+    elif mean.claims(stream, node):
         mean.check(stream, node)  # 2
     elif scan.claims(node):
         scan.timing(stream, node)  # 1

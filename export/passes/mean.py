@@ -20,7 +20,7 @@ import onnx_ir as ir
 
 from export.errors import node_error
 from export.graph import Array, StreamGraph, Timing, constant_of, first_input, ints, sizes
-from export.passes import buffers
+from export.passes import attention_pooling, buffers
 
 DOUBLE = int(ir.DataType.DOUBLE)
 MEANS = {"ReduceMean", "GlobalAveragePool"}
@@ -34,7 +34,7 @@ def claims(stream: StreamGraph, node: ir.Node) -> bool:
     value = node.inputs[0] if node.inputs else None
     if node.op_type not in MEANS | SUMS | set(EXTREMES) or value is None or value not in stream.time:
         return False
-    if node.outputs[0] in stream.time or value in stream.pairs:
+    if node.outputs[0] in stream.time or value in stream.pairs or attention_pooling.ends(stream, node):
         return False
     rank = len(sizes(value))
     if node.op_type.startswith("Global"):
@@ -66,18 +66,13 @@ def apply(stream: StreamGraph) -> bool:
         partly = timing.delay % (stream.frames_per_step // timing.stride)
         if timing.delay > 0 and (partly or node.op_type not in EXTREMES):
             _leave_out(stream, node, timing)
-        before = _following(stream, node)
+        before = buffers.following(stream, node)
         running = (
             _extreme(stream, node, before, timing)
             if node.op_type in EXTREMES
             else _counted(stream, node, before, timing)
         )
-        running.shape, running.type = given.shape, given.type
-        for user, index in users:
-            user.replace_input_with(index, running)
-        if given.is_graph_output():
-            running.name, given.name = given.name, stream.new_name("stream.mean.y")
-            stream.graph.outputs[list(stream.graph.outputs).index(given)] = running
+        buffers.end_as(stream, given, running, users)
     return bool(nodes)
 
 
@@ -157,16 +152,3 @@ def _count(stream: StreamGraph, node: ir.Node, before: ir.Node) -> ir.Value:
     count = buffers.emit(stream, before, "Add", [counted, one])
     stream.leave(counted, count)
     return count
-
-
-def _following(stream: StreamGraph, node: ir.Node) -> ir.Node:
-    """Return the node behind this one; a new one, which nothing reads, where it is the last."""
-    rest = list(stream.graph)
-    place = rest.index(node) + 1
-    if place < len(rest):
-        return rest[place]
-    last = ir.node("Identity", [node.outputs[0]])
-    last.name = stream.new_name("stream.end")
-    last.outputs[0].name = stream.new_name("stream.end.y")
-    stream.graph.append(last)
-    return last

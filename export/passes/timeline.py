@@ -15,7 +15,18 @@ import onnx_ir as ir
 
 from export.errors import ExportError, node_error
 from export.graph import Array, StreamGraph, Timing, probe, reads
-from export.passes import attention, convolution, cumulative, head, padding, pairs, pointwise, recurrent, scan
+from export.passes import (
+    attention,
+    attention_pooling,
+    convolution,
+    cumulative,
+    head,
+    padding,
+    pairs,
+    pointwise,
+    recurrent,
+    scan,
+)
 from export.passes.time_axis import frames
 
 Rule = Callable[[StreamGraph, ir.Node], Timing]
@@ -96,6 +107,7 @@ def rule_of(stream: StreamGraph, node: ir.Node) -> Rule:
         (scan.claims(node), scan.timing),
         (cumulative.claims(stream, node), cumulative.timing),
         (convolution.claims(stream, node), convolution.timing),
+        (attention_pooling.claims(stream, node), attention_pooling.timing),
         (pairs.claims(stream, node), attention.timing),
         (padding.claims(stream, node), padding.timing),
     )
