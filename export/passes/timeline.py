@@ -20,6 +20,7 @@ from export.passes import (
     attention_pooling,
     convolution,
     cumulative,
+    deviations,
     head,
     padding,
     pairs,
@@ -29,6 +30,8 @@ from export.passes import (
 )
 from export.passes.time_axis import frames
 
+UNDEFINED = 4
+"""Steps at the start that may give no number."""
 Rule = Callable[[StreamGraph, ir.Node], Timing]
 
 
@@ -59,6 +62,7 @@ def apply(stream: StreamGraph) -> bool:
     stream.frames_per_step = math.lcm(*strides)
     _check_outputs(stream)
     _check_lengths(stream)
+    _find_undefined(stream)
     _find_fills(stream)
     return False
 
@@ -82,6 +86,8 @@ def _check_ends(stream: StreamGraph, ends: set[ir.Node]) -> None:
         if node.op_type in ("Shape", "Size"):
             continue
         whole = next((ended[value] for value in reads(node) if value in ended), None)
+        if deviations.claims(stream, node):
+            continue
         if whole is not None and (node.op_type in recurrent.OPS or scan.claims(node)):
             raise node_error(
                 str(node.name),
@@ -129,6 +135,29 @@ def _check_lengths(stream: StreamGraph) -> None:
                 f"it gives {seen[0]} steps for {stream.probed[0]} and {seen[1]} for "
                 f"{stream.probed[1]}, which is not understood.",
             )
+
+
+def _find_undefined(stream: StreamGraph) -> None:
+    """Let the first steps give nothing where what is computed with their number is no number, as one over n - 1 is."""
+    if not stream.counts or any(output in stream.time for output in stream.outputs):
+        return
+    every, known = stream.frames_per_step, stream.output_timing
+    late = first = known.delay if known is not None else 0
+    while first - late < UNDEFINED and _undefined(stream, (first + 1) * every):
+        first += 1
+    if first > late and not _undefined(stream, (first + 1) * every):
+        stream.ended.append(Timing(0, stride=every, delay=first, first=None, offset=-first * every))
+        steps = "step gives" if first == 1 else f"{first} steps give"
+        stream.notes.append(f"the first {steps} nothing: what the model computes of so few is no number")
+
+
+def _undefined(stream: StreamGraph, length: int) -> bool:
+    """Return whether so many frames give something that is no number, whatever they are."""
+    try:
+        runs = [probe(stream.model, frames(stream, length, seed), stream.outputs) for seed in (0, 1)]
+    except ExportError:
+        return False
+    return all(any(not np.isfinite(array).all() for array in run.values()) for run in runs)
 
 
 def _find_fills(stream: StreamGraph) -> None:
