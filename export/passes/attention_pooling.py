@@ -16,8 +16,6 @@ softmax", 2018). With the scores s and the values v of a step:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import onnx_ir as ir
 
@@ -121,8 +119,9 @@ def _own(node: ir.Node, index: int, softmax: ir.Node) -> bool:
 
 def _elsewhere(where: str) -> str:
     return (
-        "its weights over all time change with every step that comes, so those of earlier steps are not known any more. "
-        f"Multiplied with values and summed over time they stream (attention pooling), but {where} reads them otherwise."
+        "its weights over all time change with every step that comes, so those of earlier steps are not known any "
+        "more. Multiplied with values and summed over time they stream (attention pooling), but "
+        f"{where} reads them otherwise."
     )
 
 
@@ -237,19 +236,22 @@ def _moved(stream: StreamGraph, before: ir.Node, way: Way, weights: ir.Value, va
         elif shape_of(output) != shape_of(place):
             value = stretched(value, output)
         place = output
-    axis, rank = stream.time[place], len(sizes(place))
     if entries > 1:
-        value = buffers.cut(stream, before, value, axis, 0, 1)
+        value = buffers.cut(stream, before, value, stream.time[place], 0, 1)
     if last.op_type == "Einsum":
         return _by_letters(stream, before, last, place, value)
-    gone: Sequence[int] = ()
-    if last.op_type == "ReduceSum" and not integer(last, "keepdims", 1):
-        gone = _reduced(last, rank)
-    if last.op_type == "MatMul" and any(len(sizes(other)) == 1 for other in last.inputs if other is not place):
-        gone = (axis,)
+    gone = _gone(stream, last, place)
     if not gone:
         return value
     return buffers.emit(stream, before, "Squeeze", [value, stream.constant("axes", np.array(gone, np.int64))])
+
+
+def _gone(stream: StreamGraph, node: ir.Node, value: ir.Value) -> list[int]:
+    """Return the axes that a sum takes away from what it sums."""
+    if node.op_type == "ReduceSum":
+        return [] if integer(node, "keepdims", 1) else _reduced(node, len(sizes(value)))
+    beside = [other for other in node.inputs if other is not value]
+    return [stream.time[value]] if any(len(sizes(other)) == 1 for other in beside) else []
 
 
 def _by_letters(stream: StreamGraph, before: ir.Node, node: ir.Node, place: ir.Value, value: ir.Value) -> ir.Value:

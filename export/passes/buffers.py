@@ -150,7 +150,7 @@ def following(stream: StreamGraph, node: ir.Node) -> ir.Node:
     return last
 
 
-def end_as(stream: StreamGraph, given: ir.Value, running: ir.Value, users: Iterable[ir.Usage]) -> None:
+def end_as(stream: StreamGraph, given: ir.Value, running: ir.Value, users: Iterable[tuple[ir.Node, int]]) -> None:
     """Let what runs along stand in for what ended the time axis, as those read it who did so far."""
     running.shape, running.type = given.shape, given.type
     for user, index in users:

@@ -62,7 +62,7 @@ def mean_of(stream: StreamGraph, node: ir.Node) -> ir.Node | None:
 def rewrite(stream: StreamGraph, node: ir.Node, source: ir.Node, before: ir.Value) -> None:
     """Multiply a node's deviations with those from the mean before this step; `before` is that mean, in float64."""
     kind = source.outputs[0].type.dtype if source.outputs[0].type is not None else ir.DataType.FLOAT
-    at = next(index for index, value in enumerate(node.inputs) if value is not source.inputs[0])
+    at = next(index for index, value in enumerate(node.inputs) if value not in stream.time)
     form = stream.constant("form", np.array(sizes(node.inputs[at]), np.int64))
     old = buffers.emit(stream, node, "Cast", [before], to=int(kind))
     old = buffers.emit(stream, node, "Reshape", [old, form])

@@ -4,7 +4,8 @@
    then on.
 2. It has no time of its own and may be read at every step. What reads it is made of all frames since the first.
 3. Its input must come as the frames do: what comes late, or is padded before the first frame, has another first entry.
-4. A state that begins with what the first step brings is no constant; a recurrence that takes it is refused.
+4. It is told apart before other passes cut steps into entries of their own.
+5. A state that begins with what the first step brings is no constant; a recurrence that takes it is refused.
 """
 
 from __future__ import annotations

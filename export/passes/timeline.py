@@ -54,7 +54,7 @@ def apply(stream: StreamGraph) -> bool:
         rule = rule_of(stream, node)
         timing = rule(stream, node)
         if kept.intersection(reads(node)):
-            timing = replace(timing, first=None)
+            timing = replace(timing, first=None, delay=max(0, timing.delay))
         for output in node.outputs:
             if output in stream.pairs:
                 stream.timing[output] = timing.at(stream.pairs[output].query)
@@ -113,7 +113,12 @@ def _check_ends(stream: StreamGraph, ends: set[ir.Node]) -> set[ir.Value]:
                 "From the frames so far it would be another function; train it so, or over the features of one step.",
             )
         timed = any(output in stream.time for output in node.outputs)
-        if not timed and whole is None and (begun or first.claims(stream, node)) and (begun is None or node not in ends):
+        if (
+            not timed
+            and whole is None
+            and (begun or first.claims(stream, node))
+            and (begun is None or node not in ends)
+        ):
             kept.update((output, begun or node) for output in node.outputs)
         elif whole is not None or node in ends:
             ended.update((output, whole or node) for output in node.outputs if output not in stream.time)
