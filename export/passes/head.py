@@ -62,7 +62,7 @@ def _check_newest(stream: StreamGraph, node: ir.Node, timing: Timing, *, alone: 
             str(node.name), node.op_type,
             "it takes in what stands in front of the first frame, too, which is not streamed: cut that off before.",
         )  # fmt: skip
-    if timing.delay + timing.offset // timing.stride or (stream.restarted and timing.delay):
+    if timing.delay + timing.offset // timing.stride or (stream.restarted and timing.delay > 0):
         raise node_error(
             str(node.name), node.op_type, "the last step it reads comes late: part of the model looks ahead."
         )
