@@ -18,6 +18,7 @@ import numpy as np
 
 from export.errors import ExportError, node_error
 from export.program import Array, Op, Program, Shape, Type, grows
+from export.writers.tflite.bounds import bounds
 from export.writers.tflite.file import File, signature
 from export.writers.tflite.versions import PLAIN_RANK
 
@@ -37,13 +38,17 @@ def broadcast(*shapes: Shape) -> Shape:
 
 
 class Writer:
-    """`at` holds the file's tensor of every Program tensor that has been written, in whatever shape."""
+    """`at` holds the file's tensor of every Program tensor that has been written, in whatever shape.
+
+    bounds: how far from zero the values of each lie at most.
+    """
 
     def __init__(self, program: Program, forms: Mapping[str, Form], storage: str = "") -> None:
         self.program, self._forms, self.storage = program, forms, storage
         self.file = File()
         self.at: dict[str, int] = {}
         self.constants = program.constants()
+        self.bounds = bounds(program)
         self._views: dict[tuple[int, Shape], int] = {}
         self._roots: dict[int, int] = {}
         self._weights: dict[int, str] = {}
