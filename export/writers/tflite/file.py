@@ -58,11 +58,12 @@ def signature(shape: Shape) -> NDArray[np.int32]:
 
 
 class File:
-    """A file with one graph. Tensors are known by their index; `tensors` tells of each."""
+    """A file with one graph. Tensors are known by their index; `tensors` tells of each, ops give those in `computed`."""
 
     def __init__(self) -> None:
         self.schema = schema()
         self.tensors: list[Tensor] = []
+        self.computed: set[int] = set()
         self._graph = self.schema.SubGraphT()
         self._graph.tensors = []
         self._operators: list[tuple[Any, tuple[str, int], str]] = []
@@ -102,6 +103,7 @@ class File:
             operator.builtinOptionsType = getattr(self.schema.BuiltinOptions, options)
             operator.builtinOptions = self._once(options, **given)
         self._operators.append((operator, (name, number), runtime))
+        self.computed.add(output)
         return output
 
     def packed(self, signature: str, inputs: Mapping[str, int], outputs: Mapping[str, int]) -> bytes:

@@ -49,6 +49,7 @@ class Writer:
         self.at: dict[str, int] = {}
         self.constants = program.constants()
         self.bounds = bounds(program)
+        self._left: set[int] = set()
         self._views: dict[tuple[int, Shape], int] = {}
         self._roots: dict[int, int] = {}
         self._weights: dict[int, str] = {}
@@ -97,10 +98,15 @@ class Writer:
         return self.at[name]
 
     def _leave(self, title: str, name: str) -> int:
-        """Give what leaves a tensor of its own, in its own shape."""
+        """Let a tensor leave under its title, in its own shape: as it is, unless it entered or leaves elsewhere too."""
         shape = self.program.shapes[name]
         if grows(shape) > 1:
             raise ExportError(f"'{title}' leaves with several lengths that grow with the source; TFLite infers one.")
+        held = self.at.get(name, -1)
+        if held in self.file.computed - self._left and self.shape(held) == shape:
+            self._left.add(held)
+            self.file.rename(held, title)
+            return held
         index = self.file.tensor(title, shape, self.kind(name))
         if not shape:  # an empty list of sizes would not count as a constant
             return self.file.op("SQUEEZE", [self.read(name)], index, "SqueezeOptions", squeezeDims=[0, 1, 2, 3])
@@ -147,7 +153,7 @@ class Writer:
             self._views[key] = self._with_axes(index, shape)
             self._roots[self._views[key]] = index
         elif key not in self._views:
-            target = self.file.tensor(f"{index}.{'x'.join(map(str, shape))}", shape, self.file.tensors[index].dtype)
+            target = self.file.tensor("reshape", shape, self.file.tensors[index].dtype)
             self._views[key] = self._reshape(index, target)
             self._roots[target] = index
         return self._views[key]
