@@ -58,7 +58,7 @@ def signature(shape: Shape) -> NDArray[np.int32]:
 
 
 class File:
-    """A file with one graph. Tensors are known by their index; `tensors` tells of each, ops give those in `computed`."""
+    """A file with one graph. Tensors are known by index; `tensors` tells of each, `computed` has what ops give."""
 
     def __init__(self) -> None:
         self.schema = schema()

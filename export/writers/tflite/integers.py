@@ -59,7 +59,7 @@ def _to_real(writer: Writer, x: int) -> int:
 def _quantize(writer: Writer, op: Op) -> int:
     kind = writer.program.types[op.output]
     (x,) = writer.operands(op)
-    if writer.bounds.get(op.inputs[0], math.inf) >= SAFE * kind.scale:
+    if writer.magnitudes.get(op.inputs[0], math.inf) >= SAFE * kind.scale:
         for name, limit in zip(("MAXIMUM", "MINIMUM"), kind.limits, strict=True):
             bound = float(np.float32((limit - kind.zero_point) * kind.scale))
             x = writer.each(name, [x, writer.scalar(bound)], "MaximumMinimumOptions")  # 4

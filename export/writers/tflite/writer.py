@@ -18,8 +18,8 @@ import numpy as np
 
 from export.errors import ExportError, node_error
 from export.program import Array, Op, Program, Shape, Type, grows
-from export.writers.tflite.bounds import bounds
 from export.writers.tflite.file import File, signature
+from export.writers.tflite.magnitudes import magnitudes
 from export.writers.tflite.versions import PLAIN_RANK
 
 Kind = str | Type
@@ -40,7 +40,7 @@ def broadcast(*shapes: Shape) -> Shape:
 class Writer:
     """`at` holds the file's tensor of every Program tensor that has been written, in whatever shape.
 
-    bounds: how far from zero the values of each lie at most.
+    magnitudes: how far from zero the values of each lie at most.
     """
 
     def __init__(self, program: Program, forms: Mapping[str, Form], storage: str = "") -> None:
@@ -48,7 +48,7 @@ class Writer:
         self.file = File()
         self.at: dict[str, int] = {}
         self.constants = program.constants()
-        self.bounds = bounds(program)
+        self.magnitudes = magnitudes(program)
         self._left: set[int] = set()
         self._views: dict[tuple[int, Shape], int] = {}
         self._roots: dict[int, int] = {}

@@ -1,6 +1,6 @@
 """How far real values can lie from zero, as far as the integers they come of tell: what is near need not be limited.
 
-A bound is of the exact values: what float32 rounds is nothing beside the margin that its reader leaves.
+A magnitude is of the exact values: what float32 rounds is nothing beside the margin that its reader leaves.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ NO_FURTHER = {"Relu", "Gelu", "HardSwish", "Abs", "Neg", "Min", "Max", "ReduceMe
 """Ops whose results lie no further from zero than what enters."""
 
 
-def bounds(program: Program) -> dict[str, float]:
+def magnitudes(program: Program) -> dict[str, float]:
     """Return how far from zero each tensor's values can lie at most; infinity where nothing is known of them."""
     found: dict[str, float] = {}
 
-    def bound(name: str) -> float:
+    def given_by(name: str) -> float:
         kind = program.types.get(name)
         return found.get(name, math.inf) if kind is None else _farthest(kind)
 
     for op in program.ops:
-        given = [bound(name) for name in op.inputs]
+        given = [given_by(name) for name in op.inputs]
         if op.kind in ONE:
             found[op.output] = 1.0
         elif op.kind in NO_FURTHER:
-            found[op.output] = max(given)
+            found[op.output] = max(*given, abs(op.attributes.get("value", 0)))  # what a Pad puts beside
         else:
             found[op.output] = _RULES[op.kind](op, *given) if op.kind in _RULES and math.inf not in given else math.inf
     return found
