@@ -175,12 +175,13 @@ def either(stream: StreamGraph, before: ir.Node, choose: ir.Value, value: ir.Val
     content = stream.constant("other", np.ascontiguousarray(other))
     if other.dtype != np.bool_:
         return emit(stream, before, "Where", [choose, value, content])
+    if other.all():
+        return emit(stream, before, "Or", [value, emit(stream, before, "Not", [choose])])
     here = emit(stream, before, "And", [choose, value])
     if not other.any():
         return here
-    return emit(
-        stream, before, "Or", [here, emit(stream, before, "And", [emit(stream, before, "Not", [choose]), content])]
-    )
+    beyond = emit(stream, before, "And", [emit(stream, before, "Not", [choose]), content])
+    return emit(stream, before, "Or", [here, beyond])
 
 
 def within(
