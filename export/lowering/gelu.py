@@ -16,7 +16,8 @@ NEAR = 1e-6
 def fuse_gelu(program: Program) -> None:
     """Let one op stand for those that compute it, in whatever order the factors come, and drop what nothing reads."""
     search = _Search(program)
-    found = {last.output: x for op in program.ops if op.kind == "Erf" for last, x in search.around(op)}
+    erfs = [op for op in program.ops if op.kind == "Erf" and program.dtype(op.output) == "float32"]
+    found = {last.output: x for op in erfs for last, x in search.around(op)}
     program.ops = [
         Op("Gelu", op.output, (found[op.output],), op.node, {"approximate": "none"}) if op.output in found else op
         for op in program.ops
