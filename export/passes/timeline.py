@@ -23,6 +23,7 @@ from export.passes import (
     cumulative,
     deviations,
     first,
+    front,
     head,
     padding,
     pairs,
@@ -135,6 +136,7 @@ def rule_of(stream: StreamGraph, node: ir.Node) -> Rule:
         (attention_pooling.claims(stream, node), attention_pooling.timing),
         (pairs.claims(stream, node), attention.timing),
         (padding.claims(stream, node), padding.timing),
+        (front.claims(stream, node), front.timing),
     )
     return next((rule for claimed, rule in rules if claimed), pointwise.timing)
 
@@ -181,7 +183,8 @@ def _undefined(stream: StreamGraph, length: int) -> bool:
 
 def _find_fills(stream: StreamGraph) -> None:
     """Read the constant entries at the start of padded values from runs on two inputs, which must agree on them."""
-    early = [value for value, timing in stream.timing.items() if timing.delay < 0 and value not in stream.edges]
+    unknown = stream.edges.keys() | stream.pairs.keys()
+    early = [value for value, timing in stream.timing.items() if timing.delay < 0 and value not in unknown]
     if not early:
         return
     one, other = (probe(stream.model, frames(stream, stream.probed[1], seed), early) for seed in (0, 1))

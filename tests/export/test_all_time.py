@@ -65,6 +65,15 @@ def test_it_equals_the_original_on_each_prefix(lines: str, tmp_path: Path) -> No
         rewritten(file)
 
 
+@pytest.mark.parametrize("lines", [POOLED[0], POOLED[4], SPREAD[0], SPREAD[3]])
+def test_each_restarted_copy_has_its_own(lines: str, tmp_path: Path) -> None:
+    sequence = opened(model(tmp_path / "m.onnx", lines, 17))
+    step = stepping(Choice("restart", 5).rewrite(sequence), tmp_path)
+    x = np.random.default_rng(2).normal(size=(12, sequence.features)).astype(np.float32)
+    expected = [sequence.outputs(x[end - 5 : end], sequence.double)[0] for end in range(5, 13)]
+    np.testing.assert_allclose(step.run(x)[4:], expected, rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize(
     "lines",
     [
