@@ -366,13 +366,7 @@ def _with_offered(
     document: tables.Document, kind: str, table: dict[str, Any], offered: Mapping[str, Any], *keys: str | int
 ) -> dict[str, Any]:
     """Fill in what the bundle knows and the table leaves out, as far as the plug-in has such a parameter."""
-    name = table.get("type")
-    if not isinstance(name, str):
-        raise document.fail("the key 'type' is missing; it says which one this is.", *keys)
-    try:
-        parameters = inspect.signature(plugins.find(kind, name)).parameters
-    except KeyError as cause:
-        raise document.fail(str(cause.args[0]), *keys, "type") from None
+    parameters = inspect.signature(plugins.named(document, kind, table, *keys)).parameters
     return {**{key: value for key, value in offered.items() if key in parameters}, **table}
 
 
