@@ -60,7 +60,7 @@ def test_streams_that_are_closed_or_full_fail_nothing(tmp_path: Path, streams: s
 
 def test_a_closed_stream_is_no_file_that_is_opened_later(tmp_path: Path) -> None:
     look = "from edgeseq import stdio; stdio.ready(); import os; print(os.open('f', os.O_CREAT), *os.listdir('.'))"
-    command = f'{sys.executable} -c "{look}; os.write(2, b\'lost\')" <&- 2>&-'
+    command = f"{sys.executable} -c \"{look}; os.write(2, b'lost')\" <&- 2>&-"
     done = subprocess.run(["/bin/sh", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert int(done.stdout.split()[0]) > 2
     assert (tmp_path / "f").read_bytes() == b""

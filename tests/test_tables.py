@@ -102,7 +102,10 @@ def test_paths_are_relative_to_the_file(tmp_path: Path, monkeypatch: pytest.Monk
         ('path = "x"\nmany = [1, ["x"]]', "line 2: many"),
         ('path = "x"\nmdoe = "b"', "line 2: mdoe: unknown key 'mdoe'. Did you mean 'mode'?"),
         ('path = "x"\nzzzzz = "b"', "Known here: many, mode, other, path, side"),
-        ('path = "x"\nside = 2026-11-30', "line 2: side: expected a number or text, got a date: put it between quotation marks."),
+        (
+            'path = "x"\nside = 2026-11-30',
+            "line 2: side: expected a number or text, got a date: put it between quotation marks.",
+        ),
         ('path = "x"\nside = "bellow"', "line 2: side: invalid enum value 'bellow'. Did you mean 'below'?"),
         ('path = "x"\nside = "left"', "line 2: side: invalid enum value 'left'. Known here: above, below."),
     ],

@@ -129,7 +129,9 @@ class Audio:
         try:
             values: Frames = file.read(count, dtype="float32", always_2d=True)
         except (self._soundfile.LibsndfileError, OSError) as cause:
-            raise SourceError(f"{self._path}: cannot be read on at sample {done} ({_reason(cause)}): it is damaged or cut off.") from cause
+            raise SourceError(
+                f"{self._path}: cannot be read on at sample {done} ({_reason(cause)}): it is damaged or cut off."
+            ) from cause
         if len(values) < count:
             raise SourceError(
                 f"{self._path}: ends at sample {done + len(values)}, before its header says: it is cut off."

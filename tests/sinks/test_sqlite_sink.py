@@ -90,7 +90,11 @@ def test_a_disk_that_is_full_at_the_start_keeps_nothing_from_starting(tmp_path: 
 
 @pytest.mark.parametrize(
     ("path", "message"),
-    [(".", "Is a directory"), ("text", "file is not a database"), ("nowhere/events.db", "there is no folder .*nowhere")],
+    [
+        (".", "Is a directory"),
+        ("text", "file is not a database"),
+        ("nowhere/events.db", "there is no folder .*nowhere"),
+    ],
 )
 def test_what_can_be_no_database_is_found_before_it_runs(tmp_path: Path, path: str, message: str) -> None:
     (tmp_path / "text").write_text("a recording that somebody needs")
