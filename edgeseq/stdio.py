@@ -7,6 +7,10 @@ import io
 import json
 import os
 import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
 
 
 def ready() -> None:
@@ -23,12 +27,12 @@ def ready() -> None:
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # gets the lowest free number, this one
     if sys.stdout is None:
-        sys.stdout = sys.__stdout__ = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115 - lives as long as we
+        sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115 - lives as long as we
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="edgeseq-escape")
     if sys.stderr is sys.__stderr__:
         encoding = sys.stderr.encoding if sys.stderr else "utf-8"
-        sys.stderr = sys.__stderr__ = io.TextIOWrapper(
+        sys.stderr = io.TextIOWrapper(
             io.BufferedWriter(_Lossy(2, "w", closefd=False)), encoding, errors="edgeseq-escape", line_buffering=True
         )
 
@@ -36,12 +40,12 @@ def ready() -> None:
 class _Lossy(io.FileIO):
     """A file that takes everything, and loses what the system does not."""
 
-    def write(self, data: bytes) -> int:  # type: ignore[override]
+    def write(self, data: ReadableBuffer, /) -> int:
         """Write it if that is possible."""
         try:
-            return super().write(data) or len(data)
+            return super().write(data) or memoryview(data).nbytes
         except OSError:
-            return len(data)
+            return memoryview(data).nbytes
 
 
 def _escape(error: UnicodeError) -> tuple[str, int]:

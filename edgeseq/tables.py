@@ -22,8 +22,15 @@ MAX_BYTES = 4 << 20
 
 
 _TYPES = {
-    **{"object": "a table", "array": "a list", "str": "text", "bool": "true or false"},
-    **{"int": "a whole number", "float": "a number", "datetime": "a date and time", "date": "a date", "time": "a time"},
+    "object": "a table",
+    "array": "a list",
+    "str": "text",
+    "bool": "true or false",
+    "int": "a whole number",
+    "float": "a number",
+    "datetime": "a date and time",
+    "date": "a date",
+    "time": "a time",
 }
 
 

@@ -104,7 +104,7 @@ def _simulate(args: argparse.Namespace) -> int:
         program = simulator.build(folder)
     except OSError as cause:
         raise ConfigError(
-            f"{folder}: the simulated device cannot be built there: {cause.strerror}. EDGESEQ_CACHE names another folder."
+            f"{folder}: no device can be built there: {cause.strerror}. EDGESEQ_CACHE names another folder."
         ) from cause
     sys.stdout.flush()
     # The program takes this process's place, so that signals and its exit status are its own.

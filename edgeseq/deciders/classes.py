@@ -14,7 +14,6 @@ from edgeseq.errors import ConfigError, StateError
 from edgeseq.states import plain
 from edgeseq.types import Event, Frames, Output, Plain
 
-
 MAX_SMOOTH = 1_000_000
 """Outputs that are averaged at most: each stream keeps them."""
 
@@ -67,8 +66,8 @@ class Classes:
             raise ConfigError(f"threshold = {threshold:g} must be a number, and release = {release:g} not above it.")
         if logits and not 0 < release <= threshold <= 1:
             raise ConfigError(
-                f"with logits the average is a probability: threshold = {threshold:g} and release = {release:g} must lie "
-                "above 0 and at most at 1, or an alert is never raised, or never cleared."
+                f"with logits the average is a probability: threshold = {threshold:g} and release = {release:g} must "
+                "lie above 0 and at most at 1, or an alert is never raised, or never cleared."
             )
         if not 1 <= smooth <= MAX_SMOOTH or hold < 0:
             raise ConfigError(f"smooth must lie between 1 and {MAX_SMOOTH:,} outputs, and hold be at least 0.")

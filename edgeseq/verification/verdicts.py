@@ -76,8 +76,8 @@ def keep(subject: Subject, *, passed: bool) -> None:
     except OSError as cause:
         reason = cause.strerror or cause
         _warn(
-            f"{folder}: the verdict on the goldens cannot be kept there ({reason}), so they are replayed at every load. "
-            "EDGESEQ_CACHE names another folder."
+            f"{folder}: the verdict on the goldens cannot be kept there ({reason}), so they are replayed at every "
+            "load. EDGESEQ_CACHE names another folder."
         )
 
 

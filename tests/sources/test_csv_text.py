@@ -135,5 +135,5 @@ def test_memory_is_bounded(tmp_path: Path) -> None:
 
 
 def test_a_header_that_another_delimiter_divides_is_told(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="has no column 'a'. .* Its cells may be divided by ';': delimiter"):
+    with pytest.raises(ConfigError, match=r"has no column 'a'\. .* Its cells may be divided by ';': delimiter"):
         list(source(tmp_path, "a;b\n1;2\n"))
