@@ -22,6 +22,7 @@ from export.graph import Input, State, StreamGraph, probe
 from export.lengths import accepted
 from export.passes import (
     align,
+    attention_pooling,
     branches,
     buffers,
     clean,
@@ -92,7 +93,7 @@ def _make_states(stream: StreamGraph, count: int) -> None:
     if stream.states:
         raise ExportError(f"--restart is for recurrent models; this one also has the memory '{stream.states[0].name}'. "
                           "Use --window.")  # fmt: skip
-    for rule in (recurrent, scan, mean):
+    for rule in (recurrent, scan, mean, attention_pooling):
         rule.apply(stream)
 
 
