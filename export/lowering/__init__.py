@@ -1,8 +1,8 @@
 """Step graph → Program: what ONNX says in many ways is said in one, recurrent ops become their equations.
 
 builder.py writes ops and sees to views; products.py, cells.py, moving.py, pointwise.py and composed.py each know some
-of ONNX's ops, functions.py those that ONNX itself defines by others. lengths.py makes one Program for sources of any
-length of two, each lowered for one length.
+of ONNX's ops, functions.py those that ONNX itself defines by others; gelu.py finds one op where exporters write five.
+lengths.py makes one Program for sources of any length of two, each lowered for one length.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import onnx_ir as ir
 
 from export.errors import ExportError, NoIntegerForm, node_error
 from export.graph import StreamGraph
-from export.lowering import cells, composed, functions, lengths, moving, pointwise, products
+from export.lowering import cells, composed, functions, gelu, lengths, moving, pointwise, products
 from export.lowering.builder import Builder, Rule
 from export.program import Program
 
@@ -41,6 +41,7 @@ def _lowered(builder: Builder) -> Program:
         raise NoIntegerForm(str(cause)) from cause
     program = builder.finished()
     products.fuse_relu(program)
+    gelu.fuse_gelu(program)
     return program
 
 

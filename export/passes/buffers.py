@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 import numpy as np
@@ -136,6 +137,29 @@ def take_over(stream: StreamGraph, old: ir.Value, new: ir.Value) -> None:
     old.replace_all_uses_with(new, replace_graph_outputs=True)
 
 
+def following(stream: StreamGraph, node: ir.Node) -> ir.Node:
+    """Return the node behind this one; a new one, which nothing reads, where it is the last."""
+    rest = list(stream.graph)
+    place = rest.index(node) + 1
+    if place < len(rest):
+        return rest[place]
+    last = ir.node("Identity", [node.outputs[0]])
+    last.name = stream.new_name("stream.end")
+    last.outputs[0].name = stream.new_name("stream.end.y")
+    stream.graph.append(last)
+    return last
+
+
+def end_as(stream: StreamGraph, given: ir.Value, running: ir.Value, users: Iterable[tuple[ir.Node, int]]) -> None:
+    """Let what runs along stand in for what ended the time axis, as those read it who did so far."""
+    running.shape, running.type = given.shape, given.type
+    for user, index in users:
+        user.replace_input_with(index, running)
+    if given.is_graph_output():
+        running.name, given.name = given.name, stream.new_name("stream.mean.y")
+        stream.graph.outputs[list(stream.graph.outputs).index(given)] = running
+
+
 def chosen(stream: StreamGraph, before: ir.Node, choose: ir.Value, value: ir.Value, other: ir.Value) -> ir.Value:
     """Return the value where `choose`, else the other; onnxruntime's Where takes no bool."""
     kind = other.type or value.type
@@ -151,12 +175,13 @@ def either(stream: StreamGraph, before: ir.Node, choose: ir.Value, value: ir.Val
     content = stream.constant("other", np.ascontiguousarray(other))
     if other.dtype != np.bool_:
         return emit(stream, before, "Where", [choose, value, content])
+    if other.all():
+        return emit(stream, before, "Or", [value, emit(stream, before, "Not", [choose])])
     here = emit(stream, before, "And", [choose, value])
     if not other.any():
         return here
-    return emit(
-        stream, before, "Or", [here, emit(stream, before, "And", [emit(stream, before, "Not", [choose]), content])]
-    )
+    beyond = emit(stream, before, "And", [emit(stream, before, "Not", [choose]), content])
+    return emit(stream, before, "Or", [here, beyond])
 
 
 def within(

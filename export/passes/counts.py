@@ -4,6 +4,8 @@ So a mean written out as a sum over the sequence's length is the running one.
 
 1. A value that is a whole number of times the steps, plus a constant, comes from the clock, in int64.
 2. What is computed from such is computed again at every step.
+3. In the first steps, of which the model gives nothing, it is that of the first step that gives something: one over it
+   is a number.
 Where the time axis goes on, such a value would depend on what is still to come; time_axis.py refuses it there.
 """
 
@@ -71,6 +73,9 @@ def _counted(stream: StreamGraph, before: ir.Node, value: ir.Value, slope: Array
         return stream.constant("count", np.asarray(array, np.int64))
 
     steps = buffers.emit(stream, before, "Add", [buffers.clock(stream), whole([1])])
+    known = stream.output_timing
+    if known is not None and known.delay:  # 3
+        steps = buffers.emit(stream, before, "Max", [steps, whole([known.delay + 1])])
     flat = buffers.emit(stream, before, "Mul", [steps, whole(slope.reshape(-1))])
     flat = buffers.emit(stream, before, "Add", [flat, whole(start.reshape(-1))])
     formed = buffers.emit(stream, before, "Reshape", [flat, whole(slope.shape)])

@@ -2,9 +2,10 @@
 
 1. The last state of a recurrent op or a Scan, Gather at -1 and Slice from -1 along time all read the newest step; in a
    step graph that is the only one, so they stay as they are.
-2. A mean, maximum or sum over time becomes a running one (mean.py).
-3. Any other end of the time axis (a product, the first step) is refused by node.
+2. A mean, maximum or sum over time becomes a running one (mean.py), and so does a weighted mean (attention_pooling.py).
+3. Any other end of the time axis (a product, the tenth step) is refused by node.
 4. What unpadded convolutions give has fewer entries than there are frames; the first steps then give nothing.
+5. The first step is kept in a state (first.py).
 
 A model with such a head was usually trained from zero state on windows; what carrying the state on means for it is the
 user's decision, which export asks for.
@@ -16,13 +17,20 @@ import numpy as np
 import onnx_ir as ir
 
 from export.errors import node_error
-from export.graph import StreamGraph, constant_of, integer, reads
-from export.passes import mean, recurrent, scan
+from export.graph import StreamGraph, Timing, constant_of, integer, reads
+from export.passes import attention_pooling, first, mean, recurrent, scan
 
 
 def check(stream: StreamGraph, node: ir.Node) -> None:
     """Check one place where the time axis ends. Raises ExportError for what is not a last step in time."""
-    if mean.claims(stream, node):
+    if first.claims(stream, node):
+        first.check(stream, node)  # 5
+        return
+    softmax = attention_pooling.ends(stream, node)
+    pooled = softmax is not None or mean.claims(stream, node)
+    if softmax is not None:
+        attention_pooling.check(stream, node, softmax)  # 2
+    elif pooled:
         mean.check(stream, node)  # 2
     elif scan.claims(node):
         scan.timing(stream, node)  # 1
@@ -32,20 +40,32 @@ def check(stream: StreamGraph, node: ir.Node) -> None:
         raise node_error(  # 3
             str(node.name),
             node.op_type,
-            "it ends the time axis with something else than the last step, a mean, a sum or a maximum, which is not "
-            "streamed.",
+            "it ends the time axis with something else than the first or the last step, a mean, a sum, a maximum or a "
+            "variance, which is not streamed.",
         )
     for value in node.inputs:
         timing = None if value is None else stream.timing.get(value)
         if timing is None:
             continue
-        # The newest entry that is there after a step is the last one of the sequence so far.
-        newest = timing.delay >= 0 and timing.delay + timing.offset // timing.stride == 0
-        if not newest or (stream.restarted and timing.delay):
-            raise node_error(
-                str(node.name), node.op_type, "the last step it reads comes late: part of the model looks ahead."
-            )
-        stream.ended.append(timing)  # 4
+        _check_newest(stream, node, timing, alone=not pooled)
+        if timing.delay >= 0:
+            stream.ended.append(timing)  # 4
+
+
+def _check_newest(stream: StreamGraph, node: ir.Node, timing: Timing, *, alone: bool) -> None:
+    """Raise ExportError unless the newest entry that is there after a step is the last of the sequence so far.
+
+    alone: whether it alone is read.
+    """
+    if timing.delay < 0 and not alone:
+        raise node_error(
+            str(node.name), node.op_type,
+            "it takes in what stands in front of the first frame, too, which is not streamed: cut that off before.",
+        )  # fmt: skip
+    if timing.delay + timing.offset // timing.stride or (stream.restarted and timing.delay > 0):
+        raise node_error(
+            str(node.name), node.op_type, "the last step it reads comes late: part of the model looks ahead."
+        )
 
 
 def ending(stream: StreamGraph) -> list[ir.Node]:

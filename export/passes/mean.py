@@ -8,6 +8,7 @@
 3. Maximum and minimum (ReduceMax, GlobalMaxPool, ReduceMin) are exact for ever.
 4. What comes late has no entry yet in the first steps: there stands what changes nothing, and a mean counts those that
    are there.
+5. What deviates from a mean, squared, is what a variance is made of (deviations.py).
 Where features are reduced along with time, the step's own are first: each step has as many.
 """
 
@@ -20,7 +21,7 @@ import onnx_ir as ir
 
 from export.errors import node_error
 from export.graph import Array, StreamGraph, Timing, constant_of, first_input, ints, sizes
-from export.passes import buffers
+from export.passes import attention_pooling, buffers, deviations
 
 DOUBLE = int(ir.DataType.DOUBLE)
 MEANS = {"ReduceMean", "GlobalAveragePool"}
@@ -34,14 +35,24 @@ def claims(stream: StreamGraph, node: ir.Node) -> bool:
     value = node.inputs[0] if node.inputs else None
     if node.op_type not in MEANS | SUMS | set(EXTREMES) or value is None or value not in stream.time:
         return False
-    if node.outputs[0] in stream.time or value in stream.pairs:
+    if node.outputs[0] in stream.time or value in stream.pairs or attention_pooling.ends(stream, node):
         return False
-    rank = len(sizes(value))
+    return stream.time[value] in axes(node)
+
+
+def axes(node: ir.Node) -> set[int]:
+    """Return the axes that a node reduces."""
+    rank = len(sizes(node.inputs[0]))
     if node.op_type.startswith("Global"):
-        return stream.time[value] > 1
+        return set(range(2, rank))
     given = constant_of(node.inputs[1]) if len(node.inputs) > 1 else None
-    axes = ints(node, "axes") or (() if given is None else tuple(int(axis) for axis in given))
-    return not axes or stream.time[value] in {axis % rank for axis in axes}
+    named = ints(node, "axes") or (() if given is None else tuple(int(axis) for axis in given))
+    return {axis % rank for axis in named} or set(range(rank))
+
+
+def kept(node: ir.Node) -> list[int]:
+    """Return the shape of what a node reduces, with 1 for all axes that it reduces."""
+    return [1 if axis in axes(node) else size for axis, size in enumerate(sizes(node.inputs[0]))]
 
 
 def check(stream: StreamGraph, node: ir.Node) -> None:
@@ -59,6 +70,7 @@ def check(stream: StreamGraph, node: ir.Node) -> None:
 def apply(stream: StreamGraph) -> bool:
     """Rewrite every mean, sum and extreme over time."""
     nodes = [node for node in stream.graph if claims(stream, node)]
+    deviating = {node: deviations.mean_of(stream, node) for node in stream.graph if deviations.claims(stream, node)}
     for node in nodes:
         given = node.outputs[0]
         users = list(given.uses())
@@ -66,18 +78,12 @@ def apply(stream: StreamGraph) -> bool:
         partly = timing.delay % (stream.frames_per_step // timing.stride)
         if timing.delay > 0 and (partly or node.op_type not in EXTREMES):
             _leave_out(stream, node, timing)
-        before = _following(stream, node)
-        running = (
-            _extreme(stream, node, before, timing)
-            if node.op_type in EXTREMES
-            else _counted(stream, node, before, timing)
-        )
-        running.shape, running.type = given.shape, given.type
-        for user, index in users:
-            user.replace_input_with(index, running)
-        if given.is_graph_output():
-            running.name, given.name = given.name, stream.new_name("stream.mean.y")
-            stream.graph.outputs[list(stream.graph.outputs).index(given)] = running
+        before = buffers.following(stream, node)
+        kind = _extreme if node.op_type in EXTREMES else _counted
+        so_far, running = kind(stream, node, before, timing)
+        buffers.end_as(stream, given, running, users)
+        for deviation in [each for each, source in deviating.items() if source is node]:  # 5
+            deviations.rewrite(stream, deviation, node, so_far)
     return bool(nodes)
 
 
@@ -95,8 +101,8 @@ def _worst(node: ir.Node) -> Any:
     return dtype.type(limits.min if EXTREMES[node.op_type] == "Max" else limits.max)
 
 
-def _extreme(stream: StreamGraph, node: ir.Node, before: ir.Node, timing: Timing) -> ir.Value:
-    """Return the running maximum or minimum (3)."""
+def _extreme(stream: StreamGraph, node: ir.Node, before: ir.Node, timing: Timing) -> tuple[ir.Value, ir.Value]:
+    """Return the maximum or minimum before this step and with it (3)."""
     given, kind = node.outputs[0], EXTREMES[node.op_type]
     worst: Array = np.full(sizes(given), _worst(node))
     state = stream.add_state(stream.state_name(kind.lower()), worst)
@@ -106,11 +112,11 @@ def _extreme(stream: StreamGraph, node: ir.Node, before: ir.Node, timing: Timing
         newest = buffers.cut(stream, before, buffers.valid(stream, before, timing, ending=False), 0, -1, None)
         leaving = buffers.emit(stream, before, "Where", [newest, running, state])
     stream.leave(state, buffers.emit(stream, before, "Identity", [leaving]))
-    return running
+    return state, running
 
 
-def _counted(stream: StreamGraph, node: ir.Node, before: ir.Node, timing: Timing) -> ir.Value:
-    """Return the running mean (1) or sum (2)."""
+def _counted(stream: StreamGraph, node: ir.Node, before: ir.Node, timing: Timing) -> tuple[ir.Value, ir.Value]:
+    """Return the mean (1) or sum (2) before this step, in float64, and with it."""
     given, word = node.outputs[0], WORDS[node.op_type]
     state = stream.add_state(stream.state_name(word), np.zeros(sizes(given), np.float64))
     wide = buffers.emit(stream, before, "Cast", [given], to=DOUBLE)
@@ -122,7 +128,7 @@ def _counted(stream: StreamGraph, node: ir.Node, before: ir.Node, timing: Timing
         stream.limited = True
         stream.notes.append(f"{word} over time: the stream must be reset after {stream.max_steps} frames at most")
     kind = given.type.dtype if given.type is not None else ir.DataType.FLOAT
-    return buffers.emit(stream, before, "Cast", [exact], to=int(kind))
+    return state, buffers.emit(stream, before, "Cast", [exact], to=int(kind))
 
 
 def _change(  # noqa: PLR0917 - one call, above
@@ -157,16 +163,3 @@ def _count(stream: StreamGraph, node: ir.Node, before: ir.Node) -> ir.Value:
     count = buffers.emit(stream, before, "Add", [counted, one])
     stream.leave(counted, count)
     return count
-
-
-def _following(stream: StreamGraph, node: ir.Node) -> ir.Node:
-    """Return the node behind this one; a new one, which nothing reads, where it is the last."""
-    rest = list(stream.graph)
-    place = rest.index(node) + 1
-    if place < len(rest):
-        return rest[place]
-    last = ir.node("Identity", [node.outputs[0]])
-    last.name = stream.new_name("stream.end")
-    last.outputs[0].name = stream.new_name("stream.end.y")
-    stream.graph.append(last)
-    return last

@@ -22,11 +22,13 @@ from export.graph import Input, State, StreamGraph, probe
 from export.lengths import accepted
 from export.passes import (
     align,
+    attention_pooling,
     branches,
     buffers,
     clean,
     convolution,
     cumulative,
+    front,
     joined,
     lengths,
     loops,
@@ -84,7 +86,7 @@ def _make_states(stream: StreamGraph, count: int) -> None:
         rule.apply(stream)
     if stream.counts or any(cumulative.claims(stream, node) for node in stream.graph):
         raise ExportError("--restart is for recurrent models; this one also reads all of the window. Use --window.")
-    for rule in (joined, timeline, align, padding, convolution):
+    for rule in (joined, timeline, align, padding, front, convolution):
         rule.apply(stream)
     if stream.frames_per_step > 1:
         raise ExportError(f"--restart is for models that give something for every frame; this one takes "
@@ -92,7 +94,7 @@ def _make_states(stream: StreamGraph, count: int) -> None:
     if stream.states:
         raise ExportError(f"--restart is for recurrent models; this one also has the memory '{stream.states[0].name}'. "
                           "Use --window.")  # fmt: skip
-    for rule in (recurrent, scan, mean):
+    for rule in (recurrent, scan, mean, attention_pooling):
         rule.apply(stream)
 
 

@@ -50,15 +50,20 @@ def by_age(  # noqa: PLR0917
             age = i + window - 1 - j
             outside = age >= window and shut is not None
             table[i, j] = shut if outside else rows[max(age, 0), max(-age, 0)]
-    result = stream.constant(
-        f"{value.name}.by_age", np.ascontiguousarray(np.moveaxis(table, (0, 1), tuple(_order(pair))))
-    )
+    table = np.ascontiguousarray(np.moveaxis(table, (0, 1), tuple(_order(pair))))
+    result = stream.constant(f"{value.name}.by_age", table)
     if shut is None or window == 1:
         return result
     shape = [1] * rows.ndim
     shape[pair.key] = keys
     exists = ring_valid(stream, node, timing, keys)
     exists = buffers.emit(stream, node, "Reshape", [exists, stream.constant("mask.shape", np.array(shape, np.int64))])
+    if table.dtype == np.bool_ and [*table.shape] == shape:
+        # A mask that is open to each key there is, as most are, is whether there is one.
+        if table.all() and not np.any(shut):
+            return exists
+        if not table.any() and np.all(shut):
+            return buffers.emit(stream, node, "Not", [exists])
     closed = np.moveaxis(np.asarray(shut)[None, None], (0, 1), tuple(_order(pair)))
     return buffers.either(stream, node, exists, result, closed)
 
@@ -96,7 +101,7 @@ def rows(  # noqa: PLR0917
             f"the positions it takes have no end, {reason}. Say with --max-steps after how many steps at most the "
             f"stream is reset{_most(stream, value, axis, timing)}.",
         )  # fmt: skip
-    wanted = -(-stream.max_steps // timing.stride)
+    wanted = -(-(stream.max_steps + max(0, timing.offset)) // timing.stride)
     table = _long_enough(stream, node, value, wanted, axis, timing)  # c
     table = np.take(table, range(wanted), axis=axis)
     stream.limited = True

@@ -255,6 +255,18 @@ def _plain(writer: _Writer, op: Op) -> None:
     writer.store(result, op.output)
 
 
+def _gelu(writer: _Writer, op: Op) -> None:
+    """Write x/2 (1 + erf(x/√2)) as that: runtimes make one op of it, and ONNX has one from opset 20 on alone."""
+    if op.attributes["approximate"] != "none":
+        _plain(writer, op)
+        return
+    x, name = writer.real(op.inputs[0]), op.output
+    root, one, half = (writer.constant(f"float.{c:g}", np.array(c, np.float32)) for c in (np.sqrt(2), 1, 0.5))
+    part = writer.node("Erf", [writer.node("Div", [x, root], f"{name}.div")], f"{name}.erf")
+    part = writer.node("Mul", [x, writer.node("Add", [part, one], f"{name}.add")], f"{name}.mul")
+    writer.store(writer.node("Mul", [part, half], f"{name}.float"), name)
+
+
 def _moving(writer: _Writer, op: Op) -> None:
     kind = writer.program.types.get(op.output)
     if kind is None or (op.kind, kind.dtype) in OVER_REAL:
@@ -334,4 +346,5 @@ _NODES: Mapping[str, Callable[[_Writer, Op], None]] = {
     "Requantize": _convert,
     "Dequantize": _dequantize,
     "Constant": _constant,
+    "Gelu": _gelu,
 }

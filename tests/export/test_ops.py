@@ -34,12 +34,16 @@ CONSTANTS: dict[str, Any] = {
     "up": np.random.default_rng(4).normal(size=(FEATURES, 3, 4)).astype(np.float32),
     "cells": np.random.default_rng(5).normal(size=(2, 9, 1)).astype(np.float32),
     "again": np.random.default_rng(6).normal(size=(2, 9, 3)).astype(np.float32),
+    "cells9": np.random.default_rng(7).normal(size=(1, 9, FEATURES)).astype(np.float32),
+    "again9": np.random.default_rng(8).normal(size=(1, 9, 3)).astype(np.float32),
     "nought": np.array([0], np.int64), "from": np.array(0, np.int64), "by": np.array(1, np.int64),
     "every": np.array([2], np.int64), "back1": np.array([-1], np.int64), "far": np.array([2**40], np.int64),
+    "back3": np.array([-3], np.int64),
     "newest": np.array(-1, np.int64),
     "wide": np.array([1, -1, 48], np.int64), "lags": np.array([[0, 2, 3]], np.int64),
     "early": np.array([0, 3, 0, 0, 0, 0], np.int64), "laid": np.array([1, -1, 3 * FEATURES], np.int64),
     "first": np.array([[0, 0]], np.int64), "row": np.ones((1, FEATURES), np.float32),
+    "rows": np.random.default_rng(9).normal(size=(1, 2, FEATURES)).astype(np.float32),
 }  # fmt: skip
 
 
@@ -159,7 +163,7 @@ REFUSED = [
     ("l = LayerNormalization(x, one, axis=1); y = Identity(l)", "LayerNormalization", "normalizes over time"),
     ("s = ScatterND(x, first, row); y = Identity(s)", "ScatterND", "Concat"),
     ("a = ArgMax(x, axis=1); y = Cast(a, to=1)", "ArgMax", "ends the time axis"),
-    ("s = Slice(x, nought, axis1, axis1); y = Squeeze(s, axis1)", "Slice", "ends the time axis"),
+    ("s = Slice(x, axis1, axis2, axis1); m = ReduceMax(x, axes=[1]); y = Sub(m, s)", "Slice", "ends the time axis"),
     (T + "c = Conv(t, taps, pads=[1, 1]); y = GlobalMaxPool(c)", "GlobalMaxPool", "comes late"),
     (T + "c = ConvTranspose(t, up, strides=[2]); y = Identity(c)", "ConvTranspose", "several steps out of one"),
     ("s = Slice(x, far, nought, axis1, back1); y = Identity(s)", "Slice", "goes backwards"),

@@ -2,7 +2,7 @@
 
 Stock ops alone. Integer ops are within one step of the reference's integers, float ops within the rounding of float32.
 doubles.py brings float64 into float32; each of products.py, moving.py, integers.py, real.py and sizes.py says which
-forms that takes; file.py packs the flatbuffer.
+forms that takes, magnitudes.py which values are small in any case; file.py packs the flatbuffer.
 """
 
 from __future__ import annotations

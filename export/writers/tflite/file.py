@@ -58,11 +58,12 @@ def signature(shape: Shape) -> NDArray[np.int32]:
 
 
 class File:
-    """A file with one graph. Tensors are known by their index; `tensors` tells of each."""
+    """A file with one graph. Tensors are known by index; `tensors` tells of each, `computed` has what ops give."""
 
     def __init__(self) -> None:
         self.schema = schema()
         self.tensors: list[Tensor] = []
+        self.computed: set[int] = set()
         self._graph = self.schema.SubGraphT()
         self._graph.tensors = []
         self._operators: list[tuple[Any, tuple[str, int], str]] = []
@@ -102,16 +103,19 @@ class File:
             operator.builtinOptionsType = getattr(self.schema.BuiltinOptions, options)
             operator.builtinOptions = self._once(options, **given)
         self._operators.append((operator, (name, number), runtime))
+        self.computed.add(output)
         return output
 
     def packed(self, signature: str, inputs: Mapping[str, int], outputs: Mapping[str, int]) -> bytes:
         """Return the file, its inputs and outputs named by a signature, without the ops that nothing reads."""
         codes, runtime = self._finished(set(outputs.values()))
-        metadata = self._made("Metadata", name=RUNTIME_KEY, buffer=len(self._buffers))
-        buffers = [*self._buffers, runtime.encode().ljust(RUNTIME_BYTES, b"\0")]
-        self._graph.name, self._graph.inputs, self._graph.outputs = signature, [*inputs.values()], [*outputs.values()]
+        places, buffers = self._compact({*inputs.values(), *outputs.values()})
+        metadata = self._made("Metadata", name=RUNTIME_KEY, buffer=len(buffers))
+        buffers.append(runtime.encode().ljust(RUNTIME_BYTES, b"\0"))
+        self._graph.name = signature
+        self._graph.inputs, self._graph.outputs = ([places[i] for i in part.values()] for part in (inputs, outputs))
         entering, leaving = (
-            [self._made("TensorMap", name=name, tensorIndex=index) for name, index in part.items()]
+            [self._made("TensorMap", name=name, tensorIndex=places[index]) for name, index in part.items()]
             for part in (inputs, outputs)
         )
         model = self._made(
@@ -138,6 +142,22 @@ class File:
             runtimes.append(runtime)
         self._graph.operators = [operator for operator, _, _ in reversed(kept)]
         return list(codes), max(runtimes, key=lambda runtime: [int(part) for part in runtime.split(".")])
+
+    def _compact(self, needed: set[int]) -> tuple[dict[int, int], list[bytes]]:
+        """Drop the tensors that no op has, with what they hold; return where each is now, and the buffers."""
+        for operator in self._graph.operators:
+            needed.update(operator.inputs.tolist(), operator.outputs.tolist())
+        places = {index: place for place, index in enumerate(sorted(needed))}
+        for operator in self._graph.operators:
+            operator.inputs, operator.outputs = (
+                np.array([places[index] for index in part.tolist()], np.int32)
+                for part in (operator.inputs, operator.outputs)
+            )
+        self._graph.tensors = [self._graph.tensors[index] for index in places]
+        contents, buffers = [*self._buffers], {0: 0}
+        for tensor in self._graph.tensors:
+            tensor.buffer = buffers.setdefault(tensor.buffer, len(buffers))
+        return places, [contents[index] for index in buffers]
 
     def _constant(self, name: str, array: NDArray[Any], dtype: str | Type, quantization: Any, title: str = "") -> int:
         if name not in self._constants:

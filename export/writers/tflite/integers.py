@@ -6,7 +6,8 @@ Measured on ai-edge-litert 2.3 and tflite-runtime 2.14, both within one step of 
 2. LOGISTIC and TANH of 16 bits run in float32 between DEQUANTIZE and QUANTIZE: the integer kernels interpolate, and are
    up to 6 and 12 steps off.
 3. 8 to 16 bits goes over float32 too, where it is exact: tflite-runtime has no such QUANTIZE.
-4. A real value is limited before QUANTIZE, which makes the least integer of what is too great for 32 bits.
+4. A real value is limited before QUANTIZE, which makes the least integer of what is too great for 32 bits: unless no
+   value can be that great, as those that come of integers by way of a norm, a softmax or an activation.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from export.writers.tflite import real
 from export.writers.tflite.writer import Form, Writer
 
 CURVES = {"Sigmoid": "LOGISTIC", "Tanh": "TANH"}
+SAFE = 2.0**30
+"""How many steps of an integer QUANTIZE can be trusted with: half of what 32 bits hold."""
 
 
 def integers(op_kind: str, floating: Form) -> Form:
@@ -56,9 +59,10 @@ def _to_real(writer: Writer, x: int) -> int:
 def _quantize(writer: Writer, op: Op) -> int:
     kind = writer.program.types[op.output]
     (x,) = writer.operands(op)
-    for name, limit in zip(("MAXIMUM", "MINIMUM"), kind.limits, strict=True):
-        bound = float(np.float32((limit - kind.zero_point) * kind.scale))
-        x = writer.each(name, [x, writer.scalar(bound)], "MaximumMinimumOptions")  # 4
+    if writer.magnitudes.get(op.inputs[0], math.inf) >= SAFE * kind.scale:
+        for name, limit in zip(("MAXIMUM", "MINIMUM"), kind.limits, strict=True):
+            bound = float(np.float32((limit - kind.zero_point) * kind.scale))
+            x = writer.each(name, [x, writer.scalar(bound)], "MaximumMinimumOptions")  # 4
     return writer.each("QUANTIZE", [x], "QuantizeOptions", kind=kind)
 
 

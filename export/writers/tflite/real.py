@@ -18,6 +18,7 @@ from dataclasses import replace
 
 from export.program import Op, grows
 from export.writers.tflite.moving import grouped, groups
+from export.writers.tflite.versions import PLAIN_RANK
 from export.writers.tflite.writer import Form, Writer
 
 OPTIONS = {
@@ -205,7 +206,7 @@ def _last(writer: Writer, op: Op) -> tuple[int, tuple[int, ...] | None]:
     """Return what an op along `axis` reads, that axis being the last of four, and how to turn the result back (5)."""
     shape, axis = writer.program.shapes[op.inputs[0]], op.attributes["axis"]
     before, after = math.prod(shape[:axis]), math.prod(shape[axis + 1 :])
-    if after == 1 and grows(shape) > 1:
+    if (axis == len(shape) - 1 and len(writer.plain(shape)) == PLAIN_RANK) or (after == 1 and grows(shape) > 1):
         return writer.read(op.inputs[0]), None
     x = writer.read(op.inputs[0], (1, before, shape[axis], after))
     if after == 1:

@@ -19,6 +19,7 @@ import numpy as np
 from export.errors import ExportError, node_error
 from export.program import Array, Op, Program, Shape, Type, grows
 from export.writers.tflite.file import File, signature
+from export.writers.tflite.magnitudes import magnitudes
 from export.writers.tflite.versions import PLAIN_RANK
 
 Kind = str | Type
@@ -37,13 +38,18 @@ def broadcast(*shapes: Shape) -> Shape:
 
 
 class Writer:
-    """`at` holds the file's tensor of every Program tensor that has been written, in whatever shape."""
+    """`at` holds the file's tensor of every Program tensor that has been written, in whatever shape.
+
+    magnitudes: how far from zero the values of each lie at most.
+    """
 
     def __init__(self, program: Program, forms: Mapping[str, Form], storage: str = "") -> None:
         self.program, self._forms, self.storage = program, forms, storage
         self.file = File()
         self.at: dict[str, int] = {}
         self.constants = program.constants()
+        self.magnitudes = magnitudes(program)
+        self._left: set[int] = set()
         self._views: dict[tuple[int, Shape], int] = {}
         self._roots: dict[int, int] = {}
         self._weights: dict[int, str] = {}
@@ -92,10 +98,15 @@ class Writer:
         return self.at[name]
 
     def _leave(self, title: str, name: str) -> int:
-        """Give what leaves a tensor of its own, in its own shape."""
+        """Let a tensor leave under its title, in its own shape: as it is, unless it entered or leaves elsewhere too."""
         shape = self.program.shapes[name]
         if grows(shape) > 1:
             raise ExportError(f"'{title}' leaves with several lengths that grow with the source; TFLite infers one.")
+        held = self.at.get(name, -1)
+        if held in self.file.computed - self._left and self.shape(held) == shape:
+            self._left.add(held)
+            self.file.rename(held, title)
+            return held
         index = self.file.tensor(title, shape, self.kind(name))
         if not shape:  # an empty list of sizes would not count as a constant
             return self.file.op("SQUEEZE", [self.read(name)], index, "SqueezeOptions", squeezeDims=[0, 1, 2, 3])
@@ -142,7 +153,7 @@ class Writer:
             self._views[key] = self._with_axes(index, shape)
             self._roots[self._views[key]] = index
         elif key not in self._views:
-            target = self.file.tensor(f"{index}.{'x'.join(map(str, shape))}", shape, self.file.tensors[index].dtype)
+            target = self.file.tensor("reshape", shape, self.file.tensors[index].dtype)
             self._views[key] = self._reshape(index, target)
             self._roots[target] = index
         return self._views[key]
