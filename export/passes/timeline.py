@@ -30,6 +30,7 @@ from export.passes import (
     pointwise,
     recurrent,
     scan,
+    stacked,
 )
 from export.passes.time_axis import frames
 
@@ -137,6 +138,7 @@ def rule_of(stream: StreamGraph, node: ir.Node) -> Rule:
         (pairs.claims(stream, node), attention.timing),
         (padding.claims(stream, node), padding.timing),
         (front.claims(stream, node), front.timing),
+        (stacked.claims(stream, node), stacked.timing),
     )
     return next((rule for claimed, rule in rules if claimed), pointwise.timing)
 
