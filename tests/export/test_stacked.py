@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 import edgeseq
 import export
+from export.errors import ExportError
 
 LINES = [
     "s = Reshape(x, pair); y = Tanh(s)",
@@ -59,10 +60,19 @@ class Remembering(nn.Module):
         return self.gru(x)[0]
 
 
+class Trim(nn.Module):
+    """Leaves off what fills no pair."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x[:, : x.shape[1] // 2 * 2]
+
+
 STACKED: dict[str, Any] = {
     "frames": lambda: Stacked(nn.Identity(), models.FEATURES),
     "the last": lambda: Stacked(Remembering(), 4, last=True),
     "what remembers": lambda: Stacked(Remembering(), 4),
+    "what is left off": lambda: Stacked(nn.Sequential(Remembering(), Trim()), 4),
+    "what is left off of what comes late": lambda: Stacked(nn.Sequential(Late(1), Trim()), 4),
     "what comes late": lambda: Stacked(Late(1), 4),
     "what comes late by several": lambda: Stacked(Late(2), 4),
     "stacked": lambda: Stacked(Stacked(nn.Identity(), models.FEATURES), 2),
@@ -72,7 +82,7 @@ STACKED: dict[str, Any] = {
 @pytest.mark.parametrize("name", STACKED)
 def test_what_is_stacked_may_come_late_or_be_stacked(name: str, tmp_path: Path) -> None:
     sequence, stream = equals_the_original((STACKED[name]().eval(), models.example()), tmp_path, 80)
-    assert stream.frames_per_step == sequence.groups
+    assert stream.frames_per_step == (2 if "left off" in name else sequence.groups)
     equals_its_step(stream)
 
 
@@ -87,3 +97,11 @@ def test_an_unfinished_group_waits_and_is_told(tmp_path: Path) -> None:
         expected = module(torch.from_numpy(x[None, :8]))[0].numpy()
     np.testing.assert_allclose(given, expected, atol=1e-5)
     assert len(step.flush()) == 0
+
+
+def test_windows_of_whole_groups(tmp_path: Path) -> None:
+    source, options = (STACKED["the last"]().eval(), models.example()), {"calibration": models.walks(1, 120)}
+    with pytest.raises(ExportError, match="--window 5: the model takes frames in groups of 2"):
+        export.export(source, tmp_path / "b", window=5, **options)
+    with pytest.raises(ExportError, match="--restart is for models that give something for every frame"):
+        export.export(source, tmp_path / "b", restart=6, **options)
