@@ -9,6 +9,7 @@ import sys
 from importlib.metadata import entry_points
 from types import ModuleType
 
+from edgeseq import stdio
 from edgeseq.errors import ConfigError, EdgeseqError
 
 DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
@@ -43,6 +44,7 @@ Start with: edgeseq demo"""
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command and return the exit status."""
+    stdio.ready()
     try:
         status = _run(sys.argv[1:] if argv is None else argv)
         sys.stdout.flush()

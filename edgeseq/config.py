@@ -54,7 +54,7 @@ from edgeseq.gaps import ALL_GAPS, Gaps
 from edgeseq.models import loading
 from edgeseq.pipeline import MAX_STREAMS, Pipeline
 from edgeseq.pipeline.buffer import WhenFull
-from edgeseq.service import checkpoint_table, credentials, outbox_table, settings
+from edgeseq.service import checkpoint_table, credentials, outbox_table, settings, written
 from edgeseq.service.checkpoint_table import CheckpointTable
 from edgeseq.service.outbox_table import OutboxTable
 from edgeseq.service.settings import Settings
@@ -208,11 +208,15 @@ def load(path: Path | str, *, source: Mapping[str, Any] | None = None) -> Config
         if seconds is not None and not 0 < seconds < math.inf:
             raise document.fail(f"must be above 0, not {seconds:g}.", key)
     outbox_table.check(document, table.outbox)
+    source_table = _replaced(table.source, source or {})
     if isinstance(table.model, list):
-        return _with_stages(document, table, table.model, _replaced(table.source, source or {}))
-    if table.output is not None:
+        config = _with_stages(document, table, table.model, source_table)
+    elif table.output is not None:
         raise document.fail("the bundle says what its output is; [output] belongs to [[model]].", "output")
-    return _with_bundle(document, table, table.model, _replaced(table.source, source or {}))
+    else:
+        config = _with_bundle(document, table, table.model, source_table)
+    written.check(config)
+    return config
 
 
 def _with_bundle(document: tables.Document, table: _Table, model: _ModelTable, source_table: dict[str, Any]) -> Config:
@@ -366,13 +370,7 @@ def _with_offered(
     document: tables.Document, kind: str, table: dict[str, Any], offered: Mapping[str, Any], *keys: str | int
 ) -> dict[str, Any]:
     """Fill in what the bundle knows and the table leaves out, as far as the plug-in has such a parameter."""
-    name = table.get("type")
-    if not isinstance(name, str):
-        raise document.fail("the key 'type' is missing; it says which one this is.", *keys)
-    try:
-        parameters = inspect.signature(plugins.find(kind, name)).parameters
-    except KeyError as cause:
-        raise document.fail(str(cause.args[0]), *keys, "type") from None
+    parameters = inspect.signature(plugins.named(document, kind, table, *keys)).parameters
     return {**{key: value for key, value in offered.items() if key in parameters}, **table}
 
 

@@ -46,15 +46,20 @@ def resolve(
     document: tables.Document, kind: Kind, table: dict[str, Any], *keys: str | int
 ) -> tuple[type[Any], dict[str, Any]]:
     """Return the class and its checked keyword arguments without making it."""
-    name = table.get("type")
-    if not isinstance(name, str):
-        raise document.fail("the key 'type' is missing; it says which one this is.", *keys)
-    try:
-        cls = find(kind, name)
-    except KeyError as cause:
-        raise document.fail(str(cause.args[0]), *keys, "type") from None
+    cls = named(document, kind, table, *keys)
     parameters = {key: value for key, value in table.items() if key != "type"}
     return cls, tables.keywords(document, parameters, cls, *keys)
+
+
+def named(document: tables.Document, kind: Kind, table: dict[str, Any], *keys: str | int) -> type[Any]:
+    """Return the class that a table's `type` names."""
+    if "type" not in table:
+        raise document.fail("the key 'type' is missing; it says which one this is.", *keys)
+    name = tables.convert(document, table["type"], str, *keys, "type")
+    try:
+        return find(kind, name)
+    except KeyError as cause:
+        raise document.fail(str(cause.args[0]), *keys, "type") from None
 
 
 def _only_class(module: Any) -> type[Any]:

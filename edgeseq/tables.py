@@ -21,6 +21,19 @@ MAX_BYTES = 4 << 20
 """No honest table is larger; a file from outside is not read beyond this."""
 
 
+_TYPES = {
+    "object": "a table",
+    "array": "a list",
+    "str": "text",
+    "bool": "true or false",
+    "int": "a whole number",
+    "float": "a number",
+    "datetime": "a date and time",
+    "date": "a date",
+    "time": "a time",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Document:
     """A TOML file as read: kept with its text, so that an error can name the line."""
@@ -48,7 +61,7 @@ def read(path: Path, error: type[EdgeseqError] = ConfigError) -> Document:
     if len(raw) > MAX_BYTES:
         raise error(f"{path}: larger than {MAX_BYTES >> 20} MiB; this is no edgeseq file.")
     try:
-        text = raw.decode("utf-8")
+        text = raw.decode("utf-8-sig")  # Windows' editors begin a file with a mark
         return Document(path, text, tomllib.loads(text), error)
     except UnicodeDecodeError as cause:
         raise error(f"{path}: not UTF-8 text (byte {cause.start}).") from cause
@@ -71,9 +84,9 @@ def convert(document: Document, table: Any, to: type[T], *keys: str | int) -> T:
         missing = re.search(r"missing required field `([^`]+)`", message)
         if missing:
             raise document.fail(f"the key '{missing.group(1)}' is missing.", *keys, *inner) from None
-        given = re.search(r"enum value '([^']*)'", message)
+        given = re.search(r"enum value '?([^']*?)'?$", message)
         choice = f" {suggest(given.group(1), _words(_at(to, inner)))}" if given else ""
-        raise document.fail(f"{message[:1].lower()}{message[1:]}.{choice}", *keys, *inner) from None
+        raise document.fail(f"{_plain(message)}.{choice}", *keys, *inner) from None
 
 
 def keywords(document: Document, table: dict[str, Any], target: type[Any], *keys: str | int) -> dict[str, Any]:
@@ -111,8 +124,8 @@ def keywords(document: Document, table: dict[str, Any], target: type[Any], *keys
             for place in inner if all(isinstance(each, int) for each in inner) else ():
                 to, word = _member(to, place), word[place]
             words = _words(to)
-            choice = f" {suggest(word, words)}" if words and isinstance(word, str) else ""
-            raise document.fail(f"{message[:1].lower()}{message[1:]}.{choice}", *keys, name, *inner) from None
+            choice = f" {suggest(str(word), words)}" if words and isinstance(word, str | int) else ""
+            raise document.fail(f"{_plain(message)}.{choice}", *keys, name, *inner) from None
     return converted
 
 
@@ -182,10 +195,27 @@ def _split(message: str) -> tuple[str, list[str | int]]:
     return match.group(1), [name or int(index) for name, index in parts]
 
 
+def _plain(message: str) -> str:
+    """Return msgspec's sentence with TOML's types as a person calls them, and what to do about the usual slips."""
+    expected, _, got = message.partition(", got ")
+    advice = ""
+    if re.search(r"\bstr\b", expected) and got.strip("`") in ("int", "float", "date", "datetime", "time"):
+        advice = ": put it between quotation marks"
+    if re.search(r"\barray\b", expected) and got == "`object`":
+        advice = ": each table of a list has a head in double brackets, [[...]]"
+    plain = re.sub(r"`([a-z| ]+)`", lambda types: " or ".join(filter(None, map(_type, types[1].split(" | ")))), message)
+    return plain[:1].lower() + plain[1:] + advice
+
+
+def _type(name: str) -> str | None:
+    """Return what a person calls one of msgspec's types; None for null, which TOML has not."""
+    return None if name == "null" else _TYPES.get(name, name)
+
+
 def _words(to: Any) -> list[str]:
     """Return the words that a Literal type admits, also as one of several types."""
     if typing.get_origin(to) is typing.Literal:
-        return [word for word in typing.get_args(to) if isinstance(word, str)]
+        return [str(word) for word in typing.get_args(to)]
     members = typing.get_args(to) if typing.get_origin(to) in (typing.Union, types.UnionType) else ()
     return [word for member in members for word in _words(member)]
 

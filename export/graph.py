@@ -240,10 +240,10 @@ class StreamGraph:
 
     def new_name(self, base: str) -> str:
         """Return `base`, or `base` with a number where the graph already has that name."""
-        taken = {value.name for node in self.graph.all_nodes() for value in node.outputs}
-        taken |= {value.name for graph in self.model.graphs() for value in graph.inputs}
-        taken |= {name for graph in self.model.graphs() for name in graph.initializers}
-        taken |= {node.name for node in self.graph.all_nodes()}
+        nodes, graphs = list(self.graph.all_nodes()), list(self.model.graphs())
+        taken = {value.name for node in nodes for value in node.outputs} | {node.name for node in nodes}
+        taken |= {value.name for graph in graphs for value in graph.inputs}
+        taken |= {name for graph in graphs for name in graph.initializers}
         if base not in taken:
             return base
         return next(name for i in range(1, len(taken) + 2) if (name := f"{base}_{i}") not in taken)

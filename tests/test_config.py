@@ -129,7 +129,11 @@ MISTAKES: list[tuple[tuple[str, str], str]] = [
     (('name = "wear"', 'name = ""'), "line 1: name: must be 1 to 200 characters"),
     (('device = "press-4"', 'device = " "'), "line 2: device: must be 1 to 200 characters"),
     (('device = "press-4"', "max_streams = 0"), "line 2: max_streams: must be at least 1"),
-    (('device = "press-4"', "device = 4"), "line 2: device: expected `str`, got `int`"),
+    (
+        ('device = "press-4"', "device = 4"),
+        "line 2: device: expected text, got a whole number: put it between quotation marks.",
+    ),
+    (('type = "csv"', "type = 3"), "line 5: source.type: expected text, got a whole number"),
     (("[source]", "[sauce]"), "line 4: sauce: unknown key 'sauce'. Did you mean 'source'?"),
     (('type = "csv"', 'type = "cvs"'), "line 5: source.type: there is no source of type 'cvs'. Did you mean 'csv'?"),
     (('type = "csv"\n', ""), "line 4: source: the key 'type' is missing"),
@@ -162,7 +166,7 @@ MISTAKES: list[tuple[tuple[str, str], str]] = [
     ),
     (('host = "broker.local"', 'hots = "b"'), "line 16: sinks[1].hots: unknown key 'hots'. Did you mean 'host'?"),
     (('host = "broker.local"', "port = 0"), "line 16: sinks[1].port: port must lie between 1 and 65535"),
-    (('host = "broker.local"', 'port = "x"'), "line 16: sinks[1].port: expected `int`, got `str`"),
+    (('host = "broker.local"', 'port = "x"'), "line 16: sinks[1].port: expected a whole number, got text"),
     (('type = "stdout"', 'type = "stout"'), "there is no sink of type 'stout'. Did you mean 'stdout'?"),
     (
         ("[[sinks]]", '[decider]\ntype = "hysteresis"\ndirection = "below"\nwarning = 5\nwarning_clear = 3\n[[sinks]]'),

@@ -132,7 +132,7 @@ def test_a_cache_that_cannot_be_written_costs_one_line(
     for number in (1, 2):
         edgeseq.load(folder)
         assert len(replays) == number
-        assert len(caplog.records) == number
+    assert len(caplog.records) == 1
     assert "cannot be kept there" in caplog.text
 
 

@@ -140,7 +140,7 @@ def test_another_pipeline_goes_on_from_any_snapshot(
     summaries = [each.summary() for each in (pipeline, other)]
     if not {"end x", "end y"} & {*whole.lines[:told_before]}:
         assert summaries[0].dropped == summaries[1].dropped
-        assert summaries[0].frames == summaries[1].frames
+    assert summaries[1].frames <= summaries[1].samples, "of this process alone, as samples are"
 
 
 def without(name: str, state: LaneState) -> LaneState:

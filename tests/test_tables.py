@@ -47,6 +47,11 @@ def test_keys_as_a_person_writes_them() -> None:
     assert tables.dotted(("sinks", 1, "host")) == "sinks[1].host"
 
 
+def test_the_mark_that_editors_of_windows_begin_a_file_with(tmp_path: Path) -> None:
+    (tmp_path / "x.toml").write_bytes(b"\xef\xbb\xbfa = 1\r\n")
+    assert tables.read(tmp_path / "x.toml").table == {"a": 1}
+
+
 def test_a_file_that_is_no_table(tmp_path: Path) -> None:
     path = tmp_path / "x.toml"
     for content, message in [
@@ -97,6 +102,10 @@ def test_paths_are_relative_to_the_file(tmp_path: Path, monkeypatch: pytest.Monk
         ('path = "x"\nmany = [1, ["x"]]', "line 2: many"),
         ('path = "x"\nmdoe = "b"', "line 2: mdoe: unknown key 'mdoe'. Did you mean 'mode'?"),
         ('path = "x"\nzzzzz = "b"', "Known here: many, mode, other, path, side"),
+        (
+            'path = "x"\nside = 2026-11-30',
+            "line 2: side: expected a number or text, got a date: put it between quotation marks.",
+        ),
         ('path = "x"\nside = "bellow"', "line 2: side: invalid enum value 'bellow'. Did you mean 'below'?"),
         ('path = "x"\nside = "left"', "line 2: side: invalid enum value 'left'. Known here: above, below."),
     ],
@@ -122,7 +131,8 @@ class Outer(msgspec.Struct, forbid_unknown_fields=True):
     ("text", "message"),
     [
         ("[[parts]]\nsize = 1\n[[parts]]\nszie = 2", "parts[1].szie: unknown key 'szie'. Did you mean 'size'?"),
-        ('[[parts]]\nsize = "1"', "line 2: parts[0].size: expected `int`, got `str`"),
+        ('[[parts]]\nsize = "1"', "line 2: parts[0].size: expected a whole number, got text"),
+        ("[parts]\nsize = 1", "line 1: parts: expected a list, got a table: each table of a list has a head in double"),
         ("[[parts]]\nnote = 'x'", "parts[0]: the key 'size' is missing"),
         (
             "[[parts]]\nsize = 1\nkind = 'class'",

@@ -88,7 +88,10 @@ def open_whole(path: Path, graph: Graph, file: ModelFile) -> Whole:
 def open_session(path: Path, options: ort.SessionOptions) -> ort.InferenceSession:
     """Open an ONNX file. Raises ModelError with ONNX Runtime's first sentence."""
     try:
+        str(path).encode()
         return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except UnicodeEncodeError as cause:
+        raise ModelError(f"{path}: ONNX Runtime opens no path that is no UTF-8; give it another.") from cause
     except Exception as cause:
         reason = next((line.strip() for line in str(cause).splitlines() if line.strip()), type(cause).__name__)
         raise ModelError(f"{path}: ONNX Runtime {ort.__version__} cannot load it: {reason}") from cause

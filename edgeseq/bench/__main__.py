@@ -6,6 +6,7 @@ import sys
 
 import msgspec
 
+from edgeseq import helpers
 from edgeseq.bench import scheduling
 from edgeseq.bench.case import Case, Failed
 from edgeseq.errors import EdgeseqError
@@ -13,6 +14,7 @@ from edgeseq.errors import EdgeseqError
 
 def main() -> int:
     """Measure and answer."""
+    helpers.end_with_parent()
     case = msgspec.json.decode(sys.stdin.buffer.read(), type=Case)
     try:
         # Before libraries load: their threads take over both from the thread that starts them.

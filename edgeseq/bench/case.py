@@ -87,9 +87,13 @@ def _rehearse(bundle: str, variant: str) -> None:
 
 def _ask(case: Case) -> bytes:
     """Return the answer of a process. Raises ModelError where it gives none."""
+    try:
+        asked = msgspec.json.encode(case)
+    except UnicodeEncodeError as cause:
+        raise ModelError(f"{case.bundle}: its path is no UTF-8; give it another to measure it.") from cause
     done = subprocess.run(
         [sys.executable, "-m", "edgeseq.bench"],
-        input=msgspec.json.encode(case),
+        input=asked,
         capture_output=True,
         check=False,
         env={**os.environ, **ONE_THREAD},

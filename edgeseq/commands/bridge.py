@@ -100,7 +100,12 @@ def _simulate(args: argparse.Namespace) -> int:
     folder = cache.folder("simulator")
     if folder is None:
         raise ConfigError("there is no home to build the simulated device in. Set EDGESEQ_CACHE to a folder.")
-    program = simulator.build(folder)
+    try:
+        program = simulator.build(folder)
+    except OSError as cause:
+        raise ConfigError(
+            f"{folder}: no device can be built there: {cause.strerror}. EDGESEQ_CACHE names another folder."
+        ) from cause
     sys.stdout.flush()
     # The program takes this process's place, so that signals and its exit status are its own.
     os.execv(program, ["edgeseq bridge simulate", *args.options])  # noqa: S606 - no shell, and a program of ours

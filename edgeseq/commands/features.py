@@ -18,6 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgeseq import helpers
 from edgeseq.errors import ConfigError, EdgeseqError
 
 if TYPE_CHECKING:
@@ -212,6 +213,7 @@ def _begin(stop: Any, parts: Any) -> None:
     global _stop, _parts  # what a process of a pool is given when it begins has no other place
     _stop, _parts = stop, parts
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    helpers.end_with_parent()
 
 
 def _in_pool(config: Path, job: Job, place: int) -> Done | None:

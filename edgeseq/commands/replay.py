@@ -70,6 +70,7 @@ def _source(config: Path, data: Path | None) -> dict[str, Any]:
 def main(args: argparse.Namespace) -> int:
     """Replay and write."""
     from edgeseq import config as configs
+    from edgeseq import tables
     from edgeseq.commands import _common
     from edgeseq.recordings.record import Record
     from edgeseq.types import Live
@@ -80,7 +81,7 @@ def main(args: argparse.Namespace) -> int:
     if isinstance(config.source, Live) and config.source.live:
         raise ConfigError("the source measures now, and is not recorded data; replay takes --input FILE.")
     read = config.source_table.get("path")
-    if read and args.output.resolve() == (config.document.path.parent / Path(str(read)).expanduser()).resolve():
+    if read and args.output.resolve() == tables.path(config.document.path.parent, str(read)).resolve():
         raise ConfigError(f"--output: {args.output} is the file that is read.")
     pipeline = config.pipeline(sinks=[record])
     try:

@@ -28,7 +28,7 @@ needs, replays its goldens, writes edgeseq-<pipeline>.service and starts it: it 
   systemctl status edgeseq-pump
   journalctl --unit edgeseq-pump
 
-The configuration's table [service] says more: docs/operator.md. Exit status: 0 done, 1 failed, 2 configuration."""
+The configuration's table [service] says more: docs/service.md. Exit status: 0 done, 1 failed, 2 configuration."""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

@@ -14,6 +14,9 @@ from edgeseq.errors import ConfigError, StateError
 from edgeseq.states import plain
 from edgeseq.types import Event, Frames, Output, Plain
 
+MAX_SMOOTH = 1_000_000
+"""Outputs that are averaged at most: each stream keeps them."""
+
 
 class _State(msgspec.Struct, forbid_unknown_fields=True):
     """What is remembered; last: the outputs that are averaged, each with a value a class."""
@@ -61,8 +64,13 @@ class Classes:
         release = threshold / 2 if release is None else release
         if not (math.isfinite(threshold) and release <= threshold):
             raise ConfigError(f"threshold = {threshold:g} must be a number, and release = {release:g} not above it.")
-        if smooth < 1 or hold < 0:
-            raise ConfigError("smooth must be at least 1 output, and hold at least 0.")
+        if logits and not 0 < release <= threshold <= 1:
+            raise ConfigError(
+                f"with logits the average is a probability: threshold = {threshold:g} and release = {release:g} must "
+                "lie above 0 and at most at 1, or an alert is never raised, or never cleared."
+            )
+        if not 1 <= smooth <= MAX_SMOOTH or hold < 0:
+            raise ConfigError(f"smooth must lie between 1 and {MAX_SMOOTH:,} outputs, and hold be at least 0.")
         self.ignored: Counter[str] = Counter()
         self._logits = logits
         self._names, self._threshold, self._release, self._hold = names, threshold, release, hold

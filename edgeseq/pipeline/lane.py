@@ -32,7 +32,6 @@ CALL_NS = 100_000_000
 class _Counts(msgspec.Struct, forbid_unknown_fields=True):
     """What a lane remembers beside its features, model and decider, under the same names."""
 
-    frames: int
     seen: int
     steps: int
     warm: int
@@ -101,7 +100,6 @@ class Lane:
     def get_state(self) -> LaneState:
         """Return a copy of everything remembered between two chunks."""
         counts = _Counts(
-            frames=self.frames,
             seen=self._seen,
             steps=self._steps,
             warm=self._warm,
@@ -136,7 +134,7 @@ class Lane:
             self.decider.set_state(state.decider)
         self._times.clear()
         self._times.extend(times.tolist())
-        self.frames, self._seen, self._steps, self._warm = counts.frames, counts.seen, counts.steps, counts.warm
+        self._seen, self._steps, self._warm = counts.seen, counts.steps, counts.warm
         self._broken, self._hole = counts.broken, counts.hole
         self._records.began_ns, self._records.last_ns = counts.began_ns, counts.last_ns
         self.dropped = Counter(counts.dropped)

@@ -35,8 +35,8 @@ class Summary:
     """What a pipeline did. Counts are since its start; `stopped`: it was told to, before the data ended.
 
     levels: how many streams ended at, or now stand at, each level. dropped: samples, frames and messages that were
-    dropped or repaired, by "part.reason". step_us: p50, p99, mean and max of one model step in microseconds; None where
-    too few steps lie behind the number.
+    dropped or repaired, by "part.reason"; what models and deciders dropped is remembered with their states. step_us:
+    p50, p99, mean and max of one model step in microseconds; None where too few steps lie behind the number.
     """
 
     pipeline: str

@@ -69,9 +69,11 @@ def keeper(config: Config, model: StepModel) -> Checkpoint | None:
 
 
 def words(config: Config) -> str:
-    """Return what is kept, as a sentence."""
+    """Return what is kept, as a sentence. Raises ConfigError where a folder stands in its place."""
     if config.checkpoint is None:
         return "keeps no checkpoint: a restart begins anew (path in [checkpoint], or systemd's StateDirectory=)"
+    if config.checkpoint.is_dir():
+        raise _unfit(config, f"{config.checkpoint} is a folder; it must be a file's name in one.")
     return f"keeps all states in {config.checkpoint} every {config.checkpoint_interval_s:g} s and when it is stopped"
 
 

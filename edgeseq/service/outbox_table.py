@@ -57,14 +57,18 @@ def check(document: tables.Document, table: OutboxTable) -> None:
 
 
 def place(config: Config) -> Path:
-    """Return the outbox's folder."""
+    """Return the outbox's folder. Raises ConfigError where nobody said it and the user has no home."""
     if config.outbox.path is not None:
         return tables.path(config.document.path.parent, config.outbox.path)
     if folder := state.folder():
         return folder / NAME
     home = Path(os.environ.get("XDG_STATE_HOME", ""))
     if not home.is_absolute():
-        home = Path("~/.local/state").expanduser()
+        try:
+            home = Path.home() / ".local" / "state"
+        except RuntimeError as cause:
+            message = "this user has no home folder to keep events in; name a folder for them, path in [outbox]."
+            raise config.document.fail(message) from cause
     return home / "edgeseq" / _topic.plain(config.about.pipeline) / NAME
 
 
@@ -102,7 +106,8 @@ def words(config: Config) -> str | None:
     there = next(path for path in (folder, *folder.parents) if path.exists())
     if not there.is_dir():
         raise config.document.fail(f"{there} is no folder; events are kept in one.", NAME, "path")
+    barred = "" if os.access(there, os.W_OK | os.X_OK) else " (into which this user may not write)"
     return (
-        f"keeps events in {folder} until they are delivered, up to {limits.max_events:,} and "
+        f"keeps events in {folder}{barred} until they are delivered, up to {limits.max_events:,} and "
         f"{limits.max_bytes / 1e6:,.0f} MB"
     )

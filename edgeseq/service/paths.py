@@ -7,12 +7,15 @@ import sys
 import typing
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import edgeseq
-from edgeseq import config as configs
 from edgeseq import plugins, tables
 from edgeseq.errors import ConfigError
 from edgeseq.service.credentials import SECRET
+
+if TYPE_CHECKING:
+    from edgeseq.config import Config
 
 HIDDEN = tuple(Path(path) for path in ("/home", "/root", "/run/user", "/tmp", "/var/tmp"))  # noqa: S108 - only names
 """What ProtectHome and PrivateTmp hide."""
@@ -24,7 +27,7 @@ SYSTEM = (
 of hosts, and whether the clock is set."""
 
 
-def needed(config: configs.Config, executable: Path) -> dict[str, Path]:
+def needed(config: Config, executable: Path) -> dict[str, Path]:
     """Return each file and folder that a service opens, by what it is.
 
     executable: the `edgeseq` that it runs, in this very environment.
@@ -51,7 +54,7 @@ def check(paths: Mapping[str, Path]) -> None:
                 )
 
 
-def check_written(config: configs.Config, state: Path) -> None:
+def check_written(config: Config, state: Path) -> None:
     """Raise ConfigError for what is written anywhere but into the service's own folder.
 
     state: that folder.
@@ -77,7 +80,7 @@ def shown(paths: Mapping[str, Path]) -> list[Path]:
     return found
 
 
-def named(config: configs.Config) -> Iterator[tuple[str, str]]:
+def named(config: Config) -> Iterator[tuple[str, str]]:
     """Yield every key of a configuration that names a file which the service itself opens, and the name."""
     model = config.document.table["model"]
     if isinstance(model, dict):

@@ -179,7 +179,8 @@ class TableSource:
         wanted, there = self._wanted, self._reader.columns()
         for column in filter(None, [*wanted.columns, wanted.stream_column, wanted.time_column]):
             if column not in there:
-                raise ConfigError(f"{self._reader.path} has no column '{column}'. {tables.suggest(column, there)}")
+                near = f"{tables.suggest(column, there)}{_other_delimiter(there)}"
+                raise ConfigError(f"{self._reader.path} has no column '{column}'. {near}")
         self._check_rate()
         if wanted.stream_column is None:
             return None
@@ -391,3 +392,9 @@ def _pieces(gaps: NDArray[np.bool_], most: int) -> Iterator[tuple[int, int]]:
     for left, right in itertools.pairwise(cuts):
         for start in range(left, right, most):
             yield start, min(start + most, right)
+
+
+def _other_delimiter(columns: Sequence[str]) -> str:
+    """Return advice where a header looks as if it had not been taken apart."""
+    mark = next((mark for mark in ";\t|," if len(columns) == 1 and mark in columns[0]), None)
+    return f" Its cells may be divided by {mark!r}: delimiter." if mark else ""

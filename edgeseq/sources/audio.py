@@ -129,7 +129,9 @@ class Audio:
         try:
             values: Frames = file.read(count, dtype="float32", always_2d=True)
         except (self._soundfile.LibsndfileError, OSError) as cause:
-            raise SourceError(f"{self._path}: cannot be read on at sample {done}: {cause}.") from cause
+            raise SourceError(
+                f"{self._path}: cannot be read on at sample {done} ({_reason(cause)}): it is damaged or cut off."
+            ) from cause
         if len(values) < count:
             raise SourceError(
                 f"{self._path}: ends at sample {done + len(values)}, before its header says: it is cut off."
@@ -149,7 +151,7 @@ class Audio:
         try:
             file = self._soundfile.SoundFile(str(self._path))
         except (self._soundfile.LibsndfileError, OSError) as cause:
-            raise SourceError(f"{self._path}: is no sound file that can be read: {cause}.") from cause
+            raise SourceError(f"{self._path}: is no sound file that can be read: {_reason(cause)}.") from cause
         with file:
             rate, count = self.spec.rate_hz, len(self.spec.channels)
             if file.samplerate != rate:
@@ -182,3 +184,8 @@ def _cut_off(path: Path) -> bool:
         head = file.read(8)
         size = int.from_bytes(head[4:], "little")
         return head[:4] == b"RIFF" and size < OPEN_SIZE and size + len(head) > file.seek(0, os.SEEK_END)
+
+
+def _reason(cause: Exception) -> str:
+    """Return what a library said, without the path, which we say, and its full stop."""
+    return str(getattr(cause, "error_string", cause)).rstrip(".")

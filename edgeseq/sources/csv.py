@@ -157,7 +157,9 @@ class _CsvReader:
                         )
                     yield number, cells
         except UnicodeDecodeError as cause:
-            raise SourceError(f"{self.path}: not UTF-8 text ({cause.reason}); is it a CSV file?") from cause
+            raise SourceError(
+                f"{self.path}: not UTF-8 text ({cause.reason}). Is it a CSV file, saved as UTF-8?"
+            ) from cause
         except FileNotFoundError as cause:
             raise ConfigError(f"{self.path}: there is no such file.") from cause
         except OSError as cause:

@@ -6,6 +6,7 @@ It only ever saves time: what is missing, damaged, out of date or cannot be read
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import logging
 import os
@@ -59,7 +60,7 @@ def keep(subject: Subject, *, passed: bool) -> None:
     """Write a verdict aside and rename it into place."""
     folder = place()
     if folder is None:
-        log.warning("there is no folder to keep verdicts in: goldens are replayed at every load. Set EDGESEQ_CACHE.")
+        _warn("there is no folder to keep verdicts in: goldens are replayed at every load. Set EDGESEQ_CACHE.")
         return
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -74,12 +75,16 @@ def keep(subject: Subject, *, passed: bool) -> None:
             raise
     except OSError as cause:
         reason = cause.strerror or cause
-        log.warning(
-            "%s: the verdict on the goldens cannot be kept there (%s), so they are replayed at every load. "
-            "EDGESEQ_CACHE names another folder.",
-            folder,
-            reason,
+        _warn(
+            f"{folder}: the verdict on the goldens cannot be kept there ({reason}), so they are replayed at every "
+            "load. EDGESEQ_CACHE names another folder."
         )
+
+
+@functools.cache
+def _warn(message: str) -> None:
+    """Say once in a process what is so for every variant."""
+    log.warning("%s", message)
 
 
 def place() -> Path | None:

@@ -86,8 +86,11 @@ def test_a_gap_starts_the_average_anew() -> None:
         ({"names": ["a", "a", "none"]}, "names must be different"),
         ({"threshold": float("nan")}, "threshold = nan must be a number"),
         ({"release": 0.7}, "release = 0.7 not above it"),
-        ({"smooth": 0}, "smooth must be at least 1"),
-        ({"hold": -1}, "hold at least 0"),
+        ({"smooth": 0}, "smooth must lie between 1 and 1,000,000 outputs"),
+        ({"smooth": 10**12}, "smooth must lie between"),
+        ({"hold": -1}, "hold be at least 0"),
+        ({"logits": True, "threshold": 2.0}, "the average is a probability: threshold = 2 and release = 1 must"),
+        ({"logits": True, "release": -0.1}, "or never cleared"),
     ],
 )
 def test_wrong_parameters_are_explained(wrong: dict[str, Any], words: str) -> None:

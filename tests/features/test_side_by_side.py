@@ -85,7 +85,7 @@ def test_a_nan_of_one_is_in_the_frame() -> None:
         ([], "features: features lists none"),
         ([STATISTICS, {**BANDS, "hop": 0.1}], r"features\[1\]: it gives 10 frames a second and the first 5"),
         ([STATISTICS, {**BANDS, "channels": ["z"]}], r"features\[1\]: the stream has no channel 'z'"),
-        ([{**STATISTICS, "window": "long"}], r"features\[0\]\.window: expected `float`, got `str`"),
+        ([{**STATISTICS, "window": "long"}], r"features\[0\]\.window: expected a number, got text"),
         ([STATISTICS, {**BANDS, "type": "band_enemy"}], r"features\[1\]\.type: there is no feature of type"),
         ([{**STATISTICS, "statistics": ["mode"]}], r"features\[0\]: statistics are some of"),
         ([{"window": 1}], r"features\[0\]: the key 'type' is missing"),

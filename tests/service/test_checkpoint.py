@@ -32,7 +32,7 @@ def snapshot(number: int = 7) -> Snapshot:
         "features.1.kept": np.empty((0, 3), np.float64),
         "model.odd": np.array([np.nan, -0.0, np.inf], np.float32),
     }
-    counts = {"frames": number, "last_ns": 2**62, "began_ns": None, "dropped": {"not_finite_frame": 1}}
+    counts = {"seen": number, "last_ns": 2**62, "began_ns": None, "dropped": {"not_finite_frame": 1}}
     lanes = {"ü/1": LaneState(arrays, counts, {"level": 1, "worst": 0.1}), "": LaneState({}, {}, None)}
     return Snapshot({"chunks": number, "start_ns": -1}, lanes, {"quiet": 5})
 

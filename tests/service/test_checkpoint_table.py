@@ -90,8 +90,26 @@ def test_a_mistake_is_one_sentence(load: Load, table: str, message: str) -> None
     assert message in str(caught.value)
 
 
-@pytest.mark.parametrize("path", ["bundle", "data.csv/checkpoint"])
-def test_a_place_that_cannot_be_is_told_before_anything_runs(load: Load, path: str) -> None:
+@pytest.mark.parametrize(
+    ("tables", "message"),
+    [
+        ('[checkpoint]\npath = "data.csv"', "line 15: checkpoint.path: .*data.csv is what 'path' names"),
+        ('[checkpoint]\npath = "pipeline.toml"', "pipeline.toml is the configuration itself"),
+        ('[outbox]\npath = "a/../bundle"', "line 15: outbox.path: .*bundle is what 'bundle' names"),
+        (
+            '[[sinks]]\ntype = "sqlite"\npath = "same"\n[checkpoint]\npath = "same"',
+            "line 18: checkpoint.path: .*same is what sinks.1..path names",
+        ),
+    ],
+)
+def test_what_is_read_is_not_written_over(load: Load, tables: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load(tables)
+
+
+@pytest.mark.parametrize("path", ["folder", "data.csv/checkpoint"])
+def test_a_place_that_cannot_be_is_told_before_anything_runs(load: Load, path: str, tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
     config = load(f'[checkpoint]\npath = "{path}"')
     with pytest.raises(ConfigError, match=r"pipeline.toml.*checkpoint.path: .* cannot be"):
         checkpoint_table.keeper(config, config.pipeline().model)

@@ -183,7 +183,7 @@ def wait_for_checkpoint(path: Path, frames: int) -> None:
     while time.monotonic() < deadline:
         if path.exists():
             lanes = decoded(path.read_bytes())[0].lanes
-            if "" in lanes and lanes[""].counts["frames"] == frames:
+            if "" in lanes and lanes[""].counts["seen"] == frames:
                 return
         time.sleep(0.01)
     pytest.fail("no checkpoint was written")

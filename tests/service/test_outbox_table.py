@@ -1,6 +1,7 @@
 """[outbox]: where events wait, what is refused, and which sinks stand behind it."""
 
 import dataclasses
+import pwd
 from collections.abc import Callable
 from pathlib import Path
 
@@ -61,6 +62,16 @@ def test_where_events_wait(load: Load, tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setenv("STATE_DIRECTORY", "/var/lib/a:/var/lib/b")
     assert outbox_table.place(load(SINKS)) == Path("/var/lib/a/outbox")
     assert outbox_table.place(load(SINKS + '[outbox]\npath = "here"\n')) == tmp_path / "here"
+
+
+def test_a_user_without_a_home_is_asked_for_a_folder(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("STATE_DIRECTORY", "XDG_STATE_HOME", "HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", {}.__getitem__)
+    config = load(SINKS)
+    with pytest.raises(ConfigError, match=r"pipeline\.toml: this user has no home folder .*path in \[outbox\]"):
+        check.describe(config)
+    assert outbox_table.place(load(SINKS + '[outbox]\npath = "here"\n')).name == "here"
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """The SQLite sink, read back with sqlite3 alone."""
 
 import json
+import resource
 import sqlite3
 from pathlib import Path
 
@@ -71,3 +72,33 @@ def test_what_cannot_be_written_is_said_and_counted(tmp_path: Path) -> None:
     sink.close()
     with pytest.raises(ConfigError):
         Sqlite(path=tmp_path / "x", max_events=0)
+
+
+def test_a_disk_that_is_full_at_the_start_keeps_nothing_from_starting(tmp_path: Path) -> None:
+    sink, limits = Sqlite(path=tmp_path / "events.db"), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        sink.open(ABOUT)
+        sink.event(event(1))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert sink.dropped == {"not_written": 1}
+    sink.event(event(2))
+    sink.close()
+    assert [row[1] for row in rows(tmp_path / "events.db")] == [2]
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        (".", "Is a directory"),
+        ("text", "file is not a database"),
+        ("nowhere/events.db", "there is no folder .*nowhere"),
+    ],
+)
+def test_what_can_be_no_database_is_found_before_it_runs(tmp_path: Path, path: str, message: str) -> None:
+    (tmp_path / "text").write_text("a recording that somebody needs")
+    with pytest.raises(SinkError, match=message):
+        Sqlite(path=tmp_path / path).check()
+    assert Sqlite(path=tmp_path / "new.db").check().endswith("new.db")
+    assert sorted(tmp_path.iterdir()) == [tmp_path / "text"]

@@ -132,3 +132,8 @@ def test_blank_lines_are_rows_in_a_table_of_one_column_only(tmp_path: Path) -> N
 def test_memory_is_bounded(tmp_path: Path) -> None:
     made = source(tmp_path, "a,b\n" + "1,2\n" * 5000)
     assert max(len(chunk.t_ns) for chunk in made) <= module._table.BATCH_ROWS
+
+
+def test_a_header_that_another_delimiter_divides_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"has no column 'a'\. .* Its cells may be divided by ';': delimiter"):
+        list(source(tmp_path, "a;b\n1;2\n"))
