@@ -182,7 +182,10 @@ class _Banded:
         try:
             return [np.asarray(y) for y in engine.run(None, feeds)]
         except Exception as cause:
-            raise ExportError(f"the band-masked original does not run: {first_line(cause)}") from cause
+            raise ExportError(
+                f"the band-masked original does not run over {steps} frames at once ({first_line(cause)}). Where a "
+                "mask or table in it is shorter, make it longer or of the input's length; or use --max-steps alone."
+            ) from cause
 
     def _position(self, entry: _Rows, steps: int, *, double: bool) -> Floats:
         """Return the positions of a whole sequence: in float64 from the original in float64."""

@@ -30,6 +30,7 @@ from export.passes import (
     pointwise,
     recurrent,
     scan,
+    stacked,
 )
 from export.passes.time_axis import frames
 
@@ -135,8 +136,10 @@ def rule_of(stream: StreamGraph, node: ir.Node) -> Rule:
         (convolution.claims(stream, node), convolution.timing),
         (attention_pooling.claims(stream, node), attention_pooling.timing),
         (pairs.claims(stream, node), attention.timing),
+        (stacked.trims(stream, node), stacked.whole),
         (padding.claims(stream, node), padding.timing),
         (front.claims(stream, node), front.timing),
+        (stacked.claims(stream, node), stacked.timing),
     )
     return next((rule for claimed, rule in rules if claimed), pointwise.timing)
 
@@ -146,7 +149,7 @@ def _check_lengths(stream: StreamGraph) -> None:
     for value, timing in stream.timing.items():
         producer = value.producer()
         seen = stream.lengths.get(value)
-        if producer is None or seen is None:
+        if producer is None or seen is None or stacked.trims(stream, producer):
             continue
         expected = tuple((length + timing.offset) // timing.stride for length in stream.probed)
         if seen != expected:
