@@ -1,5 +1,6 @@
 """Fixtures that several tests share."""
 
+import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from shutil import which
@@ -9,10 +10,17 @@ import wired_device
 from broker import MISSING, MOSQUITTO, Broker
 
 
+@pytest.fixture(scope="session")
+def states(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Give folders that do not exist yet, one a test; tmp_path, which makes one, looks through all there are first."""
+    folder = tmp_path_factory.mktemp("states")
+    return (folder / str(number) for number in itertools.count())
+
+
 @pytest.fixture(autouse=True)
-def state_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def state_of_its_own(states: Iterator[Path], monkeypatch: pytest.MonkeyPatch) -> None:
     """Let no test find or leave a pipeline's events in the user's home."""
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setenv("XDG_STATE_HOME", str(next(states)))
 
 
 @pytest.fixture

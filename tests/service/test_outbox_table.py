@@ -1,6 +1,7 @@
 """[outbox]: where events wait, what is refused, and which sinks stand behind it."""
 
 import dataclasses
+import os
 import pwd
 from collections.abc import Callable
 from pathlib import Path
@@ -48,7 +49,7 @@ def load(tmp_path: Path) -> Load:
 
 def test_where_events_wait(load: Load, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("STATE_DIRECTORY", raising=False)
-    ours = tmp_path / "state" / "edgeseq"
+    ours = Path(os.environ["XDG_STATE_HOME"]) / "edgeseq"
     assert outbox_table.place(load(SINKS)) == ours / "we_ar-61eaafeb" / "outbox"
     config = load(SINKS)
     for name in ("..", ".", "ä" * 200, "we.ar"):
