@@ -236,6 +236,6 @@ def test_verify_cuts_no_number_where_the_terminal_is_narrow(
     monkeypatch.setenv("COLUMNS", "20")
     assert main(["verify", str(folder)]) == 0
     heading, row = capsys.readouterr().out.splitlines()[2:]
-    assert heading.split() == "variant backend steps max error rms error tolerance verdict".split()
+    assert heading.split() == ["variant", "backend", "steps", "max", "error", "rms", "error", "tolerance", "verdict"]
     assert row.split()[:2] == ["float32", "ort"]
     assert row.endswith("passed")
