@@ -69,7 +69,7 @@ def main(args: argparse.Namespace) -> int:
     from firmware_bridge.port import PortError
     from firmware_bridge.simulator import BuildError
 
-    for name in ("seconds", "samples", "rate", "baud"):
+    for name in ("seconds", "rate", "baud"):
         value = getattr(args, name, None)
         if value is not None and not 0 < value < math.inf:
             raise ConfigError(f"--{name} must be above 0, not {value:g}.")
