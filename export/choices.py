@@ -44,6 +44,11 @@ class Choice:
             if value is not None and self.kind in ("window", "restart"):
                 raise OptionError(f"--{self.kind} and {name} exclude each other: a whole window has its own end.")
         stream = StreamGraph(ir.from_proto(sequence.model), sequence.inputs)
+        if self.length % sequence.groups:
+            raise OptionError(
+                f"--{self.kind} {self.length}: the model takes frames in groups of {sequence.groups}; choose a "
+                "multiple."
+            )
         if self.kind == "window":
             return window.rewrite(stream, self.length, sequence.times_of_outputs)
         if self.kind == "restart":

@@ -240,10 +240,10 @@ class StreamGraph:
 
     def new_name(self, base: str) -> str:
         """Return `base`, or `base` with a number where the graph already has that name."""
-        taken = {value.name for node in self.graph.all_nodes() for value in node.outputs}
-        taken |= {value.name for graph in self.model.graphs() for value in graph.inputs}
-        taken |= {name for graph in self.model.graphs() for name in graph.initializers}
-        taken |= {node.name for node in self.graph.all_nodes()}
+        nodes, graphs = list(self.graph.all_nodes()), list(self.model.graphs())
+        taken = {value.name for node in nodes for value in node.outputs} | {node.name for node in nodes}
+        taken |= {value.name for graph in graphs for value in graph.inputs}
+        taken |= {name for graph in graphs for name in graph.initializers}
         if base not in taken:
             return base
         return next(name for i in range(1, len(taken) + 2) if (name := f"{base}_{i}") not in taken)
@@ -345,21 +345,25 @@ def first_line(cause: BaseException) -> str:
     return next((line.strip() for line in str(cause).splitlines() if line.strip()), type(cause).__name__)
 
 
-def probe(model: ir.Model, feeds: Mapping[str, Array], values: Iterable[ir.Value]) -> dict[str, Array]:
-    """Run a model once, unoptimized, and return the named intermediate values, those that are tensors."""
+def shapeless(model: ir.Model) -> onnx.ModelProto:
+    """Return a model to be run, without what is noted of shapes.
+
+    onnxruntime takes axes of one name for equally long; "time" is on every axis that time runs along, however slowly.
+    """
     proto = ir.to_proto(model)
-    wanted = [value.name for value in values if value.name]
-    # onnxruntime takes axes of one name for equally long; "time" is on every axis that time runs along, however slowly.
-    del proto.graph.value_info[:]
-    for output in proto.graph.output:
-        output.type.tensor_type.ClearField("shape")
-    present = {output.name for output in proto.graph.output}
-    proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in wanted if name not in present)
-    # What is noted of shapes calls all times by one name, however long they are; onnxruntime would go by that.
     del proto.graph.value_info[:]
     for output in proto.graph.output:
         if output.type.HasField("tensor_type"):
             output.type.tensor_type.ClearField("shape")
+    return proto
+
+
+def probe(model: ir.Model, feeds: Mapping[str, Array], values: Iterable[ir.Value]) -> dict[str, Array]:
+    """Run a model once, unoptimized, and return the named intermediate values, those that are tensors."""
+    proto = shapeless(model)
+    wanted = [value.name for value in values if value.name]
+    present = {output.name for output in proto.graph.output}
+    proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in wanted if name not in present)
     runtime = session(proto, optimize=False)
     try:
         results = runtime.run(wanted, dict(feeds))

@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 from export.errors import ExportError
 
+GROUP = 16
+"""Frames that a model may take side by side at most."""
 LONGEST = 1 << 12
 """Beyond it a model counts as taking any length."""
 
@@ -24,6 +26,9 @@ def accepted(run: Callable[[int], object], wanted: tuple[int, ...]) -> tuple[int
         reason = cause
     else:
         return wanted
+    count = multiple(run, wanted)
+    if count is not None:
+        return _multiples(wanted, count)
     known = next((2**power for power in range(LONGEST.bit_length()) if runs(run, 2**power)), None)
     if known is None:
         raise reason
@@ -37,6 +42,22 @@ def accepted(run: Callable[[int], object], wanted: tuple[int, ...]) -> tuple[int
     if len(set(found)) < len(wanted) or not all(runs(run, length) for length in found):
         raise reason
     return found
+
+
+def multiple(run: Callable[[int], object], wanted: tuple[int, ...]) -> int | None:
+    """Return the number of frames of whose multiples alone a model takes as many; None for any other model.
+
+    It lays so many frames side by side, and does not run where some are left over.
+    """
+    for count in () if all(runs(run, length) for length in wanted) else range(2, GROUP + 1):
+        lengths = _multiples(wanted, count)
+        if all(runs(run, length) and not runs(run, length + 1) for length in lengths):
+            return count
+    return None
+
+
+def _multiples(lengths: tuple[int, ...], count: int) -> tuple[int, ...]:
+    return tuple(-(-length // count) * count for length in lengths)
 
 
 def most_of(run: Callable[[int], object], known: int, longest: int = LONGEST) -> int | None:

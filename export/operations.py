@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
+from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
 from export.program import Array, Growing, Op, Program, ProgramState, Shape
@@ -46,11 +46,15 @@ def taps(op: Op, x: Array, fill: float = 0) -> Array:
     axes, pads = len(kernel), op.attributes["pads"]
     if any(pads):
         x = np.pad(x, [(0, 0)] * 3 + list(zip(pads[:axes], pads[axes:], strict=True)), constant_values=fill)
-    reach = tuple((k - 1) * d + 1 for k, d in zip(kernel, dilations, strict=True))
-    windows = sliding_window_view(x, reach, axis=tuple(range(3, 3 + axes)))
-    places = tuple(slice(None, None, stride) for stride in strides)
-    inner = tuple(slice(None, None, dilation) for dilation in dilations)
-    return np.asarray(windows[(slice(None),) * 3 + places + inner])
+    sizes, steps = x.shape[3:], x.strides[3:]
+    places = [
+        (size - (k - 1) * d - 1) // stride + 1
+        for size, k, d, stride in zip(sizes, kernel, dilations, strides, strict=True)
+    ]
+    between = [step * stride for step, stride in zip(steps, strides, strict=True)]
+    within = [step * d for step, d in zip(steps, dilations, strict=True)]
+    # A view: sliding_window_view gives the same and takes longer than the products.
+    return as_strided(x, (*x.shape[:3], *places, *kernel), (*x.strides[:3], *between, *within), writeable=False)
 
 
 def correlate(op: Op, windows: Array, weight: Array) -> Array:
@@ -75,8 +79,8 @@ def convolution(op: Op, x: Array) -> Array:
 
 def slices(op: Op, x: Array) -> Array:
     """attributes: starts, ends, steps, one an axis."""
-    parts = zip(*(op.attributes[key] for key in ("starts", "ends", "steps")), strict=True)
-    return x[(slice(None), *(slice(*part) for part in parts))]
+    of = op.attributes
+    return x[(slice(None), *map(slice, of["starts"], of["ends"], of["steps"]))]
 
 
 def gather(op: Op, data: Array, indices: Array) -> Array:
@@ -225,7 +229,13 @@ FLOAT: Mapping[str, Callable[..., Array]] = {
 def _aligned(parts: tuple[Array, ...]) -> list[Array]:
     """Repeat constants for all streams."""
     streams = max(map(len, parts))
-    return [np.broadcast_to(part, (streams, *part.shape[1:])) for part in parts]
+    return [repeated(part, streams) for part in parts]
+
+
+def repeated(value: Array, streams: int) -> Array:
+    """Return [streams, *shape]; what is constant is [1, *shape]."""
+    # Looked at first: broadcasting what is as long takes longer than most ops.
+    return value if len(value) == streams else np.broadcast_to(value, (streams, *value.shape[1:]))
 
 
 NOTHING: Mapping[str, Array] = MappingProxyType({})
@@ -242,20 +252,19 @@ def float_step(
     for entry in program.states:
         values[entry.input] = state[entry.name]
     for op in program.ops:
-        values[op.output] = FLOAT[op.kind](op, *(values[name] for name in op.inputs))
+        values[op.output] = FLOAT[op.kind](op, *[values[name] for name in op.inputs])
     return values, {entry.name: leaving(values, entry, len(x)) for entry in program.states}
 
 
 def leaving(values: Mapping[str, Array], entry: ProgramState, streams: int) -> Array:
     """Return what a state leaves with; a constant leaves for every stream."""
-    value = values[entry.output]
-    return np.broadcast_to(value, (streams, *value.shape[1:]))
+    return repeated(values[entry.output], streams)
 
 
 def joined(values: Mapping[str, Array], program: Program, streams: int) -> Array:
     """Return a step's outputs side by side: [streams, outputs]."""
     flat = [values[name].reshape(len(values[name]), -1) for name in program.outputs]
-    return np.concatenate([np.broadcast_to(part, (streams, part.shape[1])) for part in flat], axis=1)
+    return np.concatenate([repeated(part, streams) for part in flat], axis=1)
 
 
 def initial_state(program: Program, streams: int, held: Mapping[str, Array] = NOTHING) -> dict[str, Array]:

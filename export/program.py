@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -65,6 +66,9 @@ def grows(shape: Shape) -> int:
     return sum(isinstance(size, Growing) for size in shape)
 
 
+_LIMITS = {name: (int(np.iinfo(name).min), int(np.iinfo(name).max)) for name in ("int8", "int16")}
+
+
 @dataclass(frozen=True)
 class Type:
     """How a tensor is stored: real = scale * (stored - zero_point). rule: how its range was chosen, for the report."""
@@ -77,8 +81,7 @@ class Type:
     @property
     def limits(self) -> tuple[int, int]:
         """The least and the greatest stored integer."""
-        info = np.iinfo(self.dtype)
-        return int(info.min), int(info.max)
+        return _LIMITS[self.dtype]
 
 
 @dataclass(frozen=True)
@@ -113,9 +116,16 @@ class ProgramInput:
 
     def enter(self, x: Array) -> Array:
         """Bring float32[streams, frames, features] into [streams, *shape]."""
+        rest, order = self._axes
+        return x[..., self.columns].reshape(*x.shape[:2], *rest).transpose(order).astype(self.dtype)
+
+    @cached_property
+    def _axes(self) -> tuple[Shape, Shape]:
+        """The shape without time, and where each axis of [streams, *shape] is in [streams, frames, *that]."""
         rest = [size for axis, size in enumerate(self.shape) if axis != self.time_axis]
-        part = x[..., self.columns].reshape(*x.shape[:2], *rest)
-        return np.moveaxis(part, 1, self.time_axis + 1).astype(self.dtype)
+        order = [0, *range(2, len(self.shape) + 1)]
+        order.insert(self.time_axis + 1, 1)
+        return tuple(rest), tuple(order)
 
 
 @dataclass(frozen=True)

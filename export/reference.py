@@ -26,7 +26,7 @@ from export.errors import ExportError, node_error
 from export.frontends.doubles import evaluator
 from export.frontends.onnx_loops import read_by
 from export.frontends.sequence import Run, Sequence
-from export.graph import Array, Pair, StreamGraph, Timing, first_line, floats, session
+from export.graph import Array, Pair, StreamGraph, Timing, first_line, floats, session, shapeless
 from export.lengths import runs
 from export.passes import branches, buffers, clean, lengths, loops, original, pairs, time_axis
 
@@ -123,7 +123,13 @@ def _whole(sequence: Sequence, run: Piece, timing: Timing) -> Run:
 def _prove(sequence: Sequence, result: Sequence, stream: StreamGraph) -> None:
     """Hold the reference against the untouched original where the two must agree: within the window."""
     longest = sequence.lengths[1]
-    length = min(stream.attention_window or longest, stream.max_steps or longest, longest)
+    in_front = max([0, *(stream.timing[value].offset for value in stream.windows if value in stream.timing)])
+    if stream.attention_window is not None and stream.attention_window <= in_front:
+        raise ExportError(
+            f"--attention-window {stream.attention_window} would not see beyond the {in_front} rows that stand in "
+            "front of the first frame; choose a longer one."
+        )
+    length = min((stream.attention_window or longest) - in_front, stream.max_steps or longest, longest)
     x = sequence.noise(length)
     pairs_of_outputs = zip(result.double(x), sequence.double(x), strict=True)
     if not all(np.allclose(ours, theirs, rtol=1e-3, atol=1e-4) for ours, theirs in pairs_of_outputs):
@@ -152,7 +158,7 @@ class _Banded:
         self.rows: list[_Rows] = []
         self.known: dict[tuple[str, bool], Floats] = {}
         self._change(counted=stream.counted)
-        model = ir.to_proto(self.stream.model)
+        model = shapeless(self.stream.model)
         self.runtime, self.evaluator = session(model), evaluator(model)
 
     def single(self, x: Items[Array], start: int) -> list[Array]:
@@ -176,7 +182,10 @@ class _Banded:
         try:
             return [np.asarray(y) for y in engine.run(None, feeds)]
         except Exception as cause:
-            raise ExportError(f"the band-masked original does not run: {first_line(cause)}") from cause
+            raise ExportError(
+                f"the band-masked original does not run over {steps} frames at once ({first_line(cause)}). Where a "
+                "mask or table in it is shorter, make it longer or of the input's length; or use --max-steps alone."
+            ) from cause
 
     def _position(self, entry: _Rows, steps: int, *, double: bool) -> Floats:
         """Return the positions of a whole sequence: in float64 from the original in float64."""

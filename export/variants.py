@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -24,7 +25,7 @@ from export.progress import Progress, counted, silent
 from export.quantize import sensitivity
 from export.quantize.calibrate import Batch, Seen, as_batches, calibrate
 from export.quantize.integers import VARIANTS
-from export.quantize.sensitivity import Outputs, Part, Sensitivity, told
+from export.quantize.sensitivity import Outputs, Part, Runs, Sensitivity, told
 from export.writers import onnx as writer
 
 KNOWN = ("float32", *VARIANTS)
@@ -103,7 +104,7 @@ class Maker:
         seen = self._calibrated()
         if name not in self._sensitivity:
             tick = counted(self._progress, f"measuring what {name} costs where", len(sensitivity.parts(lowered)))
-            self._sensitivity[name] = Sensitivity(lowered, seen, name, self._batches, self._outputs, tick)
+            self._sensitivity[name] = Sensitivity(lowered, seen, name, self._runs, tick)
         program, parts = self._sensitivity[name].program(goal * QUANTIZED_BOUNDS[name])
         model = writer.quantized_step(program, self.outputs)
         return Variant(
@@ -122,8 +123,7 @@ class Maker:
             if name not in self._costs:
                 names = storage.names(self._stream, name)
                 tick = counted(self._progress, f"measuring what {name} costs where", len(names))
-                run = sensitivity.short(self.lowered(), self._calibrated(), self._batches, self._outputs)
-                self._costs[name] = Costs(self._stream, name, names, run, tick)
+                self._costs[name] = Costs(self._stream, name, names, self._runs.short, tick)
             kept = self._costs[name].kept(goal / GOAL)
             closest = self._costs[name].all_in(kept)
         model, notes = storage.stored(writer.float_step(self._stream), name, kept)
@@ -136,6 +136,10 @@ class Maker:
             self._seen = calibrate(self.lowered(), self._batches, counted(self._progress, "calibrating", steps))
             _check_finite(self.lowered(), self._seen)
         return self._seen
+
+    @cached_property
+    def _runs(self) -> Runs:
+        return Runs(self.lowered(), self._calibrated(), self._batches, self._outputs)
 
     def lowered(self) -> Program:
         """Return the step as a float Program. Raises NoIntegerForm naming the node that has none."""

@@ -28,7 +28,7 @@ LONGEST = 2048
 
 def freed(sequence: Sequence) -> Sequence:
     """Return the model with its time axis free, if it is, or can be made so; or else with the reason (`fixed`)."""
-    window = sequence.window or _frozen_at(sequence)
+    window = sequence.window or (None if sequence.groups > 1 else _frozen_at(sequence))
     if window is None:
         return sequence
     if sequence.window is None:

@@ -18,7 +18,7 @@ from export.frontends import example as examples
 from export.frontends.doubles import evaluator
 from export.frontends.encoder_decoder import EncoderDecoder
 from export.frontends.lengths import Lengths, RunPadded, steps_of
-from export.frontends.sequence import IMAGE, Sequence, axis_of, batch_axis, image_axis
+from export.frontends.sequence import IMAGE, Sequence, axis_of, batch_axis, image_axis, in_groups
 from export.graph import Array, Input, first_line, floats, session
 
 MIN_OPSET = 13
@@ -78,9 +78,8 @@ def load(
     notes += [entry.note for entry in counts]
     for entry in inputs:
         fix_shape(model, entry.name, entry.shape)
-    sequence = fixed.freed(
-        Sequence(model, tuple(inputs), single, double, "ONNX", path.name, digest, window=window, notes=notes)
-    )
+    sequence = Sequence(model, tuple(inputs), single, double, "ONNX", path.name, digest, window=window, notes=notes)
+    sequence = fixed.freed(in_groups(sequence))
     sequence.rounds = onnx_quantized.rounds(model)
     sequence.count_tokens()
     sequence.keep_streamed()

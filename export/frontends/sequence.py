@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from edgeseq.bundle import MAX_TOKENS
 from export.errors import ExportError, node_error
 from export.graph import Array, Input
-from export.lengths import accepted
+from export.lengths import accepted, multiple, runs
 
 Run = Callable[[Items[Array]], Items[Array]]
 PROOF_LENGTHS = (41, 67, 128)
@@ -49,6 +49,8 @@ class Sequence:
     rounding, at times."""
     fixed: str | None = None
     """Why it runs at its window's length alone; None where it runs at any."""
+    groups: int = 1
+    """Frames that it takes side by side: its graph runs on multiples of them alone."""
 
     @property
     def features(self) -> int:
@@ -210,3 +212,26 @@ def how_many_tokens(run: Callable[[int], object]) -> int | None:
         else:
             least = tried
     return least + 1
+
+
+def in_groups(sequence: Sequence) -> Sequence:
+    """Return a model that takes whole groups of frames alone with the frames that fill none left off."""
+    count = None if sequence.window else multiple(lambda n: sequence.single(sequence.noise(n)), PROOF_LENGTHS)
+    if count is None:
+        return sequence
+    # Beside multiples, lengths may do that padding fills up to a whole group.
+    many = -(-PROOF_LENGTHS[0] // count) * count
+    filled = [more for more in range(count) if runs(lambda n: sequence.single(sequence.noise(n)), many + more)]
+
+    def whole(run: Run) -> Run:
+        def cut(x: Items[Array]) -> Items[Array]:
+            axes = [entry.time_axis for entry in sequence.inputs]
+            length = x[0].shape[axes[0]]
+            steps = range(next(n for n in range(length, -1, -1) if n % count in filled))
+            return run([np.take(array, steps, axis=axis) for array, axis in zip(x, axes, strict=True)])
+
+        return cut
+
+    note = f"it takes frames in groups of {count}: at the end of a sequence those that fill none are left off"
+    notes = [*sequence.notes, note]
+    return replace(sequence, single=whole(sequence.single), double=whole(sequence.double), notes=notes, groups=count)

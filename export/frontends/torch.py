@@ -27,7 +27,16 @@ from export.errors import ExportError
 from export.frontends import encoder_decoder, fixed, torch_weights
 from export.frontends.encoder_decoder import EncoderDecoder
 from export.frontends.lengths import Lengths, RunPadded, inserted, padded, steps_of, told_apart
-from export.frontends.sequence import IMAGE, PROOF_LENGTHS, Run, Sequence, axis_of, batch_axis, image_axis
+from export.frontends.sequence import (
+    IMAGE,
+    PROOF_LENGTHS,
+    Run,
+    Sequence,
+    axis_of,
+    batch_axis,
+    image_axis,
+    in_groups,
+)
 from export.frontends.torch_export import exported, exported_fixed, tensors
 from export.frontends.torch_scripted import in_float_type
 from export.graph import Array, Input, first_line
@@ -98,7 +107,7 @@ def from_module(
         if lengths == PROOF_LENGTHS or counts:
             raise
         return _of_one_length(module, frames, inputs, (single, double), cause, (origin, sha256))
-    sequence = Sequence(model, inputs, single, double, "PyTorch", origin, sha256)
+    sequence = in_groups(Sequence(model, inputs, single, double, "PyTorch", origin, sha256))
     sequence.count_tokens()
     sequence.keep_streamed()
     sequence.notes.extend([note, *(entry.note for entry in counts)])

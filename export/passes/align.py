@@ -7,7 +7,7 @@ from dataclasses import replace
 import onnx_ir as ir
 
 from export.graph import StreamGraph
-from export.passes import buffers, convolution, padding, pairs
+from export.passes import buffers, convolution, front, padding, pairs, stacked
 
 
 def apply(stream: StreamGraph) -> bool:
@@ -16,7 +16,7 @@ def apply(stream: StreamGraph) -> bool:
     for node in list(stream.graph):
         output = next((value for value in node.outputs if value in stream.timing), None)
         claimed = convolution.claims(stream, node) or pairs.claims(stream, node)
-        if output is None or claimed or padding.claims(stream, node):
+        if output is None or claimed or any(rule.claims(stream, node) for rule in (padding, front, stacked)):
             continue
         for index, value in enumerate(node.inputs):
             if value is not None and value in stream.timing:

@@ -34,15 +34,12 @@ def timing(stream: StreamGraph, node: ir.Node) -> Timing:
         if value not in stream.timing:
             continue
         before = stream.timing[value]
-        if before.delay < 0 < before.offset:
-            raise node_error(
-                str(node.name), node.op_type,
-                "its input is padded before the first frame and so longer than the sequence.",
-            )  # fmt: skip
         if _role(stream, node, index, value) == "key" and before.first is not None:
             before = replace(before, first=before.first - (window - 1) * before.stride)
         entering.append((value, before))
-    latest = max(0, *(before.delay for _, before in entering))
+    latest = max(before.delay for _, before in entering)
+    if latest < 0 and any(before.offset <= 0 for _, before in entering):
+        latest = 0
     for value, before in entering:
         if value in stream.pairs and before.delay < latest:
             raise node_error(str(node.name), node.op_type, "the values it sums come later than their weights.")
@@ -103,10 +100,10 @@ def _attend(stream: StreamGraph, node: ir.Node, rings: dict[tuple[ir.Value, int,
                 shape = sizes(value)
                 shape[here.axis] = 0
                 source.type = value.type
-                empty = np.zeros(shape, np.float32)
-                source = buffers.history(
-                    stream, node, source, here, window - 1, empty, stream.state_name("ring")
-                )  # fmt: skip
+                # What stood in front of the first frame, if it is to be there with it, else has been delayed.
+                rows = stream.fills.get(value) if leaving.delay < 0 else None
+                rows = np.zeros(shape, np.float32) if rows is None else rows
+                source = buffers.history(stream, node, source, here, window - 1, rows, stream.state_name("ring"))
             rings[marked] = source
         node.replace_input_with(index, rings[marked])
     if node.op_type in ("Reshape", "Expand") and node.outputs[0] in stream.pairs:

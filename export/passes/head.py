@@ -17,7 +17,7 @@ import numpy as np
 import onnx_ir as ir
 
 from export.errors import node_error
-from export.graph import StreamGraph, constant_of, integer, reads
+from export.graph import StreamGraph, Timing, constant_of, integer, reads
 from export.passes import attention_pooling, first, mean, recurrent, scan
 
 
@@ -27,9 +27,10 @@ def check(stream: StreamGraph, node: ir.Node) -> None:
         first.check(stream, node)  # 5
         return
     softmax = attention_pooling.ends(stream, node)
+    pooled = softmax is not None or mean.claims(stream, node)
     if softmax is not None:
         attention_pooling.check(stream, node, softmax)  # 2
-    elif mean.claims(stream, node):
+    elif pooled:
         mean.check(stream, node)  # 2
     elif scan.claims(node):
         scan.timing(stream, node)  # 1
@@ -46,13 +47,25 @@ def check(stream: StreamGraph, node: ir.Node) -> None:
         timing = None if value is None else stream.timing.get(value)
         if timing is None:
             continue
-        # The newest entry that is there after a step is the last one of the sequence so far.
-        newest = timing.delay >= 0 and timing.delay + timing.offset // timing.stride == 0
-        if not newest or (stream.restarted and timing.delay):
-            raise node_error(
-                str(node.name), node.op_type, "the last step it reads comes late: part of the model looks ahead."
-            )
-        stream.ended.append(timing)  # 4
+        _check_newest(stream, node, timing, alone=not pooled)
+        if timing.delay >= 0:
+            stream.ended.append(timing)  # 4
+
+
+def _check_newest(stream: StreamGraph, node: ir.Node, timing: Timing, *, alone: bool) -> None:
+    """Raise ExportError unless the newest entry that is there after a step is the last of the sequence so far.
+
+    alone: whether it alone is read.
+    """
+    if timing.delay < 0 and not alone:
+        raise node_error(
+            str(node.name), node.op_type,
+            "it takes in what stands in front of the first frame, too, which is not streamed: cut that off before.",
+        )  # fmt: skip
+    if timing.delay + timing.offset // timing.stride or (stream.restarted and timing.delay > 0):
+        raise node_error(
+            str(node.name), node.op_type, "the last step it reads comes late: part of the model looks ahead."
+        )
 
 
 def ending(stream: StreamGraph) -> list[ir.Node]:

@@ -1,7 +1,7 @@
 """Constants joined to a value along its time are its padding: such a Concat becomes a Pad.
 
 1. One number before the value, or behind it, or before and behind.
-2. What holds several numbers, as a first row that was learned, is left as it is; it does not stream.
+2. What holds several numbers, as a first row that was learned, is left as it is: in front it streams (front.py).
 """
 
 from __future__ import annotations

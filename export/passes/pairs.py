@@ -196,7 +196,8 @@ def _window(stream: StreamGraph, region: list[ir.Value]) -> int:
     weights = weights_of(stream, region)
     name, op_type = told(weights[0])
     lengths = stream.probed
-    limits = [limit for limit in (stream.attention_window, stream.max_steps) if limit is not None]
+    steps = None if stream.max_steps is None else stream.max_steps + _in_front(stream, region)
+    limits = [limit for limit in (stream.attention_window, steps) if limit is not None]
     reaches = [reach(stream, weights, stream.noise(length)) for length in lengths]
     longer = [] if limits else list(LONGER)
     run = lambda length: probe(stream.model, stream.noise(length), weights)  # noqa: E731 - used once, below
@@ -220,6 +221,15 @@ def _window(stream: StreamGraph, region: list[ir.Value]) -> int:
     return min(limits)
 
 
+def _in_front(stream: StreamGraph, region: list[ir.Value]) -> int:
+    """Return how many entries more than frames there are, as rows in front of them."""
+    beside = {value for pair in region for node, _ in pair.uses() for value in node.inputs if value in stream.lengths}
+    beside |= {
+        value for pair in region if (node := pair.producer()) for value in node.inputs if value in stream.lengths
+    }
+    return max([0, *(stream.lengths[value][0] - stream.probed[0] for value in beside)])
+
+
 def weights_of(stream: StreamGraph, region: list[ir.Value]) -> list[ir.Value]:
     """Return the values of a region that are summed over keys."""
     found = []
@@ -240,7 +250,11 @@ def reach(stream: StreamGraph, weights: list[ir.Value], feeds: dict[str, Array])
         array = np.moveaxis(seen[str(value.name)], (stream.pairs[value].query, stream.pairs[value].key), (0, 1))
         ages = ages_of(array)
         if array.shape[0] != array.shape[1]:
-            raise node_error(*told(value), "its queries and keys are not of the same times.")
+            raise node_error(
+                *told(value),
+                f"its queries and keys are not of the same times: {array.shape[0]} queries see {array.shape[1]} keys. "
+                "Rows in front belong in front of the sequence, before queries and keys are made of it.",
+            )
         if ages.size and ages.min() < 0:
             raise node_error(
                 *told(value),

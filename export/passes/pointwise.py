@@ -35,6 +35,10 @@ MOVING = {"Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten"}
 SPATIAL = {"Conv", "MaxPool", "AveragePool", "LpPool", "QLinearConv", "ConvInteger", "ConvTranspose"}
 UNKNOWN = "it is not known here to work on each time step by itself."
 COUNTED = "how much it gives depends on what the data are, so its steps have no times of their own."
+MIXING = (
+    "it mixes time by a matrix that depends on no data, a weight for each two steps. A sum or mean of all steps so far "
+    "streams as a cumulative sum (CumSum; divided by the count of steps), weights that fade as a causal convolution."
+)
 RANDOM = "it draws random numbers, which no step could be held against; make the noise an input of the model."
 REASONS = {
     "ReverseSequence": "it turns time around: its first step is the last one, which has not come yet.",
@@ -112,6 +116,8 @@ def _product(stream: StreamGraph, node: ir.Node) -> str | None:
     left, right = (node.inputs[index] for index in PRODUCTS[node.op_type])
     if left is None or right is None:
         return "an input is missing."
+    if any(len(stream.sized.get(value, ())) > 1 for value in (left, right)):
+        return MIXING
     if left in stream.time and right in stream.time:
         matrix = 2 if node.op_type == "MatMul" else _rank(node.outputs[0])
         if all(stream.time[value] < _rank(value) - matrix for value in (left, right)):

@@ -9,6 +9,7 @@
    padded before the first frame, is made to wait (align.py).
 5. An op that has time in the place of its batch runs along something else, as the bins of a spectrum, anew in every
    frame: in any direction, and it has no state.
+6. Where constants stand in front of the sequence (front.py), the state at reset is the one behind them.
 """
 
 from __future__ import annotations
@@ -16,10 +17,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import onnx
 import onnx_ir as ir
 
 from export.errors import node_error
-from export.graph import StreamGraph, Timing, constant_of, integer, sizes
+from export.graph import Array, StreamGraph, Timing, constant_of, integer, session, sizes
 from export.passes import buffers, tables
 
 OPS = {"RNN": ("h",), "GRU": ("h",), "LSTM": ("h", "c")}
@@ -36,9 +38,7 @@ def timing(stream: StreamGraph, node: ir.Node) -> Timing:
     _check(stream, node)
     entering = stream.timing[node.inputs[0]]  # type: ignore[index]
     if entering.delay < 0 < entering.offset:
-        raise node_error(
-            str(node.name), node.op_type, "its input is padded before the first frame and so longer than the sequence."
-        )
+        return replace(entering, first=None)  # 6
     return replace(entering, delay=max(0, entering.delay), first=None)
 
 
@@ -50,9 +50,11 @@ def apply(stream: StreamGraph) -> bool:
             _begin_anew(stream, node)
     for number, node in enumerate(node for node in nodes if not _within_frames(stream, node)):
         name = f"{node.op_type.lower()}{number}"
-        states = [_enter(stream, node, f"{name}.{letter}", at) for at, letter in enumerate(OPS[node.op_type])]
         x = node.inputs[0]
         timing = stream.timing[x]  # type: ignore[index]
+        states = [_enter(stream, node, f"{name}.{letter}", at) for at, letter in enumerate(OPS[node.op_type])]
+        if timing.delay < 0:
+            _run_ahead(stream, node, stream.fills[x])  # type: ignore[index]  # 6
         exists = buffers.valid(stream, node, timing, ending=False) if timing.delay > 0 else None
         entries = stream.frames_per_step // timing.stride
         if exists is not None and timing.delay % entries:
@@ -125,6 +127,33 @@ def _enter(stream: StreamGraph, node: ir.Node, name: str, position: int) -> ir.V
     entering = stream.add_state(name, initial, held)
     node.replace_input_with(INITIAL + position, entering)
     return entering
+
+
+def _run_ahead(stream: StreamGraph, node: ir.Node, rows: Array) -> None:
+    """Let the states begin as they are behind rows that stand in front of the sequence (6)."""
+    letters = OPS[node.op_type]
+    states = [next(s for s in stream.states if s.input is node.inputs[INITIAL + at]) for at in range(len(letters))]
+    if any(state.held is not None for state in states):
+        raise node_error(
+            str(node.name), node.op_type, "constants stand in front of its input, and its initial state is held."
+        )
+    initial = {str(state.input.name): state.initial for state in states}
+    names = [str(value.name) if value is not None else "" for value in node.inputs]
+    known = {
+        name: constant_of(value) for name, value in zip(names[1:], node.inputs[1:], strict=True) if value is not None
+    }
+    arrays = {name: array for name, array in (known | initial | {names[0]: rows}).items() if array is not None}
+    alone = ir.to_proto(node)
+    del alone.output[:]
+    alone.output.extend(["", *letters])
+    graph = onnx.helper.make_graph(
+        [alone], "ahead", [], [onnx.ValueInfoProto(name=letter) for letter in letters],
+        [onnx.numpy_helper.from_array(np.ascontiguousarray(array), name) for name, array in arrays.items()],
+    )  # fmt: skip
+    opset = onnx.helper.make_opsetid("", stream.graph.opset_imports[""])
+    model = onnx.helper.make_model(graph, opset_imports=[opset], ir_version=stream.model.ir_version)
+    for state, content in zip(states, session(model).run([*letters], {}), strict=True):
+        state.initial = np.asarray(content)
 
 
 def _leave(stream: StreamGraph, node: ir.Node, entering: ir.Value, position: int, exists: ir.Value | None) -> None:

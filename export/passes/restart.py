@@ -28,6 +28,7 @@ from export.passes import (
     clean,
     convolution,
     cumulative,
+    front,
     joined,
     lengths,
     loops,
@@ -85,7 +86,7 @@ def _make_states(stream: StreamGraph, count: int) -> None:
         rule.apply(stream)
     if stream.counts or any(cumulative.claims(stream, node) for node in stream.graph):
         raise ExportError("--restart is for recurrent models; this one also reads all of the window. Use --window.")
-    for rule in (joined, timeline, align, padding, convolution):
+    for rule in (joined, timeline, align, padding, front, convolution):
         rule.apply(stream)
     if stream.frames_per_step > 1:
         raise ExportError(f"--restart is for models that give something for every frame; this one takes "

@@ -101,7 +101,7 @@ def rows(  # noqa: PLR0917
             f"the positions it takes have no end, {reason}. Say with --max-steps after how many steps at most the "
             f"stream is reset{_most(stream, value, axis, timing)}.",
         )  # fmt: skip
-    wanted = -(-stream.max_steps // timing.stride)
+    wanted = -(-(stream.max_steps + max(0, timing.offset)) // timing.stride)
     table = _long_enough(stream, node, value, wanted, axis, timing)  # c
     table = np.take(table, range(wanted), axis=axis)
     stream.limited = True

@@ -23,12 +23,14 @@ from export.passes import (
     cumulative,
     deviations,
     first,
+    front,
     head,
     padding,
     pairs,
     pointwise,
     recurrent,
     scan,
+    stacked,
 )
 from export.passes.time_axis import frames
 
@@ -134,7 +136,10 @@ def rule_of(stream: StreamGraph, node: ir.Node) -> Rule:
         (convolution.claims(stream, node), convolution.timing),
         (attention_pooling.claims(stream, node), attention_pooling.timing),
         (pairs.claims(stream, node), attention.timing),
+        (stacked.trims(stream, node), stacked.whole),
         (padding.claims(stream, node), padding.timing),
+        (front.claims(stream, node), front.timing),
+        (stacked.claims(stream, node), stacked.timing),
     )
     return next((rule for claimed, rule in rules if claimed), pointwise.timing)
 
@@ -144,7 +149,7 @@ def _check_lengths(stream: StreamGraph) -> None:
     for value, timing in stream.timing.items():
         producer = value.producer()
         seen = stream.lengths.get(value)
-        if producer is None or seen is None:
+        if producer is None or seen is None or stacked.trims(stream, producer):
             continue
         expected = tuple((length + timing.offset) // timing.stride for length in stream.probed)
         if seen != expected:
@@ -181,7 +186,8 @@ def _undefined(stream: StreamGraph, length: int) -> bool:
 
 def _find_fills(stream: StreamGraph) -> None:
     """Read the constant entries at the start of padded values from runs on two inputs, which must agree on them."""
-    early = [value for value, timing in stream.timing.items() if timing.delay < 0 and value not in stream.edges]
+    unknown = stream.edges.keys() | stream.pairs.keys()
+    early = [value for value, timing in stream.timing.items() if timing.delay < 0 and value not in unknown]
     if not early:
         return
     one, other = (probe(stream.model, frames(stream, stream.probed[1], seed), early) for seed in (0, 1))

@@ -15,6 +15,7 @@ from export.operations import by_rows, float_step, initial_state
 from export.program import Array, Growing, Program, Shape
 from export.progress import Tick, still
 
+FLOAT32 = np.dtype(np.float32)
 SAMPLE_ROWS = 4096
 """Rows kept of each tensor for choosing its range; minimum and maximum are over all rows."""
 BLOCK = 256
@@ -113,16 +114,16 @@ def calibrate(
         for op in program.ops
         if op.kind == "Reshape" and not _grows(program.shapes[op.output]) and not _grows(program.shapes[op.inputs[0]])
     }
+    shapes = {name: shape for name, shape in program.shapes.items() if name not in fixed and name not in views}
     gathered: dict[str, _Gathered] = {}
     for batch in batches:
         for values in _run(program, batch):
             for name, value in values.items():
-                whole = value.dtype == np.float32 and value.size and name in program.shapes
-                if whole and name not in fixed and name not in views:
-                    shape = program.shapes[name]
+                shape = shapes.get(name)
+                if shape is not None and value.dtype == FLOAT32 and value.size:
                     if name not in gathered:
                         gathered[name] = _Gathered(_kept(shape) / total, seed)
-                    gathered[name].add(by_rows(value, shape))
+                    gathered[name].add(by_rows(value, shape) if _grows(shape) else value)
             tick(1)
     found = {name: entry.seen() for name, entry in gathered.items()}
     found |= {name: Seen(c, c, c[None]) for name, c in fixed.items() if c.dtype == np.float32}

@@ -40,13 +40,14 @@ def multiplier(ratio: float, bits: int = MULTIPLIER_BITS) -> tuple[int, int]:
     return (m, shift) if shift <= MAX_SHIFT else (round(math.ldexp(ratio, MAX_SHIFT)), MAX_SHIFT)
 
 
-def rescale(value: Integers, m: Integers | int, shift: Integers | int) -> Integers:
-    """Return value * m / 2^shift, rounded once, halves up. A shift below 1 multiplies."""
-    shift = np.asarray(shift, np.int64)
-    product = value * np.asarray(m, np.int64)
-    down = np.maximum(shift, 1)
+def rescaling(m: Integers | int, shift: Integers | int) -> Callable[[Integers], Integers]:
+    """Return what gives value * m / 2^shift, rounded once, halves up. A shift below 1 multiplies."""
+    m, shift = np.asarray(m, np.int64), np.asarray(shift, np.int64)
+    down, up = np.maximum(shift, 1), np.maximum(-shift, 0)
     half = np.left_shift(np.int64(1), down - 1)
-    return np.where(shift >= 1, (product + half) >> down, np.left_shift(product, np.maximum(-shift, 0)))
+    if np.all(shift >= 1):
+        return lambda value: (value * m + half) >> down
+    return lambda value: np.where(shift >= 1, (value * m + half) >> down, np.left_shift(value * m, up))
 
 
 def whole(value: NDArray[np.float64]) -> Integers:
@@ -54,10 +55,12 @@ def whole(value: NDArray[np.float64]) -> Integers:
     return value.astype(np.int64)
 
 
-def saturate(value: Integers, kind: Type, *, floor: int | None = None) -> Integers:
-    """Return value limited to what the type stores (and to `floor` from below)."""
-    low, high = kind.limits
-    return np.clip(value, low if floor is None else floor, high)
+def storing(kind: Type, *, floor: int | None = None) -> Callable[[Integers], Integers]:
+    """Return what adds the zero point, and limits to what the type stores (and to `floor` from below)."""
+    zero, (least, high) = kind.zero_point, kind.limits
+    low = least if floor is None else floor
+    # np.clip does the same and takes as long as ten such ops.
+    return lambda value: np.minimum(np.maximum(value + zero, low), high)
 
 
 @cache
@@ -80,7 +83,7 @@ class Interpreter:
         self.values: dict[str, Array] = {}
         self.state: dict[str, Array] = {}
         self.held: Mapping[str, Array] = {}
-        self._plans = [plan(op, program) for op in program.ops]
+        self._plans = [(op.output, op.inputs, plan(op, program)) for op in program.ops]
         self.reset()
 
     def reset(self) -> None:
@@ -92,7 +95,7 @@ class Interpreter:
         for entry in self.program.states:
             kind, value = self.program.types.get(entry.input), state[entry.name]
             if kind is not None:
-                value = saturate(np.rint(value / kind.scale).astype(np.int64) + kind.zero_point, kind)
+                value = storing(kind)(np.rint(value / kind.scale).astype(np.int64))
             self.state[entry.name] = value
 
     def hold(self, held: Mapping[str, Array]) -> None:
@@ -106,8 +109,8 @@ class Interpreter:
         values: dict[str, Array] = {entry.name: entry.enter(x) for entry in self.program.inputs} | dict(self.held)
         for entry in self.program.states:
             values[entry.input] = self.state[entry.name]
-        for op, run in zip(self.program.ops, self._plans, strict=True):
-            values[op.output] = run(*(values[name] for name in op.inputs))
+        for output, inputs, run in self._plans:
+            values[output] = run(*[values[name] for name in inputs])
         for entry in self.program.states:
             self.state[entry.name] = leaving(values, entry, self.streams)
         self.values = values
@@ -131,7 +134,7 @@ def plan(op: Op, program: Program) -> Plan:
     return partial(FLOAT[op.kind], op)
 
 
-def _scaled(op: Op, program: Program) -> Callable[[Integers, tuple[int, ...]], Integers]:
+def _scaled(op: Op, program: Program, axes: tuple[int, ...]) -> Callable[[Integers], Integers]:
     """Return what brings a product's sums, [streams, ..., outputs at `axes`, ...], to its output's integers."""
     entering, stored = program.types[op.inputs[0]], program.types[op.output]
     if op.kind == "MatMul":
@@ -142,38 +145,33 @@ def _scaled(op: Op, program: Program) -> Callable[[Integers, tuple[int, ...]], I
     # int16 operands can pass 32 bits before the multiplication: their product with m needs a narrower m.
     if entering.dtype == "int16":
         m, shift = m >> (MULTIPLIER_BITS - 22), shift - (MULTIPLIER_BITS - 22)
-    floor = stored.zero_point if op.attributes.get("relu") else None
-
-    def run(total: Integers, axes: tuple[int, ...]) -> Integers:
-        down = rescale(total, m.reshape(axes), shift.reshape(axes))
-        return saturate(down + stored.zero_point, stored, floor=floor)
-
-    return run
+    rescale = rescaling(m.reshape(axes), shift.reshape(axes))
+    store = storing(stored, floor=stored.zero_point if op.attributes.get("relu") else None)
+    return lambda total: store(rescale(total))
 
 
 def _linear(op: Op, program: Program) -> Plan:
-    entering, scaled = program.types[op.inputs[0]], _scaled(op, program)
+    zero, scaled = program.types[op.inputs[0]].zero_point, _scaled(op, program, (-1,))
     weight, bias = op.arrays["weight"].T.astype(np.float64), op.arrays["bias"].astype(np.int64)
-    return lambda x: scaled(whole((x - entering.zero_point).astype(np.float64) @ weight) + bias, (-1,))
+    return lambda x: scaled(whole((x - zero).astype(np.float64) @ weight) + bias)
 
 
 def _conv(op: Op, program: Program) -> Plan:
-    entering, scaled = program.types[op.inputs[0]], _scaled(op, program)
-    weight = op.arrays["weight"].astype(np.float64)
     axes = (-1, *(1,) * len(op.attributes["kernel"]))
-    bias = op.arrays["bias"].astype(np.int64).reshape(axes)
+    zero, scaled = program.types[op.inputs[0]].zero_point, _scaled(op, program, axes)
+    weight, bias = op.arrays["weight"].astype(np.float64), op.arrays["bias"].astype(np.int64).reshape(axes)
 
     def run(x: Integers) -> Integers:
-        windows = taps(op, x - entering.zero_point).astype(np.float64)
-        return scaled(whole(correlate(op, windows, weight)) + bias, axes)
+        windows = taps(op, x - zero).astype(np.float64)
+        return scaled(whole(correlate(op, windows, weight)) + bias)
 
     return run
 
 
 def _matmul(op: Op, program: Program) -> Plan:
     a, b = (program.types[name].zero_point for name in op.inputs)
-    scaled = _scaled(op, program)
-    return lambda x, y: scaled(whole((x - a).astype(np.float64) @ (y - b).astype(np.float64)), (1,))
+    scaled = _scaled(op, program, (1,))
+    return lambda x, y: scaled(whole((x - a).astype(np.float64) @ (y - b).astype(np.float64)))
 
 
 def _sum(op: Op, program: Program) -> Plan:
@@ -181,24 +179,16 @@ def _sum(op: Op, program: Program) -> Plan:
     ratios = (a.scale / stored.scale, b.scale / stored.scale)
     shift = multiplier(max(ratios))[1]
     ma, mb = (round(ratio * 2.0**shift) for ratio in ratios)
-    sign = -1 if op.kind == "Sub" else 1
-
-    def run(x: Integers, y: Integers) -> Integers:
-        total = (x - a.zero_point) * ma + sign * (y - b.zero_point) * mb
-        return saturate(rescale(total, 1, shift) + stored.zero_point, stored)
-
-    return run
+    za, zb, mb = a.zero_point, b.zero_point, -mb if op.kind == "Sub" else mb
+    rescale, store = rescaling(1, shift), storing(stored)
+    return lambda x, y: store(rescale((x - za) * ma + (y - zb) * mb))
 
 
 def _mul(op: Op, program: Program) -> Plan:
     a, b, stored = (program.types[name] for name in (*op.inputs, op.output))
-    m, shift = multiplier(a.scale * b.scale / stored.scale)
-
-    def run(x: Integers, y: Integers) -> Integers:
-        product = (x - a.zero_point) * (y - b.zero_point)
-        return saturate(rescale(product, m, shift) + stored.zero_point, stored)
-
-    return run
+    za, zb = a.zero_point, b.zero_point
+    rescale, store = rescaling(*multiplier(a.scale * b.scale / stored.scale)), storing(stored)
+    return lambda x, y: store(rescale((x - za) * (y - zb)))
 
 
 def _curve(op: Op, program: Program) -> Plan:
@@ -208,14 +198,14 @@ def _curve(op: Op, program: Program) -> Plan:
 
 def _relu(op: Op, program: Program) -> Plan:
     entering, stored = program.types[op.inputs[0]], program.types[op.output]
-    m, shift = multiplier(entering.scale / stored.scale)
-    return lambda x: saturate(rescale(np.maximum(x - entering.zero_point, 0), m, shift) + stored.zero_point, stored)
+    rescale, store = rescaling(*multiplier(entering.scale / stored.scale)), storing(stored)
+    return lambda x: store(rescale(np.maximum(x - entering.zero_point, 0)))
 
 
 def _requantize(op: Op, program: Program) -> Plan:
     entering, stored = program.types[op.inputs[0]], program.types[op.output]
-    m, shift = multiplier(entering.scale / stored.scale)
-    return lambda x: saturate(rescale(x - entering.zero_point, m, shift) + stored.zero_point, stored)
+    rescale, store = rescaling(*multiplier(entering.scale / stored.scale)), storing(stored)
+    return lambda x: store(rescale(x - entering.zero_point))
 
 
 def _quantize(op: Op, program: Program) -> Plan:
@@ -226,7 +216,8 @@ def _quantize(op: Op, program: Program) -> Plan:
 
     def run(x: Array) -> Integers:
         with np.errstate(over="ignore"):
-            return np.asarray(np.clip(np.rint(x / scale), low, high).astype(np.int64) + kind.zero_point)
+            limited = np.minimum(np.maximum(np.rint(x / scale), low), high)
+        return np.asarray(limited.astype(np.int64) + kind.zero_point)
 
     return run
 

@@ -12,11 +12,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-from export.operations import PRODUCTS, by_rows, float_step, initial_state
+from export.operations import PRODUCTS, by_rows, float_step, initial_state, repeated
 from export.program import Array, Program
 from export.progress import Tick, still
 from export.quantize import flow
@@ -60,21 +61,12 @@ class Part:
 
 
 class Sensitivity:
-    """What each part of a Program costs in a variant; measured once, when it is made.
+    """What each part of a Program costs in a variant; measured once, when it is made. runs: on what."""
 
-    batches: those of the calibration; outputs: what is to be known of the step's.
-    """
-
-    def __init__(  # noqa: PLR0917 - what is measured, on what
-        self,
-        program: Program,
-        seen: Mapping[str, Seen],
-        variant: str,
-        batches: Sequence[Batch],
-        outputs: Outputs,
-        tick: Tick = still,
+    def __init__(
+        self, program: Program, seen: Mapping[str, Seen], variant: str, runs: Runs, tick: Tick = still
     ) -> None:
-        self._trial = _Trial(program, seen, variant, batches, outputs)
+        self._trial = _Trial(program, seen, variant, runs)
         rings = {state.name for ring in flow.rings(program) for state in ring.states}
         self._parts: dict[str, Precision] = {
             name: "int8" if kind == "Gather"
@@ -136,23 +128,12 @@ class Outputs:
 class _Trial:
     """members: the names under which quantization knows a part; kinds: what each is."""
 
-    def __init__(
-        self,
-        program: Program,
-        seen: Mapping[str, Seen],
-        variant: str,
-        batches: Sequence[Batch],
-        outputs: Outputs,
-    ) -> None:
-        self.program, self.seen, self.variant = program, seen, variant
+    def __init__(self, program: Program, seen: Mapping[str, Seen], variant: str, runs: Runs) -> None:
+        self.program, self.seen, self.variant, self.runs = program, seen, variant, runs
         self.members, self.memo = parts(program), Memo()
         written = {op.output: op for op in program.ops}
         self.ops = {name: [written[m] for m in members if m in written] for name, members in self.members.items()}
         self.kinds = {name: ops[0].kind if ops else "state" for name, ops in self.ops.items()}
-        self.short = self.long = short(program, seen, batches, outputs)
-        if outputs.remembers:
-            steps = max(STEPS, min(LONG_STEPS, OPS // max(len(program.ops), 1)))
-            self.long = Run(program, batches, steps, 1, outputs.delay, self.short.spread)
 
     def quantized(self, precision: Mapping[str, Precision]) -> Program:
         spread = {member: precision[name] for name, members in self.members.items() for member in members}
@@ -161,10 +142,10 @@ class _Trial:
     def alone(self, name: str, precision: Precision) -> float:
         others: dict[str, Precision] = dict.fromkeys(self.members, "float32")
         program = self.quantized({**others, name: precision})
-        return (self.long if self.kinds[name] == "state" else self.short).error(program)
+        return (self.runs.long if self.kinds[name] == "state" else self.runs.short).error(program)
 
     def error(self, program: Program) -> float:
-        return self.long.error(program)
+        return self.runs.long.error(program)
 
     def part(self, name: str, precision: Precision, error: float, kept: Precision) -> Part:
         ops = self.ops[name]
@@ -199,10 +180,28 @@ class Run:
         return worst if np.isfinite(worst) else np.inf
 
 
-def short(program: Program, seen: Mapping[str, Seen], batches: Sequence[Batch], outputs: Outputs) -> Run:
-    """Return a short run of several streams side by side."""
-    spread = np.concatenate([_spread(seen[name].sample) for name in program.outputs])
-    return Run(program, batches, STEPS, STREAMS, outputs.delay, spread)
+class Runs:
+    """The runs that all variants of a step are measured on, each laid out once, when it is first asked for.
+
+    batches: those of the calibration; outputs: what is to be known of the step's.
+    """
+
+    def __init__(self, program: Program, seen: Mapping[str, Seen], batches: Sequence[Batch], outputs: Outputs) -> None:
+        self._program, self._batches, self._outputs = program, batches, outputs
+        self._spread = np.concatenate([_spread(seen[name].sample) for name in program.outputs])
+
+    @cached_property
+    def short(self) -> Run:
+        """Several streams side by side."""
+        return Run(self._program, self._batches, STEPS, STREAMS, self._outputs.delay, self._spread)
+
+    @cached_property
+    def long(self) -> Run:
+        """One stream for many steps, where memory has no end; else the short run."""
+        if not self._outputs.remembers:
+            return self.short
+        steps = max(STEPS, min(LONG_STEPS, OPS // max(len(self._program.ops), 1)))
+        return Run(self._program, self._batches, steps, 1, self._outputs.delay, self._spread)
 
 
 class _Laid:
@@ -254,8 +253,7 @@ class _Laid:
         """Return each output as [rows, numbers]."""
         found = []
         for name in program.outputs:
-            whole = np.broadcast_to(values[name], (self.frames.shape[1], *values[name].shape[1:]))
-            rows = by_rows(whole, program.shapes[name])
+            rows = by_rows(repeated(values[name], self.frames.shape[1]), program.shapes[name])
             found.append(rows.reshape(len(rows), -1))
         return found
 

@@ -192,11 +192,21 @@ def test_too_short_a_file_gives_no_frame_and_says_so(chain: Path, tmp_path: Path
     assert pq.read_table(tmp_path / "y.parquet").num_rows == 0
 
 
+@pytest.fixture(scope="module")
+def long_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file that frames are made of for seconds."""
+    file = tmp_path_factory.mktemp("long") / "x.csv"
+    write(file, samples(400_000))
+    return file
+
+
 @pytest.mark.parametrize(("jobs", "number"), [("1", signal.SIGTERM), ("2", signal.SIGTERM), ("2", signal.SIGINT)])
-def test_a_signal_leaves_whole_files_alone(jobs: str, number: signal.Signals, chain: Path, tmp_path: Path) -> None:
+def test_a_signal_leaves_whole_files_alone(
+    jobs: str, number: signal.Signals, chain: Path, long_file: Path, tmp_path: Path
+) -> None:
     write(tmp_path / "in/a.csv", samples(200))
     for name in ("b.csv", "c.csv"):
-        write(tmp_path / "in" / name, samples(400_000))
+        (tmp_path / "in" / name).hardlink_to(long_file)
     command = ["features", chain, "--input", tmp_path / "in", "--output", tmp_path / "out", "--jobs", jobs]
     process = subprocess.Popen(
         [sys.executable, "-m", "edgeseq.cli", *map(str, command)], stderr=subprocess.PIPE, text=True

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from typing import Any
+
 import numpy as np
+import pytest
 import torch
 from numpy.typing import NDArray
 from torch import nn
 
 FEATURES = 5
+
+
+def seeds(count: int, now: Collection[int]) -> list[Any]:
+    """Give the seeds of random cases for parametrize: those in `now`, and more of the same for the long part."""
+    return [seed if seed in now else pytest.param(seed, marks=pytest.mark.long) for seed in range(count)]
 
 
 class Recurrent(nn.Module):

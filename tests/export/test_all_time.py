@@ -34,6 +34,7 @@ POOLED = [
     WEIGHTS + "v = Transpose(w, perm=[0, 2, 1]); a = MatMul(v, x); f = Flatten(a); " + T +
     "c = Conv(t, taps, strides=[2]); b = GlobalMaxPool(c); g = Flatten(b); y = Concat(f, g, axis=1)",
 ]  # fmt: skip
+SQUARE = "d = Shape(x); n = Gather(d, axis1, axis=0); q = Concat(n, n, axis=0); o = ConstantOfShape(q); "
 MEAN = "m = ReduceMean(x, axes=[1]); "
 SPREAD = [
     MEAN + "d = Sub(x, m); q = Mul(d, d); y = ReduceMean(q, axes=[1], keepdims=0)",
@@ -63,6 +64,15 @@ def test_it_equals_the_original_on_each_prefix(lines: str, tmp_path: Path) -> No
     equals_its_step(stream)
     with pytest.raises(ExportError, match=r"node 'n\d' .*--max-steps N"):
         rewritten(file)
+
+
+@pytest.mark.parametrize("lines", [POOLED[0], POOLED[4], SPREAD[0], SPREAD[3]])
+def test_each_restarted_copy_has_its_own(lines: str, tmp_path: Path) -> None:
+    sequence = opened(model(tmp_path / "m.onnx", lines, 17))
+    step = stepping(Choice("restart", 5).rewrite(sequence), tmp_path)
+    x = np.random.default_rng(2).normal(size=(12, sequence.features)).astype(np.float32)
+    expected = [sequence.outputs(x[end - 5 : end], sequence.double)[0] for end in range(5, 13)]
+    np.testing.assert_allclose(step.run(x)[4:], expected, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -106,6 +116,10 @@ def test_the_first_step_is_kept(lines: str, tmp_path: Path) -> None:
         ),
         (MEAN + "d = Sub(x, m); q = Mul(d, d); y = Sqrt(q)", r"n0' \(ReduceMean", "into the future"),
         (MEAN + "h = Mul(m, half); d = Sub(x, h); q = Mul(d, d); y = ReduceMean(q, axes=[1])", "n0", "future"),
+        (
+            SQUARE + "e = Exp(o); l = Trilu(e, upper=0); y = MatMul(l, x)",
+            r"n6' \(MatMul", "mixes time by a matrix that depends on no data.*CumSum",
+        ),
         (T + "c = Conv(t, taps); f = Slice(c, nought, axis1, axis2); y = Sub(c, f)", r"n2' \(Slice", "looks ahead"),
         ("f = Gather(x, by, axis=1); l = Gather(x, newest, axis=1); y = Sub(l, f)", "n0", "the first or the last step"),
     ],

@@ -15,6 +15,7 @@ from torch import nn
 import edgeseq
 import export
 from edgeseq import cli
+from edgeseq.bundle import Bundle
 from edgeseq.errors import ModelError
 
 STEPS = 60
@@ -69,14 +70,18 @@ def fused() -> tuple[nn.Module, Any]:
     return Fused(), (torch.zeros(1, 9, 3), torch.zeros(1, 9, 2))
 
 
+@pytest.fixture(scope="module")
+def fused_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return export.export(fused(), tmp_path_factory.mktemp("fused") / "b", variants=["float32"])
+
+
 def noise(features: int, seed: int = 3) -> np.ndarray:
     return np.random.default_rng(seed).normal(size=(STEPS, features)).astype(np.float32)
 
 
-def test_two_streams_meet_and_two_outputs_leave_together(tmp_path: Path) -> None:
-    module, example = fused()
-    export.export((module, example), tmp_path / "b", variants=["float32"])
-    model = edgeseq.load(tmp_path / "b")
+def test_two_streams_meet_and_two_outputs_leave_together(fused_bundle: Bundle) -> None:
+    module, _ = fused()
+    model = edgeseq.load(fused_bundle)
     vibration, sound = noise(3), noise(2, 4)
     with torch.no_grad():
         expected = [y[0].numpy() for y in module(torch.from_numpy(vibration[None]), torch.from_numpy(sound[None]))]
@@ -117,10 +122,9 @@ def test_an_onnx_file_of_two_inputs_is_the_same_model(tmp_path: Path) -> None:
         (np.zeros((4, 5), np.float32), "takes a dict"),
     ],
 )
-def test_what_does_not_fit_the_inputs_is_refused(given: Any, reason: str, tmp_path: Path) -> None:
-    export.export(fused(), tmp_path / "b", variants=["float32"])
+def test_what_does_not_fit_the_inputs_is_refused(given: Any, reason: str, fused_bundle: Bundle) -> None:
     with pytest.raises(ModelError, match=reason):
-        edgeseq.load(tmp_path / "b").run(given)
+        edgeseq.load(fused_bundle).run(given)
 
 
 def test_tokens_stream_through_their_table(tmp_path: Path) -> None:
@@ -171,10 +175,9 @@ def test_tokens_and_values_together_in_windows(choice: str, tmp_path: Path) -> N
         np.testing.assert_allclose(given[end - 1], expected[0], atol=1e-5)
 
 
-def test_the_commands_know_models_of_several_inputs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    export.export(fused(), tmp_path / "b", variants=["float32"])
+def test_the_commands_know_models_of_several_inputs(fused_bundle: Bundle, capsys: pytest.CaptureFixture[str]) -> None:
     for command in (["verify", "--json"], ["inspect"], ["bench", "--steps", "200", "--json"]):
-        assert cli.main([command[0], str(tmp_path / "b"), *command[1:]]) == 0
+        assert cli.main([command[0], str(fused_bundle.path), *command[1:]]) == 0
         told = capsys.readouterr().out
         if command[0] == "verify":
             assert json.loads(told)["variants"][0]["passed"]

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from keras_checks import close, equals_keras, predicted, streams_as_keras
 from keras_models import FEATURES, frames, keras, layers, randomized, saved, sequential
+from models import seeds
 
 import edgeseq
 import export
@@ -58,7 +59,7 @@ def random_model(seed: int) -> Any:
     return randomized(keras.Model(x, (layers.TimeDistributed(dense) if head == "distributed" else dense)(y)), seed)
 
 
-@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("seed", seeds(10, range(5)))
 def test_random_models_stream(seed: int, tmp_path: Path) -> None:
     streams_as_keras(random_model(seed), tmp_path)
 

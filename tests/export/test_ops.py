@@ -43,6 +43,9 @@ CONSTANTS: dict[str, Any] = {
     "wide": np.array([1, -1, 48], np.int64), "lags": np.array([[0, 2, 3]], np.int64),
     "early": np.array([0, 3, 0, 0, 0, 0], np.int64), "laid": np.array([1, -1, 3 * FEATURES], np.int64),
     "first": np.array([[0, 0]], np.int64), "row": np.ones((1, FEATURES), np.float32),
+    "pair": np.array([1, -1, 2 * FEATURES], np.int64), "triple": np.array([1, -1, 3, FEATURES], np.int64),
+    "split": np.array([1, FEATURES, -1, 2], np.int64),
+    "rows": np.random.default_rng(9).normal(size=(1, 2, FEATURES)).astype(np.float32),
 }  # fmt: skip
 
 

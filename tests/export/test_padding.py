@@ -109,14 +109,9 @@ class Joined(nn.Module):
         return self.conv(torch.cat(rows, 1).transpose(1, 2)).transpose(1, 2)
 
 
-@pytest.mark.parametrize("how", ["difference", "before", "both"])
+@pytest.mark.parametrize("how", ["difference", "before", "both", "learned"])
 def test_joined_constants_are_padding(how: str, tmp_path: Path) -> None:
     equals_the_original((Joined(how), torch.zeros(1, 40, models.FEATURES)), tmp_path)
-
-
-def test_joined_rows_of_several_numbers_are_refused() -> None:
-    with pytest.raises(ExportError, match=r"node '.*' \(Concat\): it works along the time axis"):
-        rewritten((Joined("learned"), torch.zeros(1, 40, models.FEATURES)))
 
 
 class Cropped(nn.Module):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import models
 import numpy as np
 import onnx
 import pytest
@@ -19,7 +20,7 @@ from export.graph import session
 LENGTHS = (1, 2, 7, 101, 130)
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", models.seeds(8, range(4)))
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_model_nobody_has_seen_streams(family: str, seed: int, tmp_path: Path) -> None:
     source = tmp_path / "m.onnx"

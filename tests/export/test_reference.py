@@ -26,7 +26,7 @@ from export.program import Program
 from export.quantize import reference
 from export.quantize.calibrate import calibrate
 from export.quantize.integers import quantize
-from export.quantize.reference import Interpreter, multiplier, rescale
+from export.quantize.reference import Interpreter, multiplier, rescaling
 from export.writers.onnx import quantized_step
 
 
@@ -50,7 +50,7 @@ def test_rescale_is_the_ratio_rounded_once_halves_up(ratio: float, value: int) -
     assert math.isclose(m / 2.0**shift, ratio, rel_tol=2**-30)
     if abs(value * m) < 2**62 and shift >= 1:
         exact = math.floor(Fraction(value * m, 2**shift) + Fraction(1, 2))
-        assert int(rescale(np.int64(value), m, shift)) == exact
+        assert int(rescaling(m, shift)(np.int64(value))) == exact
 
 
 @pytest.mark.parametrize("kind", ["Sigmoid", "Tanh"])

@@ -137,9 +137,10 @@ def outputs(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [line for line in lines if line["type"] == "output"]
 
 
-def test_a_pipeline_takes_raw_samples(made: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("which", ["shipped", pytest.param("made", marks=pytest.mark.long)])
+def test_a_pipeline_takes_raw_samples(which: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
     """Every record is a frame, and what the pipeline says of it is what the recipe computed."""
-    bundle = bundles.read(made / "out" / "bundle")
+    bundle = bundles.read(HERE / "bundle" if which == "shipped" else request.getfixturevalue("made") / "out" / "bundle")
     run = dataclasses.replace(synthetic.run(9, records=6), name="made")
     records.write([run], tmp_path / "records.csv")
     said = outputs(replay(tmp_path, bundle.path, tmp_path / "records.csv"))
