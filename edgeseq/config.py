@@ -149,9 +149,8 @@ class Config:
         """Make one stream's decider. Raises ConfigError where there is none to make."""
         if self.decider_table is None:
             raise self.document.fail("there is no decider: neither here nor in the bundle.")
-        document, keys = (self.bundle.document if self.decider_from_bundle else self.document), ("decider",)
-        table = _with_offered(document, "deciders", dict(self.decider_table), {"names": list(self.about.names)}, *keys)
-        made: Decider = plugins.create(document, "deciders", table, *keys)
+        document = self.bundle.document if self.decider_from_bundle else self.document
+        made: Decider = plugins.decider(document, dict(self.decider_table), self.about.names, "decider")
         return made
 
     def pipeline(self, *, sinks: Sequence[Sink] | None = None, also: Sequence[Sink] = ()) -> Pipeline:
@@ -229,7 +228,7 @@ def _with_bundle(document: tables.Document, table: _Table, model: _ModelTable, s
         "channels": [{"name": channel.name, "unit": channel.unit} for channel in wanted.channels],
         "rate_hz": wanted.rate_hz,
     }
-    source_table = _with_offered(document, "sources", source_table, offered, "source")
+    source_table = plugins.offered(document, "sources", source_table, offered, "source")
     source: Source = plugins.create(document, "sources", credentials.given(source_table, "source"), "source")
     about = About(
         device=table.device or socket.gethostname() or "device",
@@ -366,26 +365,7 @@ def _check_frame(bundle: Bundle, frame: StreamSpec) -> None:
             )
 
 
-def _with_offered(
-    document: tables.Document, kind: str, table: dict[str, Any], offered: Mapping[str, Any], *keys: str | int
-) -> dict[str, Any]:
-    """Fill in what the bundle knows and the table leaves out, as far as the plug-in has such a parameter."""
-    parameters = inspect.signature(plugins.named(document, kind, table, *keys)).parameters
-    return {**{key: value for key, value in offered.items() if key in parameters}, **table}
-
-
 def _with_score(config: Config) -> Config:
-    """Make the decider once, so that wrong thresholds are found now, and see that it looks at an output there is."""
-    score, names = getattr(config.decider(), "output", 0), config.about.names
-    if not 0 <= score < len(names):
-        raise config.document.fail(
-            f"output {score} does not exist: the model has {len(names)} ({', '.join(names)}), counted from 0.",
-            "decider",
-        )
-    named = (config.decider_table or {}).get("names", names)
-    if len(named) != len(names):
-        raise config.document.fail(
-            f"{len(named)} names, the model has {len(names)} outputs ({', '.join(names)}): leave 'names' out.",
-            "decider",
-        )
+    """Make the decider once, so that what is wrong about it is found now, and note which output it looks at."""
+    score = getattr(config.decider(), "output", 0)
     return dataclasses.replace(config, about=dataclasses.replace(config.about, score=score))

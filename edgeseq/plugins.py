@@ -6,6 +6,7 @@ import importlib
 import importlib.util
 import inspect
 import pkgutil
+from collections.abc import Mapping, Sequence
 from importlib.metadata import entry_points
 from typing import Any
 
@@ -40,6 +41,29 @@ def create(document: tables.Document, kind: Kind, table: dict[str, Any], *keys: 
         return cls(**keyword)
     except ConfigError as cause:
         raise document.fail(str(cause), *keys, *cause.keys) from cause
+
+
+def decider(document: tables.Document, table: dict[str, Any], names: Sequence[str], *keys: str | int) -> Any:
+    """Make the decider that `table` describes, for outputs of these names. Raises the document's error."""
+    filled = offered(document, "deciders", table, {"names": [*names]}, *keys)
+    made = create(document, "deciders", filled, *keys)
+    listed = ", ".join(names)
+    if not 0 <= (place := getattr(made, "output", 0)) < len(names):
+        raise document.fail(
+            f"output {place} does not exist: the model has {len(names)} ({listed}), counted from 0.", *keys
+        )
+    if len(own := table.get("names", names)) != len(names):
+        words = f"{len(own)} names, the model has {len(names)} outputs ({listed}): leave 'names' out."
+        raise document.fail(words, *keys)
+    return made
+
+
+def offered(
+    document: tables.Document, kind: Kind, table: dict[str, Any], known: Mapping[str, Any], *keys: str | int
+) -> dict[str, Any]:
+    """Fill in what is known and the table leaves out, as far as the plug-in has such a parameter."""
+    parameters = inspect.signature(named(document, kind, table, *keys)).parameters
+    return {**{key: value for key, value in known.items() if key in parameters}, **table}
 
 
 def resolve(

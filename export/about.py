@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from edgeseq import tables
+from edgeseq import plugins, tables
 from edgeseq.bundle import ChannelTable, GenerateTable, Graph, OutputTable, StreamTable
 from export.errors import ExportError
 
@@ -53,6 +53,9 @@ class About(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 def read(path: Path) -> About:
-    """Read an --about file. Raises ConfigError naming line and key."""
+    """Read an --about file, and see that its decider can judge its outputs. Raises ConfigError naming line and key."""
     document = tables.read(path)
-    return tables.convert(document, document.table, About)
+    about = tables.convert(document, document.table, About)
+    if about.decider is not None and about.output is not None:
+        plugins.decider(document, about.decider, about.output.names, "decider")
+    return about

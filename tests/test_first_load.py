@@ -228,3 +228,14 @@ def test_another_bundle_of_the_same_content_is_known(folder: Path, tmp_path: Pat
     edgeseq.load(folder)
     edgeseq.load(shutil.copytree(folder, tmp_path / "copy"))
     assert len(replays) == 1
+
+
+def test_verify_cuts_no_number_where_the_terminal_is_narrow(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "20")
+    assert main(["verify", str(folder)]) == 0
+    heading, row = capsys.readouterr().out.splitlines()[2:]
+    assert heading.split() == ["variant", "backend", "steps", "max", "error", "rms", "error", "tolerance", "verdict"]
+    assert row.split()[:2] == ["float32", "ort"]
+    assert row.endswith("passed")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import sys
 from pathlib import Path
@@ -68,6 +69,10 @@ def main(args: argparse.Namespace) -> int:
     from firmware_bridge.port import PortError
     from firmware_bridge.simulator import BuildError
 
+    for name in ("seconds", "rate", "baud"):
+        value = getattr(args, name, None)
+        if value is not None and not 0 < value < math.inf:
+            raise ConfigError(f"--{name} must be above 0, not {value:g}.")
     _common.log_to_stderr(verbose=False)
     try:
         return {"ports": _ports, "monitor": _monitor, "record": _record, "simulate": _simulate}[args.action](args)

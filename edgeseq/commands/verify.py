@@ -8,7 +8,7 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from edgeseq import backends
+from edgeseq import backends, text
 from edgeseq import bundle as bundles
 from edgeseq.verification import feature_goldens, first_load, verify
 
@@ -45,18 +45,23 @@ def main(args: argparse.Namespace) -> int:
 
 
 def _show(opened: bundles.Bundle, verdicts: list[verify.Verdict]) -> None:
+    """Print a line a verdict, whole also where the terminal is narrow: half a number is another number."""
     from rich.console import Console
-    from rich.table import Table
+    from rich.text import Text
 
-    table = Table(title=f"{opened.manifest.name} {opened.manifest.version}", title_justify="left")
-    for column in ("variant", "backend", "steps", "max error", "rms error", "tolerance", "verdict"):
-        table.add_column(column, justify="left" if column in ("variant", "backend", "verdict") else "right")
-    for v in verdicts:
-        word = "[green]passed[/green]" if v.passed else "[bold red]FAILED[/bold red]"
-        tolerance = f"{v.metric} {v.tolerance:.2g}"
-        table.add_row(v.variant, v.backend, f"{v.steps:,}", f"{v.max_abs_err:.2g}", f"{v.rms_err:.2g}", tolerance, word)
-    console = Console()
-    console.print(table)
+    rows = [
+        [
+            *(v.variant, v.backend, f"{v.steps:,}", f"{v.max_abs_err:.2g}", f"{v.rms_err:.2g}"),
+            *(f"{v.metric} {v.tolerance:.2g}", "passed" if v.passed else "FAILED"),
+        ]
+        for v in verdicts
+    ]
+    headings = ("variant", "backend", "steps", "max error", "rms error", "tolerance", "verdict")
+    lines = Text(f"{opened.manifest.name} {opened.manifest.version}\n\n{text.table(headings, rows, left=2)}")
+    lines.highlight_words(["passed"], "green")
+    lines.highlight_words(["FAILED"], "bold red")
+    console = Console(highlight=False)
+    console.print(lines, soft_wrap=True)
     for v in verdicts:
         if v.reason is not None:
             console.print(f"{v.variant} on {v.backend}: {v.reason}", markup=False, soft_wrap=True)

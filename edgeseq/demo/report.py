@@ -35,7 +35,11 @@ def page(scene: Scene, watch: Watch, result: Result, facts: list[tuple[str, str]
 def _tiles(result: Result) -> list[tuple[str, str, str]]:
     """Return (number, what it is, what stands behind it)."""
     tiles = [
-        (f"{result.streams}", "streams", f"{result.frames:,} frames in {result.seconds:.1f} s"),
+        (
+            f"{result.streams}",
+            f"stream{'s' * (result.streams != 1)}",
+            f"{result.frames:,} frames in {result.seconds:.1f} s",
+        ),
         (f"{result.alerts}", "alerts raised", f"{result.delivered} of {result.sent} messages arrived over MQTT"),
         (microseconds(result.step_us["p50"]), "a model step, median", tail(result.step_us)),
     ]

@@ -33,6 +33,12 @@ def test_ports_are_listed(capsys: Any) -> None:
     assert len(capsys.readouterr().out.splitlines()) == max(1, len(listed))
 
 
+@pytest.mark.parametrize("option", ["--seconds=nan", "--seconds=-1", "--rate=inf", "--baud=0"])
+def test_what_must_be_above_zero(option: str, tmp_path: Path, capsys: Any) -> None:
+    assert cli.main(["bridge", "record", "/dev/null", str(tmp_path / "x.csv"), option]) == 2
+    assert f"{option.partition('=')[0]} must be above 0, not" in capsys.readouterr().err
+
+
 def test_monitor_tells_who_it_is_and_what_is_lost(device: Plug, capsys: Any) -> None:
     there = device("--drop", "9", "--streams", "2", "--format", "int24", "--drift", "20000")
     assert cli.main(["bridge", "monitor", there.port, "--seconds", "2.2", "--json"]) == 0

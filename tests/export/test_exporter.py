@@ -168,6 +168,19 @@ def test_a_typo_in_about_names_the_line(tmp_path: Path) -> None:
         export.export((models.gru(), models.example()), tmp_path / "b", about=tmp_path / "a.toml")
 
 
+def test_a_decider_that_cannot_judge_the_outputs_is_told_before_anything_is_computed(tmp_path: Path) -> None:
+    """A device would refuse the bundle, whose maker may be far away by then."""
+    about = '[output]\nkind = "classes"\nnames = ["a", "b"]\n[decider]\ntype = "classes"\nthreshold = 0.5\n'
+    for wrong, says in [
+        (about.replace("0.5", '"x"'), r"a\.toml, line 6: decider\.threshold: expected a number, got text"),
+        (about + 'background = ["c"]\n', r"a\.toml, line 4: decider: background names 'c', which is none of a, b"),
+        (about + 'names = ["a", "b", "c"]\n', r"decider: 3 names, the model has 2 outputs \(a, b\)"),
+    ]:
+        (tmp_path / "a.toml").write_text(wrong)
+        with pytest.raises(ConfigError, match=says):
+            export.export("no.onnx", tmp_path / "b", about=tmp_path / "a.toml")
+
+
 def test_files_that_are_no_model(tmp_path: Path) -> None:
     (tmp_path / "m.onnx").write_bytes(b"\x08\x07 not a protobuf of ours")
     (tmp_path / "m.py").write_text("def trained(): ...\n")
