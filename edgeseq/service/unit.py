@@ -224,7 +224,8 @@ def escaped(path: Path | str, forbidden: str = FORBIDDEN) -> str:
     """Return a path as the rest of a unit's line. Raises ConfigError if it cannot stand there."""
     text = str(path)
     if not text.isprintable() or text.endswith("\\") or any(letter in text for letter in forbidden):
-        raise ConfigError(f"{text!r} cannot stand in a systemd unit: rename it.")
+        # What may be missing begins with "-", which is no part of its name.
+        raise ConfigError(f"{text.removeprefix('-')!r} cannot stand in a systemd unit: rename it.")
     return text.replace("%", "%%")
 
 

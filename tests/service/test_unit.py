@@ -136,6 +136,8 @@ def test_nothing_that_others_named_begins_a_line_of_its_own(tmp_path: Path) -> N
     for port in ("/dev/x\nUser=root", "/dev/x\\"):
         with pytest.raises(ConfigError, match="cannot stand in a systemd unit"):
             with_ports(config, port)
+    with pytest.raises(ConfigError, match=r"^'/srv/a\$b' cannot stand in a systemd unit: rename it"):
+        unit(config, EDGESEQ, [Path("/srv/a$b")])
     with pytest.raises(ConfigError, match="is no IP address"):
         load(tmp_path, 'addresses = ["fe80::1%eth0\\nUser=root"]')
 
