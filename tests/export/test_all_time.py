@@ -199,6 +199,7 @@ def test_far_from_zero_and_great_scores_lose_nothing(tmp_path: Path) -> None:
     equals_the_original((module.eval(), models.example()), tmp_path, 150, max_steps=150)
 
 
+@pytest.mark.long
 def test_all_backends_run_it(tmp_path: Path) -> None:
     module = Over(everything, 36).eval()
     options: dict[str, Any] = {"calibration": models.walks(2), "state": "carry", "max_steps": 5000}

@@ -97,7 +97,7 @@ def test_what_stands_in_front_is_there_from_the_first_step_on(name: str, tmp_pat
     equals_its_step(stream)
 
 
-@pytest.mark.parametrize("rows", [1, 3])
+@pytest.mark.parametrize("rows", [pytest.param(1, marks=pytest.mark.long), 3])
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("name", ["gru", "all of a gru", "convolution, gru", "attention", "pointwise"])
 def test_rows_stand_in_front_of_what_comes_late_or_by_several(
