@@ -103,7 +103,7 @@ class _OverTime(nn.Module):
     ("module", "node", "reason"),
     [
         (_Both(), "GRU", "bidirectional"),
-        (_OverTime("softmax"), "Softmax", "along the time axis"),
+        (_OverTime("softmax"), "Softmax", "weights over all time change"),
         (_OverTime("mean"), "ReduceMean", "into the future"),
         (_OverTime("length"), "Div", "number of time steps"),
         (_OverTime("attention"), "MatMul", "into the future"),
