@@ -140,7 +140,9 @@ def test_another_pipeline_goes_on_from_any_snapshot(
     summaries = [each.summary() for each in (pipeline, other)]
     if not {"end x", "end y"} & {*whole.lines[:told_before]}:
         assert summaries[0].dropped == summaries[1].dropped
-    assert summaries[1].frames <= summaries[1].samples, "of this process alone, as samples are"
+    # Of this process alone, as samples are: what is missing are the rows that do not count, of which it saw some.
+    missing = [summary.samples - summary.frames for summary in summaries]
+    assert 0 <= missing[1] <= missing[0]
 
 
 def without(name: str, state: LaneState) -> LaneState:
