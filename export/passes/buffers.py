@@ -156,7 +156,7 @@ def end_as(stream: StreamGraph, given: ir.Value, running: ir.Value, users: Itera
     for user, index in users:
         user.replace_input_with(index, running)
     if given.is_graph_output():
-        running.name, given.name = given.name, stream.new_name("stream.mean.y")
+        running.name, given.name = given.name, stream.new_name("stream.ended.y")
         stream.graph.outputs[list(stream.graph.outputs).index(given)] = running
 
 

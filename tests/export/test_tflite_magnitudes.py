@@ -62,7 +62,9 @@ def test_frames_alone_are_limited(variant: str, tmp_path: Path) -> None:
     assert (kinds.count("MAXIMUM"), kinds.count("MINIMUM")) == (1, 1)
     rows = np.array([[FAR] * models.FEATURES, [-FAR] * models.FEATURES, [FAR, -FAR, 0, 1, FAR]], np.float32)
     expected, got = (edgeseq.load(bundle.path, backend, variant).run(rows) for backend in ("native", "litert"))
-    np.testing.assert_allclose(got, expected, atol=0.01 * np.abs(expected).max())
+    # A step of int8, 0.011, moves a share by a quarter of it, and that times a weight of up to 0.35 an output. Without
+    # limits they are 0.03 apart.
+    np.testing.assert_allclose(got, expected, atol=1e-3)
 
 
 def test_what_leaves_is_not_copied(tmp_path: Path) -> None:
