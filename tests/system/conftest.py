@@ -34,6 +34,7 @@ def debian() -> Iterator[Machine]:
 def pump(debian: Machine) -> Iterator[Service]:
     """Give a service that is installed, ready and as if never troubled before."""
     service = Service(debian, "pump")
+    service.forget()
     service.configure()
     service.install()
     yield service

@@ -55,6 +55,7 @@ class Service:
     def __init__(self, debian: Machine, name: str) -> None:
         self.debian, self.name = debian, name
         self.unit, self.config = f"edgeseq-{name}.service", f"/etc/edgeseq/{name}.toml"
+        self.checkpoint = f"/var/lib/edgeseq/{name}/checkpoint"
 
     def configure(self, settings: str = SETTINGS, text: str = CONFIG) -> None:
         """Write the configuration."""
@@ -100,6 +101,11 @@ class Service:
         self.debian.run("sh", "-c", f"mkdir -p {folder} && printf '%s' \"$1\" > {folder}/override.conf", "sh", lines)
         self.debian.run("systemctl", "daemon-reload")
         self.debian.run("systemctl", "restart", self.unit)
+
+    def forget(self) -> None:
+        """Stop it, and let the next one begin its recording anew, which else is at its end before the tests are."""
+        self.debian.status("systemctl", "stop", self.unit)
+        self.debian.run("rm", "-f", self.checkpoint, f"{self.checkpoint}.before")
 
     def recover(self) -> None:
         """Undo all that tests do to it."""

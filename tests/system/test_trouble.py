@@ -11,7 +11,7 @@ from machine import Machine
 
 from edgeseq.service.checkpoint import decoded
 
-CHECKPOINT, MARK = "/var/lib/edgeseq/pump/checkpoint", "/run/mark"
+MARK = "/run/mark"
 WATCHDOG_S = 5
 STATUS_S = 10
 """So often the status line is written where there is no watchdog."""
@@ -36,9 +36,9 @@ def frames(pump: Service) -> int:
 def kept(pump: Service) -> int:
     """Return how many frames of all streams the next checkpoint knows."""
     pump.debian.run("touch", MARK)
-    newer = ("find", CHECKPOINT, "-newer", MARK)
-    pump.debian.until(lambda: CHECKPOINT in pump.debian.status(*newer)[1].split(), "a checkpoint is written")
-    content = base64.b64decode(pump.debian.run("base64", CHECKPOINT))
+    newer = ("find", pump.checkpoint, "-newer", MARK)
+    pump.debian.until(lambda: pump.checkpoint in pump.debian.status(*newer)[1].split(), "a checkpoint is written")
+    content = base64.b64decode(pump.debian.run("base64", pump.checkpoint))
     counts = [lane.counts["seen"] for lane in decoded(content)[0].lanes.values()]
     return sum(count for count in counts if isinstance(count, int))
 
@@ -59,7 +59,7 @@ def test_killed_a_recording_goes_on_where_it_was(pump: Service) -> None:
 
 
 def test_without_the_checkpoint_it_begins_anew(pump: Service) -> None:
-    before, after = killed_late(pump, f"rm {CHECKPOINT}*")
+    before, after = killed_late(pump, f"rm {pump.checkpoint}*")
     assert after < before
 
 
