@@ -47,7 +47,7 @@ class Writer:
         self.program, self._forms, self.storage = program, forms, storage
         self.file = File()
         self.at: dict[str, int] = {}
-        self.constants = program.constants()
+        self.constants, self.readers = program.constants(), program.readers()
         self.magnitudes = magnitudes(program)
         self._left: set[int] = set()
         self._views: dict[tuple[int, Shape], int] = {}
@@ -113,9 +113,7 @@ class Writer:
         return self._reshape(self.now(name), index)
 
     def _reshape(self, source: int, target: int) -> int:
-        sizes = signature(self.shape(target))
-        given = [source, self.numbers(*sizes.tolist())]
-        return self.file.op("RESHAPE", given, target, "ReshapeOptions", newShape=sizes)
+        return self.file.op("RESHAPE", [source], target, "ReshapeOptions", newShape=signature(self.shape(target)))
 
     def shape(self, index: int) -> Shape:
         """Return the shape of a tensor of the file."""
