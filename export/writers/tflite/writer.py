@@ -218,8 +218,16 @@ class Writer:
         if len(there) == 1 and len(shapes) == 1 and len(there.pop()) <= PLAIN_RANK:
             return held
         if max(map(len, shapes)) <= PLAIN_RANK:
-            return [self.read(name) for name in op.inputs]
+            numbers = {name: self.at[name] for name in op.inputs if self._is_number(name)}
+            if numbers and math.prod(self.program.shapes[op.output]) == 1:
+                return [self.read(name, self.shape(next(iter(numbers.values())))) for name in op.inputs]
+            return [numbers[name] if name in numbers else self.read(name) for name in op.inputs]
         return [self._row(op, name) for name in op.inputs]
+
+    def _is_number(self, name: str) -> bool:
+        """Say whether a computed tensor is a single number, which is broadcast in the shape that it is held in (2)."""
+        shape = self.shape(self.at[name]) if name in self.at else ()
+        return 1 <= len(shape) <= PLAIN_RANK and math.prod(shape) == 1
 
     def _row(self, op: Op, name: str) -> int:
         """Return an operand as one row, with a number for each of the result's."""
