@@ -79,14 +79,14 @@ class File:
         return self._tensor(name, shape, dtype, None if isinstance(dtype, str) else self._scaled(dtype))
 
     def constant(self, name: str, array: NDArray[Any], kind: Type | None = None, title: str = "") -> int:
-        """Write a constant once. title: what many are called that differ in their names."""
+        """Write a constant, once for a name. title: what it is called in the file; else it is the name's last part."""
         if kind is None:
             return self._constant(name, array, array.dtype.name, None, title)
         return self._constant(name, array, kind, self._scaled(kind), title)
 
-    def weight(self, name: str, array: NDArray[Any], scales: Scales, axis: int = 0) -> int:
+    def weight(self, name: str, array: NDArray[Any], scales: Scales, axis: int = 0, title: str = "") -> int:
         """Write constant integers with one scale an entry of an axis, once."""
-        return self._constant(name, array, array.dtype.name, self._quantization(scales, 0, axis))
+        return self._constant(name, array, array.dtype.name, self._quantization(scales, 0, axis), title)
 
     def rename(self, index: int, name: str) -> None:
         """Call a tensor otherwise."""
@@ -168,7 +168,8 @@ class File:
     def _constant(self, name: str, array: NDArray[Any], dtype: str | Type, quantization: Any, title: str = "") -> int:
         if name not in self._constants:
             place = self._buffers.setdefault(np.ascontiguousarray(array).tobytes(), len(self._buffers))
-            self._constants[name] = self._tensor(title or name, array.shape, dtype, quantization, place)
+            title = title or name.rpartition(".")[2]
+            self._constants[name] = self._tensor(title, array.shape, dtype, quantization, place)
         return self._constants[name]
 
     def _tensor(self, name: str, shape: tuple[int, ...], dtype: str | Type, quantization: Any, buffer: int = 0) -> int:

@@ -6,6 +6,9 @@
 3. A convolution's result is held with its channels last, and turned where an op needs the order of the graph: between
    convolutions with elementwise ops in between, nothing is turned.
 4. A length that grows with the source is left open in shapes, and inferred in a view, where it is the only one.
+5. Tensors are called as in the Program, weights by their product. Those between the ops of a form, and what stands for
+   another tensor in other numbers, are called by their op; other constants of an op by what they are to it: `bias`.
+   Most tensors of a small file are of these, and equal names stand in it once.
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ from export.writers.tflite.versions import PLAIN_RANK
 Kind = str | Type
 Form = Callable[["Writer", Op], int]
 """Writes an op and returns the tensor of its result."""
+CONVERSIONS = {"Quantize", "Requantize", "Dequantize"}
 DTYPES = {"float32", "int64", "int32", "bool"}
 WIDEST = 6
 """Axes up to which TRANSPOSE and BROADCAST_TO go in both runtimes."""
@@ -82,8 +86,9 @@ class Writer:
         written = len(self.file.tensors)
         self._writing = op
         self.at[op.output] = form(self, op)
-        if self.at[op.output] >= written:
-            self.file.rename(self.at[op.output], op.output)
+        converted = op.kind in CONVERSIONS and op.output.startswith(f"{op.inputs[0]}.")
+        if self.at[op.output] >= written and not converted:
+            self.file.rename(self.at[op.output], op.output)  # 5
 
     def refusal(self, op: Op, reason: str) -> ExportError:
         """Return what to raise for an op that cannot be written."""
@@ -138,8 +143,8 @@ class Writer:
         if name in self.at:
             return self.view(self.at[name], wanted)
         content, kind = self.constants[name].reshape(wanted), self.program.types.get(name)
-        title = ".".join((name, "x".join(map(str, wanted))))
-        return self.file.constant(title, content if kind is None else content.astype(kind.dtype), kind)
+        key = ".".join((name, "x".join(map(str, wanted))))
+        return self.file.constant(key, content if kind is None else content.astype(kind.dtype), kind, name)
 
     def view(self, index: int, shape: Shape) -> int:
         """Return a tensor in another shape of as many numbers (1)."""
@@ -240,7 +245,7 @@ class Writer:
         if name in self.constants:
             content, kind = np.broadcast_to(self.constants[name], whole).reshape(row), self.program.types.get(name)
             return self.file.constant(
-                f"{op.output}.{name}", content if kind is None else content.astype(kind.dtype), kind
+                f"{op.output}.{name}", content if kind is None else content.astype(kind.dtype), kind, name
             )
         if len(whole) > WIDEST:
             raise self.refusal(op, f"it broadcasts over {len(whole)} axes.")
