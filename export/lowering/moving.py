@@ -231,7 +231,7 @@ def _pad(builder: Builder, node: ir.Node) -> None:
 
 def _where(builder: Builder, node: ir.Node) -> None:
     condition, *branches = (builder.read(node, place) for place in range(3))
-    if (opposite := builder.opposite(condition)) is not None:
+    while (opposite := builder.opposite(condition)) is not None:
         condition, branches = opposite, branches[::-1]
     builder.set(node, builder.elementwise("Where", str(node.name), condition, *branches))
 

@@ -24,8 +24,8 @@ from export.writers.tflite.writer import WIDEST, Form, Writer
 Groups = list[tuple[int, ...]]
 BEYOND = int(np.iinfo(np.int32).max)
 """Where what is cut to its end ends."""
-PARTED = {"float32", "int8", "int16", "int32"}
-"""What SPLIT takes in both runtimes."""
+PARTED = {"float32": 4, "int32": 4, "int8": BEYOND, "int16": BEYOND}
+"""What SPLIT takes in both runtimes, and into how many parts at most: XNNPACK, which runs float32, knows four."""
 MOST_CUT = 5
 """Axes up to which SLICE, STRIDED_SLICE and PAD go in both runtimes."""
 
@@ -104,7 +104,8 @@ def _equal_parts(writer: Writer, op: Op) -> tuple[int, list[str]] | None:
     """
     shape, result = writer.program.shapes[op.inputs[0]], writer.program.shapes[op.output]
     cut = [axis for axis, size in enumerate(result) if size != shape[axis]]
-    if len(cut) != 1 or grows(shape) or writer.program.dtype(op.inputs[0]) not in PARTED:
+    most = PARTED.get(writer.program.dtype(op.inputs[0]), 0)
+    if len(cut) != 1 or grows(shape) or 0 in result or not most:
         return None
     (axis,) = cut
     found: dict[range, str] = {}
@@ -115,7 +116,7 @@ def _equal_parts(writer: Writer, op: Op) -> tuple[int, list[str]] | None:
     width = result[axis]
     parts = [found.get(range(start, start + width)) for start in range(0, shape[axis], width)]
     names = [name for name in parts if name is not None]
-    whole = len(names) == len(parts) and len(parts) * width == shape[axis]
+    whole = len(names) == len(parts) <= most and len(parts) * width == shape[axis]
     return (axis, names) if whole and op.output in names else None
 
 
