@@ -62,37 +62,37 @@ def gru_inputs(row: Any) -> None:
 
 
 # A row: 1 rows; 2 the state that is summed over, 3 its row stride, 4 panels, 5 units, 6 numbers of the state; 7 where
-# stands whether the sums over the inputs are known, 8 where these are, as gru_inputs gives them, 9 their row stride; 10
-# y, 11 its row stride; 12 whether to begin with the last panel, as in products.py; 13 x, 14 its row stride, 15 panels,
-# 16 inputs; 17 the state that is mixed with, 18 its row stride; in bytes.
+# stands where the sums over the inputs are, as gru_inputs gives them without gaps, 0 if they are not known; 8 y, 9 its
+# row stride; 10 whether to begin with the last panel, as in products.py; 11 x, 12 its row stride, 13 panels, 14 inputs;
+# 15 the state that is mixed with, 16 its row stride; in bytes.
 @kernel()
 def gru(row: Any) -> None:
     """Give n + z (h - n): z, r = sigmoid(x + h), n = tanh(x + r h), each x and h a sum of its own."""
-    row[12] = 1 - row[12]
+    row[10] = 1 - row[10]
     panels, known = -(-row[5] // LANES), i64(row[7])[0]
     for k in range(panels):
-        p = panels - 1 - k if row[12] else k
+        p = panels - 1 - k if row[10] else k
         w, left, units = row[4] + p * (1 + row[6]) * PANEL, row[5] - p * LANES, p * VECTOR
         if known:
-            x, x_row, v = row[8] + units, row[9], 4 * row[5]
+            x, x_row, v = known + units, 4 * GATES * row[5], 4 * row[5]
         else:
-            x, x_row, v = row[13], row[14], row[15] + p * (1 + row[16]) * PANEL
-        h, mixed, y, r = row[2], row[17] + units, row[10] + units, 0
+            x, x_row, v = row[11], row[12], row[13] + p * (1 + row[14]) * PANEL
+        h, mixed, y, r = row[2], row[15] + units, row[8] + units, 0
         while r < row[1]:
             many = row[1] - r >= BLOCK
             if many and known:
-                _known_block(x, x_row, v, 0, h, row[3], w, row[6], mixed, row[18], y, row[11], left)
+                _known_block(x, x_row, v, 0, h, row[3], w, row[6], mixed, row[16], y, row[9], left)
             elif many:
-                _step_block(x, x_row, v, row[16], h, row[3], w, row[6], mixed, row[18], y, row[11], left)
+                _step_block(x, x_row, v, row[14], h, row[3], w, row[6], mixed, row[16], y, row[9], left)
             elif known:
                 _known1(x, 0, v, 0, h, 0, w, row[6], mixed, 0, y, 0, left)
             elif k:
-                _step1(x, 0, v, row[16], h, 0, w, row[6], mixed, 0, y, 0, left)
+                _step1(x, 0, v, row[14], h, 0, w, row[6], mixed, 0, y, 0, left)
             else:
                 # A step begins with the panel that the last one ended with: its state's weights, which were read last,
                 # are still in the first cache, unless those of the inputs drive them out.
-                _state_first1(x, 0, v, row[16], h, 0, w, row[6], mixed, 0, y, 0, left)
+                _state_first1(x, 0, v, row[14], h, 0, w, row[6], mixed, 0, y, 0, left)
             done = BLOCK if many else 1
             x, h, mixed, y, r = (
-                x + done * x_row, h + done * row[3], mixed + done * row[18], y + done * row[11], r + done,
+                x + done * x_row, h + done * row[3], mixed + done * row[16], y + done * row[9], r + done,
             )  # fmt: skip

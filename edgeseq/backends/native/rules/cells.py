@@ -38,7 +38,7 @@ def _inputs(plan: Plan, op: Given, x: Array) -> Array:
             kernels.gru_inputs, len(rows), address(rows), rows.strides[0], address(panels), units,
             rows.shape[1], address(flat), flat.strides[0], address(room),
         )  # fmt: skip
-    plan.later[address(y)] = rows, panels, plan.known
+    plan.later[address(y)] = rows, panels, plan.buffer((1,), np.int64)
     return y
 
 
@@ -49,13 +49,13 @@ def _gru(plan: Plan, op: Given, known: Array, state: Array, mixed: Array) -> Arr
         raise ValueError(f"{known.shape} are no sums over the inputs of {units} units")
     if mixed.dtype != np.float32 or mixed.shape != (*shape, units):
         raise ValueError(f"mixes {mixed.dtype}{mixed.shape} with {units} units of {shape}")
-    x, x_panels, flag = plan.later[address(known)]
-    mixed, given = (plan.solid(array).reshape(len(rows), -1) for array in (mixed, known))
+    x, x_panels, told = plan.later[address(known)]
+    mixed = plan.solid(mixed).reshape(len(rows), -1)
     y = plan.buffer((*shape, units), np.float32)
     flat = y.reshape(len(rows), -1)
     plan.row(
         kernels.gru, len(rows), address(rows), rows.strides[0], address(panels), units,
-        rows.shape[1], address(flag), address(given), given.strides[0], address(flat), flat.strides[0], 0,
+        rows.shape[1], address(told), address(flat), flat.strides[0], 0,
         address(x), x.strides[0], address(x_panels), x.shape[1], address(mixed), mixed.strides[0],
     )  # fmt: skip
     return y
