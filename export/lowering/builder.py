@@ -168,6 +168,12 @@ class Builder:
         """Return the tensor that a view is of."""
         return self._views.get(name, name)
 
+    def opposite(self, name: str) -> str | None:
+        """Return the condition that a condition, or what it is a view of, is the opposite of; None where it is none."""
+        root = self.root(name)
+        made = next((op for op in self.program.ops if op.output == root), None)
+        return self.view(made.inputs[0], self.shape(name)) if made is not None and made.kind == "Not" else None
+
     def elementwise(self, kind: str, name: str, *sources: str, **attributes: Any) -> str:
         """Write an op whose inputs are broadcast to one shape."""
         shape = np.broadcast_shapes(*map(self.shape, sources))

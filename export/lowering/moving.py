@@ -230,7 +230,10 @@ def _pad(builder: Builder, node: ir.Node) -> None:
 
 
 def _where(builder: Builder, node: ir.Node) -> None:
-    builder.set(node, builder.elementwise("Where", str(node.name), *(builder.read(node, place) for place in range(3))))
+    condition, *branches = (builder.read(node, place) for place in range(3))
+    while (opposite := builder.opposite(condition)) is not None:
+        condition, branches = opposite, branches[::-1]
+    builder.set(node, builder.elementwise("Where", str(node.name), condition, *branches))
 
 
 def _pool(builder: Builder, node: ir.Node) -> None:

@@ -1,7 +1,7 @@
 """How small int8 is: at most 30 % of float32's weights, and of its file where that has 500 KB.
 
 What does not shrink is what a row of weights has besides (its scale, that of its bias, the bias, in TFLite a zero point
-of 64 bits) and the operations, of which attention has most: in TFLite a single layer of it gets there at 560 KB.
+of 64 bits) and the operations, of which attention has most: a single layer of it, in TFLite, takes 29.97 %.
 """
 
 from __future__ import annotations
@@ -45,23 +45,22 @@ ATTENTION = {"attention_window": 16}
 
 @pytest.mark.long
 @pytest.mark.parametrize(
-    ("make", "options", "formats"),
+    ("make", "options"),
     [
-        (lambda: recurrent("gru", 145), {}, {"onnx", "tflite", "npz"}),
-        (lambda: recurrent("lstm", 126), {}, {"onnx", "tflite", "npz"}),
-        (lambda: family_models.Tcn(width=119), {}, {"onnx", "tflite", "npz"}),
-        (lambda: Transformer(126), ATTENTION, {"onnx", "npz"}),
-        (lambda: Transformer(132), ATTENTION, {"tflite"}),
+        (lambda: recurrent("gru", 145), {}),
+        (lambda: recurrent("lstm", 126), {}),
+        (lambda: family_models.Tcn(width=119), {}),
+        (lambda: Transformer(126), ATTENTION),
     ],
-    ids=["gru", "lstm", "tcn", "transformer", "transformer in TFLite"],
+    ids=["gru", "lstm", "tcn", "transformer"],
 )
 def test_int8_takes_three_tenths_at_most(
-    make: Callable[[], nn.Module], options: dict[str, Any], formats: set[str], tmp_path: Path
+    make: Callable[[], nn.Module], options: dict[str, Any], tmp_path: Path
 ) -> None:
     torch.manual_seed(0)
     given: Any = make().eval(), models.example()
     bundle = export.export(given, tmp_path / "b", variants=["float32", "int8"], **FRAMES, **options)
-    for kind in formats:
+    for kind in ("onnx", "tflite", "npz"):
         whole, small = (bundle.file(variant, kind) for variant in ("float32", "int8"))
         sizes = [(bundle.path / file.path).stat().st_size for file in (whole, small)]
         assert LEAST <= sizes[0] <= MOST

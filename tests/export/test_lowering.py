@@ -73,6 +73,17 @@ def test_a_constant_does_not_fold_where_something_else_reads_the_product(tmp_pat
     assert not any(op.attributes.get("relu") for op in program.ops)
 
 
+@pytest.mark.parametrize("times", [1, 2, 3])
+def test_a_choice_by_an_opposite_is_the_opposite_choice(times: int, tmp_path: Path) -> None:
+    def build(b: Builder, x: str) -> str:
+        condition = b.op("Less", x, b.constant(0.1))
+        for _ in range(times):
+            condition = b.op("Not", condition)
+        return b.op("Where", b.op("Reshape", condition, b.constant([1, -1, FEATURES])), b.op("Neg", x), b.constant(7.0))
+
+    assert "Not" not in kinds(equals_its_step(stream_of(graph(build, tmp_path))))
+
+
 def test_a_constant_that_varies_along_another_axis_stays(tmp_path: Path) -> None:
     def build(b: Builder, x: str) -> str:
         rows = b.op("Reshape", b.op("MatMul", x, b.weight(FEATURES, 6)), b.constant([-1, 2, 3]))

@@ -68,13 +68,13 @@ VERSIONS = {
     ("TRANSPOSE", "FLOAT32"): 1, ("TRANSPOSE", "INT8"): 2, ("TRANSPOSE", "INT16"): 5, ("QUANTIZE", "INT8"): 1,
     ("CONCATENATION", "FLOAT32"): 1, ("CONCATENATION", "INT8"): 2, ("CONCATENATION", "INT16"): 3,
     ("QUANTIZE", "INT16"): 2, ("DEQUANTIZE", "INT8"): 2, ("DEQUANTIZE", "INT16"): 3, ("PAD", "INT8"): 2,
-    ("PAD", "INT16"): 3, ("RELU", "INT16"): 3,
+    ("PAD", "INT16"): 3, ("RELU", "INT16"): 3, ("SPLIT", "FLOAT32"): 1, ("SPLIT", "INT8"): 2, ("SPLIT", "INT16"): 4,
 }  # fmt: skip
 """As op_version.cc of TensorFlow gives them; a version too high is refused, one too low is computed wrong."""
 
 
 def versions(model: Any) -> set[tuple[str, str, int]]:
-    """Give the ops of a file: name, type (that of the first input; of QUANTIZE the output's), version."""
+    """Give the ops of a file: name, type (that of the first input; of QUANTIZE and SPLIT the output's), version."""
     graph, found = model.subgraphs[0], set()
     types = {code: name for name, code in vars(schema.TensorType).items()}
     for op in graph.operators:
@@ -82,7 +82,7 @@ def versions(model: Any) -> set[tuple[str, str, int]]:
         assert code.customCode is None
         assert code.deprecatedBuiltinCode == min(code.builtinCode, 127)
         name = NAMES[code.builtinCode]
-        place = op.outputs[0] if name == "QUANTIZE" else op.inputs[0]
+        place = op.outputs[0] if name in {"QUANTIZE", "SPLIT"} else op.inputs[0]
         shapes = [graph.tensors[index].shape for index in op.inputs]
         grouped = name == "CONV_2D" and shapes[0][3] != shapes[1][3]
         title = f"{name} in groups" if grouped else name

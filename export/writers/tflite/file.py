@@ -25,6 +25,8 @@ RUNTIME_KEY, RUNTIME_BYTES = "min_runtime_version", 16
 FIRST_RUNTIME = "1.5.0"
 LAST_OLD_CODE = 127
 """The greatest op code that fits the field of the schema's first version, which old runtimes read."""
+TYPED_BY_RESULT = {"QUANTIZE", "SPLIT"}
+"""Ops whose version hangs on the type of what they give; SPLIT reads its axis first."""
 FREE = -1
 """A length that is known once the inputs have theirs."""
 Scales = NDArray[Any] | Sequence[float]
@@ -77,14 +79,14 @@ class File:
         return self._tensor(name, shape, dtype, None if isinstance(dtype, str) else self._scaled(dtype))
 
     def constant(self, name: str, array: NDArray[Any], kind: Type | None = None, title: str = "") -> int:
-        """Write a constant once. title: what many are called that differ in their names."""
+        """Write a constant, once for a name. title: what it is called in the file; else it is the name's last part."""
         if kind is None:
             return self._constant(name, array, array.dtype.name, None, title)
         return self._constant(name, array, kind, self._scaled(kind), title)
 
-    def weight(self, name: str, array: NDArray[Any], scales: Scales, axis: int = 0) -> int:
+    def weight(self, name: str, array: NDArray[Any], scales: Scales, axis: int = 0, title: str = "") -> int:
         """Write constant integers with one scale an entry of an axis, once."""
-        return self._constant(name, array, array.dtype.name, self._quantization(scales, 0, axis))
+        return self._constant(name, array, array.dtype.name, self._quantization(scales, 0, axis), title)
 
     def rename(self, index: int, name: str) -> None:
         """Call a tensor otherwise."""
@@ -92,19 +94,23 @@ class File:
 
     def op(self, name: str, inputs: list[int], output: int, options: str = "", **given: Any) -> int:
         """Write an op, with its version for what it reads, and its options; return its output."""
+        self.parts(name, inputs, [output], options, **given)
+        return output
+
+    def parts(self, name: str, inputs: list[int], outputs: list[int], options: str = "", **given: Any) -> None:
+        """Write an op that gives several tensors."""
         read = [self.tensors[index] for index in inputs]
-        dtype = self.tensors[output].stored if name == "QUANTIZE" else read[0].stored
+        dtype = self.tensors[outputs[0]].stored if name in TYPED_BY_RESULT else read[0].stored
         if name == "DEQUANTIZE" and isinstance(read[0].dtype, str) and dtype == "int8":
             dtype = "int8 rows"  # of integers with one scale alone that is known, and stands in their type
         number, runtime = version(name, dtype, [tensor.shape for tensor in read])
         operator = self.schema.OperatorT()
-        operator.inputs, operator.outputs = np.array(inputs, np.int32), np.array([output], np.int32)
-        if options:
+        operator.inputs, operator.outputs = np.array(inputs, np.int32), np.array(outputs, np.int32)
+        if options and vars(getattr(self.schema, f"{options}T")()):  # else they have no fields, and say nothing
             operator.builtinOptionsType = getattr(self.schema.BuiltinOptions, options)
             operator.builtinOptions = self._once(options, **given)
         self._operators.append((operator, (name, number), runtime))
-        self.computed.add(output)
-        return output
+        self.computed.update(outputs)
 
     def packed(self, signature: str, inputs: Mapping[str, int], outputs: Mapping[str, int]) -> bytes:
         """Return the file, its inputs and outputs named by a signature, without the ops that nothing reads."""
@@ -132,7 +138,7 @@ class File:
         """Drop what nothing reads; return the ops' codes with their versions, and the first runtime that has them."""
         kept = []
         for entry in reversed(self._operators):
-            if entry[0].outputs[0] in needed:
+            if needed.intersection(entry[0].outputs.tolist()):
                 needed.update(entry[0].inputs.tolist())
                 kept.append(entry)
         codes: dict[tuple[str, int], int] = {}
@@ -162,7 +168,8 @@ class File:
     def _constant(self, name: str, array: NDArray[Any], dtype: str | Type, quantization: Any, title: str = "") -> int:
         if name not in self._constants:
             place = self._buffers.setdefault(np.ascontiguousarray(array).tobytes(), len(self._buffers))
-            self._constants[name] = self._tensor(title or name, array.shape, dtype, quantization, place)
+            title = title or name.rpartition(".")[2]
+            self._constants[name] = self._tensor(title, array.shape, dtype, quantization, place)
         return self._constants[name]
 
     def _tensor(self, name: str, shape: tuple[int, ...], dtype: str | Type, quantization: Any, buffer: int = 0) -> int:

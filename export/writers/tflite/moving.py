@@ -5,7 +5,8 @@
    tflite-runtime 2.14 go up to five.
 3. tflite-runtime has no PAD for conditions: they are padded as whole numbers.
 4. A place from data that is negative counts from the end, as in ONNX; GATHER refuses it.
-5. Axes that grow with the source stay apart, for no view would tell them apart again; else places lie in a row.
+5. Slices of one tensor that are all of it, equal parts along one axis, are one SPLIT.
+6. Axes that grow with the source stay apart, for no view would tell them apart again; else places lie in a row.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from export.writers.tflite.writer import WIDEST, Form, Writer
 Groups = list[tuple[int, ...]]
 BEYOND = int(np.iinfo(np.int32).max)
 """Where what is cut to its end ends."""
+PARTED = {"float32": 4, "int32": 4, "int8": BEYOND, "int16": BEYOND}
+"""What SPLIT takes in both runtimes, and into how many parts at most: XNNPACK, which runs float32, knows four."""
 MOST_CUT = 5
 """Axes up to which SLICE, STRIDED_SLICE and PAD go in both runtimes."""
 
@@ -59,7 +62,7 @@ def _transpose(writer: Writer, op: Op) -> int:
     parts: Groups = []
     for axis in (axis for axis in perm if shape[axis] > 1):
         beside = parts and all(shape[between] == 1 for between in range(parts[-1][-1] + 1, axis))
-        apart = parts and grows((shape[axis], *(shape[other] for other in parts[-1]))) > 1  # 5
+        apart = parts and grows((shape[axis], *(shape[other] for other in parts[-1]))) > 1  # 6
         if beside and not apart and axis > parts[-1][-1]:
             parts[-1] = (*parts[-1], axis)
         else:
@@ -79,6 +82,10 @@ def _slice(writer: Writer, op: Op) -> int:
     parts = groups(shape, (axis for axis in range(len(shape)) if result[axis] != shape[axis]))
     _check(writer, op, parts, MOST_CUT)
     x, target = writer.read(op.inputs[0], grouped(shape, parts)), grouped(result, parts)
+    if (equal := _equal_parts(writer, op)) is not None:
+        if op.output not in writer.at:
+            _split(writer, x, parts.index((equal[0],)), target, equal[1])
+        return writer.at[op.output]
     first = [starts[part[0]] if len(part) == 1 else 0 for part in parts]
     if set(steps) == {1} and not grows(shape):
         given = [x, writer.numbers(*first), writer.numbers(*target)]
@@ -88,6 +95,36 @@ def _slice(writer: Writer, op: Op) -> int:
     to_the_end = sum(1 << place for place, end in enumerate(last) if end >= BEYOND)
     given = [x, *(writer.numbers(*values) for values in (first, [min(end, BEYOND) for end in last], strides))]
     return writer.emit("STRIDED_SLICE", given, "StridedSliceOptions", shape=target, endMask=to_the_end)
+
+
+def _equal_parts(writer: Writer, op: Op) -> tuple[int, list[str]] | None:
+    """5: return the axis that a slice cuts, and what all slices give, in order; None where they are not all there is.
+
+    Where two slices give the same part, the first does.
+    """
+    shape, result = writer.program.shapes[op.inputs[0]], writer.program.shapes[op.output]
+    cut = [axis for axis, size in enumerate(result) if size != shape[axis]]
+    most = PARTED.get(writer.program.dtype(op.inputs[0]), 0)
+    if len(cut) != 1 or grows(shape) or 0 in result or not most:
+        return None
+    (axis,) = cut
+    found: dict[range, str] = {}
+    for other in writer.readers[op.inputs[0]]:
+        if other.kind == "Slice" and writer.program.shapes[other.output] == result:
+            bounds = slice(*(other.attributes[key][axis] for key in ("starts", "ends", "steps")))
+            found.setdefault(range(*bounds.indices(shape[axis])), other.output)
+    width = result[axis]
+    parts = [found.get(range(start, start + width)) for start in range(0, shape[axis], width)]
+    names = [name for name in parts if name is not None]
+    whole = len(names) == len(parts) <= most and len(parts) * width == shape[axis]
+    return (axis, names) if whole and op.output in names else None
+
+
+def _split(writer: Writer, x: int, axis: int, target: Shape, names: list[str]) -> None:
+    """5: write all parts of a tensor."""
+    outputs = [writer.file.tensor(name, target, writer.kind(name)) for name in names]
+    writer.file.parts("SPLIT", [writer.numbers(axis), x], outputs, "SplitOptions", numSplits=len(names))
+    writer.at.update(zip(names, outputs, strict=True))
 
 
 def _concat(writer: Writer, op: Op) -> int:
@@ -104,7 +141,7 @@ def _gather(writer: Writer, op: Op) -> int:
     parts = groups(shape, [axis])
     target, place = list(grouped(shape, parts)), parts.index((axis,))
     count = writer.program.shapes[op.inputs[1]]
-    count = count if grows(count) > 1 else (math.prod(count),)  # 5
+    count = count if grows(count) > 1 else (math.prod(count),)  # 6
     if op.inputs[1] in writer.constants:
         content = writer.constants[op.inputs[1]].reshape(-1)
         if isinstance(shape[axis], Growing) and content.min(initial=0) < 0:

@@ -64,9 +64,9 @@ def _weights(writer: Writer, op: Op, kernel: Array, entering: Type | None, axis:
     """Return a convolution's weight, its outputs along an axis, and its bias."""
     if entering is None:
         return [weight_of(writer, writer.weight_name(op), kernel, axis), writer.array(op, "bias", op.arrays["bias"])]
-    scale = op.arrays["scale"]
+    name, scale = writer.weight_name(op), op.arrays["scale"]
     return [
-        writer.file.weight(writer.weight_name(op), kernel, scale, axis),
+        writer.file.weight(name, kernel, scale, axis, title=name),
         writer.file.weight(f"{op.output}.bias", op.arrays["bias"], scale * entering.scale),
     ]
 
@@ -108,7 +108,7 @@ def _conv(writer: Writer, op: Op) -> int:
 def _padded(writer: Writer, x: int, around: tuple[tuple[int, int], tuple[int, int]]) -> int:
     sides = np.array([(0, 0), *around, (0, 0)], np.int32)
     shape = tuple(size + sum(side) for size, side in zip(writer.shape(x), sides.tolist(), strict=True))
-    constant = writer.file.constant("pads." + ".".join(map(str, sides.reshape(-1).tolist())), sides)
+    constant = writer.file.constant("pads." + ".".join(map(str, sides.reshape(-1).tolist())), sides, title="pads")
     return writer.emit("PAD", [x, constant], "PadOptions", shape=shape)
 
 

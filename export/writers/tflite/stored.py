@@ -30,10 +30,13 @@ def weight(writer: Writer, title: str, array: Array, axis: int = 0) -> int:
     """Return a float constant, of which numbers with the same place on `axis` may share a scale (1)."""
     found = smaller(array, axis, writer.storage)
     if found is None:
-        return writer.file.constant(title, array)
+        return writer.file.constant(title, array, title=title)
     content, scales = found
     name, file = f"{title}.stored", writer.file
-    held = file.constant(name, content) if scales is None else file.weight(name, content, scales, axis)
+    if scales is None:
+        held = file.constant(name, content, title=name)
+    else:
+        held = file.weight(name, content, scales, axis, title=name)
     return writer.emit("DEQUANTIZE", [held], kind="float32")
 
 

@@ -1,7 +1,7 @@
 """Which version of a TFLite op a use of it needs, and the first runtime that has that version.
 
 1. Most ops have one version for float32, whole numbers and conditions, and others for int8, int16 and int64. The type
-   is that of the first input; of QUANTIZE it is the output's.
+   is that of the first input; of QUANTIZE and SPLIT it is the output's.
 2. Beyond four axes some ops have further versions; of elementwise ones, where their inputs are broadcast.
 3. So has a convolution in groups, whose kernel reads fewer channels than there are.
 
@@ -65,6 +65,7 @@ _PLAIN: Mapping[str, str] = {
     "SIN": "1.9.0",
     "SLICE": "1.14.0",
     "SOFTMAX": "1.5.0",
+    "SPLIT": "1.5.0",
     "SQRT": "1.10.0",
     "SQUEEZE": "1.6.0",
     "STRIDED_SLICE": "1.6.0",
@@ -91,6 +92,7 @@ _TYPED: Mapping[str, Mapping[str, tuple[int, str]]] = {
     "QUANTIZE": {"int8": (1, "1.14.0"), "int16": (2, "1.15.0")},
     "RELU": {"int8": (2, "2.1.0"), "int16": (3, "2.5.0")},
     "SLICE": {"int8": (2, "1.14.0"), "int16": (4, "2.4.0")},
+    "SPLIT": {"int8": (2, "1.14.0"), "int32": (3, "1.14.0"), "int16": (4, "2.3.0")},
     "STRIDED_SLICE": {"int8": (2, "1.14.0"), "bool": (3, "2.1.0")},
     "SUB": {"int16": (5, "2.4.0"), "int64": (4, "2.4.0")},
     "TRANSPOSE": {"int8": (2, "1.14.0"), "bool": (3, "1.15.0"), "int16": (5, "2.4.0")},

@@ -6,6 +6,9 @@
 3. A convolution's result is held with its channels last, and turned where an op needs the order of the graph: between
    convolutions with elementwise ops in between, nothing is turned.
 4. A length that grows with the source is left open in shapes, and inferred in a view, where it is the only one.
+5. Tensors are called as in the Program, weights by their product. Those between the ops of a form, and what stands for
+   another tensor in other numbers, are called by their op; other constants of an op by what they are to it: `bias`.
+   Most tensors of a small file are of these, and equal names stand in it once.
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ from export.writers.tflite.versions import PLAIN_RANK
 Kind = str | Type
 Form = Callable[["Writer", Op], int]
 """Writes an op and returns the tensor of its result."""
+CONVERSIONS = {"Quantize", "Requantize", "Dequantize"}
 DTYPES = {"float32", "int64", "int32", "bool"}
 WIDEST = 6
 """Axes up to which TRANSPOSE and BROADCAST_TO go in both runtimes."""
@@ -47,7 +51,7 @@ class Writer:
         self.program, self._forms, self.storage = program, forms, storage
         self.file = File()
         self.at: dict[str, int] = {}
-        self.constants = program.constants()
+        self.constants, self.readers = program.constants(), program.readers()
         self.magnitudes = magnitudes(program)
         self._left: set[int] = set()
         self._views: dict[tuple[int, Shape], int] = {}
@@ -82,8 +86,9 @@ class Writer:
         written = len(self.file.tensors)
         self._writing = op
         self.at[op.output] = form(self, op)
-        if self.at[op.output] >= written:
-            self.file.rename(self.at[op.output], op.output)
+        converted = op.kind in CONVERSIONS and op.output.startswith(f"{op.inputs[0]}.")
+        if self.at[op.output] >= written and not converted:
+            self.file.rename(self.at[op.output], op.output)  # 5
 
     def refusal(self, op: Op, reason: str) -> ExportError:
         """Return what to raise for an op that cannot be written."""
@@ -113,9 +118,7 @@ class Writer:
         return self._reshape(self.now(name), index)
 
     def _reshape(self, source: int, target: int) -> int:
-        sizes = signature(self.shape(target))
-        given = [source, self.numbers(*sizes.tolist())]
-        return self.file.op("RESHAPE", given, target, "ReshapeOptions", newShape=sizes)
+        return self.file.op("RESHAPE", [source], target, "ReshapeOptions", newShape=signature(self.shape(target)))
 
     def shape(self, index: int) -> Shape:
         """Return the shape of a tensor of the file."""
@@ -140,8 +143,8 @@ class Writer:
         if name in self.at:
             return self.view(self.at[name], wanted)
         content, kind = self.constants[name].reshape(wanted), self.program.types.get(name)
-        title = ".".join((name, "x".join(map(str, wanted))))
-        return self.file.constant(title, content if kind is None else content.astype(kind.dtype), kind)
+        key = ".".join((name, "x".join(map(str, wanted))))
+        return self.file.constant(key, content if kind is None else content.astype(kind.dtype), kind, name)
 
     def view(self, index: int, shape: Shape) -> int:
         """Return a tensor in another shape of as many numbers (1)."""
@@ -220,8 +223,16 @@ class Writer:
         if len(there) == 1 and len(shapes) == 1 and len(there.pop()) <= PLAIN_RANK:
             return held
         if max(map(len, shapes)) <= PLAIN_RANK:
-            return [self.read(name) for name in op.inputs]
+            numbers = {name: self.at[name] for name in op.inputs if self._is_number(name)}
+            if numbers and math.prod(self.program.shapes[op.output]) == 1:
+                return [self.read(name, self.shape(next(iter(numbers.values())))) for name in op.inputs]
+            return [numbers[name] if name in numbers else self.read(name) for name in op.inputs]
         return [self._row(op, name) for name in op.inputs]
+
+    def _is_number(self, name: str) -> bool:
+        """Say whether a computed tensor is a single number, which is broadcast in the shape that it is held in (2)."""
+        shape = self.shape(self.at[name]) if name in self.at else ()
+        return 1 <= len(shape) <= PLAIN_RANK and math.prod(shape) == 1
 
     def _row(self, op: Op, name: str) -> int:
         """Return an operand as one row, with a number for each of the result's."""
@@ -234,7 +245,7 @@ class Writer:
         if name in self.constants:
             content, kind = np.broadcast_to(self.constants[name], whole).reshape(row), self.program.types.get(name)
             return self.file.constant(
-                f"{op.output}.{name}", content if kind is None else content.astype(kind.dtype), kind
+                f"{op.output}.{name}", content if kind is None else content.astype(kind.dtype), kind, name
             )
         if len(whole) > WIDEST:
             raise self.refusal(op, f"it broadcasts over {len(whole)} axes.")
