@@ -81,6 +81,11 @@ def cell(mean: float, spread: float, words: str) -> str:
     return f"{scale * mean:.{digits}f} ± {scale * spread:.{digits}f}"
 
 
+def points(change: Mapping[str, float]) -> str:
+    """Write what is changed of a share, with its standard error, in percentage points."""
+    return f"{100 * change['mean']:.2f} ± {100 * change['standard_error']:.2f}"
+
+
 def table(models: Sequence[Trained], shipped: int, verdicts: Verdicts) -> str:
     """Give the shown measures, a line a measure and a column a variant: the means over seeds and their spread.
 
@@ -106,10 +111,7 @@ def table(models: Sequence[Trained], shipped: int, verdicts: Verdicts) -> str:
         lines.append(f"In a row, by seed, %, {name}: {told}.")
     for name in VARIANTS[1:]:
         changes = against_float32(verdicts, name)
-        told = ", ".join(
-            f"{100 * changes[measure]['mean']:.2f} ± {100 * changes[measure]['standard_error']:.2f} {words}"
-            for measure, words in {"clips.apart": "by themselves", "clips.in_a_row": "in a row"}.items()
-        )
-        lines.append(f"{name} changes, in points, against float32, mean ± standard error: {told}.")
+        apart, in_a_row = points(changes["clips.apart"]), points(changes["clips.in_a_row"])
+        lines.append(f"Against float32 {name} changes {apart} points by themselves, {in_a_row} in a row.")
     lines.append(f"Thresholds: {', '.join(f'{trained.threshold:g}' for trained in models)}.")
     return "\n".join(lines)
