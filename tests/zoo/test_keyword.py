@@ -34,7 +34,7 @@ from zoo.keyword.data import (
     split,
     word,
 )
-from zoo.keyword.evaluate import SMOOTH, Spoken, Told, apart, in_a_row, judge, smoothed, stream, tell
+from zoo.keyword.evaluate import AFTER, ORDERS, SMOOTH, Spoken, Told, apart, in_a_row, judge, smoothed, stream, tell
 
 DATA = "EDGESEQ_DATA"
 
@@ -211,6 +211,26 @@ def test_clips_are_scored_by_what_is_heard_of_them() -> None:
 
     silent = np.mean([one.label == SILENCE for one in every])
     assert apart(deaf, every) == in_a_row(deaf, every) == silent
+
+
+def test_in_a_row_clips_follow_others_and_begin_elsewhere_in_every_order() -> None:
+    every = clips(speakers=2)
+    heard: list[Floats] = []
+
+    def noted(sound: Floats) -> Floats:
+        heard.append(sound)
+        return oracle(sound)
+
+    in_a_row(noted, every)
+    places = {one.samples.tobytes(): place for place, one in enumerate(every)}
+    rows, begins = [], []
+    for sound in heard:
+        begins.append(len(sound) - int(AFTER * RATE) - len(every) * CLIP)
+        row = sound[begins[-1] :][: len(every) * CLIP].reshape(-1, CLIP)
+        rows.append([places[samples.tobytes()] for samples in row])
+    assert all(sorted(row) == list(range(len(every))) for row in rows)
+    assert len({tuple(row) for row in rows}) == ORDERS
+    assert len({begin % HOP for begin in begins}) == ORDERS
 
 
 def test_streams_have_every_word_once_and_say_when() -> None:

@@ -40,6 +40,9 @@ AFTER: Final = 0.5
 SHIFTS: Final = 4
 """How often a clip is judged by itself: it begins at as many places between two frames."""
 
+ORDERS: Final = 12
+"""In how many orders clips are judged in a row, each of them beginning at another place between two frames."""
+
 EVENLY: Final = Augmentation(noise_db=(-30.0, -10.0), quiet=0.2)
 """The noise of a stream to be judged."""
 
@@ -96,15 +99,19 @@ def apart(hear: Hear, clips: Sequence[Clip]) -> float:
     return float(np.mean(right))
 
 
-def in_a_row(hear: Hear, clips: Sequence[Clip], seed: int = 0) -> float:
-    """Return the share of clips that are recognized where one follows another without a pause, the state carried."""
-    order = np.random.default_rng(seed).permutation(len(clips))
-    before, after = (np.zeros(int(seconds * RATE), np.float32) for seconds in (BEFORE, AFTER))
-    probabilities = hear(np.concatenate([before, *(clips[place].samples for place in order), after]))
-    right = [
-        recognized(probabilities, len(before) + number * CLIP) == clips[place].label
-        for number, place in enumerate(order)
-    ]
+def in_a_row(hear: Hear, clips: Sequence[Clip]) -> float:
+    """Return the share of clips that are recognized where one follows another without a pause, in ORDERS orders.
+
+    The state is carried from the first clip to the last; what a clip follows, and where it begins between two frames,
+    is another in each order.
+    """
+    after = np.zeros(int(AFTER * RATE), np.float32)
+    right = []
+    for number in range(ORDERS):
+        before = np.zeros(int(BEFORE * RATE) + number * HOP // ORDERS, np.float32)
+        row = [clips[place] for place in np.random.default_rng(number).permutation(len(clips))]
+        probabilities = hear(np.concatenate([before, *(clip.samples for clip in row), after]))
+        right += [recognized(probabilities, len(before) + place * CLIP) == clip.label for place, clip in enumerate(row)]
     return float(np.mean(right))
 
 

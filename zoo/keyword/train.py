@@ -6,6 +6,7 @@ import argparse
 import dataclasses
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 from rich.console import Console
@@ -19,7 +20,7 @@ from zoo.keyword.data import Clip, DataError, part, read_clips
 from zoo.keyword.fit import Recipe, Trained, hearing, train
 from zoo.keyword.judge import Candidate, Verdict, judge_on_test
 from zoo.keyword.ship import VARIANTS, ship, stepping
-from zoo.keyword.store import save
+from zoo.keyword.store import load, save
 from zoo.networks import runner
 
 DESCRIPTION = """\
@@ -33,8 +34,8 @@ each seed, the bundle that ships as bundle, and numbers.json.
 Example: python -m zoo.keyword.train --data ~/speech_commands_test"""
 
 
-def train_seeds(clips: Sequence[Clip], seeds: Sequence[int], recipe: Recipe) -> list[Trained]:
-    """Train one model a seed, with a progress bar on standard error."""
+def train_seeds(clips: Sequence[Clip], seeds: Sequence[int], recipe: Recipe, output: Path) -> list[Trained]:
+    """Train one model a seed, with a progress bar on standard error; save each as soon as it is trained."""
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total} updates"))
     with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True)) as bar:
         task = bar.add_task("", total=recipe.updates * len(seeds))
@@ -42,7 +43,21 @@ def train_seeds(clips: Sequence[Clip], seeds: Sequence[int], recipe: Recipe) -> 
         for seed in seeds:
             bar.update(task, description=f"seed {seed}")
             models.append(train(clips, seed, recipe, lambda: bar.advance(task)))
+            save(models[-1], saved(output, seed))
     return models
+
+
+def trained_before(seeds: Sequence[int], output: Path) -> list[Trained]:
+    """Load what `train_seeds` saved. Raises DataError where a seed is missing."""
+    missing = [str(saved(output, seed)) for seed in seeds if not saved(output, seed).is_file()]
+    if missing:
+        raise DataError(f"{missing[0]}: there is no such file; train that seed first, without --again.")
+    return [load(saved(output, seed)) for seed in seeds]
+
+
+def saved(output: Path, seed: int) -> Path:
+    """Where a seed's trained model is kept."""
+    return output / f"seed-{seed}.npz"
 
 
 def candidates(trained: Trained, bundle: Bundle) -> dict[str, Candidate]:
@@ -58,13 +73,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     torch.set_num_threads(1)  # the same sums in the same order on every machine of one kind; faster, too, at this size
     try:
         clips = read_clips(given.data)
-        models = train_seeds(part(clips, "train"), given.seeds, dataclasses.replace(Recipe(), updates=given.updates))
+        if given.again:
+            models = trained_before(given.seeds, given.output)
+        else:
+            given.output.mkdir(parents=True, exist_ok=True)
+            recipe = dataclasses.replace(Recipe(), updates=given.updates)
+            models = train_seeds(part(clips, "train"), given.seeds, recipe, given.output)
     except DataError as error:
         sys.stderr.write(f"{error}\n")
         return 1
-    given.output.mkdir(parents=True, exist_ok=True)
-    for trained in models:
-        save(trained, given.output / f"seed-{trained.seed}.npz")
     shipped = max(models, key=lambda trained: trained.accuracy_held_out)
     found: dict[str, Candidate] = {}
     with Console(stderr=True).status("exporting") as status:
@@ -88,14 +105,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line."""
-    return options.parser(
+    parser = options.parser(
         "keyword",
         DESCRIPTION,
         EPILOG,
         data="_silence_, _unknown_, down, go … of clips",
         seeds=range(5),
         rounds=("updates", Recipe().updates),
-    ).parse_args(arguments)
+    )
+    again = "export and judge the seeds saved in the output folder again, without training"
+    parser.add_argument("--again", action="store_true", help=again)
+    return parser.parse_args(arguments)
 
 
 if __name__ == "__main__":
