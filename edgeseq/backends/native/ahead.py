@@ -21,7 +21,8 @@ MAX_BYTES = 1 << 18
 class Ahead:
     """The first part of a layout over again, for STEPS steps side by side, and what to bring over for each.
 
-    links: int64[n, 4], where a tensor stands in the layout, where here, its bytes, and those from step to step.
+    links: int64[n, 4], where a tensor stands in the layout, where here, its bytes, and those from step to step; with no
+    bytes where the layout is told the place of each step's.
     """
 
     board: Array
@@ -45,15 +46,20 @@ def ahead(layout: Layout) -> Ahead | None:
 
 def _links(layout: Layout, known: Mapping[str, Array]) -> Array:
     """Return how what is known of a step comes to where the layout has it."""
-    pairs = [(here, known[name]) for name, here in layout.known.items() if not layout.plan.constant(here)]
-    apart = sorted(
-        (address(to), address(value), to.nbytes, value.strides[0] if len(value) > 1 else 0) for to, value in pairs
-    )
+    told: list[tuple[int, int, int, int]] = []
+    apart: list[tuple[int, int, int, int]] = []
+    for name, here in layout.known.items():
+        to, source = address(here), address(known[name])
+        stride = known[name].strides[0] if len(known[name]) > 1 else 0
+        if to in layout.plan.later:
+            told.append((address(layout.plan.later[to][-1]), source, 0, stride))
+        elif not layout.plan.constant(here):
+            apart.append((to, source, here.nbytes, stride))
     links: list[tuple[int, int, int, int]] = []
-    for to, source, size, stride in apart:
+    for to, source, size, stride in sorted(apart):
         before = links[-1] if links else (0, 0, 0, 0)
         if (to - before[2], source - before[2], stride) == (before[0], before[1], before[3]):
             links[-1] = (*before[:2], before[2] + size, stride)
         else:
             links.append((to, source, size, stride))
-    return np.array(links, np.int64).reshape(-1, 4)
+    return np.array([*told, *links], np.int64).reshape(-1, 4)

@@ -21,16 +21,16 @@ WIDTH = 24
 """Numbers in a row."""
 TABLE, ROWS, ENTERING, ENTER, LEAVING, LEAVE, STEPS, DELAY, END, WAITING = range(10)
 TOKENS, TOKEN_COUNT, FEATURES, FRAMES, BLOCK, STATES, STATE_COUNT, LONG, PYTHON = range(10, 19)
-FIRST, SECOND, TURN, AHEAD, LINKS, LINK_COUNT, KNOWN, SPARES = range(19, 27)
+FIRST, SECOND, TURN, AHEAD, LINKS, LINK_COUNT, SPARES = range(19, 26)
 BUSY = SPARES + direct.SPARES
 """Where on the board: the table and its rows; where frames enter and how many numbers; where outputs leave and how
 many; steps taken; outputs that do not exist; the last step there is room for; frames that wait; (column, how many) of
 each token and their number; numbers of a frame; frames of a step; streams that the rows compute side by side; and of
 every state (STATE numbers, see _carried) and their number; where a step puts outputs that have no place of their own;
 whether a step takes long; Python's own things (direct.py); where the rows that read no state end, and those that read
-nothing else; which of both go first; what computes the first of them ahead (ahead.py), and how it comes here; where
-stands whether it came from there; outputs that were given (direct.py); whether a thread is at work here, which has let
-go of the interpreter's lock or works on the addresses themselves: it is looked at, and changed, under that lock."""
+nothing else; which of both go first; what computes the first of them ahead (ahead.py), and how it comes here; outputs
+that were given (direct.py); whether a thread is at work here, which has let go of the interpreter's lock or works on
+the addresses themselves: it is looked at, and changed, under that lock."""
 BOARD, STATE = 32, 6
 NO_END = 2**62
 SLICE = 1 << 12
@@ -182,6 +182,23 @@ def run(address: Any, x: Any, y: Any) -> Any:
 
 
 @inline
+def _linked(link: Any, s: int) -> None:
+    """Bring over, or tell where it stands, what was computed ahead for the step number s of those at once."""
+    source = link[1] + s * link[3]
+    if link[2]:
+        moved(link[0], source, link[2])
+    else:
+        i64(link[0])[0] = source
+
+
+@inline
+def _unlinked(link: Any) -> None:
+    """Have what is only told of computed again in each step."""
+    if not link[2]:
+        i64(link[0])[0] = 0
+
+
+@inline
 def _ran(board: Any, source: int, numbers: int, to: int, steps: int) -> int:
     """Make so many steps; say what they came to."""
     # All frames are looked at before the first of them is computed with.
@@ -189,18 +206,18 @@ def _ran(board: Any, source: int, numbers: int, to: int, steps: int) -> int:
     if code == DONE:
         t = 0
         if board[AHEAD]:
-            ahead, links, known = i64(board[AHEAD]), i64(board[LINKS]), i64(board[KNOWN])
-            known[0] = 1
+            ahead, links = i64(board[AHEAD]), board[LINKS]
             while t + ahead[BLOCK] <= steps:
                 moved(ahead[ENTERING], source + 4 * t * board[ENTER], 4 * board[ENTER] * ahead[BLOCK])
                 _run_rows(ahead, 0, ahead[ROWS])
                 for s in range(ahead[BLOCK]):
-                    for k in range(0, 4 * board[LINK_COUNT], 4):
-                        moved(links[k], links[k + 1] + s * links[k + 3], links[k + 2])
+                    for k in range(board[LINK_COUNT]):
+                        _linked(i64(links + 32 * k), s)
                     _run_rows(board, board[FIRST], board[ROWS])
                     _left(board, to + 4 * t * board[LEAVE])
                     t += 1
-            known[0] = 0
+            for k in range(board[LINK_COUNT]):
+                _unlinked(i64(links + 32 * k))
         while t < steps:
             _computed(board, source + 4 * t * board[ENTER])
             _left(board, to + 4 * t * board[LEAVE])

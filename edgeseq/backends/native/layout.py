@@ -89,7 +89,6 @@ class Layer:
         self.parts = sections(self.told) if like is None else like.parts
         self.values: dict[str, Array] = {}
         self.rings: dict[str, Ring] = {}
-        self.known = self.plan.known
 
     def layout(self) -> Layout:
         """Lay out the whole."""
@@ -125,7 +124,6 @@ class Layer:
         """Lay out what reads no state; return what the rest reads of it, and of the inputs."""
         for op in self.parts.of_inputs:
             self._op(op)
-        self.plan.known = self.plan.buffer((1,), np.int64)  # nothing else ever is
         for name in self.parts.known:
             value = self.values[name]
             self.values[name] = value if value[0].flags.c_contiguous else self.plan.solid(value)
@@ -138,7 +136,7 @@ class Layer:
         board[engine.TABLE], board[engine.ROWS] = address(table), len(table)
         board[engine.ENTERING], board[engine.ENTER] = address(entering), entering[0].size
         board[engine.FRAMES], board[engine.FEATURES] = entering.shape[1:]
-        board[engine.BLOCK], board[engine.KNOWN] = self.streams, address(self.known)
+        board[engine.BLOCK] = self.streams
         return board
 
     def _tensor(self, name: str) -> Tensor:

@@ -63,10 +63,8 @@ class Plan:
         self._owners: set[int] = set()
         self._followers: list[tuple[Array, Memory]] = []
         self.bytes, self.ahead = 0, ahead
-        self.known = self.buffer((1,), np.int64)
-        """Where stands whether what is laid out now has come from what was computed ahead."""
         self.later: dict[int, tuple[Array, ...]] = {}
-        """Products that a later row computes unless they are known: rows, panels, bias and `known`, by where."""
+        """Products that a later row computes unless they are: rows, panels, where their place is told, 0; by where."""
 
     def keep(self, array: Array) -> Array:
         """Keep an array for as long as the rows are."""
@@ -148,6 +146,9 @@ class Plan:
                 self.copy(to[index], source[index])
             return
         if 0 in shape:
+            return
+        if len(shape) == 1 and (a, b) == ((to.itemsize,),) * 2:
+            self.row(moving.copy_solid, to.nbytes, address(to), address(source))
             return
         if (a[-1], b[-1]) != (to.itemsize,) * 2:
             # Where the last numbers do not lie side by side, the longest loop goes innermost: one is left less often.

@@ -1,6 +1,6 @@
-"""Curves over float32, as arithmetic alone, so that loops over them become vector instructions.
+"""What kernels compute of a float32, as arithmetic alone, so that loops over it become vector instructions.
 
-Their greatest errors are found by tests/backends/test_native_ops.py.
+The greatest errors of curves are found by tests/backends/test_native_ops.py.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ import numpy as np
 from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
+
+from edgeseq.backends.native.kernels import curves
 
 _F = np.float32
 
@@ -48,19 +50,8 @@ def relu(x: Any) -> Any:
     return max(x, _F(0))
 
 
-@numba.njit(inline="always")
-def tanh(x: Any) -> Any:
-    """Return tanh(x) as x P(x²) / Q(x²), fitted for the least greatest relative error over [0, 9]: within 4e-7."""
-    # From 9 on float32 has 1 alone.
-    x = min(x, _F(9))
-    x = max(x, _F(-9))
-    u = x * x
-    p = fma(u, fma(u, _F(1.8255382e-11), _F(-1.2780492e-08)), _F(9.2674372e-06))
-    p = fma(u, fma(u, fma(u, p, _F(2.9207636e-03)), _F(0.12919231)), _F(0.99999994))
-    q = fma(u, fma(u, fma(u, _F(2.2810044e-04), _F(2.3763176e-02)), _F(0.46252513)), _F(1))
-    y = x * p / q
-    y = _F(1) if y > _F(1) or x >= _F(9) else y
-    return _F(-1) if y < _F(-1) or x <= _F(-9) else y
+tanh, exp, sigmoid = curves.of_one(curves.tanh), curves.of_one(curves.exp), curves.of_one(curves.sigmoid)
+_below_one = curves.of_one(curves.below_one)
 
 
 @numba.njit(inline="always")
@@ -80,58 +71,9 @@ def erf(x: Any) -> Any:
 
 
 @numba.njit(inline="always")
-def _parts(x: Any) -> Any:
-    """Return (r, P, n): e^x = 2^n (1 + r P), |r| <= ln 2 / 2, for x in [-104, 89].
-
-    Cody and Waite, "Software Manual for the Elementary Functions", 1980, chapter 6.
-    """
-    n = np.rint(x * _F(1.44269504))
-    r = fma(n, _F(-0.693359375), x)
-    r = fma(n, _F(2.12194440e-4), r)
-    p = fma(r, fma(r, _F(1.9841270e-4), _F(1.3888889e-3)), _F(8.3333333e-3))
-    p = fma(r, fma(r, fma(r, p, _F(4.1666667e-2)), _F(0.16666667)), _F(0.5))
-    return r, fma(r, p, _F(1)), np.int32(n)
-
-
-@numba.njit(inline="always")
-def _power_of_two(n: Any) -> Any:
-    return float_of_bits(np.int32((n + np.int32(127)) << np.int32(23)))
-
-
-@numba.njit(inline="always")
-def exp(x: Any) -> Any:
-    """Return e^x, infinity and zero beyond what float32 holds: within 2e-7 of its size."""
-    x = min(x, _F(89))
-    x = max(x, _F(-104))
-    r, p, n = _parts(x)
-    # 2^n in two factors, for n reaches from -150 to 128, beyond what an exponent holds.
-    half = n >> np.int32(1)
-    return fma(r, p, _F(1)) * _power_of_two(half) * _power_of_two(n - half)
-
-
-@numba.njit(inline="always")
-def sigmoid(x: Any) -> Any:
-    """Return 1 / (1 + e^-x): within 2e-7 of its size, and at no place off to one side.
-
-    A gate near one makes a long memory, and what the curve always adds there is summed over as long a time.
-    """
-    x = min(x, _F(88))
-    x = max(x, _F(-89))
-    r, p, n = _parts(-x)
-    # Beyond its ends 2^n is zero or infinity, and the curve one or zero.
-    return _F(1) / fma(fma(r, p, _F(1)), _power_of_two(n), _F(1))
-
-
-@numba.njit(inline="always")
 def elu(x: Any, alpha: Any) -> Any:
     """Return x above zero, else alpha (e^x - 1): within 2e-7 of its size."""
-    below = min(x, _F(0))
-    # From -30 on it is -1 in float32.
-    r, p, n = _parts(max(below, _F(-30)))
-    power = _power_of_two(n)
-    # The one is taken off the power of two, which is exact, so that nothing is lost near zero.
-    below = alpha * (power * (r * p) + (power - _F(1)))
-    return x if x > _F(0) else below
+    return x if x > _F(0) else alpha * _below_one(x)
 
 
 @numba.njit(inline="always")

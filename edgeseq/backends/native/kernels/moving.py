@@ -54,6 +54,15 @@ def copy8(row: Any) -> None:
     _copy(row, i64, 8)
 
 
+# A row: 1 bytes, 2 to, 3 from.
+@kernel()
+def copy_solid(row: Any) -> None:
+    """Bytes that lie side by side."""
+    a, b = i8(row[2]), i8(row[3])
+    for k in range(row[1]):
+        a[k] = b[k]
+
+
 # A row: 1 streams, 2 blocks before the axis, 3 indices, 4 entries along the axis, 5 numbers in an entry; 6 to; 7 from,
 # 8, 9, 10 its strides over streams, blocks and entries; 11 indices, 12 their stride over streams; in bytes.
 @numba.njit(inline="always")

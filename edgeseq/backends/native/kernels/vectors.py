@@ -36,11 +36,13 @@ def _splat(builder: Any, value: Any, kind: ir.VectorType) -> Any:
     return builder.shuffle_vector(one, nothing, ir.Constant(ir.VectorType(I32, kind.count), None))
 
 
-def _load(builder: Any, address: Any, kind: ir.Type, align: int = 4) -> Any:
+def load(builder: Any, address: Any, kind: ir.Type, align: int = 4) -> Any:
+    """Read what stands at an address."""
     return builder.load(builder.inttoptr(address, kind.as_pointer()), align=align)
 
 
-def _moved(builder: Any, address: Any, bytes_: Any) -> Any:
+def moved(builder: Any, address: Any, bytes_: Any) -> Any:
+    """Return an address so many bytes on."""
     return builder.add(address, bytes_ if isinstance(bytes_, ir.Value) else ir.Constant(I64, bytes_))
 
 
@@ -79,38 +81,38 @@ def _within(builder: Any, count: Any, first: int) -> Any:
 def _masked_store(builder: Any, value: Any, address: Any, mask: Any) -> None:
     pointer = builder.inttoptr(address, value.type.as_pointer())
     name = f"llvm.masked.store.v{LANES}{'f32' if value.type.element == F32 else 'i32'}.p0"
-    _called(builder, name, ir.VoidType(), [value, pointer, ir.Constant(I32, 4), mask])
+    called(builder, name, ir.VoidType(), [value, pointer, ir.Constant(I32, 4), mask])
 
 
 def _masked_load(builder: Any, address: Any, kind: ir.VectorType, mask: Any) -> Any:
     pointer = builder.inttoptr(address, kind.as_pointer())
     args = [pointer, ir.Constant(I32, 4), mask, ir.Constant(kind, None)]
-    return _called(builder, f"llvm.masked.load.v{LANES}f32.p0", kind, args)
+    return called(builder, f"llvm.masked.load.v{LANES}f32.p0", kind, args)
 
 
 def _fmuladd(builder: Any, a: Any, b: Any, c: Any) -> Any:
     """Give a * b + c, in one rounding where the processor has that."""
-    return _called(builder, f"llvm.fmuladd.v{LANES}f32", a.type, [a, b, c])
+    return called(builder, f"llvm.fmuladd.v{LANES}f32", a.type, [a, b, c])
 
 
-def _called(builder: Any, name: str, gives: ir.Type, args: list[Any]) -> Any:
+def called(builder: Any, name: str, gives: ir.Type, args: list[Any]) -> Any:
     """Call one of LLVM's own functions."""
     made = ir.FunctionType(gives, [arg.type for arg in args])
     function = builder.module.globals.get(name) or ir.Function(builder.module, made, name)
     return builder.call(function, args)
 
 
-def _store(builder: Any, values: list[Any], address: Any, count: Any) -> None:
+def store(builder: Any, values: list[Any], address: Any, count: Any) -> None:
     """Store vectors one after the other, as far as `count` numbers."""
     whole = builder.icmp_signed(">=", count, ir.Constant(I64, len(values) * LANES))
     with builder.if_else(whole) as (full, part):
         with full:
             for v, value in enumerate(values):
-                pointer = builder.inttoptr(_moved(builder, address, 4 * LANES * v), value.type.as_pointer())
+                pointer = builder.inttoptr(moved(builder, address, 4 * LANES * v), value.type.as_pointer())
                 builder.store(value, pointer, align=4)
         with part:
             for v, value in enumerate(values):
-                at = _moved(builder, address, 4 * LANES * v)
+                at = moved(builder, address, 4 * LANES * v)
                 _masked_store(builder, value, at, _within(builder, count, LANES * v))
 
 
@@ -125,12 +127,12 @@ class _Real:
         self._masks = [_within(builder, count, LANES * v) if tail else None for v in range(vectors)]
 
     def weights(self, row: Any, v: int) -> Any:
-        at, kind = _moved(self._builder, row, self.weight_bytes * v), _vector(F32)
+        at, kind = moved(self._builder, row, self.weight_bytes * v), _vector(F32)
         mask = self._masks[v]
-        return _load(self._builder, at, kind) if mask is None else _masked_load(self._builder, at, kind, mask)
+        return load(self._builder, at, kind) if mask is None else _masked_load(self._builder, at, kind, mask)
 
     def entering(self, address: Any) -> Any:
-        return _splat(self._builder, _load(self._builder, address, F32), _vector(F32))
+        return _splat(self._builder, load(self._builder, address, F32), _vector(F32))
 
     def add(self, total: Any, entering: Any, weights: Any) -> Any:
         return _fmuladd(self._builder, entering, weights, total)
@@ -156,26 +158,26 @@ class _Whole:
         self._builder = builder
 
     def weights(self, row: Any, v: int) -> Any:
-        at = _moved(self._builder, row, self.weight_bytes * v)
+        at = moved(self._builder, row, self.weight_bytes * v)
         if X86:
-            return self._builder.sext(_load(self._builder, at, _vector(I8, 2 * LANES), 1), _vector(I16, 2 * LANES))
-        return [self._half(_moved(self._builder, at, LANES * place)) for place in (0, 1)]
+            return self._builder.sext(load(self._builder, at, _vector(I8, 2 * LANES), 1), _vector(I16, 2 * LANES))
+        return [self._half(moved(self._builder, at, LANES * place)) for place in (0, 1)]
 
     def _half(self, address: Any) -> Any:
-        return self._builder.sext(_load(self._builder, address, _vector(I8), 1), _vector(I16))
+        return self._builder.sext(load(self._builder, address, _vector(I8), 1), _vector(I16))
 
     def entering(self, address: Any) -> Any:
         if X86:
-            pair = _splat(self._builder, _load(self._builder, address, I32, 2), _vector(I32))
+            pair = _splat(self._builder, load(self._builder, address, I32, 2), _vector(I32))
             return self._builder.bitcast(pair, _vector(I16, 2 * LANES))
         return [
-            _splat(self._builder, _load(self._builder, _moved(self._builder, address, 2 * place), I16, 2), _vector(I16))
+            _splat(self._builder, load(self._builder, moved(self._builder, address, 2 * place), I16, 2), _vector(I16))
             for place in (0, 1)
         ]
 
     def add(self, total: Any, entering: Any, weights: Any) -> Any:
         if X86:
-            pairs = _called(self._builder, self._PAIRS[LANES], _vector(I32), [weights, entering])
+            pairs = called(self._builder, self._PAIRS[LANES], _vector(I32), [weights, entering])
             return self._builder.add(total, pairs)
         for x, w in zip(entering, weights, strict=True):
             wide = [self._builder.sext(each, _vector(I32)) for each in (x, w)]
@@ -196,7 +198,7 @@ def _summed(
     """
     zero = ir.Constant(_vector(form.sums), None)
     held = [start[v] if s == 0 else zero for _ in range(rows) for s in range(sums) for v in range(vectors)]
-    at_row = [_moved(builder, x, builder.mul(x_row, ir.Constant(I64, r))) for r in range(rows)]
+    at_row = [moved(builder, x, builder.mul(x_row, ir.Constant(I64, r))) for r in range(rows)]
 
     def body(i: Any, held: list[Any], step: int) -> list[Any]:
         held = list(held)
@@ -228,6 +230,15 @@ def _summed(
     return totals
 
 
+def sums_f32(
+    builder: Any, rows: int, vectors: int, sums: int, x: Any, x_row: Any, panel: Any, inputs: Any
+) -> list[list[Any]]:  # fmt: skip
+    """Write the sums over the inputs of a panel that begins with its biases; return each row's, one vector a value."""
+    form, stride = _Real(builder, inputs, vectors, tail=False), ir.Constant(I64, vectors * _Real.weight_bytes)
+    start = [form.weights(panel, v) for v in range(vectors)]
+    return _summed(builder, form, rows, vectors, sums, start, x, x_row, moved(builder, panel, stride), stride, inputs)
+
+
 def panel_f32(rows: int, vectors: int, sums: int, *, tail: bool = False) -> Any:
     """Return y[r, o] = bias[o] + sum of x[r, i] * w[i, o], for so many rows and vectors of outputs, in float32.
 
@@ -250,7 +261,7 @@ def panel_f32(rows: int, vectors: int, sums: int, *, tail: bool = False) -> Any:
             for r, values in enumerate(totals):
                 # Not below the floor; NaN stays NaN.
                 kept = [builder.select(builder.fcmp_ordered("<", each, least), least, each) for each in values]
-                _store(builder, kept, _moved(builder, y, builder.mul(y_row, ir.Constant(I64, r))), count)
+                store(builder, kept, moved(builder, y, builder.mul(y_row, ir.Constant(I64, r))), count)
             return ir.Constant(I64, 0)
 
         return types.int64(*(types.int64,) * 9, types.float32), generate
@@ -273,7 +284,7 @@ def panel_i16(rows: int, vectors: int, sums: int) -> Any:
             start = [ir.Constant(_vector(I32), None)] * vectors
             totals = _summed(builder, _Whole(builder), rows, vectors, sums, start, x, x_row, w, w_row, inputs)
             for r, values in enumerate(totals):
-                _store(builder, values, _moved(builder, y, builder.mul(y_row, ir.Constant(I64, r))), count)
+                store(builder, values, moved(builder, y, builder.mul(y_row, ir.Constant(I64, r))), count)
             return ir.Constant(I64, 0)
 
         return types.int64(*(types.int64,) * 8), generate
