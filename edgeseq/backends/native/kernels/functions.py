@@ -51,29 +51,13 @@ def relu(x: Any) -> Any:
 
 
 tanh, exp, sigmoid = curves.of_one(curves.tanh), curves.of_one(curves.exp), curves.of_one(curves.sigmoid)
-_below_one = curves.of_one(curves.below_one)
-
-
-@numba.njit(inline="always")
-def erf(x: Any) -> Any:
-    """Return the error function as x P(x²) / Q(x²), fitted as tanh is, over [0, 3.92]: within 4e-7."""
-    x = min(x, _F(3.92))
-    x = max(x, _F(-3.92))
-    u = x * x
-    p = fma(u, fma(u, _F(1.9924265e-08), _F(-1.9578360e-06)), _F(1.4185038e-04))
-    p = fma(u, fma(u, p, _F(3.7016049e-03)), _F(5.0573315e-02))
-    p = fma(u, fma(u, p, _F(0.19992439)), _F(1.1283791))
-    q = fma(u, fma(u, _F(9.5603800e-04), _F(1.4353195e-02)), _F(0.11499836))
-    q = fma(u, fma(u, q, _F(0.51051003)), _F(1))
-    y = x * p / q
-    y = _F(1) if y > _F(1) or x >= _F(3.92) else y
-    return _F(-1) if y < _F(-1) or x <= _F(-3.92) else y
+erf, _expm1 = curves.of_one(curves.erf), curves.of_one(curves.expm1)
 
 
 @numba.njit(inline="always")
 def elu(x: Any, alpha: Any) -> Any:
     """Return x above zero, else alpha (e^x - 1): within 2e-7 of its size."""
-    return x if x > _F(0) else alpha * _below_one(x)
+    return x if x > _F(0) else alpha * _expm1(x)
 
 
 @numba.njit(inline="always")
