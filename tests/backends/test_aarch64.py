@@ -78,8 +78,8 @@ SCALAR = {
 
 
 @pytest.fixture(scope="module", params=CPUS)
-def loops(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[list[str]]]:
-    """Each kernel's innermost loops, compiled for a processor."""
+def assembly(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Each kernel, compiled for a processor."""
     # The cache would hand this code to the next process that compiles for any processor.
     set_ = {"NUMBA_CPU_NAME": "generic", "NUMBA_CACHE_DIR": str(tmp_path_factory.mktemp("kernels"))}
     done = subprocess.run(
@@ -90,7 +90,14 @@ def loops(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         env={**os.environ, **set_, "PYTHONPATH": str(ROOT)},
     )
     assert done.returncode == 0, done.stderr
-    return {name: innermost(text) for name, text in json.loads(done.stdout).items()}
+    compiled: dict[str, str] = json.loads(done.stdout)
+    return compiled
+
+
+@pytest.fixture(scope="module")
+def loops(assembly: dict[str, str]) -> dict[str, list[list[str]]]:
+    """Each kernel's innermost loops."""
+    return {name: innermost(text) for name, text in assembly.items()}
 
 
 def test_kernels_are_vector_code(loops: dict[str, list[list[str]]]) -> None:
@@ -115,6 +122,13 @@ def test_sums_of_products_stay_in_registers(module: str, loops: dict[str, list[l
     ]
     assert inner
     assert not [line for loop in inner for line in loop if line.startswith("st") or "[sp" in line]
+
+
+def test_a_cells_gates_are_vector_code(assembly: dict[str, str]) -> None:
+    """They stand outside its loops, which are those of its sums."""
+    divided = [line.split()[1] for line in assembly["cells.gru"].splitlines() if line.split()[:1] == ["fdiv"]]
+    assert divided
+    assert not [register for register in divided if not register.startswith("v")]
 
 
 NESTED = """\
