@@ -14,6 +14,7 @@ from numba.core import types
 from numba.extending import intrinsic
 
 from edgeseq.backends.native.kernels import curves
+from edgeseq.backends.native.kernels.vectors import F32, called
 
 _F = np.float32
 
@@ -35,11 +36,7 @@ def fma(typingctx: Any, a: Any, b: Any, c: Any) -> Any:
     """Return a * b + c of float32, in one rounding where the processor has that."""
 
     def generate(_: Any, builder: Any, __: Any, args: Any) -> Any:
-        kind = ir.FloatType()
-        made = ir.FunctionType(kind, [kind] * 3)
-        name = "llvm.fmuladd.f32"
-        function = builder.module.globals.get(name) or ir.Function(builder.module, made, name)
-        return builder.call(function, args)
+        return called(builder, "llvm.fmuladd.f32", F32, args)
 
     return types.float32(types.float32, types.float32, types.float32), generate
 
