@@ -1,5 +1,8 @@
 """The step of a recurrent cell in one pass over its weights: gates are computed while the next ones' weights come.
 
+So a panel's gates are computed after the next panel's sums: what they begin with is long there, and they wait for
+nothing that is still on its way from memory, while the sums after them need none of theirs.
+
 A panel holds what LANES units need, a vector for each of z, r and n: first the biases, then each input's weights.
 """
 
@@ -10,19 +13,31 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeseq.backends.native.kernels.gru_panel import GATES, OVER_INPUTS, PANEL, VECTOR, gru_panel
+from edgeseq.backends.native.kernels.gru_panel import (
+    GATES,
+    OVER_INPUTS,
+    PANEL,
+    SUMS,
+    VECTOR,
+    gru_gates,
+    gru_sums,
+)
 from edgeseq.backends.native.kernels.vectors import BLOCK, LANES, panel_f32
-from edgeseq.jit import kernel
+from edgeseq.jit import inline, kernel
 from edgeseq.pointers import f32, i64
 
 SCRATCH = GATES * LANES * BLOCK
 """Numbers that sums over the inputs need room for, of BLOCK rows."""
 _ANYTHING = np.float32(-np.inf)
 _inputs1, _inputs_block = panel_f32(1, GATES, OVER_INPUTS), panel_f32(BLOCK, GATES, OVER_INPUTS)
-_step1, _step_block = gru_panel(1, known=False), gru_panel(BLOCK, known=False)
-_state_first1, _known1, _known_block = (
-    gru_panel(1, known=False, state_first=True), gru_panel(1, known=True), gru_panel(BLOCK, known=True),
+_sums1, _sums_block, _state_first1 = (
+    gru_sums(1, known=False), gru_sums(BLOCK, known=False), gru_sums(1, known=False, state_first=True),
 )  # fmt: skip
+_known1, _known_block = gru_sums(1, known=True), gru_sums(BLOCK, known=True)
+_gates1, _gates_block = gru_gates(1), gru_gates(BLOCK)
+_HALF = BLOCK * SUMS * VECTOR
+ROOM = 2 * BLOCK * SUMS * LANES
+"""Numbers that a step's sums need room for: those that are being made, and those whose gates are still to come."""
 
 
 def packed(weight: NDArray[Any], bias: NDArray[Any], units: int) -> NDArray[np.float32]:
@@ -61,15 +76,26 @@ def gru_inputs(row: Any) -> None:
             r += BLOCK if many else 1
 
 
+@inline
+def _gates(rows: int, room: int, mixed: int, mixed_row: int, y: int, y_row: int, left: int) -> None:
+    """Compute the gates of BLOCK rows, of one, or of none."""
+    if rows == BLOCK:
+        _gates_block(room, mixed, mixed_row, y, y_row, left)
+    elif rows:
+        _gates1(room, mixed, 0, y, 0, left)
+
+
 # A row: 1 rows; 2 the state that is summed over, 3 its row stride, 4 panels, 5 units, 6 numbers of the state; 7 where
 # stands where the sums over the inputs are, as gru_inputs gives them without gaps, 0 if they are not known; 8 y, 9 its
 # row stride; 10 whether to begin with the last panel, as in products.py; 11 x, 12 its row stride, 13 panels, 14 inputs;
-# 15 the state that is mixed with, 16 its row stride; in bytes.
+# 15 the state that is mixed with, 16 its row stride; 17 room for sums; in bytes.
 @kernel()
 def gru(row: Any) -> None:
     """Give n + z (h - n): z, r = sigmoid(x + h), n = tanh(x + r h), each x and h a sum of its own."""
     row[10] = 1 - row[10]
-    panels, known = -(-row[5] // LANES), i64(row[7])[0]
+    panels, known, room = -(-row[5] // LANES), i64(row[7])[0], row[17]
+    both = 2 * row[17] + _HALF
+    waiting = mixed_before = y_before = left_before = 0
     for k in range(panels):
         p = panels - 1 - k if row[10] else k
         w, left, units = row[4] + p * (1 + row[6]) * PANEL, row[5] - p * LANES, p * VECTOR
@@ -81,18 +107,21 @@ def gru(row: Any) -> None:
         while r < row[1]:
             many = row[1] - r >= BLOCK
             if many and known:
-                _known_block(x, x_row, v, 0, h, row[3], w, row[6], mixed, row[16], y, row[9], left)
+                _known_block(x, x_row, v, 0, h, row[3], w, row[6], room)
             elif many:
-                _step_block(x, x_row, v, row[14], h, row[3], w, row[6], mixed, row[16], y, row[9], left)
+                _sums_block(x, x_row, v, row[14], h, row[3], w, row[6], room)
             elif known:
-                _known1(x, 0, v, 0, h, 0, w, row[6], mixed, 0, y, 0, left)
+                _known1(x, 0, v, 0, h, 0, w, row[6], room)
             elif k:
-                _step1(x, 0, v, row[14], h, 0, w, row[6], mixed, 0, y, 0, left)
+                _sums1(x, 0, v, row[14], h, 0, w, row[6], room)
             else:
                 # A step begins with the panel that the last one ended with: its state's weights, which were read last,
                 # are still in the first cache, unless those of the inputs drive them out.
-                _state_first1(x, 0, v, row[14], h, 0, w, row[6], mixed, 0, y, 0, left)
-            done = BLOCK if many else 1
+                _state_first1(x, 0, v, row[14], h, 0, w, row[6], room)
+            room = both - room
+            _gates(waiting, room, mixed_before, row[16], y_before, row[9], left_before)
+            waiting, mixed_before, y_before, left_before = BLOCK if many else 1, mixed, y, left
             x, h, mixed, y, r = (
-                x + done * x_row, h + done * row[3], mixed + done * row[16], y + done * row[9], r + done,
+                x + waiting * x_row, h + waiting * row[3], mixed + waiting * row[16], y + waiting * row[9], r + waiting,
             )  # fmt: skip
+    _gates(waiting, both - room, mixed_before, row[16], y_before, row[9], left_before)

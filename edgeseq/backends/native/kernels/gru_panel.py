@@ -1,7 +1,4 @@
-"""A panel of a GRU's step in vectors: sums over the inputs and over the state, and the gates of LANES units.
-
-What is summed stays in registers until the units have their numbers.
-"""
+"""A panel of a GRU's step in vectors: sums over the inputs and over the state, then the gates of LANES units."""
 
 from __future__ import annotations
 
@@ -18,26 +15,27 @@ GATES = 3
 VECTOR = 4 * LANES
 PANEL = GATES * VECTOR
 """Bytes of a vector, and of what an input has in a panel: its weights of z, of r and of n."""
+SUMS = 4
+"""What gates begin with, in vectors: the sums of z and of r, and those of n over the inputs and over the state."""
 OVER_INPUTS, OVER_STATE = 1, 2
 """Sums over the inputs are one, for those over the state, which come beside them, are under way meanwhile."""
 
 
-def gru_panel(rows: int, *, known: bool, state_first: bool = False) -> Any:
-    """Return y = n + z (h - n) of so many rows: z, r = sigmoid(x + h), n = tanh(x + r h), each x and h a sum.
+def gru_sums(rows: int, *, known: bool, state_first: bool = False) -> Any:
+    """Return what sums up a panel of so many rows, and puts SUMS vectors of each into a room.
 
     It takes addresses, and strides from row to row in bytes: x, its stride, its panel and how many inputs there are (or
-    where sums over the inputs are known these, their stride, how far gates lie apart, 0); the same four of the state
-    that is summed over; the state that is mixed with, its stride; y, its stride, how many units it takes. Vectors are
-    read whole. state_first: whether to sum over the state before the inputs, to the same bits.
+    where sums over the inputs are known these, their stride, how far gates lie apart, 0); the same four of the state;
+    the room. Vectors are read whole. state_first: whether to sum over the state before the inputs, to the same bits.
     """
 
     @intrinsic
-    def panel(
+    def sums(
         typingctx: Any, x: Any, x_row: Any, x_panel: Any, inputs: Any, h: Any, h_row: Any, h_panel: Any, numbers: Any,
-        mixed: Any, mixed_row: Any, y: Any, y_row: Any, count: Any,
+        room: Any,
     ) -> Any:  # fmt: skip
         def generate(_: Any, builder: Any, __: Any, args: Any) -> Any:
-            *of_x, h, h_row, h_panel, numbers, mixed, mixed_row, y, y_row, count = args
+            *of_x, h, h_row, h_panel, numbers, room = args
             over_inputs = _given if known else _over_inputs
             if state_first:
                 of_state = sums_f32(builder, rows, GATES, OVER_STATE, h, h_row, h_panel, numbers)
@@ -46,17 +44,43 @@ def gru_panel(rows: int, *, known: bool, state_first: bool = False) -> Any:
                 of_inputs = over_inputs(builder, rows, *of_x)
                 of_state = sums_f32(builder, rows, GATES, OVER_STATE, h, h_row, h_panel, numbers)
             for r in range(rows):
-                z_x, r_x, n_x = (Number(builder, each) for each in of_inputs[r])
-                z_h, r_h, n_h = (Number(builder, each) for each in of_state[r])
-                new = tanh(sigmoid(r_x + r_h).times(n_h, n_x))
-                old = Number(builder, _read(builder, _row(builder, mixed, mixed_row, r)))
-                unit = sigmoid(z_x + z_h).times(old - new, new)
-                store(builder, [unit.value], _row(builder, y, y_row, r), count)
+                (z_x, r_x, n_x), (z_h, r_h, n_h) = of_inputs[r], of_state[r]
+                vectors = builder.fadd(z_x, z_h), builder.fadd(r_x, r_h), n_x, n_h
+                for place, vector in enumerate(vectors, len(vectors) * r):
+                    to = moved(builder, room, VECTOR * place)
+                    builder.store(vector, builder.inttoptr(to, vector.type.as_pointer()), align=4)
             return ir.Constant(I64, 0)
 
-        return types.int64(*(types.int64,) * 13), generate
+        return types.int64(*(types.int64,) * 9), generate
 
-    return panel
+    return sums
+
+
+def gru_gates(rows: int) -> Any:
+    """Return what gives y = n + z (h - n) of so many rows: z, r = sigmoid(sum), n = tanh(x + r h) of its two sums.
+
+    It takes addresses, and strides from row to row in bytes: the room with the sums; the state that is mixed with, its
+    stride; y, its stride, how many units it takes.
+    """
+
+    @intrinsic
+    def gates(typingctx: Any, room: Any, mixed: Any, mixed_row: Any, y: Any, y_row: Any, count: Any) -> Any:
+        def generate(_: Any, builder: Any, __: Any, args: Any) -> Any:
+            room, mixed, mixed_row, y, y_row, count = args
+            for row in range(rows):
+                z, r, n_x, n_h = (
+                    Number(builder, _read(builder, moved(builder, room, VECTOR * (SUMS * row + k))))
+                    for k in range(SUMS)
+                )
+                new = tanh(sigmoid(r).times(n_h, n_x))
+                old = Number(builder, _read(builder, _row(builder, mixed, mixed_row, row)))
+                unit = sigmoid(z).times(old - new, new)
+                store(builder, [unit.value], _row(builder, y, y_row, row), count)
+            return ir.Constant(I64, 0)
+
+        return types.int64(*(types.int64,) * 6), generate
+
+    return gates
 
 
 def _over_inputs(builder: Any, rows: int, x: Any, x_row: Any, panel: Any, inputs: Any) -> list[list[Any]]:

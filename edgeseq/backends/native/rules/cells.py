@@ -52,11 +52,12 @@ def _gru(plan: Plan, op: Given, known: Array, state: Array, mixed: Array) -> Arr
     x, x_panels, told = plan.later[address(known)]
     mixed = plan.solid(mixed).reshape(len(rows), -1)
     y = plan.buffer((*shape, units), np.float32)
-    flat = y.reshape(len(rows), -1)
+    flat, room = y.reshape(len(rows), -1), plan.buffer((kernels.ROOM,), np.float32)
     plan.row(
         kernels.gru, len(rows), address(rows), rows.strides[0], address(panels), units,
         rows.shape[1], address(told), address(flat), flat.strides[0], 0,
         address(x), x.strides[0], address(x_panels), x.shape[1], address(mixed), mixed.strides[0],
+        address(room),
     )  # fmt: skip
     return y
 
