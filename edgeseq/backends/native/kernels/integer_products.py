@@ -10,14 +10,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeseq.backends.native.kernels.vectors import BLOCK, LANES, X86, panel_i16
+from edgeseq.backends.native.kernels.vectors import BLOCK, BYTES, LANES, X86, panel_bytes, panel_i16
 from edgeseq.jit import Kernel, kernel
+from edgeseq.pointers import i8, i16
 
-_one8, _half8 = panel_i16(1, 8, 1), panel_i16(BLOCK, 4, 1)
-_one4, _half4 = panel_i16(1, 4, 2), panel_i16(BLOCK, 2, 2)
-_one2, _half2 = panel_i16(1, 2, 4), panel_i16(BLOCK, 1, 4)
-_one1, _pair1 = panel_i16(1, 1, 8), panel_i16(BLOCK // 2, 1, 8)
-_WEIGHTS, _SUMS = 2 * LANES, 4 * LANES
+PER, FIRST = (4, 1) if BYTES else (2, 0)
+"""Inputs that count as one, and whether a panel begins with what is added to its sums."""
+# What is halved takes the place of two rows.
+_panel, _ROWS = (panel_bytes, BLOCK // 2) if BYTES else (panel_i16, BLOCK)
+_one8, _rows8 = _panel(1, 8, 1), _panel(_ROWS, 4, 1)
+_one4, _rows4 = _panel(1, 4, 2), _panel(_ROWS, 2, 2)
+_one2, _rows2 = _panel(1, 2, 4), _panel(_ROWS, 1, 4)
+_one1, _rows1 = _panel(1, 1, 8), _panel(_ROWS // 2, 1, 8)
+_WEIGHTS, _SUMS = PER * LANES, 4 * LANES
 """Bytes of a vector of weights, of sums."""
 
 
@@ -26,23 +31,34 @@ def reference(x: NDArray[Any], weight: NDArray[Any]) -> NDArray[Any]:
     return np.asarray(x.astype(np.int64) @ weight.T.astype(np.int64))
 
 
-# A row: 1 rows, 2 x, 3 its row stride, 4 panels, 5 their number, 6 pairs of inputs, 7 y, 8 its row stride, 9 outputs,
-# 10 whether to begin with the last panel, as in products.py; strides in bytes.
+# A row: 1 rows, 2 x, 3 its row stride, 4 inputs, 5 y, 6 its row stride; in bytes.
+@kernel()
+def halve(row: Any) -> None:
+    """Give int16 x = 256 a + b - 32768 as uint8 a and b: rows of all a, then all b, as far apart as half a row."""
+    for r in range(row[1]):
+        x, a, b = i16(row[2] + r * row[3]), i8(row[5] + r * row[6]), i8(row[5] + r * row[6] + row[6] // 2)
+        for k in range(row[4]):
+            a[k], b[k] = np.int8((x[k] >> 8) ^ -128), np.int8(x[k] & 255)
+
+
+# A row: 1 rows, 2 x (its halves where products are of bytes), 3 its row stride, 4 panels, 5 their number, 6 inputs by
+# PER, 7 y, 8 its row stride, 9 outputs, 10 whether to begin with the last panel, as in products.py, 11 the stride of
+# what a panel reads as rows; strides in bytes.
 @kernel()
 def integer_linear8(row: Any) -> None:
     """Panels of eight vectors."""
     row[10] = 1 - row[10]
     for k in range(row[5]):
         p = row[5] - 1 - k if row[10] else k
-        w, y, left = row[4] + p * row[6] * 8 * _WEIGHTS, row[7] + p * 8 * _SUMS, row[9] - p * 8 * LANES
+        w, y, left = row[4] + p * (FIRST + row[6]) * 8 * _WEIGHTS, row[7] + p * 8 * _SUMS, row[9] - p * 8 * LANES
         r = 0
-        while r + BLOCK <= row[1]:
+        while r + _ROWS <= row[1]:
             x, to = row[2] + r * row[3], y + r * row[8]
-            _half8(x, row[3], w, 8 * _WEIGHTS, row[6], to, row[8], left)
-            _half8(x, row[3], w + 4 * _WEIGHTS, 8 * _WEIGHTS, row[6], to + 4 * _SUMS, row[8], left - 4 * LANES)
-            r += BLOCK
+            _rows8(x, row[11], w, 8 * _WEIGHTS, row[6], to, row[8], left)
+            _rows8(x, row[11], w + 4 * _WEIGHTS, 8 * _WEIGHTS, row[6], to + 4 * _SUMS, row[8], left - 4 * LANES)
+            r += _ROWS
         while r < row[1]:
-            _one8(row[2] + r * row[3], row[3], w, 8 * _WEIGHTS, row[6], y + r * row[8], row[8], left)
+            _one8(row[2] + r * row[3], row[11], w, 8 * _WEIGHTS, row[6], y + r * row[8], row[8], left)
             r += 1
 
 
@@ -52,15 +68,15 @@ def integer_linear4(row: Any) -> None:
     row[10] = 1 - row[10]
     for k in range(row[5]):
         p = row[5] - 1 - k if row[10] else k
-        w, y, left = row[4] + p * row[6] * 4 * _WEIGHTS, row[7] + p * 4 * _SUMS, row[9] - p * 4 * LANES
+        w, y, left = row[4] + p * (FIRST + row[6]) * 4 * _WEIGHTS, row[7] + p * 4 * _SUMS, row[9] - p * 4 * LANES
         r = 0
-        while r + BLOCK <= row[1]:
+        while r + _ROWS <= row[1]:
             x, to = row[2] + r * row[3], y + r * row[8]
-            _half4(x, row[3], w, 4 * _WEIGHTS, row[6], to, row[8], left)
-            _half4(x, row[3], w + 2 * _WEIGHTS, 4 * _WEIGHTS, row[6], to + 2 * _SUMS, row[8], left - 2 * LANES)
-            r += BLOCK
+            _rows4(x, row[11], w, 4 * _WEIGHTS, row[6], to, row[8], left)
+            _rows4(x, row[11], w + 2 * _WEIGHTS, 4 * _WEIGHTS, row[6], to + 2 * _SUMS, row[8], left - 2 * LANES)
+            r += _ROWS
         while r < row[1]:
-            _one4(row[2] + r * row[3], row[3], w, 4 * _WEIGHTS, row[6], y + r * row[8], row[8], left)
+            _one4(row[2] + r * row[3], row[11], w, 4 * _WEIGHTS, row[6], y + r * row[8], row[8], left)
             r += 1
 
 
@@ -68,13 +84,13 @@ def integer_linear4(row: Any) -> None:
 def integer_linear2(row: Any) -> None:
     """A panel of two vectors."""
     r = 0
-    while r + BLOCK <= row[1]:
+    while r + _ROWS <= row[1]:
         x, y, w = row[2] + r * row[3], row[7] + r * row[8], row[4]
-        _half2(x, row[3], w, 2 * _WEIGHTS, row[6], y, row[8], row[9])
-        _half2(x, row[3], w + _WEIGHTS, 2 * _WEIGHTS, row[6], y + _SUMS, row[8], row[9] - LANES)
-        r += BLOCK
+        _rows2(x, row[11], w, 2 * _WEIGHTS, row[6], y, row[8], row[9])
+        _rows2(x, row[11], w + _WEIGHTS, 2 * _WEIGHTS, row[6], y + _SUMS, row[8], row[9] - LANES)
+        r += _ROWS
     while r < row[1]:
-        _one2(row[2] + r * row[3], row[3], row[4], 2 * _WEIGHTS, row[6], row[7] + r * row[8], row[8], row[9])
+        _one2(row[2] + r * row[3], row[11], row[4], 2 * _WEIGHTS, row[6], row[7] + r * row[8], row[8], row[9])
         r += 1
 
 
@@ -82,11 +98,11 @@ def integer_linear2(row: Any) -> None:
 def integer_linear1(row: Any) -> None:
     """A single vector."""
     r = 0
-    while r + BLOCK // 2 <= row[1]:
-        _pair1(row[2] + r * row[3], row[3], row[4], _WEIGHTS, row[6], row[7] + r * row[8], row[8], row[9])
-        r += BLOCK // 2
+    while r + _ROWS // 2 <= row[1]:
+        _rows1(row[2] + r * row[3], row[11], row[4], _WEIGHTS, row[6], row[7] + r * row[8], row[8], row[9])
+        r += _ROWS // 2
     while r < row[1]:
-        _one1(row[2] + r * row[3], row[3], row[4], _WEIGHTS, row[6], row[7] + r * row[8], row[8], row[9])
+        _one1(row[2] + r * row[3], row[11], row[4], _WEIGHTS, row[6], row[7] + r * row[8], row[8], row[9])
         r += 1
 
 
@@ -94,10 +110,17 @@ LINEAR: dict[int, Kernel] = {8: integer_linear8, 4: integer_linear4, 2: integer_
 
 
 def packed(weight: NDArray[np.int8], size: int, count: int, first: int) -> NDArray[np.int8]:
-    """Return weight [outputs, inputs] as `count` panels [pairs, size vectors, 2 LANES]; zeros where there is none."""
-    width, pairs = size * LANES, -(-weight.shape[1] // 2)
-    part = np.zeros((count * width, 2 * pairs), np.int8)
+    """Return weight [outputs, inputs] as `count` panels [inputs by PER, size vectors, PER LANES]; filled with zeros.
+
+    Where products are of bytes a panel begins with what makes up for x being 32768 more there, int32.
+    """
+    width, groups = size * LANES, -(-weight.shape[1] // PER)
+    part = np.zeros((count * width, PER * groups), np.int8)
     here = weight[first : first + count * width]
     part[: len(here), : weight.shape[1]] = here
-    apart = part.reshape(count, size, LANES, pairs, 2)
-    return np.ascontiguousarray(apart.transpose(0, 3, 1, 2, 4) if X86 else apart.transpose(0, 3, 1, 4, 2))
+    apart = part.reshape(count, size, LANES, groups, PER)
+    panels = np.ascontiguousarray(apart.transpose(0, 3, 1, 2, 4) if X86 else apart.transpose(0, 3, 1, 4, 2))
+    if not BYTES:
+        return panels
+    more = -(part.sum(axis=1, dtype=np.int64) << 15)
+    return np.hstack([more.astype(np.int32).view(np.int8).reshape(count, -1), panels.reshape(count, -1)])

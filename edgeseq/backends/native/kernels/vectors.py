@@ -6,6 +6,7 @@ fixed order, whatever the number of rows, so that one stream and many give the s
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 from llvmlite import ir
@@ -24,6 +25,8 @@ LANES = 16 if "+avx512f" in FEATURES else 8 if "+avx" in FEATURES else 4
 """Numbers of 32 bits in a vector register."""
 BLOCK = 2 if LANES == 8 else 4  # noqa: PLR2004 - with vectors of 8, which is AVX2, come 16 registers, else 32
 """Rows that share a weight once it is loaded."""
+BYTES = "+avx512vnni" in FEATURES
+"""Whether there is an instruction that multiplies bytes and adds four products."""
 
 
 def _vector(kind: ir.Type, count: int = LANES) -> ir.VectorType:
@@ -188,6 +191,28 @@ class _Whole:
         return self._builder.add(a, b)
 
 
+class _Bytes:
+    """uint8 times int8, summed in int32. A step of the sum takes four inputs; a vector of weights is 4 LANES bytes."""
+
+    weight_bytes = 4 * LANES
+    sums = I32
+
+    def __init__(self, builder: Any) -> None:
+        self._builder = builder
+
+    def weights(self, row: Any, v: int) -> Any:
+        return load(self._builder, moved(self._builder, row, self.weight_bytes * v), _vector(I32))
+
+    def entering(self, address: Any) -> Any:
+        return _splat(self._builder, load(self._builder, address, I32), _vector(I32))
+
+    def add(self, total: Any, entering: Any, weights: Any) -> Any:
+        return called(self._builder, "llvm.x86.avx512.vpdpbusd.512", total.type, [total, entering, weights])
+
+    def join(self, a: Any, b: Any) -> Any:
+        return self._builder.add(a, b)
+
+
 def _summed(
     builder: Any, form: Any, rows: int, vectors: int, sums: int, start: list[Any],
     x: Any, x_row: Any, w: Any, w_row: Any, inputs: Any,
@@ -274,16 +299,45 @@ def panel_i16(rows: int, vectors: int, sums: int) -> Any:
 
     It takes what `panel_f32` does, without the bias and the least value.
     """
+    return _whole(lambda builder, x, x_row, w, w_row, inputs: _summed(
+        builder, _Whole(builder), rows, vectors, sums, [ir.Constant(_vector(I32), None)] * vectors,
+        x, x_row, w, w_row, inputs,
+    ))  # fmt: skip
+
+
+def panel_bytes(rows: int, vectors: int, sums: int) -> Any:
+    """Return what `panel_i16` does of rows that lie there as two, of uint8 each; four inputs count as one.
+
+    x = 256 a + b - 32768: first come all a, then, a stride further, all b. What w begins with is added, int32[o].
+    """
+
+    def halves(builder: Any, x: Any, x_row: Any, w: Any, w_row: Any, inputs: Any) -> list[list[Any]]:
+        form, nothing = _Bytes(builder), [ir.Constant(_vector(I32), None)] * vectors
+        of_halves = _summed(
+            builder, form, 2 * rows, vectors, sums, nothing, x, x_row, builder.add(w, w_row), w_row, inputs
+        )
+        eight = ir.Constant(_vector(I32), [ir.Constant(I32, 8)] * LANES)
+        return [
+            [
+                builder.add(builder.add(builder.shl(a, eight), b), form.weights(w, v))
+                for v, (a, b) in enumerate(zip(*of_halves[2 * r : 2 * r + 2], strict=True))
+            ]
+            for r in range(rows)
+        ]
+
+    return _whole(halves)
+
+
+def _whole(summed: Callable[..., list[list[Any]]]) -> Any:
+    """Return a function that stores the int32 vectors of each row that `summed` makes."""
 
     @intrinsic
     def panel(
         typingctx: Any, x: Any, x_row: Any, w: Any, w_row: Any, inputs: Any, y: Any, y_row: Any, count: Any
     ) -> Any:
         def generate(_: Any, builder: Any, __: Any, args: Any) -> Any:
-            x, x_row, w, w_row, inputs, y, y_row, count = args
-            start = [ir.Constant(_vector(I32), None)] * vectors
-            totals = _summed(builder, _Whole(builder), rows, vectors, sums, start, x, x_row, w, w_row, inputs)
-            for r, values in enumerate(totals):
+            *given, y, y_row, count = args
+            for r, values in enumerate(summed(builder, *given)):
                 store(builder, values, moved(builder, y, builder.mul(y_row, ir.Constant(I64, r))), count)
             return ir.Constant(I64, 0)
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from edgeseq.backends.native.kernels import integer_products, integers
 from edgeseq.backends.native.kernels.products import panels
-from edgeseq.backends.native.kernels.vectors import LANES
+from edgeseq.backends.native.kernels.vectors import BYTES, LANES
 from edgeseq.backends.native.plan import Array, Plan, address, collapsed
 from edgeseq.backends.native.program import Tensor
 from edgeseq.backends.native.rules.convolution import channels_of, rows_of
@@ -20,7 +20,7 @@ from edgeseq.backends.native.rules.rule import Given, Rule
 MULTIPLIER_BITS, MAX_SHIFT = 31, 62
 NARROW_BITS = 22
 """Of the multiplier of int16 products, whose sums pass 32 bits."""
-PART = 512
+PART = 508
 """Inputs of int16 times int8 whose sum fits 32 bits, whatever they are."""
 LOOPS = 3
 
@@ -89,16 +89,16 @@ def _product(  # noqa: PLR0917 - what a product is made of
     greatest = np.abs(weight.astype(np.int64)).sum(axis=1) << 15
     whole = int((greatest + np.abs(bias)).max(initial=0)) < 2**31
     parts = [slice(None)] if whole else [slice(i, i + PART) for i in range(0, x.shape[1], PART)]
-    sums = plan.buffer((len(parts), len(y), y.shape[1]), np.int32)
-    for plane, part in zip(sums, parts, strict=True):
-        _sums(plan, plane, x[:, part], np.ascontiguousarray(weight[:, part]))
+    planes = plan.buffer((len(parts), len(y), y.shape[1]), np.int32)
+    for plane, part in zip(planes, parts, strict=True):
+        sums(plan, plane, x[:, part], np.ascontiguousarray(weight[:, part]))
     narrow = whole and int(m.max(initial=0)) < 2**31
     kind = np.int32 if narrow else np.int64
     tables = [plan.stored(bias.astype(kind)), plan.stored(m.astype(kind)), plan.stored(shift)]
     half = plan.stored(np.int64(1) << (shift - 1))
     plan.row(
-        integers.RESCALE[narrow, y.itemsize], len(y), y.shape[1], address(sums), sums.strides[1],
-        *(address(table) for table in tables), address(y), sums.strides[0], op.stored.zero_point,
+        integers.RESCALE[narrow, y.itemsize], len(y), y.shape[1], address(planes), planes.strides[1],
+        *(address(table) for table in tables), address(y), planes.strides[0], op.stored.zero_point,
         *limits(op.stored, relu=bool(op.attributes.get("relu"))), address(half), len(parts),
     )  # fmt: skip
 
@@ -117,13 +117,24 @@ def _of_sums(entering: Tensor, ratio: float) -> tuple[int, int]:
     return shifted_down(m >> dropped, shift - dropped)
 
 
-def _sums(plan: Plan, y: Array, x: Array, weight: NDArray[np.int8]) -> None:
+def sums(plan: Plan, y: Array, x: Array, weight: NDArray[np.int8]) -> None:
+    """Write y int32[rows, outputs] = x int16[rows, inputs] @ weight.T; the last axes have no gaps."""
+    groups = -(-x.shape[1] // integer_products.PER)
+    entering, within = x, x.strides[0]
+    if BYTES:
+        entering, within = (
+            plan.buffer((len(x), 2, integer_products.PER * groups), np.int8),
+            integer_products.PER * groups,
+        )
+        plan.row(
+            integer_products.halve, len(x), address(x), x.strides[0], x.shape[1], address(entering), entering.strides[0]
+        )
     for size, count, first in panels(len(weight), weight.shape[1]):
         packed = plan.stored(integer_products.packed(weight, size, count, first))
         width = min(count * size * LANES, len(weight) - first)
         plan.row(
-            integer_products.LINEAR[size], len(x), address(x), x.strides[0], address(packed), count,
-            -(-x.shape[1] // 2), address(y) + 4 * first, y.strides[0], width,
+            integer_products.LINEAR[size], len(x), address(entering), entering.strides[0], address(packed), count,
+            groups, address(y) + 4 * first, y.strides[0], width, 0, within,
         )  # fmt: skip
 
 
