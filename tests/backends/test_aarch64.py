@@ -56,6 +56,7 @@ KERNELS: dict[str, set[str]] = {
     "rows.softmax": {"smax.4s", "frintx.4s", "fmla.4s", "fadd.4s", "fmul.4s"},
     "rows.log_softmax": {"smax.4s", "frintx.4s", "fmla.4s", "fadd.4s", "fsub.4s"},
     "rows.layer_norm": {"fadd.4s", "fsub.4s", "fmla.4s", "fmul.4s"},
+    "integer_products.halve": {"uzp1.16b", "uzp2.16b", "eor.16b"},
     "integers.widen": {"sub.8h"},
     "integers.scaled_product": {"smull.2d", "sshl.2d"},
     "integers.settle8": {"add.2d", "sshl.2d"},
