@@ -170,20 +170,30 @@ def test_threads_may_share_an_encoder(tmp_path: Path) -> None:
 
 
 def test_ctrl_c_leaves_a_long_run_as_if_it_had_not_begun(gru: NativeStep) -> None:
-    model, x = gru.fork(), noise(gru, 1_000_000)
+    model, x = gru.fork(), noise(gru, 16 * engine.SLICE)
     model.run(x[:7])
-    before = model.get_state()
+    before, run, begun = model.get_state(), model._run, threading.Event()
 
     def interrupt() -> None:
-        while not model._board[engine.BUSY]:
-            time.sleep(0)
+        begun.wait()
         _thread.interrupt_main()
 
-    waiting = threading.Thread(target=interrupt)
+    waiting = threading.Thread(target=interrupt, daemon=True)
+
+    def interrupted(*given: Any) -> Any:
+        if model._steps > engine.SLICE:  # the first slice is made: there is something to undo
+            begun.set()
+        code = run(*given)
+        if model._steps > len(x):  # all are made: on a busy machine the other thread may have had no turn until now
+            waiting.join()
+        return code
+
+    model._run = interrupted
     waiting.start()
     with pytest.raises(KeyboardInterrupt):
         model.run(x)
     waiting.join()
+    model._run = run
     assert same(model.get_state(), before)
     np.testing.assert_array_equal(model.run(x[:5]), gru.fork().run(np.concatenate([x[:7], x[:5]]))[7:])
 

@@ -65,6 +65,8 @@ MODELS: dict[str, tuple[Any, tuple[str, ...]]] = {
     "transformer, told": (lambda: Positions(told=True), ("whole",)),
 }
 """Name -> how it is made, and the parts of its encoder."""
+FEW = ("lstm with additive attention", "backwards", "two layers", "behind attention", "t5")
+"""Encoders that run forwards, backwards too, one behind the other, and over the whole source."""
 
 
 def made(name: str) -> nn.Module:
@@ -108,7 +110,9 @@ def bundle_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], bundl
     return exported
 
 
-@pytest.fixture(scope="module", params=MODELS)
+@pytest.fixture(
+    scope="module", params=[pytest.param(name, marks=[] if name in FEW else pytest.mark.long) for name in MODELS]
+)
 def pair(
     request: pytest.FixtureRequest, bundle_of: Callable[[str], bundles.Bundle]
 ) -> tuple[nn.Module, EncoderDecoder]:

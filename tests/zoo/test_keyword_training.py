@@ -272,6 +272,7 @@ def test_the_demo_finds_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert (result["variant"], result["backend"]) == ("int8", "native")
 
 
+@pytest.mark.long
 def test_the_shipped_bundle_has_its_numbers() -> None:
     """Its accuracy on the test's speakers, and on a stream of their words, is what bundle.toml says."""
     folder = os.environ.get(DATA)
