@@ -26,6 +26,7 @@ MODULES: dict[str, set[str]] = {
     "real": FUSED_CURVE,
     "rows": {"fmla.4s"},
     "integers": RESCALED,
+    "scaling": {"smull.2d", "sshl.4s"},
 }
 """What the kernels of a module do in their innermost loops, but for the following."""
 KERNELS: dict[str, set[str]] = {
@@ -58,11 +59,13 @@ KERNELS: dict[str, set[str]] = {
     "rows.layer_norm": {"fadd.4s", "fsub.4s", "fmla.4s", "fmul.4s"},
     "integer_products.halve": {"uzp1.16b", "uzp2.16b", "eor.16b"},
     "integers.widen": {"sub.8h"},
-    "integers.scaled_product": {"smull.2d", "sshl.2d"},
+    "integers.wide_product": {"smull.2d", "sshl.2d"},
     "integers.settle8": {"add.2d", "sshl.2d"},
     "integers.settle16": {"add.2d", "sshl.2d"},
     **{f"integers.quantize{bits}": {"fdiv.4s", "frintx.4s", "fcvtzs.4s"} for bits in (8, 16)},
     **{f"integers.real{of}": {"sub.4s", "scvtf.4s", "fmul.4s"} for of in ("8", "16", "_plain8", "_plain16")},
+    "scaling.scaled_product": {"smull.4s", "smull.2d", "sshl.4s", "sqshrn.4h"},
+    "scaling.weighted_sum": {"smlal.4s", "sshl.4s", "sqxtn.4h"},
     **{f"integers.matmul_{a}_{b}": {"smlal.2d"} for a in (8, 16) for b in (8, 16)},
 }
 SCALAR = {

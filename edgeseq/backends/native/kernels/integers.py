@@ -40,60 +40,32 @@ def _limited(value: Any, low: Any, high: Any) -> Any:
 
 @numba.njit(inline="always")
 def _rescaled(row: Any, y: Any, planes: int) -> None:
-    low, high, zero = row[11], row[12], row[10]
+    zero, low, high = row[9], row[10], row[11]
     m, shift, bias = i64(row[6]), i64(row[7]), i64(row[5])
     for r in range(row[1]):
         for k in range(row[2]):
             total = bias[k]
             for plane in range(planes):
-                total += np.int64(i32(row[3] + plane * row[9] + r * row[4])[k])
+                total += np.int64(i32(row[3] + plane * row[12] + r * row[4])[k])
             down = (total * m[k] + (np.int64(1) << (shift[k] - 1))) >> shift[k]
             y[r * row[2] + k] = _limited(down + zero, low, high)
 
 
-@numba.njit(inline="always")
-def _rescaled_narrow(row: Any, y: Any) -> None:
-    n, low, high, zero = row[2], row[11], row[12], row[10]
-    m, shift, bias, half = i32(row[6]), i64(row[7]), i32(row[5]), i64(row[13])
-    for r in range(row[1]):
-        sums = i32(row[3] + r * row[4])
-        for k in range(n):
-            # Both factors fit 32 bits, which multiply into 64 in one instruction.
-            total = _plus(sums[k], bias[k])
-            down = (np.int64(total) * np.int64(m[k]) + half[k]) >> shift[k]
-            y[r * n + k] = _limited(down + zero, low, high)
-
-
-# A row of the four below: 1 rows, 2 outputs, 3 sums int32, 4 their row stride in bytes, 5 bias, 6 m, 7 shift,
-# 8 y (without gaps), 9 bytes from plane to plane of the sums, 10 zero point, 11 least, 12 greatest value,
-# 13 2^(shift - 1), 14 planes. narrow: bias and m are int32, and so is every sum with its bias; else int64.
-@kernel()
-def narrow8(row: Any) -> None:
-    """To int8."""
-    _rescaled_narrow(row, i8(row[8]))
-
-
-@kernel()
-def narrow16(row: Any) -> None:
-    """To int16."""
-    _rescaled_narrow(row, i16(row[8]))
-
-
+# A row: 1 rows, 2 outputs, 3 sums int32, 4 their row stride in bytes, 5 bias, 6 m, 7 shift, int64, 8 y (without gaps),
+# 9 zero point, 10 least, 11 greatest value, 12 bytes from plane to plane of the sums, 13 planes.
 @kernel()
 def wide8(row: Any) -> None:
     """To int8, of sums in several planes."""
-    _rescaled(row, i8(row[8]), row[14])
+    _rescaled(row, i8(row[8]), row[13])
 
 
 @kernel()
 def wide16(row: Any) -> None:
     """To int16, of sums in several planes."""
-    _rescaled(row, i16(row[8]), row[14])
+    _rescaled(row, i16(row[8]), row[13])
 
 
-RESCALE: dict[tuple[bool, int], Kernel] = {
-    (True, 1): narrow8, (True, 2): narrow16, (False, 1): wide8, (False, 2): wide16,
-}  # fmt: skip
+WIDE: dict[int, Kernel] = {1: wide8, 2: wide16}
 
 
 # A row: 1 numbers, 2 x, 3 y, 4 x's zero point, 5 m, 6 shift, 7 y's zero point, 8 least, 9 greatest value.
@@ -145,63 +117,54 @@ def widen(row: Any) -> None:
         y[k] = np.int16(x[k]) - zero
 
 
-# A row: 1, 2, 3 loops; 4 y, 5, 6 its outer strides; 7 a, 8, 9, 10 its strides; 11 b, 12, 13, 14 its strides; in
-# numbers, the innermost 0 or 1. Then what the kernel says.
+# A row: 1, 2, 3 loops; 4 y, 5, 6 its outer strides; 7 a, 8, 9 its strides; 10 b, 11, 12 its strides; in numbers, those
+# of the innermost loop lying side by side. Then what the kernel says.
 @numba.njit(inline="always")
-def _two(row: Any, f: Any) -> None:
+def two(row: Any, f: Any) -> None:
+    """Call f(row, y, a, b) with the addresses of each innermost loop."""
     for i in range(row[1]):
         for j in range(row[2]):
-            y = i16(row[4] + 2 * (i * row[5] + j * row[6]))
-            a = i16(row[7] + 2 * (i * row[8] + j * row[9]))
-            b = i16(row[11] + 2 * (i * row[12] + j * row[13]))
+            y = row[4] + 2 * (i * row[5] + j * row[6])
+            a = row[7] + 2 * (i * row[8] + j * row[9])
+            b = row[10] + 2 * (i * row[11] + j * row[12])
             f(row, y, a, b)
 
 
 @numba.njit(inline="always")
-def _weighted(row: Any, y: Any, a: Any, b: Any) -> None:
-    a_m, b_m, shift = word(row, 15), word(row, 16), row[17]
-    a_zero, b_zero, zero, low, high = word(row, 18), word(row, 19), row[20], row[21], row[22]
+def _weighted(row: Any, y_at: int, a_at: int, b_at: int) -> None:
+    y, a, b, a_m, b_m, shift = i16(y_at), i16(a_at), i16(b_at), word(row, 13), word(row, 14), row[15]
+    a_zero, b_zero, zero, low, high = word(row, 16), word(row, 17), row[18], row[19], row[20]
     half = np.int64(1) << (shift - 1)
-    if row[10] == 1 and row[14] == 1:
-        for k in range(row[3]):
-            first, second = _minus(np.int32(a[k]), a_zero), _minus(np.int32(b[k]), b_zero)
-            total = np.int64(first) * np.int64(a_m) + np.int64(second) * np.int64(b_m)
-            y[k] = _limited(((total + half) >> shift) + zero, low, high)
-    else:
-        for k in range(row[3]):
-            first, second = _minus(np.int32(a[k * row[10]]), a_zero), _minus(np.int32(b[k * row[14]]), b_zero)
-            total = np.int64(first) * np.int64(a_m) + np.int64(second) * np.int64(b_m)
-            y[k] = _limited(((total + half) >> shift) + zero, low, high)
+    for k in range(row[3]):
+        first, second = _minus(np.int32(a[k]), a_zero), _minus(np.int32(b[k]), b_zero)
+        total = np.int64(first) * np.int64(a_m) + np.int64(second) * np.int64(b_m)
+        y[k] = _limited(((total + half) >> shift) + zero, low, high)
 
 
 @numba.njit(inline="always")
-def _multiplied(row: Any, y: Any, a: Any, b: Any) -> None:
-    m, shift, zero, low, high = word(row, 15), row[17], row[20], row[21], row[22]
+def _multiplied(row: Any, y_at: int, a_at: int, b_at: int) -> None:
+    y, a, b = i16(y_at), i16(a_at), i16(b_at)
+    m, shift, zero, low, high = word(row, 13), row[14], row[15], row[16], row[17]
     half = np.int64(1) << (shift - 1)
-    if row[10] == 1 and row[14] == 1:
-        for k in range(row[3]):
-            # 2^15 times 2^15 fits 32 bits.
-            product = _times(np.int32(a[k]), np.int32(b[k]))
-            y[k] = _limited(((np.int64(product) * np.int64(m) + half) >> shift) + zero, low, high)
-    else:
-        for k in range(row[3]):
-            product = _times(np.int32(a[k * row[10]]), np.int32(b[k * row[14]]))
-            y[k] = _limited(((np.int64(product) * np.int64(m) + half) >> shift) + zero, low, high)
+    for k in range(row[3]):
+        # 2^15 times 2^15 fits 32 bits.
+        product = _times(np.int32(a[k]), np.int32(b[k]))
+        y[k] = _limited(((np.int64(product) * np.int64(m) + half) >> shift) + zero, low, high)
 
 
 @kernel()
-def weighted_sum(row: Any) -> None:
+def wide_sum(row: Any) -> None:
     """Give a times its m and b times its own.
 
-    15, 16 m; 17 shift; 18, 19, 20 zero points of a, b, y; 21 least, 22 greatest value.
+    13, 14 m; 15 shift; 16, 17, 18 zero points of a, b, y; 19 least, 20 greatest value.
     """
-    _two(row, _weighted)
+    two(row, _weighted)
 
 
 @kernel()
-def scaled_product(row: Any) -> None:
-    """Give a b times m (15; 17 shift; 20 zero point of y; 21 least, 22 greatest); a and b have zero points of 0."""
-    _two(row, _multiplied)
+def wide_product(row: Any) -> None:
+    """Give a b times m (13; 14 shift; 15 zero point of y; 16 least, 17 greatest); a and b have zero points of 0."""
+    two(row, _multiplied)
 
 
 @kernel()

@@ -7,7 +7,7 @@ fixed order, whatever the number of rows, so that one stream and many give the s
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any
 
 from llvmlite import ir
 from numba.core import types
@@ -23,6 +23,8 @@ FEATURES = instructions()
 X86 = "+sse2" in FEATURES
 LANES = 16 if "+avx512f" in FEATURES else 8 if "+avx" in FEATURES else 4
 """Numbers of 32 bits in a vector register."""
+PAIRS = {16: "llvm.x86.avx512.pmaddw.d.512", 8: "llvm.x86.avx2.pmadd.wd", 4: "llvm.x86.sse2.pmadd.wd"}
+"""What on x86 multiplies int16 and adds them in pairs, by LANES."""
 BLOCK = 2 if LANES == 8 else 4  # noqa: PLR2004 - with vectors of 8, which is AVX2, come 16 registers, else 32
 """Rows that share a weight once it is loaded."""
 BYTES = "+avx512vnni" in FEATURES
@@ -33,7 +35,8 @@ def _vector(kind: ir.Type, count: int = LANES) -> ir.VectorType:
     return ir.VectorType(kind, count)
 
 
-def _splat(builder: Any, value: Any, kind: ir.VectorType) -> Any:
+def splat(builder: Any, value: Any, kind: ir.VectorType) -> Any:
+    """Return a vector of one value."""
     nothing = ir.Constant(kind, ir.Undefined)
     one = builder.insert_element(nothing, value, ir.Constant(I32, 0))
     return builder.shuffle_vector(one, nothing, ir.Constant(ir.VectorType(I32, kind.count), None))
@@ -49,7 +52,7 @@ def moved(builder: Any, address: Any, bytes_: Any) -> Any:
     return builder.add(address, bytes_ if isinstance(bytes_, ir.Value) else ir.Constant(I64, bytes_))
 
 
-def _loop(builder: Any, start: Any, stop: Any, step: int, carried: list[Any], body: Any) -> list[Any]:
+def loop(builder: Any, start: Any, stop: Any, step: int, carried: list[Any], body: Any) -> list[Any]:
     """Write `for i in range(start, stop, step): carried = body(i, carried)` and return what is carried out of it."""
     before = builder.block
     inner, after = builder.append_basic_block("loop"), builder.append_basic_block("done")
@@ -78,7 +81,7 @@ def _within(builder: Any, count: Any, first: int) -> Any:
     """Return <LANES x i1>: which of a vector's numbers, the first being number `first`, lie below `count`."""
     kind = _vector(I32)
     numbers = ir.Constant(kind, [ir.Constant(I32, first + lane) for lane in range(LANES)])
-    return builder.icmp_signed("<", numbers, _splat(builder, builder.trunc(count, I32), kind))
+    return builder.icmp_signed("<", numbers, splat(builder, builder.trunc(count, I32), kind))
 
 
 def _masked_store(builder: Any, value: Any, address: Any, mask: Any) -> None:
@@ -135,7 +138,7 @@ class _Real:
         return load(self._builder, at, kind) if mask is None else _masked_load(self._builder, at, kind, mask)
 
     def entering(self, address: Any) -> Any:
-        return _splat(self._builder, load(self._builder, address, F32), _vector(F32))
+        return splat(self._builder, load(self._builder, address, F32), _vector(F32))
 
     def add(self, total: Any, entering: Any, weights: Any) -> Any:
         return _fmuladd(self._builder, entering, weights, total)
@@ -153,9 +156,6 @@ class _Whole:
 
     weight_bytes = 2 * LANES
     sums = I32
-    _PAIRS: ClassVar[dict[int, str]] = {
-        16: "llvm.x86.avx512.pmaddw.d.512", 8: "llvm.x86.avx2.pmadd.wd", 4: "llvm.x86.sse2.pmadd.wd",
-    }  # fmt: skip
 
     def __init__(self, builder: Any) -> None:
         self._builder = builder
@@ -171,16 +171,16 @@ class _Whole:
 
     def entering(self, address: Any) -> Any:
         if X86:
-            pair = _splat(self._builder, load(self._builder, address, I32, 2), _vector(I32))
+            pair = splat(self._builder, load(self._builder, address, I32, 2), _vector(I32))
             return self._builder.bitcast(pair, _vector(I16, 2 * LANES))
         return [
-            _splat(self._builder, load(self._builder, moved(self._builder, address, 2 * place), I16, 2), _vector(I16))
+            splat(self._builder, load(self._builder, moved(self._builder, address, 2 * place), I16, 2), _vector(I16))
             for place in (0, 1)
         ]
 
     def add(self, total: Any, entering: Any, weights: Any) -> Any:
         if X86:
-            pairs = called(self._builder, self._PAIRS[LANES], _vector(I32), [weights, entering])
+            pairs = called(self._builder, PAIRS[LANES], _vector(I32), [weights, entering])
             return self._builder.add(total, pairs)
         for x, w in zip(entering, weights, strict=True):
             wide = [self._builder.sext(each, _vector(I32)) for each in (x, w)]
@@ -204,7 +204,7 @@ class _Bytes:
         return load(self._builder, moved(self._builder, row, self.weight_bytes * v), _vector(I32))
 
     def entering(self, address: Any) -> Any:
-        return _splat(self._builder, load(self._builder, address, I32), _vector(I32))
+        return splat(self._builder, load(self._builder, address, I32), _vector(I32))
 
     def add(self, total: Any, entering: Any, weights: Any) -> Any:
         return called(self._builder, "llvm.x86.avx512.vpdpbusd.512", total.type, [total, entering, weights])
@@ -240,9 +240,9 @@ def _summed(
         return held
 
     rounds = builder.mul(builder.sdiv(inputs, ir.Constant(I64, sums)), ir.Constant(I64, sums))
-    held = _loop(builder, ir.Constant(I64, 0), rounds, sums, held, lambda i, held: body(i, held, sums))
+    held = loop(builder, ir.Constant(I64, 0), rounds, sums, held, lambda i, held: body(i, held, sums))
     if sums > 1:
-        held = _loop(builder, rounds, inputs, 1, held, lambda i, held: body(i, held, 1))
+        held = loop(builder, rounds, inputs, 1, held, lambda i, held: body(i, held, 1))
     totals = []
     for r in range(rows):
         mine = []
@@ -282,7 +282,7 @@ def panel_f32(rows: int, vectors: int, sums: int, *, tail: bool = False) -> Any:
             form = _Real(builder, count, vectors, tail=tail)
             start = [form.weights(bias, v) for v in range(vectors)]
             totals = _summed(builder, form, rows, vectors, sums, start, x, x_row, w, w_row, inputs)
-            least = _splat(builder, floor, _vector(F32))
+            least = splat(builder, floor, _vector(F32))
             for r, values in enumerate(totals):
                 # Not below the floor; NaN stays NaN.
                 kept = [builder.select(builder.fcmp_ordered("<", each, least), least, each) for each in values]

@@ -8,7 +8,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeseq.backends.native.kernels import integer_products, integers
+from edgeseq.backends.native.kernels import integer_products, integers, scaling
 from edgeseq.backends.native.kernels.products import panels
 from edgeseq.backends.native.kernels.vectors import BYTES, LANES
 from edgeseq.backends.native.plan import Array, Plan, address, collapsed
@@ -87,19 +87,21 @@ def _product(  # noqa: PLR0917 - what a product is made of
     m, shift = _multipliers(entering, op.stored, scales)
     # A sum of |weights| times the greatest |input| is the greatest that there can be.
     greatest = np.abs(weight.astype(np.int64)).sum(axis=1) << 15
-    whole = int((greatest + np.abs(bias)).max(initial=0)) < 2**31
-    parts = [slice(None)] if whole else [slice(i, i + PART) for i in range(0, x.shape[1], PART)]
+    most = int((greatest + np.abs(bias)).max(initial=0))
+    parts = [slice(None)] if most < 2**31 else [slice(i, i + PART) for i in range(0, x.shape[1], PART)]
     planes = plan.buffer((len(parts), len(y), y.shape[1]), np.int32)
     for plane, part in zip(planes, parts, strict=True):
         sums(plan, plane, x[:, part], np.ascontiguousarray(weight[:, part]))
-    narrow = whole and int(m.max(initial=0)) < 2**31
-    kind = np.int32 if narrow else np.int64
-    tables = [plan.stored(bias.astype(kind)), plan.stored(m.astype(kind)), plan.stored(shift)]
-    half = plan.stored(np.int64(1) << (shift - 1))
+    zero, (low, high) = op.stored.zero_point, limits(op.stored, relu=bool(op.attributes.get("relu")))
+    columns: tuple[Array, ...] = (bias, m, shift)
+    kernels, ending = integers.WIDE, [zero, low, high, planes.strides[0], len(parts)]
+    upper = _upper(m, shift, most)
+    if upper is not None:
+        columns = tuple(column.astype(np.int32) for column in (bias, *upper[:2]))
+        kernels, ending = scaling.NARROW, [2 * zero + 1, low, upper[2]]
+    tables = [address(plan.stored(column)) for column in columns]
     plan.row(
-        integers.RESCALE[narrow, y.itemsize], len(y), y.shape[1], address(planes), planes.strides[1],
-        *(address(table) for table in tables), address(y), planes.strides[0], op.stored.zero_point,
-        *limits(op.stored, relu=bool(op.attributes.get("relu"))), address(half), len(parts),
+        kernels[y.itemsize], len(y), y.shape[1], address(planes), planes.strides[1], *tables, address(y), *ending
     )  # fmt: skip
 
 
@@ -184,13 +186,13 @@ def _pair(plan: Plan, op: Given, a: Array, b: Array) -> tuple[Array, list[int]]:
         raise ValueError(f"has integers of {a.dtype}, {b.dtype} and {op.stored.dtype}; all have to be int16")
     y = plan.buffer(parts[0].shape, np.int16)
     shape, strides = collapsed(y, *parts)
-    if len(shape) > LOOPS or any(each[-1] not in (0, 2) for each in strides):
+    if len(shape) > LOOPS or any(each[-1] != y.itemsize for each in strides):
         parts = [plan.solid(part) for part in parts]
         shape, strides = collapsed(y, *parts)
     fill = (0,) * (LOOPS - len(shape))
-    values = [*(1,) * len(fill), *shape, address(y), *(*fill, *(s // 2 for s in strides[0]))[:-1]]
-    for part, here in zip(parts, strides[1:], strict=True):
-        values += [address(part), *fill, *(s // 2 for s in here)]
+    values = [*(1,) * len(fill), *shape]
+    for part, here in zip((y, *parts), strides, strict=True):
+        values += [address(part), *(*fill, *(s // 2 for s in here))[:-1]]
     return y, values
 
 
@@ -207,8 +209,27 @@ def _sum(plan: Plan, op: Given, a: Array, b: Array) -> Array:
     if any(abs(factor) >= 2**31 for factor in factors):
         raise ValueError("its scales lie too far apart")
     zeros = first.zero_point, second.zero_point, op.stored.zero_point
-    plan.row(integers.weighted_sum, *values, *factors, shift, *zeros, *limits(op.stored))
+    halves = _halves(factors, shift, zeros)
+    if halves is None:
+        plan.row(integers.wide_sum, *values, *factors, shift, *zeros, *limits(op.stored))
+    else:
+        plan.row(scaling.weighted_sum, *values, *halves)
     return y
+
+
+def _halves(factors: list[int], shift: int, zeros: tuple[int, int, int]) -> list[int] | None:
+    """Return a weighted sum as scaling.weighted_sum takes it; None where that could pass 32 bits."""
+    lower = [(factor + 2**15) % 2**16 - 2**15 for factor in factors]
+    upper = [(factor - low) >> 16 for factor, low in zip(factors, lower, strict=True)]
+    constant = (zeros[2] << shift) + (1 << (shift - 1)) - zeros[0] * factors[0] - zeros[1] * factors[1]
+    more_upper, more_lower = divmod(constant, 2**16)
+    # The greatest that there can be, whatever the int16; what the lower halves carry is at most 2^15.
+    of_lower = (sum(map(abs, lower)) << 15) + more_lower
+    of_upper = (sum(map(abs, upper)) << 15) + abs(more_upper) + 2**15
+    if max(of_lower, of_upper) >= 2**31 or max(map(abs, upper)) >= 2**15 or not 0 <= shift - 16 < 32:  # noqa: PLR2004
+        return None
+    pairs = [(first % 2**16) + (second << 16) for first, second in (lower, upper)]
+    return [*pairs, more_lower, more_upper, shift - 16]
 
 
 def _mul(plan: Plan, op: Given, a: Array, b: Array) -> Array:
@@ -217,8 +238,26 @@ def _mul(plan: Plan, op: Given, a: Array, b: Array) -> Array:
     m, shift = _single(scale(first) * scale(second) / scale(op.stored))
     if first.zero_point or second.zero_point:
         raise ValueError("int16 operands of a product have zero points")
-    plan.row(integers.scaled_product, *values, m, 0, shift, 0, 0, op.stored.zero_point, *limits(op.stored))
+    upper = _upper(np.array(m), np.array(shift), 2**30)
+    zero = op.stored.zero_point
+    if upper is None:
+        plan.row(integers.wide_product, *values, m, shift, zero, *limits(op.stored))
+    else:
+        plan.row(scaling.scaled_product, *values, *map(int, upper[:2]), 2 * zero + 1)
     return y
+
+
+def _upper(m: Array, shift: Array, greatest: int) -> tuple[Array, Array, int] | None:
+    """Return m and shifts less SHIFT, as scaling.py takes them, and what values are to be shifted up by before.
+
+    greatest: of all values. None where shifts are too low, and m or values have no bits left for it.
+    """
+    for up in range(1 + (2**31 - 1).bit_length() - greatest.bit_length()):
+        more = np.maximum(scaling.SHIFT - up - shift, 0)
+        down = shift + up + more - scaling.SHIFT
+        if np.all(m <= (2**31 - 1) >> more) and np.all(down < 32):  # noqa: PLR2004 - bits
+            return m << more, down, up
+    return None
 
 
 def _single(ratio: float) -> tuple[int, int]:
