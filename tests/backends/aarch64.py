@@ -1,7 +1,8 @@
 """Compiles kernels as Numba does on an Arm processor, and prints their assembly as JSON.
 
-`python aarch64.py CPU MODULE...`, with NUMBA_CPU_NAME=generic and a cache of its own: the kernels then take the ways
-that they take on Arm, and Numba's passes are given that processor's target. Nothing of it is run. A module is one of
+`python aarch64.py CPU MODULE...`, with NUMBA_CPU_NAME=generic and what else the processor knows as NUMBA_CPU_FEATURES:
+the kernels then take the ways that they take on Arm, and Numba's passes are given that processor's target. Nothing of
+it is run, and what is made of Arm's own instructions becomes no machine code of this processor either. A module is one of
 the native engine's or, where its name begins with _, of the features; MODULE.KERNEL takes one kernel alone.
 """
 
@@ -36,7 +37,16 @@ def main(cpu: str, modules: list[str]) -> None:
     target = machine(cpu)
     # Before the first kernel is compiled: from here on, what may become a vector is judged by that target. Numba has no
     # public way to compile for other processors than its own kind.
-    cpu_target.target_context.codegen()._tm = target
+    codegen = cpu_target.target_context.codegen()
+    compiled, held = codegen._add_module, []
+
+    def add(module: llvm.ModuleRef) -> None:
+        if "llvm.aarch64" in str(module):
+            held.append(module)
+        else:
+            compiled(module)
+
+    codegen._tm, codegen._add_module = target, add
 
     from edgeseq import jit  # noqa: PLC0415
     from edgeseq.backends.native import engine  # noqa: F401, PLC0415 - it imports all kernels
@@ -44,6 +54,7 @@ def main(cpu: str, modules: list[str]) -> None:
 
     if vectors.X86 or vectors.LANES != 4:  # Arm's vectors have 128 bits
         sys.exit("this must run with NUMBA_CPU_NAME=generic.")
+    jit.place = lambda: None  # nothing is kept
     for module in modules:
         if module.startswith("_"):
             importlib.import_module(f"edgeseq.features.{module.partition('.')[0]}")

@@ -22,6 +22,8 @@ _one8, _rows8 = _panel(1, 8, 1), _panel(_ROWS, 4, 1)
 _one4, _rows4 = _panel(1, 4, 2), _panel(_ROWS, 2, 2)
 _one2, _rows2 = _panel(1, 2, 4), _panel(_ROWS, 1, 4)
 _one1, _rows1 = _panel(1, 1, 8), _panel(_ROWS // 2, 1, 8)
+_FLIP_A, _FLIP_B, _OFF = (-128, 0, -(1 << 15)) if X86 else (0, -128, 128)
+"""What turns the bytes of an int16, the upper one signed, into those that are multiplied, and x - (256 a + b) then."""
 _WEIGHTS, _SUMS = PER * LANES, 4 * LANES
 """Bytes of a vector of weights, of sums."""
 
@@ -34,11 +36,11 @@ def reference(x: NDArray[Any], weight: NDArray[Any]) -> NDArray[Any]:
 # A row: 1 rows, 2 x, 3 its row stride, 4 inputs, 5 y, 6 its row stride; in bytes.
 @kernel()
 def halve(row: Any) -> None:
-    """Give int16 x = 256 a + b - 32768 as uint8 a and b: rows of all a, then all b, as far apart as half a row."""
+    """Give int16 x = 256 a + b + _OFF as bytes a and b: rows of all a, then all b, as far apart as half a row."""
     for r in range(row[1]):
         x, a, b = i16(row[2] + r * row[3]), i8(row[5] + r * row[6]), i8(row[5] + r * row[6] + row[6] // 2)
         for k in range(row[4]):
-            a[k], b[k] = np.int8((x[k] >> 8) ^ -128), np.int8(x[k] & 255)
+            a[k], b[k] = np.int8((x[k] >> 8) ^ _FLIP_A), np.int8((x[k] & 255) ^ _FLIP_B)
 
 
 # A row: 1 rows, 2 x (its halves where products are of bytes), 3 its row stride, 4 panels, 5 their number, 6 inputs by
@@ -112,15 +114,15 @@ LINEAR: dict[int, Kernel] = {8: integer_linear8, 4: integer_linear4, 2: integer_
 def packed(weight: NDArray[np.int8], size: int, count: int, first: int) -> NDArray[np.int8]:
     """Return weight [outputs, inputs] as `count` panels [inputs by PER, size vectors, PER LANES]; filled with zeros.
 
-    Where products are of bytes a panel begins with what makes up for x being 32768 more there, int32.
+    Where products are of bytes a panel begins with what makes up for x being _OFF less there, int32.
     """
     width, groups = size * LANES, -(-weight.shape[1] // PER)
     part = np.zeros((count * width, PER * groups), np.int8)
     here = weight[first : first + count * width]
     part[: len(here), : weight.shape[1]] = here
     apart = part.reshape(count, size, LANES, groups, PER)
-    panels = np.ascontiguousarray(apart.transpose(0, 3, 1, 2, 4) if X86 else apart.transpose(0, 3, 1, 4, 2))
+    panels = np.ascontiguousarray(apart.transpose(0, 3, 1, 2, 4) if X86 or BYTES else apart.transpose(0, 3, 1, 4, 2))
     if not BYTES:
         return panels
-    more = -(part.sum(axis=1, dtype=np.int64) << 15)
+    more = _OFF * part.sum(axis=1, dtype=np.int64)
     return np.hstack([more.astype(np.int32).view(np.int8).reshape(count, -1), panels.reshape(count, -1)])

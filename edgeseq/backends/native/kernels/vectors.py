@@ -27,8 +27,8 @@ PAIRS = {16: "llvm.x86.avx512.pmaddw.d.512", 8: "llvm.x86.avx2.pmadd.wd", 4: "ll
 """What on x86 multiplies int16 and adds them in pairs, by LANES."""
 BLOCK = 2 if LANES == 8 else 4  # noqa: PLR2004 - with vectors of 8, which is AVX2, come 16 registers, else 32
 """Rows that share a weight once it is loaded."""
-BYTES = "+avx512vnni" in FEATURES
-"""Whether there is an instruction that multiplies bytes and adds four products."""
+BYTES = "+avx512vnni" in FEATURES or "+dotprod" in FEATURES
+"""Whether there is an instruction that multiplies bytes and adds four products: on x86 uint8 by int8, on Arm int8."""
 
 
 def _vector(kind: ir.Type, count: int = LANES) -> ir.VectorType:
@@ -192,7 +192,7 @@ class _Whole:
 
 
 class _Bytes:
-    """uint8 times int8, summed in int32. A step of the sum takes four inputs; a vector of weights is 4 LANES bytes."""
+    """Bytes times int8, summed in int32. A step of the sum takes four inputs; a vector of weights is 4 LANES bytes."""
 
     weight_bytes = 4 * LANES
     sums = I32
@@ -207,7 +207,10 @@ class _Bytes:
         return splat(self._builder, load(self._builder, address, I32), _vector(I32))
 
     def add(self, total: Any, entering: Any, weights: Any) -> Any:
-        return called(self._builder, "llvm.x86.avx512.vpdpbusd.512", total.type, [total, entering, weights])
+        if X86:
+            return called(self._builder, "llvm.x86.avx512.vpdpbusd.512", total.type, [total, entering, weights])
+        fours = (self._builder.bitcast(each, _vector(I8, 4 * LANES)) for each in (entering, weights))
+        return called(self._builder, "llvm.aarch64.neon.sdot.v4i32.v16i8", total.type, [total, *fours])
 
     def join(self, a: Any, b: Any) -> Any:
         return self._builder.add(a, b)
@@ -306,9 +309,10 @@ def panel_i16(rows: int, vectors: int, sums: int) -> Any:
 
 
 def panel_bytes(rows: int, vectors: int, sums: int) -> Any:
-    """Return what `panel_i16` does of rows that lie there as two, of uint8 each; four inputs count as one.
+    """Return what `panel_i16` does of rows that lie there as two, of bytes each; four inputs count as one.
 
-    x = 256 a + b - 32768: first come all a, then, a stride further, all b. What w begins with is added, int32[o].
+    x is 256 a + b and a constant: first come all a, then, a stride further, all b. What w begins with is added,
+    int32[o].
     """
 
     def halves(builder: Any, x: Any, x_row: Any, w: Any, w_row: Any, inputs: Any) -> list[list[Any]]:
