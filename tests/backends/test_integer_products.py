@@ -34,10 +34,10 @@ def summed(x: Array, weight: Array) -> Array:
     stored[...] = x
     y = plan.buffer((len(x), len(weight)), np.int32)
     sums(plan, y, stored, weight)
-    made = []
+    table, made = plan.table(), []
     for _ in range(2):
         y[...] = -1
-        for row in plan.table():
+        for row in table:
             ctypes.CFUNCTYPE(None, ctypes.c_void_p)(int(row[0]))(row.ctypes.data)
         made.append(y.copy())
     np.testing.assert_array_equal(*made)
