@@ -2,8 +2,8 @@
 
 `python aarch64.py CPU MODULE...`, with NUMBA_CPU_NAME=generic and what else the processor knows as NUMBA_CPU_FEATURES:
 the kernels then take the ways that they take on Arm, and Numba's passes are given that processor's target. Nothing of
-it is run, and what is made of Arm's own instructions becomes no machine code of this processor either. A module is one of
-the native engine's or, where its name begins with _, of the features; MODULE.KERNEL takes one kernel alone.
+it is run, and what is made of Arm's own instructions becomes no machine code of this processor either. A module is one
+of the native engine's or, where its name begins with _, of the features; MODULE.KERNEL takes one kernel alone.
 """
 
 from __future__ import annotations
