@@ -180,8 +180,12 @@ def test_command_trains_chooses_saves_and_judges_once(
     assert "seed 1 ships" in capsys.readouterr().out
     bundle = bundles.read(output / "bundle")
     assert bundle.manifest.accuracy == {variant: document["mean"][variant] for variant in VARIANTS}
-    # What hardly learned anything may keep its first layer in more than 8 bits, which ONNX files do in float.
-    assert all(f.integer_macs > 19 * f.float_macs for f in bundle.manifest.files if f.variant == "int8")
+    # What hardly learned anything may keep a layer or two in more than 8 bits, which ONNX files do in float: which they
+    # are hangs on how this processor rounded in training.
+    files = [file for file in bundle.manifest.files if file.variant == "int8"]
+    products = {Path(file.path).suffix: (file.integer_macs, file.float_macs) for file in files}
+    assert products[".npz"] == products[".tflite"] == (sum(products[".onnx"]), 0)
+    assert products[".onnx"][0] > 4 * products[".onnx"][1]
 
 
 def test_command_explains_a_missing_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
