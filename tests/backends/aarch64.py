@@ -40,6 +40,7 @@ def main(cpu: str, modules: list[str]) -> None:
     codegen = cpu_target.target_context.codegen()
     compiled, held = codegen._add_module, []
 
+    # What is made of Arm's own instructions would be refused here.
     def add(module: llvm.ModuleRef) -> None:
         if "llvm.aarch64" in str(module):
             held.append(module)
@@ -54,7 +55,8 @@ def main(cpu: str, modules: list[str]) -> None:
 
     if vectors.X86 or vectors.LANES != 4:  # Arm's vectors have 128 bits
         sys.exit("this must run with NUMBA_CPU_NAME=generic.")
-    jit.place = lambda: None  # nothing is kept
+    # A cache would hand this code to the next process that compiles for any processor.
+    jit.place = lambda: None
     for module in modules:
         if module.startswith("_"):
             importlib.import_module(f"edgeseq.features.{module.partition('.')[0]}")

@@ -59,13 +59,12 @@ def applied(rule: Rule, given: Given, inputs: list[Array]) -> Array:
         stored[...] = x
         held.append(stored)
     y = rule(plan, given, *held)
-    run(plan)
+    run(plan.table())
     return np.array(y)
 
 
-def run(plan: Plan) -> None:
-    """Run the rows of a plan."""
-    table = plan.table()
+def run(table: Array) -> None:
+    """Run the rows of a plan's table."""
     for row in table:
         ctypes.CFUNCTYPE(None, ctypes.c_void_p)(int(row[0]))(row.ctypes.data)
     assert table.shape[1] == WIDTH

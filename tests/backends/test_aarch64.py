@@ -95,11 +95,9 @@ def wanted(cpu: str) -> dict[str, set[str]]:
 
 
 @pytest.fixture(scope="module")
-def assembly(cpu: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+def assembly(cpu: str) -> dict[str, str]:
     """Each kernel, compiled for a processor."""
-    # The cache would hand this code to the next process that compiles for any processor.
-    kept = str(tmp_path_factory.mktemp("kernels"))
-    set_ = {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": CPUS[cpu], "NUMBA_CACHE_DIR": kept}
+    set_ = {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": CPUS[cpu]}
     done = subprocess.run(
         [sys.executable, str(Path(__file__).with_name("aarch64.py")), cpu, *MODULES],
         capture_output=True,

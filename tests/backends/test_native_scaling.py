@@ -180,7 +180,7 @@ def test_nothing_beyond_the_output_is_written(kind: str, count: int) -> None:
     for x in inputs:
         x[...] = 999
     y = RULES[kind](laid, Given(kind, {}, arrays if linear else {}, (told,) * len(inputs), told), *inputs)
-    run(laid)
+    run(laid.table())
     assert y.all()
     whole = y
     while whole.base is not None:

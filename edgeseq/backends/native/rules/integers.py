@@ -124,10 +124,8 @@ def sums(plan: Plan, y: Array, x: Array, weight: NDArray[np.int8]) -> None:
     groups = -(-x.shape[1] // integer_products.PER)
     entering, within = x, x.strides[0]
     if BYTES:
-        entering, within = (
-            plan.buffer((len(x), 2, integer_products.PER * groups), np.int8),
-            integer_products.PER * groups,
-        )
+        within = integer_products.PER * groups
+        entering = plan.buffer((len(x), 2, within), np.int8)
         plan.row(
             integer_products.halve, len(x), address(x), x.strides[0], x.shape[1], address(entering), entering.strides[0]
         )
